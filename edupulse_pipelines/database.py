@@ -1,0 +1,91 @@
+"""Connections: one engine per database URL, with the same transaction behaviour on SQLite and PostgreSQL.
+
+Holds the dialects' settings, the ids that rows get, and the translation of "the database is down" into words. Knows
+no table; the tables are in `schema`.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+import uuid_utils.compat
+from sqlalchemy.engine import Engine, make_url
+
+from edupulse_pipelines.errors import DatabaseUnavailable
+from edupulse_pipelines.settings import normalise_database_url
+
+CONNECT_TIMEOUT_SECONDS = 10
+
+
+def create_engine(url: str) -> Engine:
+    """An engine for `url` (any spelling of PostgreSQL or SQLite).
+
+    SQLite gets foreign keys, write-ahead logging, a busy timeout, and real transactions: Python's driver would
+    otherwise begin late and leave DDL outside of them. ConfigurationError for another database.
+    """
+    parsed = make_url(normalise_database_url(url))
+    # orjson: feature vectors and explanations are most of what we write.
+    json: dict[str, Any] = {
+        "json_serializer": lambda value: orjson.dumps(value).decode(),
+        "json_deserializer": orjson.loads,
+    }
+    if parsed.get_backend_name() == "postgresql":
+        return sa.create_engine(
+            parsed,
+            pool_pre_ping=True,
+            **json,
+            connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "edupulse"},
+        )
+    if parsed.database and parsed.database != ":memory:":
+        Path(parsed.database).absolute().parent.mkdir(parents=True, exist_ok=True)
+    engine = sa.create_engine(parsed, connect_args={"timeout": 60}, **json)
+
+    @sa.event.listens_for(engine, "connect")
+    def _on_connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # we emit BEGIN ourselves, below
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA foreign_keys=ON")
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=NORMAL")
+        cursor.close()
+
+    @sa.event.listens_for(engine, "begin")
+    def _on_begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN")
+
+    return engine
+
+
+@contextmanager
+def reachable(engine: Engine) -> Iterator[None]:
+    """Turn a connection failure inside the block into DatabaseUnavailable, without the password."""
+    try:
+        yield
+    except sa.exc.OperationalError as error:
+        if error.connection_invalidated or _is_connection_failure(error):
+            where = engine.url.render_as_string(hide_password=True)
+            raise DatabaseUnavailable(f"The database {where} does not answer: {_first_line(error)}") from None
+        raise
+
+
+def _is_connection_failure(error: sa.exc.OperationalError) -> bool:
+    text = str(error.orig).lower()
+    return error.statement is None or any(
+        words in text
+        for words in ("could not connect", "connection refused", "server closed", "unable to open database")
+    )
+
+
+def _first_line(error: sa.exc.OperationalError) -> str:
+    return str(error.orig).strip().splitlines()[0] if error.orig is not None else "no reason given"
+
+
+def new_ids(count: int) -> list[uuid.UUID]:
+    """`count` time-ordered ids (UUID version 7, RFC 9562): new rows land at the right edge of the key's index."""
+    return [uuid_utils.compat.uuid7() for _ in range(count)]

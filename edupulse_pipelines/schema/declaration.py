@@ -1,0 +1,100 @@
+"""The words in which tables are declared: Table, Column, Unique, ForeignKey, Index. Plain data, no third-party import.
+
+What is said here holds everywhere: the DDL, the expectations, the column schema in Dagster and the data dictionary are
+all derived from it. How a rule is enforced is the business of the deriving module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+ColumnType = Literal["guid", "text", "integer", "number", "date", "timestamp", "boolean", "json"]
+Pii = Literal["none", "indirect", "direct"]
+"""FERPA's distinction: `direct` identifies a student by itself, `indirect` together with other facts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Column:
+    """One column: its type, whether it may be NULL, the values it may hold, what it means."""
+
+    name: str
+    type: ColumnType
+    comment: str
+    nullable: bool = False
+    length: int | None = None
+    minimum: float | None = None
+    maximum: float | None = None
+    values: tuple[str, ...] | None = None
+    default: Literal["now", "today", "uuid", "empty_object", "empty_list", "false", "zero"] | None = None
+    pii: Pii = "none"
+    delivered: bool = False
+    """Whether a district's file may carry it (the landing contract)."""
+    exact_text: bool = False
+    """JSON kept letter for letter (`JSON` rather than `JSONB` on PostgreSQL)."""
+    maximum_unweighted: float | None = None
+    """A tighter maximum for tenants whose grading scale is unweighted; the database allows `maximum`."""
+
+    def __post_init__(self) -> None:
+        if (self.length or self.values) and self.type != "text":
+            raise ValueError(f"{self.name}: length and values are for text columns")
+        if (self.minimum is not None or self.maximum is not None) and self.type not in ("integer", "number"):
+            raise ValueError(f"{self.name}: a range is for numbers")
+
+
+@dataclass(frozen=True)
+class Unique:
+    """A uniqueness rule. `coalesce`: a nullable integer column that counts as -1 when NULL; `where`: a predicate."""
+
+    columns: tuple[str, ...]
+    coalesce: str | None = None
+    where: str | None = None
+
+
+@dataclass(frozen=True)
+class ForeignKey:
+    """`columns` of this table name a row of `table` by its `references`; deleting a row that is named is refused."""
+
+    columns: tuple[str, ...]
+    table: str
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Index:
+    """A non-unique index."""
+
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """One table. `key` names the columns that identify a record across deliveries, for record tables."""
+
+    name: str
+    comment: str
+    columns: tuple[Column, ...]
+    primary_key: tuple[str, ...]
+    uniques: tuple[Unique, ...] = ()
+    foreign_keys: tuple[ForeignKey, ...] = ()
+    indexes: tuple[Index, ...] = ()
+    dropped_indexes: dict[str, str] = field(default_factory=dict)
+    """Indexes of the seed that are not made, each with the reason."""
+    tenant_owned: bool = True
+
+    def column(self, name: str) -> Column:
+        """The column of this name; KeyError when there is none."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(f"{self.name}.{name}")
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The names of the columns, in order."""
+        return tuple(column.name for column in self.columns)
+
+    @property
+    def touched_at(self) -> bool:
+        """Whether the database maintains `updated_at` for this table."""
+        return "updated_at" in self.column_names

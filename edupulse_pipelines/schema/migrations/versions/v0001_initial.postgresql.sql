@@ -1,0 +1,1109 @@
+CREATE FUNCTION edupulse_touch_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.updated_at := now();
+    RETURN NEW;
+END
+$$
+
+--;
+
+CREATE TABLE students (
+    id UUID DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    district_id VARCHAR(50) NOT NULL,
+    first_name VARCHAR(100) NOT NULL,
+    last_name VARCHAR(100) NOT NULL,
+    grade_level INTEGER,
+    date_of_birth DATE NOT NULL,
+    gender VARCHAR(10),
+    ethnicity VARCHAR(100),
+    socioeconomic_status VARCHAR(50),
+    gpa DOUBLE PRECISION,
+    attendance_rate DOUBLE PRECISION,
+    parent_contact VARCHAR(200),
+    enrollment_date DATE DEFAULT CURRENT_DATE NOT NULL,
+    exit_date DATE,
+    exit_type VARCHAR(20),
+    student_metadata JSONB DEFAULT '{}',
+    delivered_on DATE NOT NULL,
+    field_deliveries JSONB,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    CONSTRAINT pk_students PRIMARY KEY (id),
+    CONSTRAINT ck_students_grade_level_range CHECK (grade_level >= 0 AND grade_level <= 12),
+    CONSTRAINT ck_students_gpa_range CHECK (gpa >= 0 AND gpa <= 5),
+    CONSTRAINT ck_students_attendance_rate_range CHECK (attendance_rate >= 0 AND attendance_rate <= 1),
+    CONSTRAINT ck_students_exit_type_values CHECK (exit_type IN ('completed', 'transferred', 'dropped_out', 'failed', 'other')),
+    CONSTRAINT uq_students_district_id UNIQUE (tenant_id, district_id),
+    CONSTRAINT uq_students_id UNIQUE (tenant_id, id)
+)
+
+--;
+
+CREATE INDEX ix_students_enrollment_date ON students (tenant_id, enrollment_date)
+
+--;
+
+CREATE INDEX ix_students_grade_level ON students (tenant_id, grade_level)
+
+--;
+
+COMMENT ON TABLE students IS 'Central table of students: demographics and enrolment.'
+
+--;
+
+COMMENT ON COLUMN students.id IS 'System-generated, time-ordered identifier.'
+
+--;
+
+COMMENT ON COLUMN students.tenant_id IS 'The school district that owns the row.'
+
+--;
+
+COMMENT ON COLUMN students.district_id IS 'The student''s number within the district.'
+
+--;
+
+COMMENT ON COLUMN students.first_name IS 'Given name.'
+
+--;
+
+COMMENT ON COLUMN students.last_name IS 'Family name.'
+
+--;
+
+COMMENT ON COLUMN students.grade_level IS 'Current grade, 0 (kindergarten) to 12.'
+
+--;
+
+COMMENT ON COLUMN students.date_of_birth IS 'Date of birth.'
+
+--;
+
+COMMENT ON COLUMN students.gender IS 'Gender as recorded.'
+
+--;
+
+COMMENT ON COLUMN students.ethnicity IS 'Ethnicity as recorded; for equity analysis only.'
+
+--;
+
+COMMENT ON COLUMN students.socioeconomic_status IS 'Socioeconomic status as recorded; for equity analysis only.'
+
+--;
+
+COMMENT ON COLUMN students.gpa IS 'Grade point average as delivered: an undated snapshot, stored and never a feature.'
+
+--;
+
+COMMENT ON COLUMN students.attendance_rate IS 'Attendance rate as delivered: an undated snapshot, stored and never a feature.'
+
+--;
+
+COMMENT ON COLUMN students.parent_contact IS 'How to reach a parent or guardian.'
+
+--;
+
+COMMENT ON COLUMN students.enrollment_date IS 'First day of enrolment; the first delivery''s date when the district does not say.'
+
+--;
+
+COMMENT ON COLUMN students.exit_date IS 'First day on which the student is no longer enrolled.'
+
+--;
+
+COMMENT ON COLUMN students.exit_type IS 'Why the student left.'
+
+--;
+
+COMMENT ON COLUMN students.student_metadata IS 'Further facts of the district, as a JSON object.'
+
+--;
+
+COMMENT ON COLUMN students.delivered_on IS 'Date of the newest delivery that held this record.'
+
+--;
+
+COMMENT ON COLUMN students.field_deliveries IS 'For fields that the newest delivery did not carry: the date of the newest delivery that did (null: none yet). NULL when every field is as new as the row; it keeps the result independent of the order of deliveries.'
+
+--;
+
+COMMENT ON COLUMN students.created_at IS 'When the row was first written.'
+
+--;
+
+COMMENT ON COLUMN students.updated_at IS 'When the row last changed; kept by the database.'
+
+--;
+
+CREATE TRIGGER tr_students_updated_at BEFORE UPDATE OF district_id, first_name, last_name, grade_level, date_of_birth, gender, ethnicity, socioeconomic_status, gpa, attendance_rate, parent_contact, enrollment_date, exit_date, exit_type, student_metadata
+ON students FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at()
+
+--;
+
+CREATE TABLE attendance_records (
+    id UUID DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    student_id UUID NOT NULL,
+    date DATE NOT NULL,
+    status VARCHAR(20) NOT NULL,
+    period INTEGER,
+    delivered_on DATE NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    CONSTRAINT pk_attendance_records PRIMARY KEY (id, date),
+    CONSTRAINT ck_attendance_records_status_values CHECK (status IN ('present', 'absent', 'tardy', 'excused')),
+    CONSTRAINT ck_attendance_records_period_range CHECK (period >= 0),
+    CONSTRAINT fk_attendance_records_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
+)
+
+--;
+
+CREATE INDEX ix_attendance_records_date_status ON attendance_records (tenant_id, date, status)
+
+--;
+
+CREATE UNIQUE INDEX uq_attendance_records_student_id_date_period ON attendance_records (tenant_id, student_id, date, coalesce(period, -1))
+
+--;
+
+COMMENT ON TABLE attendance_records IS 'Attendance, one row per student, day and (where the district records it) period.'
+
+--;
+
+COMMENT ON COLUMN attendance_records.id IS 'System-generated, time-ordered identifier.'
+
+--;
+
+COMMENT ON COLUMN attendance_records.tenant_id IS 'The school district that owns the row.'
+
+--;
+
+COMMENT ON COLUMN attendance_records.student_id IS 'The student the row is about.'
+
+--;
+
+COMMENT ON COLUMN attendance_records.date IS 'School day.'
+
+--;
+
+COMMENT ON COLUMN attendance_records.status IS 'present and tardy are attended; absent is unexcused; excused is kept apart.'
+
+--;
+
+COMMENT ON COLUMN attendance_records.period IS 'Period of the day; NULL where attendance is daily.'
+
+--;
+
+COMMENT ON COLUMN attendance_records.delivered_on IS 'Date of the newest delivery that held this record.'
+
+--;
+
+COMMENT ON COLUMN attendance_records.created_at IS 'When the row was first written.'
+
+--;
+
+COMMENT ON COLUMN attendance_records.updated_at IS 'When the row last changed; kept by the database.'
+
+--;
+
+CREATE TRIGGER tr_attendance_records_updated_at BEFORE UPDATE OF student_id, date, status, period
+ON attendance_records FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at()
+
+--;
+
+CREATE TABLE grades (
+    id UUID DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    student_id UUID NOT NULL,
+    record_key VARCHAR(110) NOT NULL,
+    source_record_id VARCHAR(100),
+    course_id VARCHAR(50) NOT NULL,
+    course_name VARCHAR(200),
+    grade_value DOUBLE PRECISION,
+    grade_letter VARCHAR(2),
+    submission_date DATE NOT NULL,
+    assignment_type VARCHAR(50),
+    delivered_on DATE NOT NULL,
+    field_deliveries JSONB,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    CONSTRAINT pk_grades PRIMARY KEY (id),
+    CONSTRAINT ck_grades_grade_value_range CHECK (grade_value >= 0 AND grade_value <= 100),
+    CONSTRAINT fk_grades_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT,
+    CONSTRAINT uq_grades_record_key UNIQUE (tenant_id, record_key)
+)
+
+--;
+
+CREATE INDEX ix_grades_course_id ON grades (tenant_id, course_id)
+
+--;
+
+CREATE INDEX ix_grades_student_id_submission_date ON grades (tenant_id, student_id, submission_date)
+
+--;
+
+COMMENT ON TABLE grades IS 'Graded work, one row per student and assignment.'
+
+--;
+
+COMMENT ON COLUMN grades.id IS 'System-generated, time-ordered identifier.'
+
+--;
+
+COMMENT ON COLUMN grades.tenant_id IS 'The school district that owns the row.'
+
+--;
+
+COMMENT ON COLUMN grades.student_id IS 'The student the row is about.'
+
+--;
+
+COMMENT ON COLUMN grades.record_key IS 'Identity across deliveries: `id:` + source record id, else `hash:` + content hash + occurrence number.'
+
+--;
+
+COMMENT ON COLUMN grades.source_record_id IS 'The source system''s own identifier of the record; with it a changed record is an update.'
+
+--;
+
+COMMENT ON COLUMN grades.course_id IS 'The district''s course identifier.'
+
+--;
+
+COMMENT ON COLUMN grades.course_name IS 'The course''s title.'
+
+--;
+
+COMMENT ON COLUMN grades.grade_value IS 'Score in percent, 0 to 100.'
+
+--;
+
+COMMENT ON COLUMN grades.grade_letter IS 'Letter grade.'
+
+--;
+
+COMMENT ON COLUMN grades.submission_date IS 'The day the work was handed in.'
+
+--;
+
+COMMENT ON COLUMN grades.assignment_type IS 'test, homework, project, …'
+
+--;
+
+COMMENT ON COLUMN grades.delivered_on IS 'Date of the newest delivery that held this record.'
+
+--;
+
+COMMENT ON COLUMN grades.field_deliveries IS 'For fields that the newest delivery did not carry: the date of the newest delivery that did (null: none yet). NULL when every field is as new as the row; it keeps the result independent of the order of deliveries.'
+
+--;
+
+COMMENT ON COLUMN grades.created_at IS 'When the row was first written.'
+
+--;
+
+COMMENT ON COLUMN grades.updated_at IS 'When the row last changed; kept by the database.'
+
+--;
+
+CREATE TRIGGER tr_grades_updated_at BEFORE UPDATE OF student_id, record_key, source_record_id, course_id, course_name, grade_value, grade_letter, submission_date, assignment_type
+ON grades FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at()
+
+--;
+
+CREATE TABLE discipline_incidents (
+    id UUID DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    student_id UUID NOT NULL,
+    record_key VARCHAR(110) NOT NULL,
+    source_record_id VARCHAR(100),
+    incident_date DATE NOT NULL,
+    severity_level INTEGER NOT NULL,
+    incident_type VARCHAR(100),
+    description TEXT,
+    resolution VARCHAR(200),
+    delivered_on DATE NOT NULL,
+    field_deliveries JSONB,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    CONSTRAINT pk_discipline_incidents PRIMARY KEY (id),
+    CONSTRAINT ck_discipline_incidents_severity_level_range CHECK (severity_level >= 1 AND severity_level <= 5),
+    CONSTRAINT fk_discipline_incidents_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT,
+    CONSTRAINT uq_discipline_incidents_record_key UNIQUE (tenant_id, record_key)
+)
+
+--;
+
+CREATE INDEX ix_discipline_incidents_incident_date ON discipline_incidents (tenant_id, incident_date)
+
+--;
+
+CREATE INDEX ix_discipline_incidents_student_id_incident_date ON discipline_incidents (tenant_id, student_id, incident_date)
+
+--;
+
+COMMENT ON TABLE discipline_incidents IS 'Behavioural incidents with their severity.'
+
+--;
+
+COMMENT ON COLUMN discipline_incidents.id IS 'System-generated, time-ordered identifier.'
+
+--;
+
+COMMENT ON COLUMN discipline_incidents.tenant_id IS 'The school district that owns the row.'
+
+--;
+
+COMMENT ON COLUMN discipline_incidents.student_id IS 'The student the row is about.'
+
+--;
+
+COMMENT ON COLUMN discipline_incidents.record_key IS 'Identity across deliveries: `id:` + source record id, else `hash:` + content hash + occurrence number.'
+
+--;
+
+COMMENT ON COLUMN discipline_incidents.source_record_id IS 'The source system''s own identifier of the record; with it a changed record is an update.'
+
+--;
+
+COMMENT ON COLUMN discipline_incidents.incident_date IS 'The day of the incident.'
+
+--;
+
+COMMENT ON COLUMN discipline_incidents.severity_level IS '1 minor, 2 moderate, 3 serious, 4 major, 5 critical.'
+
+--;
+
+COMMENT ON COLUMN discipline_incidents.incident_type IS 'Kind of incident.'
+
+--;
+
+COMMENT ON COLUMN discipline_incidents.description IS 'Free text; may name people.'
+
+--;
+
+COMMENT ON COLUMN discipline_incidents.resolution IS 'What was done.'
+
+--;
+
+COMMENT ON COLUMN discipline_incidents.delivered_on IS 'Date of the newest delivery that held this record.'
+
+--;
+
+COMMENT ON COLUMN discipline_incidents.field_deliveries IS 'For fields that the newest delivery did not carry: the date of the newest delivery that did (null: none yet). NULL when every field is as new as the row; it keeps the result independent of the order of deliveries.'
+
+--;
+
+COMMENT ON COLUMN discipline_incidents.created_at IS 'When the row was first written.'
+
+--;
+
+COMMENT ON COLUMN discipline_incidents.updated_at IS 'When the row last changed; kept by the database.'
+
+--;
+
+CREATE TRIGGER tr_discipline_incidents_updated_at BEFORE UPDATE OF student_id, record_key, source_record_id, incident_date, severity_level, incident_type, description, resolution
+ON discipline_incidents FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at()
+
+--;
+
+CREATE TABLE student_features (
+    tenant_id VARCHAR(50) NOT NULL,
+    student_id UUID NOT NULL,
+    feature_date DATE NOT NULL,
+    attendance_rate DOUBLE PRECISION,
+    gpa_current DOUBLE PRECISION,
+    discipline_incidents INTEGER,
+    feature_vector JSONB,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    CONSTRAINT pk_student_features PRIMARY KEY (student_id, feature_date),
+    CONSTRAINT ck_student_features_attendance_rate_range CHECK (attendance_rate >= 0 AND attendance_rate <= 1),
+    CONSTRAINT ck_student_features_gpa_current_range CHECK (gpa_current >= 0 AND gpa_current <= 5),
+    CONSTRAINT ck_student_features_discipline_incidents_range CHECK (discipline_incidents >= 0),
+    CONSTRAINT fk_student_features_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
+)
+
+--;
+
+CREATE INDEX ix_student_features_feature_date ON student_features (tenant_id, feature_date)
+
+--;
+
+COMMENT ON TABLE student_features IS 'The feature vector of each enrolled student at the end of each school week.'
+
+--;
+
+COMMENT ON COLUMN student_features.tenant_id IS 'The school district that owns the row.'
+
+--;
+
+COMMENT ON COLUMN student_features.student_id IS 'The student the row is about.'
+
+--;
+
+COMMENT ON COLUMN student_features.feature_date IS 'The Sunday that closes the school week: the as-of date.'
+
+--;
+
+COMMENT ON COLUMN student_features.attendance_rate IS 'Share of recorded sessions attended over the last four school weeks.'
+
+--;
+
+COMMENT ON COLUMN student_features.gpa_current IS 'Grade points of the mean grade over the last four school weeks (4.0 scale).'
+
+--;
+
+COMMENT ON COLUMN student_features.discipline_incidents IS 'Incidents over the last four school weeks; NULL when the district sends none.'
+
+--;
+
+COMMENT ON COLUMN student_features.feature_vector IS 'Weekly series, trends, metadata and the named features of the model.'
+
+--;
+
+COMMENT ON COLUMN student_features.created_at IS 'When the row was first written.'
+
+--;
+
+COMMENT ON COLUMN student_features.updated_at IS 'When the row last changed; kept by the database.'
+
+--;
+
+CREATE TRIGGER tr_student_features_updated_at BEFORE UPDATE OF student_id, feature_date, attendance_rate, gpa_current, discipline_incidents, feature_vector
+ON student_features FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at()
+
+--;
+
+CREATE TABLE model_metadata (
+    id UUID DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    model_version VARCHAR(50) NOT NULL,
+    model_type VARCHAR(50),
+    training_date TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    performance_metrics JSONB DEFAULT '{}',
+    hyperparameters JSONB DEFAULT '{}',
+    is_active BOOLEAN DEFAULT false NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    CONSTRAINT pk_model_metadata PRIMARY KEY (id),
+    CONSTRAINT uq_model_metadata_model_version UNIQUE (tenant_id, model_version)
+)
+
+--;
+
+CREATE UNIQUE INDEX uq_model_metadata_is_active ON model_metadata (tenant_id) WHERE is_active
+
+--;
+
+COMMENT ON TABLE model_metadata IS 'Every model version trained, mirrored from the MLflow registry.'
+
+--;
+
+COMMENT ON COLUMN model_metadata.id IS 'System-generated, time-ordered identifier.'
+
+--;
+
+COMMENT ON COLUMN model_metadata.tenant_id IS 'The school district that owns the row.'
+
+--;
+
+COMMENT ON COLUMN model_metadata.model_version IS 'Version, unique within the tenant.'
+
+--;
+
+COMMENT ON COLUMN model_metadata.model_type IS 'Kind of model.'
+
+--;
+
+COMMENT ON COLUMN model_metadata.training_date IS 'When it was trained.'
+
+--;
+
+COMMENT ON COLUMN model_metadata.performance_metrics IS 'Metrics on the validation weeks, beside those of the simple rule.'
+
+--;
+
+COMMENT ON COLUMN model_metadata.hyperparameters IS 'Settings, weeks, data hash, coefficients, MLflow run and version.'
+
+--;
+
+COMMENT ON COLUMN model_metadata.is_active IS 'Whether it is the tenant''s champion.'
+
+--;
+
+COMMENT ON COLUMN model_metadata.created_at IS 'When the row was first written.'
+
+--;
+
+COMMENT ON COLUMN model_metadata.updated_at IS 'When the row last changed; kept by the database.'
+
+--;
+
+CREATE TRIGGER tr_model_metadata_updated_at BEFORE UPDATE OF model_version, model_type, training_date, performance_metrics, hyperparameters, is_active
+ON model_metadata FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at()
+
+--;
+
+CREATE TABLE predictions (
+    id UUID DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    student_id UUID NOT NULL,
+    feature_date DATE NOT NULL,
+    prediction_date TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    risk_score DOUBLE PRECISION NOT NULL,
+    risk_category VARCHAR(20) NOT NULL,
+    confidence DOUBLE PRECISION NOT NULL,
+    risk_factors JSONB DEFAULT '[]',
+    model_version VARCHAR(50) NOT NULL,
+    rescored BOOLEAN DEFAULT false NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    CONSTRAINT pk_predictions PRIMARY KEY (id),
+    CONSTRAINT ck_predictions_risk_score_range CHECK (risk_score >= 0 AND risk_score <= 1),
+    CONSTRAINT ck_predictions_risk_category_values CHECK (risk_category IN ('low', 'medium', 'high', 'critical')),
+    CONSTRAINT ck_predictions_confidence_range CHECK (confidence >= 0 AND confidence <= 1),
+    CONSTRAINT fk_predictions_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT,
+    CONSTRAINT fk_predictions_model_metadata FOREIGN KEY(tenant_id, model_version) REFERENCES model_metadata (tenant_id, model_version) ON DELETE RESTRICT,
+    CONSTRAINT uq_predictions_student_id_feature_date_model_version UNIQUE (tenant_id, student_id, feature_date, model_version),
+    CONSTRAINT uq_predictions_id UNIQUE (tenant_id, id)
+)
+
+--;
+
+CREATE INDEX ix_predictions_feature_date_risk_category ON predictions (tenant_id, feature_date, risk_category)
+
+--;
+
+CREATE INDEX ix_predictions_model_version ON predictions (tenant_id, model_version)
+
+--;
+
+COMMENT ON TABLE predictions IS 'One risk score per student, school week and model version, with its explanation.'
+
+--;
+
+COMMENT ON COLUMN predictions.id IS 'System-generated, time-ordered identifier.'
+
+--;
+
+COMMENT ON COLUMN predictions.tenant_id IS 'The school district that owns the row.'
+
+--;
+
+COMMENT ON COLUMN predictions.student_id IS 'The student the row is about.'
+
+--;
+
+COMMENT ON COLUMN predictions.feature_date IS 'As-of date of the features that were scored.'
+
+--;
+
+COMMENT ON COLUMN predictions.prediction_date IS 'When the score was made or last changed.'
+
+--;
+
+COMMENT ON COLUMN predictions.risk_score IS 'Calibrated probability of the adverse event.'
+
+--;
+
+COMMENT ON COLUMN predictions.risk_category IS 'Category by the tenant''s thresholds.'
+
+--;
+
+COMMENT ON COLUMN predictions.confidence IS 'See `risk.scoring` for the definition.'
+
+--;
+
+COMMENT ON COLUMN predictions.risk_factors IS 'The model''s own contributions, largest first.'
+
+--;
+
+COMMENT ON COLUMN predictions.model_version IS 'The model that scored.'
+
+--;
+
+COMMENT ON COLUMN predictions.rescored IS 'Scored on request by a model that may have been trained on this very week.'
+
+--;
+
+COMMENT ON COLUMN predictions.created_at IS 'When the row was first written.'
+
+--;
+
+COMMENT ON COLUMN predictions.updated_at IS 'When the row last changed; kept by the database.'
+
+--;
+
+CREATE TRIGGER tr_predictions_updated_at BEFORE UPDATE OF student_id, feature_date, prediction_date, risk_score, risk_category, confidence, risk_factors, model_version, rescored
+ON predictions FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at()
+
+--;
+
+CREATE TABLE training_feedback (
+    id UUID DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    prediction_id UUID NOT NULL,
+    record_key VARCHAR(110) NOT NULL,
+    outcome_date DATE,
+    outcome_type VARCHAR(50),
+    feedback_type VARCHAR(50),
+    educator_notes TEXT,
+    delivered_on DATE NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    CONSTRAINT pk_training_feedback PRIMARY KEY (id),
+    CONSTRAINT ck_training_feedback_feedback_type_values CHECK (feedback_type IN ('true_positive', 'false_positive', 'true_negative', 'false_negative')),
+    CONSTRAINT fk_training_feedback_predictions FOREIGN KEY(tenant_id, prediction_id) REFERENCES predictions (tenant_id, id) ON DELETE RESTRICT,
+    CONSTRAINT uq_training_feedback_record_key UNIQUE (tenant_id, record_key)
+)
+
+--;
+
+CREATE INDEX ix_training_feedback_prediction_id ON training_feedback (tenant_id, prediction_id)
+
+--;
+
+COMMENT ON TABLE training_feedback IS 'Educators'' verdicts on predictions.'
+
+--;
+
+COMMENT ON COLUMN training_feedback.id IS 'System-generated, time-ordered identifier.'
+
+--;
+
+COMMENT ON COLUMN training_feedback.tenant_id IS 'The school district that owns the row.'
+
+--;
+
+COMMENT ON COLUMN training_feedback.prediction_id IS 'The prediction that is judged.'
+
+--;
+
+COMMENT ON COLUMN training_feedback.record_key IS 'Identity across deliveries: `id:` + source record id, else `hash:` + content hash + occurrence number.'
+
+--;
+
+COMMENT ON COLUMN training_feedback.outcome_date IS 'When the outcome was known.'
+
+--;
+
+COMMENT ON COLUMN training_feedback.outcome_type IS 'What happened.'
+
+--;
+
+COMMENT ON COLUMN training_feedback.feedback_type IS 'The verdict.'
+
+--;
+
+COMMENT ON COLUMN training_feedback.educator_notes IS 'Free text; may name people.'
+
+--;
+
+COMMENT ON COLUMN training_feedback.delivered_on IS 'Date of the newest delivery that held this record.'
+
+--;
+
+COMMENT ON COLUMN training_feedback.created_at IS 'When the row was first written.'
+
+--;
+
+COMMENT ON COLUMN training_feedback.updated_at IS 'When the row last changed; kept by the database.'
+
+--;
+
+CREATE TRIGGER tr_training_feedback_updated_at BEFORE UPDATE OF prediction_id, record_key, outcome_date, outcome_type, feedback_type, educator_notes
+ON training_feedback FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at()
+
+--;
+
+CREATE TABLE ingested_files (
+    id UUID DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    table_name VARCHAR(50) NOT NULL,
+    delivered_on DATE NOT NULL,
+    file_name VARCHAR(255) NOT NULL,
+    sha256 VARCHAR(64) NOT NULL,
+    size_bytes BIGINT NOT NULL,
+    status VARCHAR(20) NOT NULL,
+    reason VARCHAR(50),
+    detail TEXT,
+    unknown_columns JSONB DEFAULT '[]',
+    rows_read BIGINT DEFAULT 0 NOT NULL,
+    rows_inserted BIGINT DEFAULT 0 NOT NULL,
+    rows_updated BIGINT DEFAULT 0 NOT NULL,
+    rows_unchanged BIGINT DEFAULT 0 NOT NULL,
+    rows_quarantined BIGINT DEFAULT 0 NOT NULL,
+    archived_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    loaded_at TIMESTAMP WITH TIME ZONE,
+    run_id VARCHAR(50),
+    CONSTRAINT pk_ingested_files PRIMARY KEY (id),
+    CONSTRAINT ck_ingested_files_size_bytes_range CHECK (size_bytes >= 0),
+    CONSTRAINT ck_ingested_files_status_values CHECK (status IN ('archived', 'loaded', 'refused', 'superseded', 'withdrawn')),
+    CONSTRAINT ck_ingested_files_rows_read_range CHECK (rows_read >= 0),
+    CONSTRAINT ck_ingested_files_rows_inserted_range CHECK (rows_inserted >= 0),
+    CONSTRAINT ck_ingested_files_rows_updated_range CHECK (rows_updated >= 0),
+    CONSTRAINT ck_ingested_files_rows_unchanged_range CHECK (rows_unchanged >= 0),
+    CONSTRAINT ck_ingested_files_rows_quarantined_range CHECK (rows_quarantined >= 0),
+    CONSTRAINT uq_ingested_files_table_name_delivered_on_file_name_sha256 UNIQUE (tenant_id, table_name, delivered_on, file_name, sha256)
+)
+
+--;
+
+CREATE INDEX ix_ingested_files_sha256 ON ingested_files (tenant_id, sha256)
+
+--;
+
+COMMENT ON TABLE ingested_files IS 'The manifest: every file that was ever landed, and what became of its rows.'
+
+--;
+
+COMMENT ON COLUMN ingested_files.id IS 'System-generated, time-ordered identifier.'
+
+--;
+
+COMMENT ON COLUMN ingested_files.tenant_id IS 'The school district that owns the row.'
+
+--;
+
+COMMENT ON COLUMN ingested_files.table_name IS 'The record table the file is for.'
+
+--;
+
+COMMENT ON COLUMN ingested_files.delivered_on IS 'Date of the delivery.'
+
+--;
+
+COMMENT ON COLUMN ingested_files.file_name IS 'Name within the delivery.'
+
+--;
+
+COMMENT ON COLUMN ingested_files.sha256 IS 'Hash of the content.'
+
+--;
+
+COMMENT ON COLUMN ingested_files.size_bytes IS 'Size of the file.'
+
+--;
+
+COMMENT ON COLUMN ingested_files.status IS 'What became of it.'
+
+--;
+
+COMMENT ON COLUMN ingested_files.reason IS 'Code of the reason for a refusal.'
+
+--;
+
+COMMENT ON COLUMN ingested_files.detail IS 'The refusal in words; never a student''s value.'
+
+--;
+
+COMMENT ON COLUMN ingested_files.unknown_columns IS 'Header names the contract does not know.'
+
+--;
+
+COMMENT ON COLUMN ingested_files.rows_read IS 'Data rows in the file.'
+
+--;
+
+COMMENT ON COLUMN ingested_files.rows_inserted IS 'New records.'
+
+--;
+
+COMMENT ON COLUMN ingested_files.rows_updated IS 'Changed records.'
+
+--;
+
+COMMENT ON COLUMN ingested_files.rows_unchanged IS 'Rows that said nothing new.'
+
+--;
+
+COMMENT ON COLUMN ingested_files.rows_quarantined IS 'Rows still in quarantine.'
+
+--;
+
+COMMENT ON COLUMN ingested_files.archived_at IS 'When the file was archived.'
+
+--;
+
+COMMENT ON COLUMN ingested_files.loaded_at IS 'When its rows were merged.'
+
+--;
+
+COMMENT ON COLUMN ingested_files.run_id IS 'The run that merged it.'
+
+--;
+
+CREATE TABLE quarantined_records (
+    id UUID DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    table_name VARCHAR(50) NOT NULL,
+    file_hash VARCHAR(64) NOT NULL,
+    file_name VARCHAR(255) NOT NULL,
+    delivered_on DATE NOT NULL,
+    line_number BIGINT NOT NULL,
+    raw JSON NOT NULL,
+    reasons JSONB NOT NULL,
+    quarantined_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    run_id VARCHAR(50),
+    replayed_at TIMESTAMP WITH TIME ZONE,
+    superseded_at TIMESTAMP WITH TIME ZONE,
+    CONSTRAINT pk_quarantined_records PRIMARY KEY (id),
+    CONSTRAINT ck_quarantined_records_line_number_range CHECK (line_number >= 1),
+    CONSTRAINT uq_quarantined_records_file_hash_line_number UNIQUE (tenant_id, file_hash, line_number)
+)
+
+--;
+
+CREATE INDEX ix_quarantined_records_table_name_delivered_on ON quarantined_records (tenant_id, table_name, delivered_on)
+
+--;
+
+COMMENT ON TABLE quarantined_records IS 'Rows that were not loaded, as they came, with every reason; they can be replayed.'
+
+--;
+
+COMMENT ON COLUMN quarantined_records.id IS 'System-generated, time-ordered identifier.'
+
+--;
+
+COMMENT ON COLUMN quarantined_records.tenant_id IS 'The school district that owns the row.'
+
+--;
+
+COMMENT ON COLUMN quarantined_records.table_name IS 'The record table the row is for.'
+
+--;
+
+COMMENT ON COLUMN quarantined_records.file_hash IS 'SHA-256 of the file.'
+
+--;
+
+COMMENT ON COLUMN quarantined_records.file_name IS 'Delivery date and file name.'
+
+--;
+
+COMMENT ON COLUMN quarantined_records.delivered_on IS 'Date of the delivery.'
+
+--;
+
+COMMENT ON COLUMN quarantined_records.line_number IS 'The row''s first line in the file; the header is line 1.'
+
+--;
+
+COMMENT ON COLUMN quarantined_records.raw IS 'The row as it came.'
+
+--;
+
+COMMENT ON COLUMN quarantined_records.reasons IS 'Reason codes, each `rule` or `rule:column`.'
+
+--;
+
+COMMENT ON COLUMN quarantined_records.quarantined_at IS 'When it was quarantined.'
+
+--;
+
+COMMENT ON COLUMN quarantined_records.run_id IS 'The run that quarantined it.'
+
+--;
+
+COMMENT ON COLUMN quarantined_records.replayed_at IS 'When it was loaded after all.'
+
+--;
+
+COMMENT ON COLUMN quarantined_records.superseded_at IS 'When a corrected file of the same name and delivery replaced its file.'
+
+--;
+
+CREATE TABLE weekly_activity (
+    tenant_id VARCHAR(50) NOT NULL,
+    student_id UUID NOT NULL,
+    week_start DATE NOT NULL,
+    sessions_present INTEGER DEFAULT 0 NOT NULL,
+    sessions_absent INTEGER DEFAULT 0 NOT NULL,
+    sessions_tardy INTEGER DEFAULT 0 NOT NULL,
+    sessions_excused INTEGER DEFAULT 0 NOT NULL,
+    unexcused_absences INTEGER DEFAULT 0 NOT NULL,
+    grade_count INTEGER DEFAULT 0 NOT NULL,
+    grade_mean DOUBLE PRECISION,
+    grade_lowest DOUBLE PRECISION,
+    incident_count INTEGER DEFAULT 0 NOT NULL,
+    severity_highest INTEGER,
+    CONSTRAINT pk_weekly_activity PRIMARY KEY (student_id, week_start),
+    CONSTRAINT ck_weekly_activity_sessions_present_range CHECK (sessions_present >= 0),
+    CONSTRAINT ck_weekly_activity_sessions_absent_range CHECK (sessions_absent >= 0),
+    CONSTRAINT ck_weekly_activity_sessions_tardy_range CHECK (sessions_tardy >= 0),
+    CONSTRAINT ck_weekly_activity_sessions_excused_range CHECK (sessions_excused >= 0),
+    CONSTRAINT ck_weekly_activity_unexcused_absences_range CHECK (unexcused_absences >= 0),
+    CONSTRAINT ck_weekly_activity_grade_count_range CHECK (grade_count >= 0),
+    CONSTRAINT ck_weekly_activity_grade_mean_range CHECK (grade_mean >= 0 AND grade_mean <= 100),
+    CONSTRAINT ck_weekly_activity_grade_lowest_range CHECK (grade_lowest >= 0 AND grade_lowest <= 100),
+    CONSTRAINT ck_weekly_activity_incident_count_range CHECK (incident_count >= 0),
+    CONSTRAINT ck_weekly_activity_severity_highest_range CHECK (severity_highest >= 1 AND severity_highest <= 5),
+    CONSTRAINT fk_weekly_activity_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
+)
+
+--;
+
+CREATE INDEX ix_weekly_activity_week_start ON weekly_activity (tenant_id, week_start)
+
+--;
+
+COMMENT ON TABLE weekly_activity IS 'What each student''s records say about one school week; no row when they say nothing.'
+
+--;
+
+COMMENT ON COLUMN weekly_activity.tenant_id IS 'The school district that owns the row.'
+
+--;
+
+COMMENT ON COLUMN weekly_activity.student_id IS 'The student the row is about.'
+
+--;
+
+COMMENT ON COLUMN weekly_activity.week_start IS 'Monday of the school week.'
+
+--;
+
+COMMENT ON COLUMN weekly_activity.sessions_present IS 'Sessions recorded as present.'
+
+--;
+
+COMMENT ON COLUMN weekly_activity.sessions_absent IS 'Sessions recorded as absent.'
+
+--;
+
+COMMENT ON COLUMN weekly_activity.sessions_tardy IS 'Sessions recorded as tardy.'
+
+--;
+
+COMMENT ON COLUMN weekly_activity.sessions_excused IS 'Sessions recorded as excused.'
+
+--;
+
+COMMENT ON COLUMN weekly_activity.unexcused_absences IS 'School days with at least one unexcused absence.'
+
+--;
+
+COMMENT ON COLUMN weekly_activity.grade_count IS 'Graded pieces of work.'
+
+--;
+
+COMMENT ON COLUMN weekly_activity.grade_mean IS 'Mean score, percent.'
+
+--;
+
+COMMENT ON COLUMN weekly_activity.grade_lowest IS 'Lowest score, percent.'
+
+--;
+
+COMMENT ON COLUMN weekly_activity.incident_count IS 'Incidents.'
+
+--;
+
+COMMENT ON COLUMN weekly_activity.severity_highest IS 'Highest severity.'
+
+--;
+
+CREATE TABLE weekly_course_grades (
+    tenant_id VARCHAR(50) NOT NULL,
+    student_id UUID NOT NULL,
+    week_start DATE NOT NULL,
+    course_id VARCHAR(50) NOT NULL,
+    grade_count INTEGER NOT NULL,
+    grade_mean DOUBLE PRECISION NOT NULL,
+    grade_lowest DOUBLE PRECISION NOT NULL,
+    CONSTRAINT pk_weekly_course_grades PRIMARY KEY (student_id, week_start, course_id),
+    CONSTRAINT ck_weekly_course_grades_grade_count_range CHECK (grade_count >= 1),
+    CONSTRAINT ck_weekly_course_grades_grade_mean_range CHECK (grade_mean >= 0 AND grade_mean <= 100),
+    CONSTRAINT ck_weekly_course_grades_grade_lowest_range CHECK (grade_lowest >= 0 AND grade_lowest <= 100),
+    CONSTRAINT fk_weekly_course_grades_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
+)
+
+--;
+
+CREATE INDEX ix_weekly_course_grades_week_start ON weekly_course_grades (tenant_id, week_start)
+
+--;
+
+COMMENT ON TABLE weekly_course_grades IS 'Weekly activity by course, which the label of failing a course needs.'
+
+--;
+
+COMMENT ON COLUMN weekly_course_grades.tenant_id IS 'The school district that owns the row.'
+
+--;
+
+COMMENT ON COLUMN weekly_course_grades.student_id IS 'The student the row is about.'
+
+--;
+
+COMMENT ON COLUMN weekly_course_grades.week_start IS 'Monday of the school week.'
+
+--;
+
+COMMENT ON COLUMN weekly_course_grades.course_id IS 'The district''s course identifier.'
+
+--;
+
+COMMENT ON COLUMN weekly_course_grades.grade_count IS 'Graded pieces of work.'
+
+--;
+
+COMMENT ON COLUMN weekly_course_grades.grade_mean IS 'Mean score, percent.'
+
+--;
+
+COMMENT ON COLUMN weekly_course_grades.grade_lowest IS 'Lowest score, percent.'
+
+--;
+
+CREATE TABLE pending_updates (
+    id UUID DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    stage VARCHAR(20) NOT NULL,
+    student_id UUID,
+    week_start DATE NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    CONSTRAINT pk_pending_updates PRIMARY KEY (id),
+    CONSTRAINT ck_pending_updates_stage_values CHECK (stage IN ('weekly_activity', 'student_features')),
+    CONSTRAINT fk_pending_updates_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
+)
+
+--;
+
+CREATE INDEX ix_pending_updates_stage ON pending_updates (tenant_id, stage)
+
+--;
+
+CREATE INDEX ix_pending_updates_student_id ON pending_updates (tenant_id, student_id)
+
+--;
+
+COMMENT ON TABLE pending_updates IS 'What has to be recomputed; written in the transaction that changed the records.'
+
+--;
+
+COMMENT ON COLUMN pending_updates.id IS 'System-generated, time-ordered identifier.'
+
+--;
+
+COMMENT ON COLUMN pending_updates.tenant_id IS 'The school district that owns the row.'
+
+--;
+
+COMMENT ON COLUMN pending_updates.stage IS 'The table to recompute.'
+
+--;
+
+COMMENT ON COLUMN pending_updates.student_id IS 'The student; NULL for every student.'
+
+--;
+
+COMMENT ON COLUMN pending_updates.week_start IS 'Monday of the week; for student_features that week and all later.'
+
+--;
+
+COMMENT ON COLUMN pending_updates.created_at IS 'When the row was first written.'

@@ -1,0 +1,201 @@
+"""The declared tables as SQLAlchemy Core tables, with every constraint named. No DDL is run from here.
+
+`GUID`, `Timestamp` and the JSON types behave alike on PostgreSQL and SQLite: a UUID object, an aware UTC datetime and a
+Python value go in and come out.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from typing import Any
+
+import sqlalchemy as sa
+import sqlalchemy.ext.compiler
+from sqlalchemy.dialects import postgresql
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import CHAR, TypeDecorator, TypeEngine
+
+from edupulse_pipelines.schema.declaration import Column, Table
+from edupulse_pipelines.schema.tables import TABLES
+
+
+class GUID(TypeDecorator[uuid.UUID]):
+    """A UUID: native on PostgreSQL, 32 hexadecimal characters on SQLite."""
+
+    impl = CHAR(32)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(postgresql.UUID(as_uuid=True))
+        return dialect.type_descriptor(CHAR(32))
+
+    def process_bind_param(self, value: uuid.UUID | str | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        value = value if isinstance(value, uuid.UUID) else uuid.UUID(value)
+        return value if dialect.name == "postgresql" else value.hex
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> uuid.UUID | None:
+        if value is None or isinstance(value, uuid.UUID):
+            return value
+        return uuid.UUID(value)
+
+
+class Timestamp(TypeDecorator[dt.datetime]):
+    """A moment: TIMESTAMPTZ on PostgreSQL, UTC text on SQLite; always an aware UTC datetime in Python."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError("a moment needs a time zone")
+        value = value.astimezone(dt.UTC)
+        return value if dialect.name == "postgresql" else value.replace(tzinfo=None)
+
+    def process_result_value(self, value: dt.datetime | None, dialect: Dialect) -> dt.datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=dt.UTC) if value.tzinfo is None else value.astimezone(dt.UTC)
+
+
+class _UuidDefault(sa.sql.expression.FunctionElement[uuid.UUID]):
+    """Core PostgreSQL's random UUID (no extension needed), and the same on SQLite."""
+
+    inherit_cache = True
+    type = GUID()
+
+
+@sa.ext.compiler.compiles(_UuidDefault, "postgresql")
+def _uuid_postgresql(_element: _UuidDefault, _compiler: Any, **_options: Any) -> str:
+    return "gen_random_uuid()"
+
+
+@sa.ext.compiler.compiles(_UuidDefault, "sqlite")
+def _uuid_sqlite(_element: _UuidDefault, _compiler: Any, **_options: Any) -> str:
+    return "(lower(hex(randomblob(16))))"
+
+
+_SERVER_DEFAULTS: dict[str, Any] = {
+    "uuid": _UuidDefault(),
+    "now": sa.text("CURRENT_TIMESTAMP"),
+    "today": sa.text("CURRENT_DATE"),
+    "empty_object": sa.text("'{}'"),
+    "empty_list": sa.text("'[]'"),
+    "false": sa.false(),
+    "zero": sa.text("0"),
+}
+
+
+def _column_type(column: Column) -> TypeEngine[Any]:
+    if column.type == "guid":
+        return GUID()
+    if column.type == "text":
+        return sa.String(column.length) if column.length else sa.Text()
+    if column.type == "integer":
+        return sa.BigInteger() if (column.maximum or 0) > 2**31 else sa.Integer()
+    if column.type == "number":
+        return sa.Double()
+    if column.type == "date":
+        return sa.Date()
+    if column.type == "timestamp":
+        return Timestamp()
+    if column.type == "boolean":
+        return sa.Boolean()
+    if column.exact_text:
+        return sa.JSON(none_as_null=True)
+    return sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
+
+
+def _checks(table: Table, column: Column) -> list[sa.CheckConstraint]:
+    checks = []
+    # A range as wide as the type itself is the type's business, not a constraint's.
+    bounds = []
+    if column.minimum is not None:
+        bounds.append(f"{column.name} >= {column.minimum:g}")
+    if column.maximum is not None and column.maximum < 2**31 - 1:
+        bounds.append(f"{column.name} <= {column.maximum:g}")
+    if bounds:
+        checks.append(sa.CheckConstraint(" AND ".join(bounds), name=f"ck_{table.name}_{column.name}_range"))
+    if column.values:
+        allowed = ", ".join(f"'{value}'" for value in column.values)
+        checks.append(sa.CheckConstraint(f"{column.name} IN ({allowed})", name=f"ck_{table.name}_{column.name}_values"))
+    return checks
+
+
+def _build(table: Table, metadata: sa.MetaData) -> sa.Table:
+    built = sa.Table(
+        table.name,
+        metadata,
+        *(
+            sa.Column(
+                column.name,
+                _column_type(column),
+                nullable=column.nullable,
+                server_default=_SERVER_DEFAULTS[column.default] if column.default else None,
+                comment=column.comment,
+            )
+            for column in table.columns
+        ),
+        sa.PrimaryKeyConstraint(*table.primary_key, name=f"pk_{table.name}"),
+        *(check for column in table.columns for check in _checks(table, column)),
+        *(
+            sa.ForeignKeyConstraint(
+                key.columns,
+                [f"{key.table}.{name}" for name in key.references],
+                name=f"fk_{table.name}_{key.table}",
+                # RESTRICT, not the seed's CASCADE: a complete history does not vanish with a row; erasing a student
+                # is an explicit, audited procedure.
+                ondelete="RESTRICT",
+            )
+            for key in table.foreign_keys
+        ),
+        *(
+            sa.UniqueConstraint(
+                *unique.columns, name=f"uq_{table.name}_{'_'.join(unique.columns[1:]) or unique.columns[0]}"
+            )
+            for unique in table.uniques
+            if unique.coalesce is None and unique.where is None
+        ),
+        comment=table.comment,
+    )
+    for unique in table.uniques:
+        if unique.coalesce is None and unique.where is None:
+            continue
+        parts = [
+            sa.func.coalesce(built.c[name], sa.text("-1")) if name == unique.coalesce else built.c[name]
+            for name in unique.columns
+        ]
+        predicate = sa.text(unique.where) if unique.where else None
+        sa.Index(
+            f"uq_{table.name}_{'_'.join(unique.columns[1:]) or unique.where}",
+            *parts,
+            unique=True,
+            postgresql_where=predicate,
+            sqlite_where=predicate,
+        )
+    for index in table.indexes:
+        sa.Index(f"ix_{table.name}_{'_'.join(index.columns[1:])}", *(built.c[name] for name in index.columns))
+    return built
+
+
+metadata = sa.MetaData()
+_built = {name: _build(table, metadata) for name, table in TABLES.items()}
+
+students = _built["students"]
+attendance_records = _built["attendance_records"]
+grades = _built["grades"]
+discipline_incidents = _built["discipline_incidents"]
+student_features = _built["student_features"]
+model_metadata = _built["model_metadata"]
+predictions = _built["predictions"]
+training_feedback = _built["training_feedback"]
+ingested_files = _built["ingested_files"]
+quarantined_records = _built["quarantined_records"]
+weekly_activity = _built["weekly_activity"]
+weekly_course_grades = _built["weekly_course_grades"]
+pending_updates = _built["pending_updates"]

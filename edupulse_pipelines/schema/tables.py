@@ -1,0 +1,819 @@
+"""Every table of the house, declared once: the seed's eight, and the five the house needs. Plain Python data.
+
+Where a declaration departs from the seed's DDL the comment says why; indexes of the seed that only repeat another are
+listed in `dropped_indexes` with the reason. Rules between rows (unknown student, conflicts, future dates) are not
+constraints of a table; they are in `ingest`.
+"""
+
+from __future__ import annotations
+
+from edupulse_pipelines.schema.declaration import Column, ForeignKey, Index, Table, Unique
+
+ATTENDANCE_STATUSES = ("present", "absent", "tardy", "excused")
+EXIT_TYPES = ("completed", "transferred", "dropped_out", "failed", "other")
+RISK_CATEGORIES = ("low", "medium", "high", "critical")
+FEEDBACK_TYPES = ("true_positive", "false_positive", "true_negative", "false_negative")
+FILE_STATUSES = ("archived", "loaded", "refused", "superseded", "withdrawn")
+UPDATE_STAGES = ("weekly_activity", "student_features")
+
+_REPEATS_PRIMARY_KEY = "repeats the primary key"
+
+_ID = Column(name="id", type="guid", default="uuid", comment="System-generated, time-ordered identifier.")
+_TENANT = Column(name="tenant_id", type="text", length=50, comment="The school district that owns the row.")
+_STUDENT = Column(name="student_id", type="guid", comment="The student the row is about.")
+_DELIVERED_ON = Column(name="delivered_on", type="date", comment="Date of the newest delivery that held this record.")
+_FIELD_DELIVERIES = Column(
+    name="field_deliveries",
+    type="json",
+    nullable=True,
+    comment=(
+        "For fields that the newest delivery did not carry: the date of the newest delivery that did (null: none yet). "
+        "NULL when every field is as new as the row; it keeps the result independent of the order of deliveries."
+    ),
+)
+_CREATED = Column(name="created_at", type="timestamp", default="now", comment="When the row was first written.")
+_UPDATED = Column(
+    name="updated_at", type="timestamp", default="now", comment="When the row last changed; kept by the database."
+)
+_OF_STUDENT = ForeignKey(("tenant_id", "student_id"), "students", ("tenant_id", "id"))
+_SOURCE_RECORD = Column(
+    name="source_record_id",
+    type="text",
+    length=100,
+    nullable=True,
+    delivered=True,
+    comment="The source system's own identifier of the record; with it a changed record is an update.",
+)
+_RECORD_KEY = Column(
+    name="record_key",
+    type="text",
+    length=110,
+    comment="Identity across deliveries: `id:` + source record id, else `hash:` + content hash + occurrence number.",
+)
+
+STUDENTS = Table(
+    name="students",
+    comment="Central table of students: demographics and enrolment.",
+    columns=(
+        _ID,
+        _TENANT,
+        Column(
+            name="district_id",
+            type="text",
+            length=50,
+            pii="direct",
+            delivered=True,
+            comment="The student's number within the district.",
+        ),
+        Column(name="first_name", type="text", length=100, pii="direct", delivered=True, comment="Given name."),
+        Column(name="last_name", type="text", length=100, pii="direct", delivered=True, comment="Family name."),
+        Column(
+            name="grade_level",
+            type="integer",
+            nullable=True,
+            minimum=0,
+            maximum=12,
+            pii="indirect",
+            delivered=True,
+            comment="Current grade, 0 (kindergarten) to 12.",
+        ),
+        Column(name="date_of_birth", type="date", pii="direct", delivered=True, comment="Date of birth."),
+        Column(
+            name="gender",
+            type="text",
+            length=10,
+            nullable=True,
+            pii="indirect",
+            delivered=True,
+            comment="Gender as recorded.",
+        ),
+        Column(
+            name="ethnicity",
+            type="text",
+            length=100,
+            nullable=True,
+            pii="indirect",
+            delivered=True,
+            comment="Ethnicity as recorded; for equity analysis only.",
+        ),
+        Column(
+            name="socioeconomic_status",
+            type="text",
+            length=50,
+            nullable=True,
+            pii="indirect",
+            delivered=True,
+            comment="Socioeconomic status as recorded; for equity analysis only.",
+        ),
+        Column(
+            name="gpa",
+            type="number",
+            nullable=True,
+            minimum=0,
+            maximum=5,
+            maximum_unweighted=4,
+            pii="indirect",
+            delivered=True,
+            comment="Grade point average as delivered: an undated snapshot, stored and never a feature.",
+        ),
+        Column(
+            name="attendance_rate",
+            type="number",
+            nullable=True,
+            minimum=0,
+            maximum=1,
+            pii="indirect",
+            delivered=True,
+            comment="Attendance rate as delivered: an undated snapshot, stored and never a feature.",
+        ),
+        Column(
+            name="parent_contact",
+            type="text",
+            length=200,
+            nullable=True,
+            pii="direct",
+            delivered=True,
+            comment="How to reach a parent or guardian.",
+        ),
+        Column(
+            name="enrollment_date",
+            type="date",
+            default="today",
+            pii="indirect",
+            delivered=True,
+            comment="First day of enrolment; the first delivery's date when the district does not say.",
+        ),
+        Column(
+            name="exit_date",
+            type="date",
+            nullable=True,
+            pii="indirect",
+            delivered=True,
+            comment="First day on which the student is no longer enrolled.",
+        ),
+        Column(
+            name="exit_type",
+            type="text",
+            length=20,
+            values=EXIT_TYPES,
+            nullable=True,
+            pii="indirect",
+            delivered=True,
+            comment="Why the student left.",
+        ),
+        Column(
+            name="student_metadata",
+            type="json",
+            nullable=True,
+            default="empty_object",
+            pii="indirect",
+            delivered=True,
+            comment="Further facts of the district, as a JSON object.",
+        ),
+        _DELIVERED_ON,
+        _FIELD_DELIVERIES,
+        _CREATED,
+        _UPDATED,
+    ),
+    primary_key=("id",),
+    uniques=(Unique(("tenant_id", "district_id")), Unique(("tenant_id", "id"))),
+    indexes=(Index(("tenant_id", "grade_level")), Index(("tenant_id", "enrollment_date"))),
+    dropped_indexes={
+        "idx_students_district_id": "repeats the unique constraint on (tenant_id, district_id)",
+        "idx_students_created_at": "no query orders or filters students by creation time",
+    },
+)
+
+ATTENDANCE_RECORDS = Table(
+    name="attendance_records",
+    comment="Attendance, one row per student, day and (where the district records it) period.",
+    columns=(
+        _ID,
+        _TENANT,
+        _STUDENT,
+        Column(name="date", type="date", pii="indirect", delivered=True, comment="School day."),
+        Column(
+            name="status",
+            type="text",
+            length=20,
+            values=ATTENDANCE_STATUSES,
+            pii="indirect",
+            delivered=True,
+            comment="present and tardy are attended; absent is unexcused; excused is kept apart.",
+        ),
+        Column(
+            name="period",
+            type="integer",
+            nullable=True,
+            minimum=0,
+            maximum=2147483647,
+            delivered=True,
+            comment="Period of the day; NULL where attendance is daily.",
+        ),
+        _DELIVERED_ON,
+        _CREATED,
+        _UPDATED,
+    ),
+    # (id, date) and not id alone: PostgreSQL wants the partition column in the key of a table partitioned by month.
+    primary_key=("id", "date"),
+    # A plain UNIQUE lets duplicates through when period is NULL.
+    uniques=(Unique(("tenant_id", "student_id", "date", "period"), coalesce="period"),),
+    foreign_keys=(_OF_STUDENT,),
+    indexes=(Index(("tenant_id", "date", "status")),),
+    dropped_indexes={
+        "idx_attendance_student_date": "a prefix of the unique index on (tenant_id, student_id, date, period)",
+        "idx_attendance_status": "four values; the index on (tenant_id, date, status) serves the queries by status",
+    },
+)
+
+GRADES = Table(
+    name="grades",
+    comment="Graded work, one row per student and assignment.",
+    columns=(
+        _ID,
+        _TENANT,
+        _STUDENT,
+        _RECORD_KEY,
+        _SOURCE_RECORD,
+        Column(name="course_id", type="text", length=50, delivered=True, comment="The district's course identifier."),
+        Column(
+            name="course_name", type="text", length=200, nullable=True, delivered=True, comment="The course's title."
+        ),
+        Column(
+            name="grade_value",
+            type="number",
+            nullable=True,
+            minimum=0,
+            maximum=100,
+            pii="indirect",
+            delivered=True,
+            comment="Score in percent, 0 to 100.",
+        ),
+        Column(
+            name="grade_letter",
+            type="text",
+            length=2,
+            nullable=True,
+            pii="indirect",
+            delivered=True,
+            comment="Letter grade.",
+        ),
+        Column(
+            name="submission_date",
+            type="date",
+            pii="indirect",
+            delivered=True,
+            comment="The day the work was handed in.",
+        ),
+        Column(
+            name="assignment_type",
+            type="text",
+            length=50,
+            nullable=True,
+            delivered=True,
+            comment="test, homework, project, …",
+        ),
+        _DELIVERED_ON,
+        _FIELD_DELIVERIES,
+        _CREATED,
+        _UPDATED,
+    ),
+    primary_key=("id",),
+    uniques=(Unique(("tenant_id", "record_key")),),
+    foreign_keys=(_OF_STUDENT,),
+    indexes=(Index(("tenant_id", "student_id", "submission_date")), Index(("tenant_id", "course_id"))),
+    dropped_indexes={
+        "idx_grades_student_course": "a student's grades are read by date; the index on submission_date serves",
+        "idx_grades_submission_date": "queries by date name the tenant and its students",
+        "idx_grades_assignment_type": "no query filters by assignment type alone",
+    },
+)
+
+DISCIPLINE_INCIDENTS = Table(
+    name="discipline_incidents",
+    comment="Behavioural incidents with their severity.",
+    columns=(
+        _ID,
+        _TENANT,
+        _STUDENT,
+        _RECORD_KEY,
+        _SOURCE_RECORD,
+        Column(name="incident_date", type="date", pii="indirect", delivered=True, comment="The day of the incident."),
+        Column(
+            name="severity_level",
+            type="integer",
+            minimum=1,
+            maximum=5,
+            pii="indirect",
+            delivered=True,
+            comment="1 minor, 2 moderate, 3 serious, 4 major, 5 critical.",
+        ),
+        Column(
+            name="incident_type",
+            type="text",
+            length=100,
+            nullable=True,
+            pii="indirect",
+            delivered=True,
+            comment="Kind of incident.",
+        ),
+        Column(
+            name="description",
+            type="text",
+            nullable=True,
+            pii="direct",
+            delivered=True,
+            comment="Free text; may name people.",
+        ),
+        Column(
+            name="resolution",
+            type="text",
+            length=200,
+            nullable=True,
+            pii="indirect",
+            delivered=True,
+            comment="What was done.",
+        ),
+        _DELIVERED_ON,
+        _FIELD_DELIVERIES,
+        _CREATED,
+        _UPDATED,
+    ),
+    primary_key=("id",),
+    uniques=(Unique(("tenant_id", "record_key")),),
+    foreign_keys=(_OF_STUDENT,),
+    indexes=(Index(("tenant_id", "student_id", "incident_date")), Index(("tenant_id", "incident_date"))),
+    dropped_indexes={
+        "idx_discipline_severity": "five values; no query filters by severity alone",
+        "idx_discipline_type": "no query filters by type alone",
+    },
+)
+
+STUDENT_FEATURES = Table(
+    name="student_features",
+    comment="The feature vector of each enrolled student at the end of each school week.",
+    columns=(
+        _TENANT,
+        _STUDENT,
+        Column(name="feature_date", type="date", comment="The Sunday that closes the school week: the as-of date."),
+        Column(
+            name="attendance_rate",
+            type="number",
+            nullable=True,
+            minimum=0,
+            maximum=1,
+            pii="indirect",
+            comment="Share of recorded sessions attended over the last four school weeks.",
+        ),
+        Column(
+            name="gpa_current",
+            type="number",
+            nullable=True,
+            minimum=0,
+            maximum=5,
+            pii="indirect",
+            comment="Grade points of the mean grade over the last four school weeks (4.0 scale).",
+        ),
+        # No default of 0 as in the seed: a district that sends no discipline data has unknown, not zero, incidents.
+        Column(
+            name="discipline_incidents",
+            type="integer",
+            nullable=True,
+            minimum=0,
+            maximum=2147483647,
+            pii="indirect",
+            comment="Incidents over the last four school weeks; NULL when the district sends none.",
+        ),
+        Column(
+            name="feature_vector",
+            type="json",
+            nullable=True,
+            pii="indirect",
+            comment="Weekly series, trends, metadata and the named features of the model.",
+        ),
+        _CREATED,
+        _UPDATED,
+    ),
+    primary_key=("student_id", "feature_date"),
+    foreign_keys=(_OF_STUDENT,),
+    indexes=(Index(("tenant_id", "feature_date")),),
+    dropped_indexes={
+        "idx_features_student_date": _REPEATS_PRIMARY_KEY,
+        "UNIQUE(student_id, feature_date)": _REPEATS_PRIMARY_KEY,
+    },
+)
+
+MODEL_METADATA = Table(
+    name="model_metadata",
+    comment="Every model version trained, mirrored from the MLflow registry.",
+    columns=(
+        _ID,
+        _TENANT,
+        Column(name="model_version", type="text", length=50, comment="Version, unique within the tenant."),
+        Column(name="model_type", type="text", length=50, nullable=True, comment="Kind of model."),
+        Column(name="training_date", type="timestamp", default="now", comment="When it was trained."),
+        Column(
+            name="performance_metrics",
+            type="json",
+            nullable=True,
+            default="empty_object",
+            comment="Metrics on the validation weeks, beside those of the simple rule.",
+        ),
+        Column(
+            name="hyperparameters",
+            type="json",
+            nullable=True,
+            default="empty_object",
+            comment="Settings, weeks, data hash, coefficients, MLflow run and version.",
+        ),
+        Column(name="is_active", type="boolean", default="false", comment="Whether it is the tenant's champion."),
+        _CREATED,
+        _UPDATED,
+    ),
+    primary_key=("id",),
+    # Two active models would make the champion ambiguous.
+    uniques=(Unique(("tenant_id", "model_version")), Unique(("tenant_id",), where="is_active")),
+    dropped_indexes={
+        "idx_model_version": "repeats the unique constraint on (tenant_id, model_version)",
+        "idx_model_active": "the partial unique index on the active model serves it",
+        "idx_model_training_date": "a tenant has tens of models; no index pays",
+    },
+)
+
+PREDICTIONS = Table(
+    name="predictions",
+    comment="One risk score per student, school week and model version, with its explanation.",
+    columns=(
+        _ID,
+        _TENANT,
+        _STUDENT,
+        Column(name="feature_date", type="date", comment="As-of date of the features that were scored."),
+        Column(
+            name="prediction_date", type="timestamp", default="now", comment="When the score was made or last changed."
+        ),
+        Column(
+            name="risk_score",
+            type="number",
+            minimum=0,
+            maximum=1,
+            pii="indirect",
+            comment="Calibrated probability of the adverse event.",
+        ),
+        Column(
+            name="risk_category",
+            type="text",
+            length=20,
+            values=RISK_CATEGORIES,
+            pii="indirect",
+            comment="Category by the tenant's thresholds.",
+        ),
+        Column(
+            name="confidence", type="number", minimum=0, maximum=1, comment="See `risk.scoring` for the definition."
+        ),
+        Column(
+            name="risk_factors",
+            type="json",
+            nullable=True,
+            default="empty_list",
+            pii="indirect",
+            comment="The model's own contributions, largest first.",
+        ),
+        Column(name="model_version", type="text", length=50, comment="The model that scored."),
+        Column(
+            name="rescored",
+            type="boolean",
+            default="false",
+            comment="Scored on request by a model that may have been trained on this very week.",
+        ),
+        _CREATED,
+        _UPDATED,
+    ),
+    primary_key=("id",),
+    uniques=(Unique(("tenant_id", "student_id", "feature_date", "model_version")), Unique(("tenant_id", "id"))),
+    foreign_keys=(
+        _OF_STUDENT,
+        ForeignKey(("tenant_id", "model_version"), "model_metadata", ("tenant_id", "model_version")),
+    ),
+    indexes=(Index(("tenant_id", "feature_date", "risk_category")), Index(("tenant_id", "model_version"))),
+    dropped_indexes={
+        "idx_predictions_student": "a prefix of the unique constraint on (tenant_id, student_id, …)",
+        "idx_predictions_date": "lists go by feature_date; the index on (tenant_id, feature_date, …) serves them",
+        "idx_predictions_risk_category": "four values; part of the index on feature_date",
+    },
+)
+
+TRAINING_FEEDBACK = Table(
+    name="training_feedback",
+    comment="Educators' verdicts on predictions.",
+    columns=(
+        _ID,
+        _TENANT,
+        Column(name="prediction_id", type="guid", delivered=True, comment="The prediction that is judged."),
+        _RECORD_KEY,
+        Column(
+            name="outcome_date",
+            type="date",
+            nullable=True,
+            pii="indirect",
+            delivered=True,
+            comment="When the outcome was known.",
+        ),
+        Column(
+            name="outcome_type",
+            type="text",
+            length=50,
+            nullable=True,
+            pii="indirect",
+            delivered=True,
+            comment="What happened.",
+        ),
+        Column(
+            name="feedback_type",
+            type="text",
+            length=50,
+            values=FEEDBACK_TYPES,
+            nullable=True,
+            pii="indirect",
+            delivered=True,
+            comment="The verdict.",
+        ),
+        Column(
+            name="educator_notes",
+            type="text",
+            nullable=True,
+            pii="direct",
+            delivered=True,
+            comment="Free text; may name people.",
+        ),
+        _DELIVERED_ON,
+        _CREATED,
+        _UPDATED,
+    ),
+    primary_key=("id",),
+    uniques=(Unique(("tenant_id", "record_key")),),
+    foreign_keys=(ForeignKey(("tenant_id", "prediction_id"), "predictions", ("tenant_id", "id")),),
+    indexes=(Index(("tenant_id", "prediction_id")),),
+    dropped_indexes={
+        "idx_feedback_type": "four values; no index pays",
+        "idx_feedback_outcome_date": "a district has hundreds of verdicts a year; no index pays",
+    },
+)
+
+INGESTED_FILES = Table(
+    name="ingested_files",
+    comment="The manifest: every file that was ever landed, and what became of its rows.",
+    columns=(
+        _ID,
+        _TENANT,
+        Column(name="table_name", type="text", length=50, comment="The record table the file is for."),
+        Column(name="delivered_on", type="date", comment="Date of the delivery."),
+        Column(name="file_name", type="text", length=255, comment="Name within the delivery."),
+        Column(name="sha256", type="text", length=64, comment="Hash of the content."),
+        Column(name="size_bytes", type="integer", minimum=0, maximum=9223372036854775807, comment="Size of the file."),
+        Column(name="status", type="text", length=20, values=FILE_STATUSES, comment="What became of it."),
+        Column(name="reason", type="text", length=50, nullable=True, comment="Code of the reason for a refusal."),
+        Column(name="detail", type="text", nullable=True, comment="The refusal in words; never a student's value."),
+        Column(
+            name="unknown_columns",
+            type="json",
+            nullable=True,
+            default="empty_list",
+            comment="Header names the contract does not know.",
+        ),
+        Column(
+            name="rows_read",
+            type="integer",
+            default="zero",
+            minimum=0,
+            maximum=9223372036854775807,
+            comment="Data rows in the file.",
+        ),
+        Column(
+            name="rows_inserted",
+            type="integer",
+            default="zero",
+            minimum=0,
+            maximum=9223372036854775807,
+            comment="New records.",
+        ),
+        Column(
+            name="rows_updated",
+            type="integer",
+            default="zero",
+            minimum=0,
+            maximum=9223372036854775807,
+            comment="Changed records.",
+        ),
+        Column(
+            name="rows_unchanged",
+            type="integer",
+            default="zero",
+            minimum=0,
+            maximum=9223372036854775807,
+            comment="Rows that said nothing new.",
+        ),
+        Column(
+            name="rows_quarantined",
+            type="integer",
+            default="zero",
+            minimum=0,
+            maximum=9223372036854775807,
+            comment="Rows still in quarantine.",
+        ),
+        Column(name="archived_at", type="timestamp", default="now", comment="When the file was archived."),
+        Column(name="loaded_at", type="timestamp", nullable=True, comment="When its rows were merged."),
+        Column(name="run_id", type="text", length=50, nullable=True, comment="The run that merged it."),
+    ),
+    primary_key=("id",),
+    uniques=(Unique(("tenant_id", "table_name", "delivered_on", "file_name", "sha256")),),
+    indexes=(Index(("tenant_id", "sha256")),),
+)
+
+QUARANTINED_RECORDS = Table(
+    name="quarantined_records",
+    comment="Rows that were not loaded, as they came, with every reason; they can be replayed.",
+    columns=(
+        _ID,
+        _TENANT,
+        Column(name="table_name", type="text", length=50, comment="The record table the row is for."),
+        Column(name="file_hash", type="text", length=64, comment="SHA-256 of the file."),
+        Column(name="file_name", type="text", length=255, comment="Delivery date and file name."),
+        Column(name="delivered_on", type="date", comment="Date of the delivery."),
+        Column(
+            name="line_number",
+            type="integer",
+            minimum=1,
+            maximum=9223372036854775807,
+            comment="The row's first line in the file; the header is line 1.",
+        ),
+        # JSON and not JSONB: JSONB refuses a NUL character and reorders keys, and this is the row as it came.
+        Column(name="raw", type="json", exact_text=True, pii="direct", comment="The row as it came."),
+        Column(name="reasons", type="json", comment="Reason codes, each `rule` or `rule:column`."),
+        Column(name="quarantined_at", type="timestamp", default="now", comment="When it was quarantined."),
+        Column(name="run_id", type="text", length=50, nullable=True, comment="The run that quarantined it."),
+        Column(name="replayed_at", type="timestamp", nullable=True, comment="When it was loaded after all."),
+        Column(
+            name="superseded_at",
+            type="timestamp",
+            nullable=True,
+            comment="When a corrected file of the same name and delivery replaced its file.",
+        ),
+    ),
+    primary_key=("id",),
+    uniques=(Unique(("tenant_id", "file_hash", "line_number")),),
+    indexes=(Index(("tenant_id", "table_name", "delivered_on")),),
+)
+
+WEEKLY_ACTIVITY = Table(
+    name="weekly_activity",
+    comment="What each student's records say about one school week; no row when they say nothing.",
+    columns=(
+        _TENANT,
+        _STUDENT,
+        Column(name="week_start", type="date", comment="Monday of the school week."),
+        *(
+            Column(
+                name=f"sessions_{status}",
+                type="integer",
+                default="zero",
+                minimum=0,
+                maximum=2147483647,
+                pii="indirect",
+                comment=f"Sessions recorded as {status}.",
+            )
+            for status in ATTENDANCE_STATUSES
+        ),
+        Column(
+            name="unexcused_absences",
+            type="integer",
+            default="zero",
+            minimum=0,
+            maximum=2147483647,
+            pii="indirect",
+            comment="School days with at least one unexcused absence.",
+        ),
+        Column(
+            name="grade_count",
+            type="integer",
+            default="zero",
+            minimum=0,
+            maximum=2147483647,
+            pii="indirect",
+            comment="Graded pieces of work.",
+        ),
+        Column(
+            name="grade_mean",
+            type="number",
+            nullable=True,
+            minimum=0,
+            maximum=100,
+            pii="indirect",
+            comment="Mean score, percent.",
+        ),
+        Column(
+            name="grade_lowest",
+            type="number",
+            nullable=True,
+            minimum=0,
+            maximum=100,
+            pii="indirect",
+            comment="Lowest score, percent.",
+        ),
+        Column(
+            name="incident_count",
+            type="integer",
+            default="zero",
+            minimum=0,
+            maximum=2147483647,
+            pii="indirect",
+            comment="Incidents.",
+        ),
+        Column(
+            name="severity_highest",
+            type="integer",
+            nullable=True,
+            minimum=1,
+            maximum=5,
+            pii="indirect",
+            comment="Highest severity.",
+        ),
+    ),
+    primary_key=("student_id", "week_start"),
+    foreign_keys=(_OF_STUDENT,),
+    indexes=(Index(("tenant_id", "week_start")),),
+)
+
+WEEKLY_COURSE_GRADES = Table(
+    name="weekly_course_grades",
+    comment="Weekly activity by course, which the label of failing a course needs.",
+    columns=(
+        _TENANT,
+        _STUDENT,
+        Column(name="week_start", type="date", comment="Monday of the school week."),
+        Column(name="course_id", type="text", length=50, comment="The district's course identifier."),
+        Column(
+            name="grade_count",
+            type="integer",
+            minimum=1,
+            maximum=2147483647,
+            pii="indirect",
+            comment="Graded pieces of work.",
+        ),
+        Column(
+            name="grade_mean", type="number", minimum=0, maximum=100, pii="indirect", comment="Mean score, percent."
+        ),
+        Column(
+            name="grade_lowest", type="number", minimum=0, maximum=100, pii="indirect", comment="Lowest score, percent."
+        ),
+    ),
+    primary_key=("student_id", "week_start", "course_id"),
+    foreign_keys=(_OF_STUDENT,),
+    indexes=(Index(("tenant_id", "week_start")),),
+)
+
+PENDING_UPDATES = Table(
+    name="pending_updates",
+    comment="What has to be recomputed; written in the transaction that changed the records.",
+    columns=(
+        _ID,
+        _TENANT,
+        Column(name="stage", type="text", length=20, values=UPDATE_STAGES, comment="The table to recompute."),
+        Column(name="student_id", type="guid", nullable=True, comment="The student; NULL for every student."),
+        Column(
+            name="week_start", type="date", comment="Monday of the week; for student_features that week and all later."
+        ),
+        _CREATED,
+    ),
+    primary_key=("id",),
+    foreign_keys=(_OF_STUDENT,),
+    indexes=(Index(("tenant_id", "stage")), Index(("tenant_id", "student_id"))),
+)
+
+TABLES: dict[str, Table] = {
+    table.name: table
+    for table in (
+        STUDENTS,
+        ATTENDANCE_RECORDS,
+        GRADES,
+        DISCIPLINE_INCIDENTS,
+        STUDENT_FEATURES,
+        MODEL_METADATA,
+        PREDICTIONS,
+        TRAINING_FEEDBACK,
+        INGESTED_FILES,
+        QUARANTINED_RECORDS,
+        WEEKLY_ACTIVITY,
+        WEEKLY_COURSE_GRADES,
+        PENDING_UPDATES,
+    )
+}
+"""Every table by name, in an order in which they can be created."""
+
+RECORD_TABLES: tuple[str, ...] = (
+    "students",
+    "attendance_records",
+    "grades",
+    "discipline_incidents",
+    "training_feedback",
+)
+"""The tables a district delivers, in the order in which they are loaded."""

@@ -1,0 +1,5 @@
+"""Outside formats on their way to the canonical landing CSV, and the synthetic district that writes it.
+
+What lives here knows how a source looks and nothing of what happens to its rows: reading the landing folder,
+validation, quarantine and merging are `ingest`'s. No database access, no Dagster.
+"""

@@ -1,0 +1,45 @@
+"""School weeks: Monday to Sunday, named by their Monday. Plain date arithmetic, no I/O and no district's holidays.
+
+A delivery dated D belongs to the school week that contains the day before D: a Monday delivery carries the week that
+has just closed. Which weeks had school is a fact of the data (`features.school_calendar`), not of this module.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator
+from zoneinfo import ZoneInfo
+
+WEEK = dt.timedelta(days=7)
+
+
+def week_start(day: dt.date) -> dt.date:
+    """The Monday of the week that contains `day`."""
+    return day - dt.timedelta(days=day.weekday())
+
+
+def week_of_delivery(delivered_on: dt.date) -> dt.date:
+    """The Monday of the school week that a delivery of this date carries (the week of the day before)."""
+    return week_start(delivered_on - dt.timedelta(days=1))
+
+
+def feature_date(week: dt.date) -> dt.date:
+    """The Sunday that closes the week of Monday `week`: the as-of date of its feature vectors."""
+    return week + dt.timedelta(days=6)
+
+
+def last_closed_week(timezone: str, now: dt.datetime | None = None) -> dt.date:
+    """The Monday of the newest week whose Sunday has passed in `timezone`.
+
+    `now` is an aware moment (default: the present one); the week closes at local midnight after its Sunday.
+    """
+    moment = now if now is not None else dt.datetime.now(dt.UTC)
+    return week_start(moment.astimezone(ZoneInfo(timezone)).date()) - WEEK
+
+
+def weeks_between(first: dt.date, last: dt.date) -> Iterator[dt.date]:
+    """The Mondays from `first` to `last`, both included and both Mondays; nothing when `last` is earlier."""
+    week = first
+    while week <= last:
+        yield week
+        week += WEEK

@@ -1,0 +1,1 @@
+"""Tests of EduPulse pipelines; the folders mirror the rooms of the package."""

