@@ -31,20 +31,22 @@ def create_engine(url: str) -> Engine:
     """
     parsed = make_url(normalise_database_url(url))
     # orjson: feature vectors and explanations are most of what we write.
-    json: dict[str, Any] = {
+    common: dict[str, Any] = {
         "json_serializer": lambda value: orjson.dumps(value).decode(),
         "json_deserializer": orjson.loads,
+        # An error's text must not carry the values of the statement: they are a student's.
+        "hide_parameters": True,
     }
     if parsed.get_backend_name() == "postgresql":
         return sa.create_engine(
             parsed,
             pool_pre_ping=True,
-            **json,
+            **common,
             connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "edupulse"},
         )
     if parsed.database and parsed.database != ":memory:":
         Path(parsed.database).absolute().parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(parsed, connect_args={"timeout": 60}, **json)
+    engine = sa.create_engine(parsed, connect_args={"timeout": 60}, **common)
 
     @sa.event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:

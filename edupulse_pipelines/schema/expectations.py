@@ -20,15 +20,16 @@ NUMBER_SUFFIX = ":number"
 KEY_VERSIONS = "key:versions"
 CONFLICTING_DUPLICATE = "conflicting_duplicate"
 
-_INTEGER = r"^[+-]?[0-9]{1,18}$"
-_NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$"
-_GUID = r"^[0-9a-fA-F]{8}-?([0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}$"
+# `\Z` and not `$`, which lets a line break after the value pass.
+_INTEGER = r"^[+-]?[0-9]{1,18}\Z"
+_NUMBER = r"^[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?\Z"
+_GUID = r"^[0-9a-fA-F]{8}-?(?:[0-9a-fA-F]{4}-?){3}[0-9a-fA-F]{12}\Z"
 # ISO 8601 calendar dates that exist, leap years included: the type is the whole rule, so that 2025-02-30 is no date.
 _DATE = (
     r"^(?!0000)(?:"
     r"[0-9]{4}-(?:(?:0[13578]|1[02])-(?:0[1-9]|[12][0-9]|3[01])|(?:0[469]|11)-(?:0[1-9]|[12][0-9]|30)"
     r"|02-(?:0[1-9]|1[0-9]|2[0-8]))"
-    r"|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)$"
+    r"|(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)-02-29)\Z"
 )
 TYPE_PATTERNS: dict[str, str] = {
     "integer": _INTEGER,

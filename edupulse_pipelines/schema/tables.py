@@ -449,7 +449,10 @@ PREDICTIONS = Table(
         _STUDENT,
         Column(name="feature_date", type="date", comment="As-of date of the features that were scored."),
         Column(
-            name="prediction_date", type="timestamp", default="now", comment="When the score was made or last changed."
+            name="prediction_date",
+            type="timestamp",
+            default="now",
+            comment="When the student was first scored for the week by this model.",
         ),
         Column(
             name="risk_score",

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from edupulse_pipelines.database import create_engine
 from edupulse_pipelines.errors import SchemaBehind
 from edupulse_pipelines.schema import ddl, migrations
+from edupulse_pipelines.schema.dictionary import dictionary
 
 ROOT = Path(__file__).parents[2]
 
@@ -62,3 +63,8 @@ def test_a_schema_of_another_version_is_refused_with_the_command_to_run(engine: 
 def test_the_committed_sql_is_what_the_declaration_makes(dialect: str) -> None:
     committed = (ROOT / "sql" / "schema" / f"{dialect}.sql").read_text(encoding="utf-8")
     assert committed == ddl.script(dialect), "run `make sql`"
+
+
+def test_the_committed_data_dictionary_is_what_the_declaration_makes() -> None:
+    committed = (ROOT / "docs" / "data-dictionary.md").read_text(encoding="utf-8")
+    assert committed == dictionary(), "run `make sql`"

@@ -374,7 +374,7 @@ COMMENT ON COLUMN predictions.student_id IS 'The student the row is about.';
 
 COMMENT ON COLUMN predictions.feature_date IS 'As-of date of the features that were scored.';
 
-COMMENT ON COLUMN predictions.prediction_date IS 'When the score was made or last changed.';
+COMMENT ON COLUMN predictions.prediction_date IS 'When the student was first scored for the week by this model.';
 
 COMMENT ON COLUMN predictions.risk_score IS 'Calibrated probability of the adverse event.';
 

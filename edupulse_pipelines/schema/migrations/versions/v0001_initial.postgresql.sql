@@ -601,7 +601,7 @@ COMMENT ON COLUMN predictions.feature_date IS 'As-of date of the features that w
 
 --;
 
-COMMENT ON COLUMN predictions.prediction_date IS 'When the score was made or last changed.'
+COMMENT ON COLUMN predictions.prediction_date IS 'When the student was first scored for the week by this model.'
 
 --;
 

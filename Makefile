@@ -1,0 +1,52 @@
+# Needs Python 3.11 or newer, make and git; everything else is installed into .venv from pyproject.toml + constraints.txt.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo dev test test-all lint types check sql bench clean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+install: $(INSTALLED) ## Make the environment in .venv
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed; name one with: make PYTHON=python3.12 ...")'
+	@echo "Installing into $(VENV) (once; a few minutes) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $(INSTALLED)
+
+demo: $(INSTALLED) ## A synthetic district, every week through the real pipeline
+	@$(BIN)/edupulse demo
+
+dev: $(INSTALLED) ## The Dagster and MLflow pages over the same home
+	@$(BIN)/edupulse dev
+
+test: $(INSTALLED) ## All tests but the heavy ones (under 10 minutes)
+	@$(BIN)/python -m pytest -m "not heavy"
+
+test-all: $(INSTALLED) ## All tests
+	@$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## Style
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(INSTALLED) ## Type check
+	@$(BIN)/mypy
+
+check: test lint types ## What CI runs
+
+sql: $(INSTALLED) ## Generate sql/schema and the data dictionary
+	@$(BIN)/python -m edupulse_pipelines.schema.ddl sql/schema
+	@$(BIN)/python -m edupulse_pipelines.schema.dictionary docs/data-dictionary.md
+
+bench: $(INSTALLED) ## The benchmarks, each against the other way of doing it
+	@for name in features imports; do $(BIN)/python -m edupulse_pipelines_tests.benchmarks $$name || exit 1; done
+
+clean: ## Remove the environment and caches (not your data in .edupulse)
+	@rm -rf $(VENV) .ruff_cache .mypy_cache .pytest_cache .hypothesis build *.egg-info

@@ -1,0 +1,46 @@
+"""`build_defs`: settings in, the whole of Dagster's definitions out. Opens nothing."""
+
+from __future__ import annotations
+
+from dagster import AssetsDefinition, Definitions, ScheduleDefinition, in_process_executor
+from dagster._core.definitions.partitions.partitioned_schedule import UnresolvedPartitionedAssetScheduleDefinition
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from edupulse_pipelines.orchestration.assets import tenant_assets
+from edupulse_pipelines.orchestration.jobs import tenant_jobs
+from edupulse_pipelines.orchestration.presentation import present
+from edupulse_pipelines.orchestration.resources import default_resources
+from edupulse_pipelines.orchestration.schedules import training_schedule, weekly_schedule
+from edupulse_pipelines.settings import Settings
+
+
+def build_defs(settings: Settings, **resource_overrides: object) -> Definitions:
+    """Assets, jobs and schedules of every tenant in `settings`, over the settings' database and registry.
+
+    `resource_overrides` replace resources by name (`database`, `registry`, `progress`), for a test or a deployment.
+    TypeError for a name that no asset uses.
+    """
+    resources = dict(default_resources(settings))
+    unknown = sorted(set(resource_overrides) - set(resources))
+    if unknown:
+        raise TypeError(f"no such resource: {', '.join(unknown)} (there are: {', '.join(sorted(resources))})")
+    resources.update(resource_overrides)
+    assets: list[AssetsDefinition] = []
+    jobs: list[UnresolvedAssetJobDefinition] = []
+    schedules: list[UnresolvedPartitionedAssetScheduleDefinition | ScheduleDefinition] = []
+    configured = settings.config_path.is_file()
+    for tenant in settings.tenants.values():
+        assets += tenant_assets(settings, tenant)
+        of_tenant = tenant_jobs(tenant)
+        jobs += [of_tenant.weekly, of_tenant.training]
+        schedules += [
+            weekly_schedule(settings, tenant, of_tenant, running=configured),
+            training_schedule(tenant, of_tenant),
+        ]
+    return Definitions(
+        assets=present(assets, settings),
+        jobs=jobs,
+        schedules=schedules,
+        resources=resources,
+        executor=in_process_executor,
+    )

@@ -1,0 +1,99 @@
+"""`weekly_activity` and `student_features`: the work is in the `features` room."""
+
+from dagster import AssetExecutionContext, AssetsDefinition, Failure, MaterializeResult, ResourceParam
+
+from edupulse_pipelines.orchestration import charts, reporting
+from edupulse_pipelines.orchestration.partitions import weekly_asset, weeks_of
+from edupulse_pipelines.orchestration.resources import Database, Progress
+from edupulse_pipelines.orchestration.steps import step
+from edupulse_pipelines.settings import TenantSettings
+
+ACTIVITY_SOURCES = ("attendance_records", "grades", "discipline_incidents", "students")
+
+
+def feature_assets(tenant: TenantSettings) -> list[AssetsDefinition]:
+    """The weekly roll-up and the feature vectors of `tenant`."""
+    return [_weekly_activity(tenant), _student_features(tenant)]
+
+
+def _weekly_activity(tenant: TenantSettings) -> AssetsDefinition:
+    @weekly_asset(tenant, "weekly_activity", deps=ACTIVITY_SOURCES)
+    def weekly_activity(
+        context: AssetExecutionContext, database: ResourceParam[Database], progress: ResourceParam[Progress]
+    ) -> MaterializeResult:
+        weeks = weeks_of(context)
+        with step(context, progress), database.engine() as engine:
+            from edupulse_pipelines.features.weekly_activity import update_weekly_activity
+            from edupulse_pipelines.ingest.archive import refused_files
+            from edupulse_pipelines.orchestration import summaries
+
+            refused = refused_files(engine, tenant.name, weeks)
+            if refused:
+                raise Failure(
+                    "Stopped, because a delivery of these weeks has a file that could not be read; land a "
+                    "corrected file of "
+                    "the same name and run the week again.\n" + "\n".join(refused),
+                    allow_retries=False,
+                )
+            report = update_weekly_activity(engine, tenant.name)
+            progress.finished("weekly_activity", report)
+            with engine.connect() as connection:
+                shown = summaries.activity_by_week(connection, tenant.name, reporting.plotted(weeks))
+                stored = summaries.row_count(connection, tenant.name, "weekly_activity")
+        attended = charts.lines(
+            "Attendance rate by week",
+            list(shown),
+            {"attendance": [row["attendance_rate"] for row in shown.values()]},
+            share=True,
+        )
+        known = any(row["attendance_rate"] is not None for row in shown.values())
+        students = charts.lines(
+            "Students with activity by week",
+            list(shown),
+            {"students": [row["student_weeks"] for row in shown.values()]},
+        )
+        plots = {"attendance_by_week": attended if known else None, "students_by_week": students}
+        reporting.write_week_metadata(context, shown, rows="student_weeks", plots=plots)
+        return reporting.materialized(
+            stored,
+            student_weeks_recomputed=report.recomputed,
+            student_weeks_inserted=report.inserted,
+            student_weeks_updated=report.updated,
+            student_weeks_unchanged=report.unchanged,
+            student_weeks_deleted=report.deleted,
+        )
+
+    return weekly_activity
+
+
+def _student_features(tenant: TenantSettings) -> AssetsDefinition:
+    @weekly_asset(tenant, "student_features", deps=("weekly_activity", "students"))
+    def student_features(
+        context: AssetExecutionContext, database: ResourceParam[Database], progress: ResourceParam[Progress]
+    ) -> MaterializeResult:
+        weeks = weeks_of(context)
+        with step(context, progress), database.engine() as engine:
+            from edupulse_pipelines.features.store import update_student_features
+            from edupulse_pipelines.orchestration import summaries
+
+            report = update_student_features(engine, tenant.name)
+            progress.finished("student_features", report)
+            with engine.connect() as connection:
+                shown = summaries.features_by_week(connection, tenant.name, reporting.plotted(weeks))
+                stored = summaries.row_count(connection, tenant.name, "student_features")
+        known = {
+            domain: [row[f"{domain}_known"] for row in shown.values()]
+            for domain in ("attendance", "grades", "incidents")
+        }
+        plot = charts.lines("Share of students with the domain known, by week", list(shown), known, share=True)
+        reporting.write_week_metadata(context, shown, rows="students", plots={"known_by_week": plot})
+        return reporting.materialized(
+            stored,
+            vectors_computed=report.computed,
+            vectors_inserted=report.inserted,
+            vectors_updated=report.updated,
+            vectors_unchanged=report.unchanged,
+            vectors_deleted=report.deleted,
+        )
+
+    return student_features

@@ -1,0 +1,48 @@
+"""`raw_<table>`: the landed files of the week, archived as they came. The work is `ingest.archive`."""
+
+# No `from __future__ import annotations` in the asset modules: Dagster evaluates the annotations of the decorated
+# functions while it builds them, and a config class named by a string is not found.
+
+import datetime as dt
+from collections import Counter
+
+from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, ResourceParam
+
+from edupulse_pipelines.orchestration import checks, reporting
+from edupulse_pipelines.orchestration.partitions import asset_key, weekly_asset, weeks_of
+from edupulse_pipelines.orchestration.resources import Database, Progress
+from edupulse_pipelines.orchestration.steps import step
+from edupulse_pipelines.schema.tables import RECORD_TABLES
+from edupulse_pipelines.settings import Settings, TenantSettings
+
+
+def raw_assets(settings: Settings, tenant: TenantSettings) -> list[AssetsDefinition]:
+    """One raw asset per table that a district delivers."""
+    return [_raw_asset(settings, tenant, table) for table in RECORD_TABLES]
+
+
+def _raw_asset(settings: Settings, tenant: TenantSettings, table: str) -> AssetsDefinition:
+    name = f"raw_{table}"
+
+    @weekly_asset(tenant, name, check_specs=checks.raw_check_specs(asset_key(tenant, name)))
+    def raw(
+        context: AssetExecutionContext, database: ResourceParam[Database], progress: ResourceParam[Progress]
+    ) -> MaterializeResult:
+        weeks = weeks_of(context)
+        with step(context, progress), database.engine() as engine:
+            from edupulse_pipelines.ingest.archive import archive_files
+
+            report = archive_files(engine, settings.raw_dir, tenant, table, weeks, run_id=context.run_id)
+            progress.finished(name, report)
+        by_week: dict[dt.date, Counter[str]] = {
+            week: Counter(files=0, rows=0, bytes=0, archived=0, known=0, refused=0) for week in weeks
+        }
+        for file in report.files:
+            by_week[file.week].update({"files": 1, "rows": file.rows or 0, "bytes": file.size_bytes, file.status: 1})
+        reporting.write_week_metadata(context, by_week, rows="rows")
+        return reporting.materialized(
+            check_results=[checks.files_readable(report.files)],
+            **reporting.totals(by_week, ("files", "rows", "archived", "known", "refused")),
+        )
+
+    return raw

@@ -1,0 +1,74 @@
+"""The record tables (`students`, `attendance_records`, `grades`, …), one asset each: the work is `ingest.load`."""
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterator
+
+from dagster import AssetCheckResult, AssetExecutionContext, AssetsDefinition, MaterializeResult, ResourceParam
+
+from edupulse_pipelines.orchestration import checks, reporting
+from edupulse_pipelines.orchestration.partitions import asset_key, weekly_asset, weeks_of
+from edupulse_pipelines.orchestration.resources import Database, Progress
+from edupulse_pipelines.orchestration.steps import step
+from edupulse_pipelines.schema.tables import RECORD_TABLES
+from edupulse_pipelines.settings import Settings, TenantSettings
+
+ACCOUNTS = ("read", "inserted", "updated", "unchanged", "quarantined")
+ABOUT_STUDENTS = ("attendance_records", "grades", "discipline_incidents")
+"""Record tables whose rows name a student, so that students are merged before them."""
+
+
+def record_assets(settings: Settings, tenant: TenantSettings) -> list[AssetsDefinition]:
+    """One record asset per table that a district delivers."""
+    return [_record_asset(settings, tenant, table) for table in RECORD_TABLES]
+
+
+def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> AssetsDefinition:
+    deps = [f"raw_{table}", "students"] if table in ABOUT_STUDENTS else [f"raw_{table}"]
+    specs = checks.record_check_specs(asset_key(tenant, table), tenant.max_quarantined)
+
+    @weekly_asset(tenant, table, deps=deps, check_specs=specs)
+    def records(
+        context: AssetExecutionContext, database: ResourceParam[Database], progress: ResourceParam[Progress]
+    ) -> Iterator[AssetCheckResult | MaterializeResult]:
+        weeks = weeks_of(context)
+        try:
+            with step(context, progress), database.engine() as engine:
+                from edupulse_pipelines.ingest.load import load_records
+                from edupulse_pipelines.orchestration import summaries
+
+                report = load_records(
+                    engine,
+                    settings.raw_dir,
+                    tenant,
+                    table,
+                    weeks,
+                    run_id=context.run_id,
+                    progress=progress.advanced,
+                )
+                with engine.connect() as connection:
+                    days = [delivery.delivered_on for delivery in report.deliveries]
+                    on_record = summaries.accounts_on_record(connection, tenant.name, table, days)
+                    stored = summaries.row_count(connection, tenant.name, table)
+                progress.finished(table, report)
+        except Exception as error:
+            yield from checks.not_computed(
+                (checks.ACCOUNTING_IDENTITY, checks.EXPECTATIONS),
+                f"the load stopped ({type(error).__name__})",
+            )
+            raise
+        by_week: dict[dt.date, Counter[str]] = {week: Counter(dict.fromkeys(ACCOUNTS, 0)) for week in weeks}
+        for delivery in report.deliveries:
+            by_week[delivery.week].update({name: getattr(delivery, name) for name in ACCOUNTS})
+        reporting.write_week_metadata(context, by_week, rows="read")
+        yield reporting.materialized(
+            stored,
+            check_results=[
+                checks.accounting_identity(report.deliveries, on_record, report.replayed),
+                checks.expectations(report, tenant.max_quarantined),
+            ],
+            replayed=report.replayed,
+            **reporting.totals(by_week, ACCOUNTS),
+        )
+
+    return records

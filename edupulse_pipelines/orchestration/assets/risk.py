@@ -1,0 +1,214 @@
+"""`risk_model` and `predictions`: the work is in the `risk` room."""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dagster import AssetExecutionContext, AssetsDefinition, Config, MaterializeResult, MetadataValue, ResourceParam
+from pydantic import Field
+
+from edupulse_pipelines.orchestration import charts, checks, reporting
+from edupulse_pipelines.orchestration.partitions import asset_key, weekly_asset, weeks_of
+from edupulse_pipelines.orchestration.resources import Database, ModelRegistry, Progress
+from edupulse_pipelines.orchestration.steps import step
+from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.weeks import WEEK
+
+SHOWN_METRICS = ("auc_roc", "precision", "recall", "f1_score")
+
+
+class TrainingConfig(Config):
+    """How `risk_model` decides whether to train."""
+
+    train_now: bool = Field(
+        default=False,
+        description="Train for each week of the run, due or not (skipped only where data and settings are unchanged).",
+    )
+
+
+class ScoringConfig(Config):
+    """How `predictions` picks its model."""
+
+    rescore: bool = Field(
+        default=False,
+        description="Score with the active model even weeks it was trained on; these predictions are marked.",
+    )
+
+
+@dataclass(frozen=True)
+class NotDue:
+    """The weekly job looked, and there was nothing to train yet."""
+
+    newest_data_through: dt.date
+    next_week: dt.date
+    active_version: str | None
+
+
+def risk_assets(tenant: TenantSettings) -> list[AssetsDefinition]:
+    """The risk model and the predictions of `tenant`."""
+    return [_risk_model(tenant), _predictions(tenant)]
+
+
+def weeks_to_train(
+    weeks: Sequence[dt.date], newest_data_through: dt.date | None, retrain_weeks: int, train_now: bool
+) -> list[dt.date]:
+    """The weeks of the run up to whose data a model is to be trained, ascending; empty when none is due.
+
+    Without a model, training points lie `retrain_weeks` apart and end with the run's last week. With one, it is due
+    `retrain_weeks` after the newest, or as soon after that as a run comes; so a repeated run trains nothing.
+    `train_now` trains for every week.
+    """
+    if train_now:
+        return list(weeks)
+    if newest_data_through is None:
+        from edupulse_pipelines.risk.splits import training_points
+
+        return training_points(weeks, retrain_weeks)
+    points = []
+    due = max(newest_data_through + retrain_weeks * WEEK, weeks[0])
+    while due <= weeks[-1]:
+        points.append(due)
+        due += retrain_weeks * WEEK
+    return points
+
+
+def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
+    specs = checks.risk_model_check_specs(asset_key(tenant, "risk_model"))
+
+    @weekly_asset(tenant, "risk_model", deps=("student_features", "weekly_activity"), check_specs=specs)
+    def risk_model(
+        context: AssetExecutionContext,
+        config: TrainingConfig,
+        database: ResourceParam[Database],
+        registry: ResourceParam[ModelRegistry],
+        progress: ResourceParam[Progress],
+    ) -> MaterializeResult:
+        weeks = weeks_of(context)
+        with step(context, progress), database.engine() as engine:
+            from edupulse_pipelines.orchestration import summaries
+            from edupulse_pipelines.risk.registry import registry_differences
+            from edupulse_pipelines.risk.training import recorded_models, settings_hash_of, train_risk_models
+
+            with engine.connect() as connection:
+                recorded = recorded_models(connection, tenant.name)
+                active = summaries.active_model(connection, tenant.name)
+            # Models under other settings (another label, another cohort) answer another question.
+            current = [model for model in recorded if model.settings_hash == settings_hash_of(tenant)]
+            newest = max((model.data_through for model in current), default=None)
+            points = weeks_to_train(weeks, newest, tenant.training.retrain_weeks, config.train_now)
+            models = registry.open()
+            outcomes = []
+            if points or newest is None:
+                outcomes = train_risk_models(
+                    engine,
+                    tenant,
+                    points,
+                    models,
+                    progress=lambda done, total: progress.advanced(done, total, "trainings"),
+                    run_id=context.run_id,
+                )
+                with engine.connect() as connection:
+                    active = summaries.active_model(connection, tenant.name)
+                progress.finished("risk_model", outcomes)
+            else:
+                version = active["version"] if active else None
+                progress.finished("risk_model", NotDue(newest, newest + tenant.training.retrain_weeks * WEEK, version))
+            differences = registry_differences(engine, tenant, models)
+        for outcome in outcomes:
+            context.log.info(
+                f"data through {outcome.data_through}: {outcome.status} ({outcome.reason or outcome.model_version})"
+            )
+        by_week = {
+            outcome.data_through: {
+                "status": outcome.status,
+                "model_version": outcome.model_version or "",
+                "promoted": str(bool(outcome.promoted)).lower(),
+                **{name: (outcome.metrics or {}).get(name) for name in SHOWN_METRICS},
+                "reason": outcome.reason or "",
+            }
+            for outcome in outcomes
+        }
+        metrics = active["metrics"] if active else {}
+        rule = metrics.get("baseline") or {}
+        plot = charts.beside_baseline(
+            "Active model beside the simple rule (validation weeks)",
+            _shown(metrics),
+            _shown(rule),
+        )
+        calibrations = [outcome.calibration_plot for outcome in outcomes if outcome.calibration_plot]
+        calibration = charts.embedded("Calibration of the newest model", calibrations[-1]) if calibrations else None
+        plots = {"metrics": plot, "calibration": calibration}
+        reporting.write_week_metadata(context, by_week, rows="", plots=plots)
+        return reporting.materialized(
+            check_results=[checks.registry_matches_table(differences)],
+            training=f"trained for {len(points)} weeks"
+            if points
+            else f"not due: the newest model has seen data through {newest}",
+            active_model=active["version"] if active else "none",
+            active_metrics=MetadataValue.json(metrics) if metrics else None,
+        )
+
+    return risk_model
+
+
+def _predictions(tenant: TenantSettings) -> AssetsDefinition:
+    specs = checks.prediction_check_specs(asset_key(tenant, "predictions"))
+
+    @weekly_asset(tenant, "predictions", deps=("student_features", "risk_model"), check_specs=specs)
+    def predictions(
+        context: AssetExecutionContext,
+        config: ScoringConfig,
+        database: ResourceParam[Database],
+        registry: ResourceParam[ModelRegistry],
+        progress: ResourceParam[Progress],
+    ) -> MaterializeResult:
+        weeks = weeks_of(context)
+        with step(context, progress), database.engine() as engine:
+            from edupulse_pipelines.orchestration import summaries
+            from edupulse_pipelines.risk.scoring import score_weeks
+
+            report = score_weeks(
+                engine,
+                tenant,
+                weeks,
+                registry.open(),
+                rescore=config.rescore,
+                progress=lambda done, total: progress.advanced(done, total, "weeks"),
+            )
+            progress.finished("predictions", report)
+            with engine.connect() as connection:
+                stored = summaries.row_count(connection, tenant.name, "predictions")
+                students = summaries.features_by_week(connection, tenant.name, weeks)
+                models = {scored.week: scored.model_version for scored in report.weeks if scored.model_version}
+                found = summaries.scores_by_week(connection, tenant.name, models)
+                shown = summaries.categories_by_week(connection, tenant.name, reporting.plotted(weeks))
+        by_week: dict[dt.date, dict[str, Any]] = {}
+        for scored in report.weeks:
+            by_week[scored.week] = {
+                "scored": scored.scored,
+                "insufficient_data": scored.insufficient_data,
+                **{category: scored.by_category.get(category, 0) for category in charts.CATEGORY_COLOURS},
+                "inserted": scored.inserted,
+                "updated": scored.updated,
+                "unchanged": scored.unchanged,
+                "skipped": scored.reason or "",
+            }
+        plot = charts.categories("Students per risk category by week", shown)
+        reporting.write_week_metadata(context, by_week, rows="scored", plots={"categories_by_week": plot})
+        cohort = {
+            scored.week: students.get(scored.week, {}).get("students", 0) - scored.insufficient_data
+            for scored in report.weeks
+        }
+        skipped = [scored.week for scored in report.weeks if scored.status == "skipped"]
+        complete = checks.every_cohort_student_scored(cohort, found, skipped)
+        return reporting.materialized(
+            stored, check_results=[complete], **reporting.totals(by_week, ("scored", "insufficient_data"))
+        )
+
+    return predictions
+
+
+def _shown(metrics: dict[str, Any]) -> dict[str, float | None]:
+    at_k = metrics.get("precision_at_k") or {}
+    return {**{name: metrics.get(name) for name in SHOWN_METRICS}, "precision_at_top_10%": at_k.get("k10")}

@@ -1,0 +1,334 @@
+"""The asset checks: what each asks, and its verdict from the counts that a step reported.
+
+Verdicts are pure functions of counts, so that they can be tested without a run. A blocking check that emits nothing
+lets Dagster go on downstream; `not_computed` is the verdict of a step that failed before it could count. One run over
+many weeks gives one evaluation: it reports the worst delivery and carries all of them as a table.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetCheckSpec,
+    AssetKey,
+    MetadataValue,
+    TableColumn,
+    TableRecord,
+    TableSchema,
+)
+
+if TYPE_CHECKING:
+    from edupulse_pipelines.ingest.archive import ArchivedFile
+    from edupulse_pipelines.ingest.load import DeliveryCounts, LoadReport
+
+FILES_READABLE = "files_readable"
+ACCOUNTING_IDENTITY = "accounting_identity"
+EXPECTATIONS = "expectations"
+EVERY_COHORT_STUDENT_SCORED = "every_cohort_student_scored"
+REGISTRY_MATCHES_TABLE = "registry_matches_table"
+
+
+def raw_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:
+    """The checks of a raw asset."""
+    return [
+        AssetCheckSpec(
+            FILES_READABLE,
+            asset=asset,
+            description=(
+                "Every landed file of the week could be read: UTF-8, CSV with a header, the required columns there. "
+                "A refused file contributes no row; weekly_activity stops until a readable one is landed."
+            ),
+        )
+    ]
+
+
+def record_check_specs(asset: AssetKey, max_quarantined: float) -> list[AssetCheckSpec]:
+    """The checks of a record asset; both stop the assets downstream when they fail as errors."""
+    return [
+        AssetCheckSpec(
+            ACCOUNTING_IDENTITY,
+            asset=asset,
+            blocking=True,
+            description=(
+                "For every delivery, rows read = inserted + updated + unchanged + quarantined, and the "
+                "quarantine holds "
+                "exactly the rows that were counted into it. No row is lost, none is counted twice."
+            ),
+        ),
+        AssetCheckSpec(
+            EXPECTATIONS,
+            asset=asset,
+            blocking=True,
+            description=(
+                "The Great Expectations suite derived from the table's declaration, and the rules between rows. "
+                "A warning "
+                f"as soon as one row is quarantined; an error above {max_quarantined:.0%} of a delivery's rows "
+                "(`max_quarantined`): the good rows stay merged, and what is downstream waits."
+            ),
+        ),
+    ]
+
+
+def risk_model_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:
+    """The checks of the model."""
+    return [
+        AssetCheckSpec(
+            REGISTRY_MATCHES_TABLE,
+            asset=asset,
+            description=(
+                "model_metadata and the MLflow registry tell the same story: the same versions, and the "
+                "`champion` alias "
+                "on the version that the table calls active."
+            ),
+        )
+    ]
+
+
+def prediction_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:
+    """The checks of the predictions."""
+    return [
+        AssetCheckSpec(
+            EVERY_COHORT_STUDENT_SCORED,
+            asset=asset,
+            description=(
+                "Every student of the week's cohort (enrolled, with enough school weeks of data) has a score. "
+                "Weeks for "
+                "which no model was known yet are left out, and listed."
+            ),
+        )
+    ]
+
+
+def not_computed(names: Iterable[str], reason: str) -> list[AssetCheckResult]:
+    """A failed result for each check of a step that stopped before it could count."""
+    return [
+        AssetCheckResult(
+            check_name=name,
+            passed=False,
+            description=f"Not computed: {reason}",
+            severity=AssetCheckSeverity.ERROR,
+        )
+        for name in names
+    ]
+
+
+def files_readable(files: Sequence[ArchivedFile]) -> AssetCheckResult:
+    """Passed when no file was refused; otherwise names each refused file and why."""
+    refused = [file for file in files if file.status == "refused"]
+    metadata: dict[str, Any] = {"files": len(files), "refused": len(refused)}
+    unknown = {
+        f"{file.delivered_on}/{file.file_name}": list(file.unknown_columns) for file in files if file.unknown_columns
+    }
+    if unknown:
+        metadata["unknown_columns"] = MetadataValue.json(unknown)
+    if not refused:
+        return AssetCheckResult(
+            check_name=FILES_READABLE,
+            passed=True,
+            metadata=metadata,
+            description=f"{counted(len(files), 'file')}, all readable" if files else "No file was delivered",
+        )
+    metadata["refused_files"] = table(
+        [
+            {
+                "delivery": str(file.delivered_on),
+                "file": file.file_name,
+                "reason": file.reason,
+                "detail": file.detail or "",
+            }
+            for file in refused
+        ]
+    )
+    first = refused[0]
+    return AssetCheckResult(
+        check_name=FILES_READABLE,
+        passed=False,
+        metadata=metadata,
+        description=(
+            f"{len(refused)} refused, first {first.delivered_on}/{first.file_name}: {first.detail or first.reason}"
+        ),
+    )
+
+
+def accounting_identity(
+    deliveries: Sequence[DeliveryCounts], on_record: Mapping[dt.date, Mapping[str, int]], replayed: int = 0
+) -> AssetCheckResult:
+    """Passed when every delivery's rows add up, in this run's count and in the database, and the quarantine agrees.
+
+    `on_record`: by delivery date, the manifest's account after the run, with `in_quarantine`, the rows found there.
+    Rows that were replayed have moved from quarantined to another account of the manifest since they were counted.
+    """
+    rows: list[dict[str, Any]] = []
+    wrong = 0
+    for delivery in deliveries:
+        record = on_record.get(delivery.delivered_on, {})
+        quarantined, in_quarantine = record.get("quarantined", 0), record.get("in_quarantine", 0)
+        accounted = sum(record.get(name, 0) for name in ("inserted", "updated", "unchanged", "quarantined"))
+        agrees = (
+            delivery.read == delivery.inserted + delivery.updated + delivery.unchanged + delivery.quarantined
+            and delivery.read == record.get("read", 0) == accounted
+            and quarantined == in_quarantine
+            and delivery.quarantined - quarantined in range(replayed + 1)
+        )
+        wrong += not agrees
+        rows.append(
+            {
+                "delivery": str(delivery.delivered_on),
+                "read": delivery.read,
+                "inserted": delivery.inserted,
+                "updated": delivery.updated,
+                "unchanged": delivery.unchanged,
+                "quarantined": delivery.quarantined,
+                "still in quarantine": in_quarantine,
+                "agrees": agrees,
+            }
+        )
+    read = sum(delivery.read for delivery in deliveries)
+    metadata: dict[str, Any] = {
+        "deliveries": len(rows),
+        "read": read,
+        "disagreeing_deliveries": wrong,
+        "replayed": replayed,
+    }
+    if rows:
+        metadata["accounts"] = table(rows)
+    return AssetCheckResult(
+        check_name=ACCOUNTING_IDENTITY,
+        passed=not wrong,
+        metadata=metadata,
+        description=(
+            f"{counted(read, 'row')} of {counted(len(rows), 'delivery', 'deliveries')}, all accounted for"
+            if not wrong
+            else f"{wrong} of {counted(len(rows), 'delivery', 'deliveries')} not adding up"
+        ),
+    )
+
+
+def expectations(report: LoadReport, max_quarantined: float) -> AssetCheckResult:
+    """Passed without a quarantined row; a warning with some; an error where a delivery has too large a share."""
+    deliveries = report.deliveries
+    quarantined = sum(delivery.quarantined for delivery in deliveries)
+    worst = max(deliveries, key=_share, default=None)
+    worst_share = _share(worst) if worst is not None else 0.0
+    reasons: Counter[str] = Counter()
+    failed: Counter[tuple[str, str, str]] = Counter()
+    for delivery in deliveries:
+        reasons.update(delivery.reasons)
+        for expectation in delivery.failed_expectations:
+            failed[(expectation["expectation"], str(expectation["column"]), expectation["reason"])] += int(
+                expectation["unexpected"]
+            )
+    metadata: dict[str, Any] = {
+        "read": sum(delivery.read for delivery in deliveries),
+        "quarantined": quarantined,
+        "worst_share": round(worst_share, 6),
+        "max_quarantined": max_quarantined,
+    }
+    if reasons:
+        metadata["reasons"] = table([{"reason": reason, "rows": count} for reason, count in reasons.most_common()])
+    if failed:
+        metadata["failed_expectations"] = table(
+            [
+                {"expectation": expectation, "column": column, "reason": reason, "rows": count}
+                for (expectation, column, reason), count in failed.most_common()
+            ]
+        )
+    if quarantined and len(deliveries) > 1:
+        metadata["by_delivery"] = table(
+            [
+                {
+                    "delivery": str(delivery.delivered_on),
+                    "read": delivery.read,
+                    "quarantined": delivery.quarantined,
+                    "share": round(_share(delivery), 6),
+                    "reasons": ", ".join(f"{reason} {count}" for reason, count in sorted(delivery.reasons.items())),
+                }
+                for delivery in deliveries
+            ]
+        )
+    if report.warnings:
+        metadata["warnings"] = table(
+            [{"warning": name, "rows": count} for name, count in sorted(report.warnings.items())]
+        )
+    if not quarantined or worst is None:
+        return AssetCheckResult(
+            check_name=EXPECTATIONS, passed=True, metadata=metadata, description="No row was quarantined"
+        )
+    common = ", ".join(f"{reason} ({count:,})" for reason, count in reasons.most_common(3))
+    blocking = worst_share > max_quarantined
+    return AssetCheckResult(
+        check_name=EXPECTATIONS,
+        passed=False,
+        severity=AssetCheckSeverity.ERROR if blocking else AssetCheckSeverity.WARN,
+        metadata=metadata,
+        description=(
+            f"{worst_share:.1%} of the rows of delivery {worst.delivered_on} are quarantined, more than "
+            f"{max_quarantined:.1%}: {common}"
+            if blocking
+            else f"{counted(quarantined, 'row')} quarantined (at most {worst_share:.1%} of a delivery): {common}"
+        ),
+    )
+
+
+def registry_matches_table(differences: Sequence[str]) -> AssetCheckResult:
+    """Passed when registry and table agree; otherwise lists the differences."""
+    metadata: dict[str, Any] = {"differences": len(differences)}
+    if differences:
+        metadata["what_differs"] = MetadataValue.md("\n".join(f"- {line}" for line in differences))
+    return AssetCheckResult(
+        check_name=REGISTRY_MATCHES_TABLE,
+        passed=not differences,
+        metadata=metadata,
+        description=differences[0] if differences else "Registry and model_metadata agree",
+    )
+
+
+def every_cohort_student_scored(
+    cohort: Mapping[dt.date, int], scored: Mapping[dt.date, int], without_model: Sequence[dt.date]
+) -> AssetCheckResult:
+    """Passed when, in each week that had a model, as many students were scored as its cohort holds."""
+    weeks = sorted(week for week in cohort if week not in set(without_model))
+    missing = {week: cohort[week] - scored.get(week, 0) for week in weeks if cohort[week] != scored.get(week, 0)}
+    metadata: dict[str, Any] = {
+        "weeks": len(weeks),
+        "cohort": sum(cohort[week] for week in weeks),
+        "scored": sum(scored.get(week, 0) for week in weeks),
+        "weeks_without_model": len(without_model),
+    }
+    if missing:
+        metadata["weeks_that_differ"] = table(
+            [{"week": str(week), "cohort": cohort[week], "scored": scored.get(week, 0)} for week in missing]
+        )
+    if not weeks:
+        said = "No model was known for these weeks yet; nothing to score"
+    elif missing:
+        said = f"Students of the cohort without a score in {counted(len(missing), 'week')}"
+    else:
+        said = f"{counted(metadata['scored'], 'score')} over {counted(len(weeks), 'week')}, none missing"
+    return AssetCheckResult(
+        check_name=EVERY_COHORT_STUDENT_SCORED, passed=not missing, metadata=metadata, description=said
+    )
+
+
+def table(rows: Sequence[Mapping[str, str | int | float | bool | None]]) -> MetadataValue:
+    """Rows as a table that the Dagster UI shows as one; all rows have the keys of the first."""
+    kinds = {bool: "boolean", int: "integer", float: "number"}
+    schema = TableSchema(
+        columns=[TableColumn(name=name, type=kinds.get(type(value), "string")) for name, value in rows[0].items()]
+    )
+    return MetadataValue.table(records=[TableRecord(dict(row)) for row in rows], schema=schema)
+
+
+def counted(count: int, one: str, many: str | None = None) -> str:
+    """`1 row`, `2,000 rows`, `2 deliveries`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def _share(delivery: DeliveryCounts) -> float:
+    return delivery.quarantined / delivery.read if delivery.read else 0.0

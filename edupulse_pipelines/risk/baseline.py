@@ -1,0 +1,67 @@
+"""The simple attendance-behaviour-course rule: what every model is measured beside. Thresholds come from the settings.
+
+A student gets a flag for low attendance, for repeated incidents and for failing grades, each only where the district
+sends that domain; the count of flags (0 to 3) is the whole score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from edupulse_pipelines.settings import RuleSettings
+
+ATTENDANCE_FEATURE = "attendance_rate_4w"
+INCIDENTS_FEATURE = "incidents_8w"
+GRADES_FEATURE = "grade_mean_8w"
+
+# Each count starts with the weight of two students who behave like the training set as a whole, so that a count
+# nobody had gets a probability, and three students alone do not get 0 or 1.
+_PRIOR_SAMPLES = 2.0
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The rule with the probability of each count of flags, as learned from the training set; never decreasing."""
+
+    rule: RuleSettings
+    probability_by_flags: tuple[float, float, float, float]
+
+    def probabilities(self, features: pd.DataFrame) -> NDArray[np.float64]:
+        """The rule's probability for each row of `features`."""
+        return np.asarray(self.probability_by_flags)[flags(features, self.rule)]
+
+
+def flags(features: pd.DataFrame, rule: RuleSettings) -> NDArray[np.int64]:
+    """How many of the three flags each row has. A missing value raises none: comparing with NaN is false."""
+    return (
+        (features[ATTENDANCE_FEATURE].to_numpy(float) < rule.attendance_below).astype(np.int64)
+        + (features[INCIDENTS_FEATURE].to_numpy(float) >= rule.incidents_at_least)
+        + (features[GRADES_FEATURE].to_numpy(float) < rule.failing_below)
+    )
+
+
+def fit_baseline(features: pd.DataFrame, outcome: NDArray[np.int8], rule: RuleSettings) -> Baseline:
+    """Learn the event rate at each count of flags, smoothed towards the overall rate and made monotone."""
+    count = flags(features, rule)
+    samples = np.bincount(count, minlength=4)[:4].astype(float) + _PRIOR_SAMPLES
+    events = np.bincount(count, weights=outcome, minlength=4)[:4] + _PRIOR_SAMPLES * float(outcome.mean())
+    first, second, third, fourth = (round(rate, 9) for rate in _never_decreasing(events / samples, samples))
+    return Baseline(rule, (first, second, third, fourth))
+
+
+def _never_decreasing(rates: Sequence[float] | NDArray[np.float64], weights: NDArray[np.float64]) -> list[float]:
+    """Pool adjacent violators: the closest never-decreasing sequence in weighted least squares."""
+    pools: list[list[float]] = []  # rate, weight, length
+    for rate, weight in zip(rates, weights, strict=True):
+        pools.append([float(rate), float(weight), 1])
+        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
+            last_rate, last_weight, last_length = pools.pop()
+            rate_, weight_, length_ = pools[-1]
+            total = weight_ + last_weight
+            pools[-1] = [(rate_ * weight_ + last_rate * last_weight) / total, total, length_ + last_length]
+    return [rate for rate, _, length in pools for _ in range(int(length))]

@@ -1,0 +1,240 @@
+"""Scoring: each week's cohort, scored by the model that could have known it then, with its reasons.
+
+Reads feature vectors and the registered model, writes `predictions`. Never trains and never guesses: a week without a
+model is skipped and says so.
+
+Definitions. `risk_score`: the calibrated probability of an adverse event within the horizon. `confidence`:
+0.5 + (max(p, 1 - p) - 0.5) * data_quality * min(1, weeks_of_data / 8); how sure the model is of the side it takes,
+drawn towards one half when the last weeks are incomplete or the student is new. `rescored`: the model knows later
+data than the week it scored, so the score is hindsight.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from edupulse_pipelines.database import new_ids
+from edupulse_pipelines.features.store import read_features
+from edupulse_pipelines.risk.cohorts import cohort_of
+from edupulse_pipelines.risk.explanations import risk_factors
+from edupulse_pipelines.risk.model import RiskModel
+from edupulse_pipelines.risk.registry import Registry
+from edupulse_pipelines.risk.training import RecordedModel, recorded_models
+from edupulse_pipelines.schema.sqlalchemy_tables import predictions
+from edupulse_pipelines.settings import CategorySettings, TenantSettings
+from edupulse_pipelines.weeks import feature_date
+
+CATEGORIES = ("low", "medium", "high", "critical")
+FULL_HISTORY_WEEKS = 8
+_DIGITS = 6
+_STUDENTS_PER_WRITE = 20_000
+
+
+@dataclass(frozen=True)
+class WeekScores:
+    """What scoring one week came to. Counts are of students."""
+
+    week: dt.date
+    status: Literal["scored", "skipped"]
+    reason: Literal["no_model", "no_features"] | None = None
+    """Why the week was skipped: no model knew enough by then, or no feature vectors are stored for it."""
+    model_version: str | None = None
+    rescored: bool = False
+    scored: int = 0
+    insufficient_data: int = 0
+    """Enrolled students with too few weeks of data to be scored; counted in skipped weeks, too."""
+    by_category: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CATEGORIES, 0))
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+
+
+@dataclass(frozen=True)
+class ScoringReport:
+    """The weeks of one call, in order."""
+
+    weeks: tuple[WeekScores, ...]
+
+    @property
+    def scored(self) -> int:
+        """Predictions made or confirmed over all weeks."""
+        return sum(week.scored for week in self.weeks)
+
+
+def score_weeks(
+    engine: sa.Engine,
+    tenant: TenantSettings,
+    weeks: Sequence[dt.date],
+    registry: Registry,
+    *,
+    rescore: bool = False,
+    progress: Callable[[int, int], None] | None = None,
+) -> ScoringReport:
+    """Score `weeks` (Mondays), each by the newest promoted model whose data end by that week.
+
+    Such a model has trained and validated on earlier weeks only. `rescore` takes the active model for every week
+    instead; rows of weeks before its data end are marked. A prediction that exists for (student, week, model) is
+    updated in place when something changed: id and prediction_date stay, so that feedback finds it. Each week is one
+    transaction. `progress` gets (weeks done, weeks in all). RegistryUnavailable when a model that is recorded cannot
+    be loaded.
+    """
+    with engine.connect() as connection:
+        recorded = recorded_models(connection, tenant.name)
+    loaded: dict[str, RiskModel] = {}
+    report = []
+    ordered = sorted(set(weeks))
+    for done, week in enumerate(ordered, start=1):
+        chosen = _model_for(week, recorded, rescore)
+        if chosen is not None and chosen.model_version not in loaded:
+            loaded[chosen.model_version] = registry.load_model(
+                tenant.name, chosen.model_version, chosen.registry_version
+            )
+        with engine.begin() as connection:
+            model = loaded[chosen.model_version] if chosen is not None else None
+            report.append(_score_week(connection, tenant, week, chosen, model))
+        if progress is not None:
+            progress(done, len(ordered))
+    return ScoringReport(tuple(report))
+
+
+def categories(score: NDArray[np.float64], settings: CategorySettings) -> NDArray[np.int64]:
+    """The position in CATEGORIES of each risk score; a score on a threshold belongs to the higher category."""
+    return np.searchsorted([settings.medium, settings.high, settings.critical], score, side="right")
+
+
+def confidence(
+    score: NDArray[np.float64], data_quality: NDArray[np.float64], weeks_of_data: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Confidence as the module defines it: between 0.5 (no better than a coin) and 1."""
+    history = np.minimum(1.0, weeks_of_data / FULL_HISTORY_WEEKS)
+    return 0.5 + (np.maximum(score, 1 - score) - 0.5) * data_quality * history
+
+
+def _model_for(week: dt.date, recorded: Sequence[RecordedModel], rescore: bool) -> RecordedModel | None:
+    if rescore:
+        return next((model for model in recorded if model.is_active), None)
+    known = [model for model in recorded if model.promoted and model.data_through <= week]
+    return known[-1] if known else None
+
+
+def _score_week(
+    connection: sa.Connection,
+    tenant: TenantSettings,
+    week: dt.date,
+    recorded: RecordedModel | None,
+    model: RiskModel | None,
+) -> WeekScores:
+    vectors = read_features(connection, tenant.name, [week])
+    if vectors.empty:
+        return WeekScores(week, "skipped", "no_features")
+    in_cohort = cohort_of(vectors, tenant.cohort)
+    insufficient = int((~in_cohort).sum())
+    if recorded is None or model is None:
+        return WeekScores(week, "skipped", "no_model", insufficient_data=insufficient)
+    rescored = recorded.data_through > week
+    cohort = vectors[in_cohort].sort_values("district_id", kind="stable", ignore_index=True)
+    day = feature_date(week)
+    stored = _stored(connection, tenant.name, day, recorded.model_version)
+    category_counts = np.zeros(len(CATEGORIES), dtype=np.int64)
+    inserted = updated = 0
+    moment = dt.datetime.now(dt.UTC)
+    for start in range(0, len(cohort), _STUDENTS_PER_WRITE):
+        part = cohort.iloc[start : start + _STUDENTS_PER_WRITE]
+        category, rows = _rows(part, model, tenant.categories)
+        category_counts += np.bincount(category, minlength=len(CATEGORIES))
+        new, changed = [], []
+        for student, values in zip(part["student_id"], rows, strict=True):
+            values["rescored"] = rescored
+            old = stored.get(student)
+            if old is None:
+                new.append({"student_id": student, **values})
+            elif old[1] != values:
+                changed.append({"prediction": old[0], **values})
+        if new:
+            same = {
+                "tenant_id": tenant.name,
+                "feature_date": day,
+                "prediction_date": moment,
+                "model_version": recorded.model_version,
+            }
+            ids = new_ids(len(new))
+            connection.execute(
+                sa.insert(predictions), [{"id": one, **same, **row} for one, row in zip(ids, new, strict=True)]
+            )
+        if changed:
+            connection.execute(
+                sa.update(predictions).where(
+                    predictions.c.tenant_id == tenant.name, predictions.c.id == sa.bindparam("prediction")
+                ),
+                changed,
+            )
+        inserted += len(new)
+        updated += len(changed)
+    return WeekScores(
+        week,
+        "scored",
+        model_version=recorded.model_version,
+        rescored=rescored,
+        scored=len(cohort),
+        insufficient_data=insufficient,
+        by_category=dict(zip(CATEGORIES, category_counts.tolist(), strict=True)),
+        inserted=inserted,
+        updated=updated,
+        unchanged=len(cohort) - inserted - updated,
+    )
+
+
+def _rows(
+    part: pd.DataFrame, model: RiskModel, settings: CategorySettings
+) -> tuple[NDArray[np.int64], list[dict[str, Any]]]:
+    """Category positions, and the prediction values of each student of `part`."""
+    score = np.round(model.probabilities(part), _DIGITS)
+    category = categories(score, settings)
+    sure = np.round(
+        confidence(score, part["data_quality"].to_numpy(float), part["weeks_of_data"].to_numpy(float)), _DIGITS
+    )
+    return category, [
+        {"risk_score": one, "risk_category": CATEGORIES[position], "confidence": how_sure, "risk_factors": factors}
+        for one, position, how_sure, factors in zip(
+            score.tolist(), category.tolist(), sure.tolist(), risk_factors(model, part), strict=True
+        )
+    ]
+
+
+def _stored(
+    connection: sa.Connection, tenant_name: str, day: dt.date, model_version: str
+) -> dict[Any, tuple[Any, dict[str, Any]]]:
+    """The week's predictions of this model by student: (id, values to compare)."""
+    table = predictions.c
+    rows = connection.execute(
+        sa.select(
+            table.student_id,
+            table.id,
+            table.risk_score,
+            table.risk_category,
+            table.confidence,
+            table.risk_factors,
+            table.rescored,
+        ).where(table.tenant_id == tenant_name, table.feature_date == day, table.model_version == model_version)
+    )
+    return {
+        student: (
+            one,
+            {
+                "risk_score": score,
+                "risk_category": category,
+                "confidence": how_sure,
+                "risk_factors": factors,
+                "rescored": bool(rescored),
+            },
+        )
+        for student, one, score, category, how_sure, factors, rescored in rows
+    }

@@ -1,0 +1,81 @@
+"""Which as-of weeks a model may train on, and which it is validated on. Dates only; no data access.
+
+An as-of week is usable when its horizon has passed by the data-through week. Validation comes last, and the horizon of
+every training week ends before the first validation week begins: nothing the model learned from overlaps what it is
+judged on.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from edupulse_pipelines.weeks import WEEK
+
+MAXIMUM_VALIDATION_WEEKS = 8
+
+
+@dataclass(frozen=True)
+class Split:
+    """As-of weeks (Mondays, ascending) of training and of validation; either may be empty."""
+
+    training: tuple[dt.date, ...]
+    validation: tuple[dt.date, ...]
+
+
+def eligible_weeks(weeks: Iterable[dt.date], data_through: dt.date, horizon_weeks: int) -> list[dt.date]:
+    """The as-of weeks whose horizon (the `horizon_weeks` calendar weeks after) ends by `data_through`, ascending."""
+    return sorted(week for week in set(weeks) if week + horizon_weeks * WEEK <= data_through)
+
+
+def temporal_split(
+    weeks: Sequence[dt.date],
+    horizon_weeks: int,
+    enough: Callable[[Split], bool],
+    ample: Callable[[Split], bool] = lambda split: True,
+) -> Split:
+    """Split eligible as-of weeks (ascending): the last ones validate, those whose horizon ends before them train.
+
+    About a third of the span beyond one horizon validates, between 1 and 8 weeks; backwards from there the validation
+    grows until the split is `enough` (labels of both classes) and `ample` (not a handful of students who were left at
+    the end), as long as there is something left to train on. Without an ample split the first that is enough is
+    returned; without one, the first of all, and the caller says what is missing.
+    """
+    if not weeks:
+        return Split((), ())
+    span = (weeks[-1] - weeks[0]).days // 7 + 1
+    size = min(max((span - horizon_weeks) // 3, 1), MAXIMUM_VALIDATION_WEEKS)
+    newest = max(len(weeks) - size, 0)
+    acceptable: Split | None = None
+    for start in range(newest, -1, -1):
+        split = _split_at(weeks, start, horizon_weeks)
+        if not split.training:
+            break
+        if enough(split):
+            if ample(split):
+                return split
+            acceptable = acceptable or split
+    return acceptable or _split_at(weeks, newest, horizon_weeks)
+
+
+def _split_at(weeks: Sequence[dt.date], start: int, horizon_weeks: int) -> Split:
+    validation = tuple(weeks[start:])
+    training = tuple(week for week in weeks[:start] if week + horizon_weeks * WEEK <= validation[0])
+    return Split(training, validation)
+
+
+def training_points(weeks: Iterable[dt.date], retrain_weeks: int) -> list[dt.date]:
+    """The data-through weeks to train at for a range of weeks: the last one, and every `retrain_weeks` before it.
+
+    `weeks` are Mondays; only the first and the last matter. Ascending; empty for no weeks.
+    """
+    known = sorted(weeks)
+    if not known:
+        return []
+    points = []
+    point = known[-1]
+    while point >= known[0]:
+        points.append(point)
+        point -= retrain_weeks * WEEK
+    return points[::-1]

@@ -1,0 +1,34 @@
+"""Settings over a temporary home, for definitions and runs that need no data."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from edupulse_pipelines.settings import Settings, TenantSettings
+
+
+def settings_of(home: Path, *tenants: TenantSettings) -> Settings:
+    return Settings(
+        home=home,
+        database_url=f"sqlite:///{home / 'edupulse.db'}",
+        tracking_uri=f"sqlite:///{home / 'mlflow' / 'mlflow.db'}",
+        config_path=home / "edupulse.toml",
+        tenants={tenant.name: tenant for tenant in tenants},
+    )
+
+
+def tenant_of(home: Path, name: str = "open-university", timezone: str = "Europe/London") -> TenantSettings:
+    return TenantSettings(name=name, timezone=timezone, first_week=dt.date(2026, 1, 5), landing=home / "landing" / name)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_of(tmp_path, tenant_of(tmp_path))
+
+
+@pytest.fixture
+def tenant(settings: Settings) -> TenantSettings:
+    return next(iter(settings.tenants.values()))

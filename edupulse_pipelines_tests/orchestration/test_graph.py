@@ -1,0 +1,117 @@
+"""The graph as Dagster sees it is what the committed snapshot says.
+
+After an intended change: `EDUPULSE_UPDATE_SNAPSHOT=1 pytest edupulse_pipelines_tests/orchestration/test_graph.py`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dagster import Definitions
+from dagster._core.definitions.partitions.context import partition_loading_context
+from dagster._serdes import serialize_value
+
+from edupulse_pipelines.orchestration.assembly import build_defs
+from edupulse_pipelines.orchestration.partitions import school_weeks
+from edupulse_pipelines.schema.tables import RECORD_TABLES
+from edupulse_pipelines.settings import Settings
+from edupulse_pipelines_tests.orchestration.conftest import settings_of, tenant_of
+
+SNAPSHOT = Path(__file__).parent / "graph.json"
+JOBS = ("open_university_weekly", "open_university_training")
+
+
+def graph_of(defs: Definitions) -> dict[str, Any]:
+    assets: dict[str, Any] = {}
+    for definition in defs.resolve_asset_graph().assets_defs:
+        if definition.key.path[0].startswith("__"):
+            continue
+        spec = definition.get_asset_spec(definition.key)
+        partitions: Any = definition.partitions_def
+        policy = definition.backfill_policy
+        assets[definition.key.to_user_string()] = {
+            "deps": sorted(dep.asset_key.to_user_string() for dep in spec.deps),
+            "group": spec.group_name,
+            "kinds": sorted(spec.kinds),
+            "owners": list(spec.owners),
+            "tags": {key: value for key, value in spec.tags.items() if not key.startswith("dagster/")},
+            "columns": [column.name for column in spec.metadata["dagster/column_schema"].columns],
+            "checks": {check.name: "blocking" if check.blocking else "told" for check in definition.check_specs},
+            "partitions": f"{partitions.cron_schedule} {partitions.timezone} from {partitions.start:%Y-%m-%d}",
+            "one_run_for_many_weeks": policy is not None and policy.max_partitions_per_run is None,
+            "pool": definition.op.pool,
+        }
+    return {
+        "assets": dict(sorted(assets.items())),
+        "jobs": {
+            name: sorted(key.to_user_string() for key in defs.resolve_job_def(name).asset_layer.selected_asset_keys)
+            for name in JOBS
+        },
+        "schedules": {
+            schedule.name: {
+                "job": schedule.job_name,
+                "cron": schedule.cron_schedule,
+                "timezone": schedule.execution_timezone,
+                "status": schedule.default_status.value,
+            }
+            for schedule in sorted(defs.get_repository_def().schedule_defs, key=lambda one: one.name)
+        },
+    }
+
+
+def test_the_graph_is_the_committed_one(settings: Settings) -> None:
+    settings.config_path.write_text("", encoding="utf-8")  # a configured home
+    graph = graph_of(build_defs(settings))
+    if os.environ.get("EDUPULSE_UPDATE_SNAPSHOT"):
+        SNAPSHOT.write_text(json.dumps(graph, indent=1) + "\n", encoding="utf-8")
+    assert graph == json.loads(SNAPSHOT.read_text(encoding="utf-8"))
+
+
+def test_every_asset_is_described_for_people(settings: Settings) -> None:
+    for definition in build_defs(settings).resolve_asset_graph().assets_defs:
+        spec = definition.get_asset_spec(definition.key)
+        assert spec.description and len(spec.description) > 80, spec.key
+        assert all(check.description for check in definition.check_specs)
+
+
+def test_tenants_are_built_side_by_side(tmp_path: Path) -> None:
+    both = settings_of(tmp_path, tenant_of(tmp_path, "north"), tenant_of(tmp_path, "south", "America/Denver"))
+    keys = [key.path for key in build_defs(both).resolve_asset_graph().get_all_asset_keys()]
+    assert len(keys) == 2 * (2 * len(RECORD_TABLES) + 4)
+    assert {path[0] for path in keys} == {"north", "south"}
+
+
+def test_the_stand_in_tenant_has_no_running_schedule(settings: Settings) -> None:
+    schedules = build_defs(settings).get_repository_def().schedule_defs
+    assert {schedule.default_status.value for schedule in schedules} == {"STOPPED"}
+
+
+def test_resources_can_be_swapped(settings: Settings) -> None:
+    database = object()
+    resources = build_defs(settings, database=database).resources
+    assert resources is not None and resources["database"] is database
+    with pytest.raises(TypeError, match="no such resource: databse"):
+        build_defs(settings, databse=database)
+
+
+def test_no_password_in_what_dagster_stores(tmp_path: Path) -> None:
+    secret = settings_of(tmp_path, tenant_of(tmp_path)).model_copy(
+        update={
+            "database_url": "postgresql+psycopg2://u:s3cret@h/d",
+            "tracking_uri": "postgresql+psycopg2://u:s3cret@h/m",
+        }
+    )
+    repository = build_defs(secret).get_repository_def()
+    for job in repository.get_all_jobs():
+        assert "s3cret" not in serialize_value(job.get_job_snapshot())
+
+
+def test_weeks_start_on_monday(settings: Settings) -> None:
+    weeks = school_weeks(next(iter(settings.tenants.values())))
+    with partition_loading_context(effective_dt=dt.datetime(2026, 2, 2, 12, tzinfo=dt.UTC)):
+        assert weeks.get_partition_keys() == ["2026-01-05", "2026-01-12", "2026-01-19", "2026-01-26"]

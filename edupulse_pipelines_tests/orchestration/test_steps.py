@@ -1,0 +1,92 @@
+"""What a step does when the room it calls fails: the checks still answer, and the run says why in words."""
+
+from __future__ import annotations
+
+import datetime as dt
+
+import pytest
+import sqlalchemy as sa
+
+from edupulse_pipelines.errors import LandingError
+from edupulse_pipelines.orchestration.assets.risk import weeks_to_train
+from edupulse_pipelines.orchestration.execution import run_weekly_job
+from edupulse_pipelines.orchestration.steps import _without_values
+from edupulse_pipelines.settings import Settings, TenantSettings
+
+WEEK = dt.date(2026, 1, 5)
+
+
+def _land(tenant: TenantSettings) -> None:
+    folder = tenant.landing / "2026-01-12"
+    folder.mkdir(parents=True)
+    (folder / "students.csv").write_text("district_id,first_name,last_name,date_of_birth\n", encoding="utf-8")
+
+
+def test_a_stopped_load_fails_its_checks_and_stops_what_is_downstream(
+    settings: Settings, tenant: TenantSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edupulse_pipelines.ingest import load
+
+    def broken(*_: object, **__: object) -> None:
+        raise LandingError("the archive of students.csv is gone")
+
+    monkeypatch.setattr(load, "load_records", broken)
+    _land(tenant)
+    outcome = run_weekly_job(settings, tenant, [WEEK], [WEEK])
+    assert not outcome.success
+    assert set(outcome.errors) == {
+        "students: the archive of students.csv is gone",
+        "training_feedback: the archive of students.csv is gone",
+    }
+    assert "weekly_activity" not in outcome.reports
+    evaluations = _evaluations(settings, str(outcome.run_id))
+    assert {(asset, name) for asset, name, passed in evaluations if not passed} == {
+        (asset, name) for asset in ("students", "training_feedback") for name in ("accounting_identity", "expectations")
+    }
+
+
+def test_an_empty_week_runs_to_the_end(settings: Settings, tenant: TenantSettings) -> None:
+    _land(tenant)
+    outcome = run_weekly_job(settings, tenant, [WEEK, WEEK + dt.timedelta(days=7)], [WEEK])
+    assert outcome.errors == []
+    assert outcome.success
+    assert outcome.weeks == [WEEK]
+    assert set(outcome.reports) >= {"students", "weekly_activity", "student_features", "risk_model", "predictions"}
+    assert all(passed for _, _, passed in _evaluations(settings, str(outcome.run_id)))
+
+
+def _evaluations(settings: Settings, run_id: str) -> list[tuple[str, str, bool]]:
+    from edupulse_pipelines.orchestration.execution import dagster_instance
+
+    with dagster_instance(settings) as instance:
+        events = [entry.dagster_event for entry in instance.all_logs(run_id) if entry.dagster_event]
+    found = [
+        event.asset_check_evaluation_data for event in events if event.event_type_value == "ASSET_CHECK_EVALUATION"
+    ]
+    return [(one.asset_key.path[-1], one.check_name, one.passed) for one in found]
+
+
+def test_database_errors_are_told_without_values() -> None:
+    engine = sa.create_engine("sqlite://")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (name TEXT UNIQUE)")
+        connection.execute(sa.text("INSERT INTO t VALUES (:name)"), {"name": "Ada Lovelace"})
+        with pytest.raises(sa.exc.IntegrityError) as caught:
+            connection.execute(sa.text("INSERT INTO t VALUES (:name)"), {"name": "Ada Lovelace"})
+    assert "Ada" in str(caught.value)
+    said = _without_values(caught.value)
+    assert said is not None and "Ada" not in said and "UNIQUE constraint failed: t.name" in said
+    assert _without_values(ValueError("x")) is None
+
+
+def test_when_to_train() -> None:
+    weeks = [WEEK + dt.timedelta(days=7 * number) for number in range(20)]
+    assert weeks_to_train(weeks[:1], None, 8, train_now=False) == weeks[:1]
+    assert weeks_to_train([weeks[7]], weeks[0], 8, train_now=False) == []
+    assert weeks_to_train([weeks[8]], weeks[0], 8, train_now=False) == [weeks[8]]
+    assert weeks_to_train([weeks[3]], weeks[5], 8, train_now=False) == []
+    assert weeks_to_train([weeks[1]], weeks[0], 8, train_now=True) == [weeks[1]]
+    assert weeks_to_train(weeks, None, 8, train_now=False) == [weeks[3], weeks[11], weeks[19]]
+    assert weeks_to_train(weeks, weeks[0], 8, train_now=False) == [weeks[8], weeks[16]]
+    assert weeks_to_train(weeks, weeks[-1], 8, train_now=False) == []
+    assert weeks_to_train([weeks[9]], weeks[0], 8, train_now=False) == [weeks[9]]

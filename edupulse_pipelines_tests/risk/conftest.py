@@ -1,0 +1,26 @@
+"""One MLflow store for the room's tests: making its tables takes seconds, and tenants keep the tests apart."""
+
+from __future__ import annotations
+
+import pytest
+
+from edupulse_pipelines.risk.registry import Registry
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """A registry over SQLite."""
+    home = tmp_path_factory.mktemp("mlflow")
+    return Registry(f"sqlite:///{home / 'mlflow.db'}", home / "artifacts")
+
+
+@pytest.fixture(scope="session")
+def across_databases() -> dict[str, object]:
+    """What a test found on the first database, for the second to compare with."""
+    return {}
+
+
+@pytest.fixture
+def without_plot(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training without drawing, which takes longer than the rest of it on a small district."""
+    monkeypatch.setattr("edupulse_pipelines.risk.training.calibration_plot", lambda *_arguments: b"")

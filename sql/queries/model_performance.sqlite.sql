@@ -1,0 +1,14 @@
+-- What have educators said about each model's predictions in the last 30 days?
+-- One row a model version and verdict. For SQLite; the PostgreSQL text beside it returns the same rows.
+SELECT mm.tenant_id,
+       mm.model_version,
+       tf.feedback_type,
+       COUNT(*) AS feedback_count,
+       ROUND(AVG(p.risk_score), 3) AS avg_predicted_risk,
+       ROUND(AVG(p.confidence), 3) AS avg_confidence
+FROM predictions p
+JOIN training_feedback tf ON tf.tenant_id = p.tenant_id AND tf.prediction_id = p.id
+JOIN model_metadata mm ON mm.tenant_id = p.tenant_id AND mm.model_version = p.model_version
+WHERE tf.created_at >= DATE(CURRENT_DATE, '-30 days')
+GROUP BY mm.tenant_id, mm.model_version, tf.feedback_type
+ORDER BY mm.tenant_id, mm.model_version, tf.feedback_type;
