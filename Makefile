@@ -27,10 +27,10 @@ dev: $(INSTALLED) ## The Dagster and MLflow pages over the same home
 	@$(BIN)/edupulse dev
 
 test: $(INSTALLED) ## All tests but the heavy ones (under 10 minutes)
-	@$(BIN)/python -m pytest -m "not heavy"
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not heavy"
 
 test-all: $(INSTALLED) ## All tests
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
 lint: $(INSTALLED) ## Style
 	@$(BIN)/ruff check .

@@ -12,6 +12,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -20,13 +21,21 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.weeks import week_start
 
-_TENANT_NAME = re.compile(r"^[a-z][a-z0-9]*([_-][a-z0-9]+)*$")
+_TENANT_NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
 
 
 class _Section(BaseModel):
     """A table of `edupulse.toml`: unknown keys are an error, because a misspelt threshold must not pass silently."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_boolean(cls, value: Any) -> Any:
+        """No setting is a yes or no; pydantic would read `true` as 1."""
+        if isinstance(value, bool):
+            raise ValueError(f"{str(value).lower()} is not a value for this key")
+        return value
 
 
 class LabelSettings(_Section):
@@ -120,7 +129,7 @@ class TenantSettings(_Section):
     @field_validator("name")
     @classmethod
     def _plain_name(cls, value: str) -> str:
-        if not _TENANT_NAME.match(value):
+        if not _TENANT_NAME.fullmatch(value):
             raise ValueError("a tenant's name is lower-case letters and digits, joined by single - or _")
         return value
 
@@ -131,6 +140,16 @@ class TenantSettings(_Section):
             ZoneInfo(value)
         except Exception as error:
             raise ValueError("not an IANA time zone such as America/New_York") from error
+        return value
+
+    @field_validator("first_week", mode="before")
+    @classmethod
+    def _date(cls, value: Any) -> Any:
+        """A date or its ISO text; pydantic would read a number as seconds since 1970."""
+        if isinstance(value, str):
+            value = dt.date.fromisoformat(value)
+        if not isinstance(value, dt.date) or isinstance(value, dt.datetime):
+            raise ValueError("not a date such as 2025-09-01")
         return value
 
     @field_validator("first_week")
@@ -149,7 +168,7 @@ class TenantSettings(_Section):
 class _Environment(BaseSettings):
     """The environment variables; MLflow's own variable keeps its own name."""
 
-    model_config = SettingsConfigDict(env_prefix="EDUPULSE_", extra="ignore")
+    model_config = SettingsConfigDict(env_prefix="EDUPULSE_", extra="ignore", env_ignore_empty=True)
 
     home: Path = Path(".edupulse")
     database_url: str | None = None
@@ -161,8 +180,8 @@ class Settings(_Section):
     """Everything the pipelines need to know before they start; made by `load_settings`."""
 
     home: Path
-    database_url: str
-    tracking_uri: str
+    database_url: str = Field(repr=False)  # these two may hold passwords
+    tracking_uri: str = Field(repr=False)
     config_path: Path
     tenants: dict[str, TenantSettings]
 
@@ -199,6 +218,11 @@ def normalise_database_url(url: str) -> str:
     scheme, separator, rest = url.strip().partition("://")
     dialect = scheme.lower().partition("+")[0]
     if separator and dialect in {"postgres", "postgresql"}:
+        if not _readable(url):
+            raise ConfigurationError(
+                "EDUPULSE_DATABASE_URL cannot be read: a password needs its special characters percent-encoded, and a "
+                "port is a number (its value is not shown: it may hold a password)."
+            )
         return f"postgresql+psycopg2://{rest}"
     if separator and dialect == "sqlite":
         return f"sqlite://{rest}"
@@ -206,6 +230,14 @@ def normalise_database_url(url: str) -> str:
         "EDUPULSE_DATABASE_URL must start with postgresql:// or sqlite:// "
         "(its value is not shown: it may hold a password)."
     )
+
+
+def _readable(url: str) -> bool:
+    try:
+        parts = urlsplit(url.strip())
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False
 
 
 def load_settings(*, home: Path | None = None, placeholder: bool = False) -> Settings:
@@ -223,8 +255,10 @@ def load_settings(*, home: Path | None = None, placeholder: bool = False) -> Set
     config_path = (environment.config or root / "edupulse.toml").expanduser().absolute()
     if config_path.is_file():
         tenants = _read_tenants(config_path, root)
-    elif environment.config is not None:
-        raise ConfigurationError(f"EDUPULSE_CONFIG names {config_path}, which does not exist.")
+    elif environment.config is not None or config_path.exists():
+        problem = "is not a file" if config_path.exists() else "does not exist"
+        source = "EDUPULSE_CONFIG names " if environment.config is not None else ""
+        raise ConfigurationError(f"{source}{config_path}, which {problem}.")
     else:
         tenants = {"demo": _placeholder_tenant(root)} if placeholder else {}
     return Settings(
@@ -238,7 +272,9 @@ def load_settings(*, home: Path | None = None, placeholder: bool = False) -> Set
 
 def _read_tenants(path: Path, home: Path) -> dict[str, TenantSettings]:
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{path} is not valid TOML: {error}") from None
     unknown = sorted(set(document) - {"tenants"})
@@ -252,9 +288,14 @@ def _read_tenants(path: Path, home: Path) -> dict[str, TenantSettings]:
     for name, table in declared.items():
         if not isinstance(table, dict):
             raise ConfigurationError(f"{path}: tenants.{name} must be a table, [tenants.{name}].")
-        values = {**table, "name": name}
-        landing = Path(str(values.get("landing", home / "landing" / name))).expanduser()
-        values["landing"] = landing if landing.is_absolute() else (path.parent / landing).absolute()
+        if "name" in table:
+            raise ConfigurationError(f"{path}: [tenants.{name}] name: the table's own name is the tenant's; remove it.")
+        declared_landing = table.get("landing", str(home / "landing" / name))
+        if not isinstance(declared_landing, str) or not declared_landing:
+            raise ConfigurationError(f"{path}: [tenants.{name}] landing: not the path of a folder.")
+        # Joining an absolute path leaves it as it is.
+        landing = (path.parent / Path(declared_landing).expanduser()).absolute()
+        values = {**table, "name": name, "landing": landing}
         try:
             tenant = TenantSettings.model_validate(values)
         except ValidationError as error:

@@ -85,6 +85,7 @@ def archive_files(
     """
     wanted = set(weeks)
     files: list[ArchivedFile] = []
+    present: set[tuple[dt.date, str]] = set()
     for delivery in landed_deliveries(tenant):
         if delivery.week not in wanted:
             continue
@@ -92,7 +93,8 @@ def archive_files(
             _archive(engine, raw_dir, tenant.name, table, delivery, path, run_id)
             for path in delivery.files.get(table, [])
         )
-        _withdraw_missing(engine, tenant.name, table, delivery)
+        present.update((delivery.delivered_on, path.name) for path in delivery.files.get(table, []))
+    _withdraw_missing(engine, tenant.name, table, wanted, present)
     return ArchiveReport(files)
 
 
@@ -107,6 +109,31 @@ def refused_files(engine: Engine, tenant: str, weeks: Iterable[dt.date]) -> list
             .order_by(files.delivered_on, files.file_name)
         ).all()
     return [f"{day}/{name}: {detail}" for day, name, detail in rows if week_of_delivery(day) in wanted]
+
+
+def weeks_not_archived(engine: Engine, tenant: TenantSettings, until: dt.date) -> list[dt.date]:
+    """The weeks up to `until` (Mondays, ascending) with a landed file whose name no run has seen yet.
+
+    Such a delivery came after its week's run, which nobody will repeat by chance. Reads names only, no contents.
+    """
+    files = ingested_files.c
+    with engine.connect() as connection:
+        seen = {
+            tuple(row)
+            for row in connection.execute(
+                sa.select(files.delivered_on, files.file_name).where(files.tenant_id == tenant.name)
+            )
+        }
+    return sorted(
+        {
+            delivery.week
+            for delivery in landed_deliveries(tenant)
+            if delivery.week <= until
+            for paths in delivery.files.values()
+            for path in paths
+            if (delivery.delivered_on, path.name) not in seen
+        }
+    )
 
 
 def read_archive(path: Path, batch_rows: int) -> Iterator[pa.RecordBatch]:
@@ -134,6 +161,8 @@ def _archive(
     }
     known = _manifest_row(engine, identity)
     if known is not None and known.status in ("archived", "loaded") and target.exists():
+        with engine.begin() as connection:
+            _supersede_unloaded(connection, identity)
         return ArchivedFile(
             week=delivery.week,
             delivered_on=delivery.delivered_on,
@@ -212,22 +241,20 @@ def _supersede_unloaded(connection: Connection, identity: dict[str, object]) -> 
     )
 
 
-def _withdraw_missing(engine: Engine, tenant: str, table: str, delivery: Delivery) -> None:
-    """A refused file that is no longer in the delivery has been taken away by a person; it stops nothing any more."""
-    present = [path.name for path in delivery.files.get(table, [])]
+def _withdraw_missing(
+    engine: Engine, tenant: str, table: str, weeks: set[dt.date], present: set[tuple[dt.date, str]]
+) -> None:
+    """A refused file that is no longer landed has been taken away by a person; it stops nothing any more."""
     files = ingested_files.c
     with engine.begin() as connection:
-        connection.execute(
-            ingested_files.update()
-            .where(
-                files.tenant_id == tenant,
-                files.table_name == table,
-                files.delivered_on == delivery.delivered_on,
-                files.status == "refused",
-                files.file_name.not_in(present),
+        refused = connection.execute(
+            sa.select(files.id, files.delivered_on, files.file_name).where(
+                files.tenant_id == tenant, files.table_name == table, files.status == "refused"
             )
-            .values(status="withdrawn")
-        )
+        ).all()
+        for identifier, delivered_on, file_name in refused:
+            if week_of_delivery(delivered_on) in weeks and (delivered_on, file_name) not in present:
+                connection.execute(ingested_files.update().where(files.id == identifier).values(status="withdrawn"))
 
 
 def _write(target: Path, source: CanonicalCsv, file_name: str, sha256: str) -> int:

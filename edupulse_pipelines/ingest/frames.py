@@ -11,7 +11,7 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from edupulse_pipelines.ingest.archive import PROBLEM
+from edupulse_pipelines.ingest.archive import PROBLEM, SYSTEM_COLUMNS
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.expectations import KEY_VERSIONS, NUMBER_SUFFIX, TYPE_PATTERNS, numeric
 
@@ -19,6 +19,16 @@ KEY = "key"
 """Identity across deliveries: student number; number, date and period; `id:` or `hash:` for the others."""
 REPEAT = "repeat"
 """Whether an earlier row of the delivery already says exactly this about the same key."""
+
+
+UNKNOWN_COLUMN = "unknown:"
+"""Stands before the name of a column that the contract does not know, which could be the name of one of ours."""
+
+
+def set_apart(frame: pd.DataFrame, table: str) -> pd.DataFrame:
+    """The archived frame with the columns that the contract of `table` does not know renamed to `unknown:<name>`."""
+    ours = {*DELIVERED[table].column_names, *SYSTEM_COLUMNS}
+    return frame.rename(columns={name: UNKNOWN_COLUMN + name for name in frame.columns if name not in ours})
 
 
 def with_numbers(frame: pd.DataFrame, table: str) -> pd.DataFrame:

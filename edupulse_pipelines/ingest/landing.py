@@ -13,6 +13,7 @@ from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.weeks import week_of_delivery
 
 _FILE = re.compile(rf"^({'|'.join(RECORD_TABLES)})(-[^/]+)?\.csv$")
+_LONGEST_NAME = 200  # bytes
 _DATE_FOLDER = re.compile(r"^\d{4}-\d{2}-\d{2}$")
 
 
@@ -56,7 +57,7 @@ def landed_deliveries(tenant: TenantSettings) -> list[Delivery]:
         delivery = Delivery(delivered_on, path)
         for file in sorted(path.iterdir()):
             match = _FILE.match(file.name)
-            if match and file.is_file():
+            if match and file.is_file() and _storable(file.name):
                 delivery.files.setdefault(match.group(1), []).append(file)
             elif not file.name.startswith("."):
                 delivery.unknown_files.append(file.name)
@@ -71,6 +72,11 @@ def ignored_folders(tenant: TenantSettings) -> list[str]:
         for path in sorted(tenant.landing.iterdir())
         if not path.name.startswith(".") and _delivery_date(path) is None
     ]
+
+
+def _storable(name: str) -> bool:
+    """Whether the archive and the manifest can name the file: they put a date and a hash beside its name."""
+    return name.isprintable() and len(name.encode()) <= _LONGEST_NAME
 
 
 def _delivery_date(path: Path) -> dt.date | None:

@@ -24,7 +24,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from edupulse_pipelines.ingest import quarantine
 from edupulse_pipelines.ingest.archive import LINE_NUMBER, PROBLEM, SHA256, archive_path, archived_header, read_archive
-from edupulse_pipelines.ingest.frames import KEY, REPEAT, Identities, fingerprints, with_numbers
+from edupulse_pipelines.ingest.frames import KEY, REPEAT, Identities, fingerprints, set_apart, with_numbers
 from edupulse_pipelines.ingest.merge import Record, mark_delivery_week, merge_records, student_ids
 from edupulse_pipelines.ingest.validation import (
     MISSING_PREDICTION,
@@ -42,6 +42,7 @@ from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.weeks import week_of_delivery
 
 CHUNK_ROWS = 100_000
+_NAMES_PER_QUERY = 5_000
 Progress = Callable[[int, int], None]
 
 
@@ -83,7 +84,7 @@ def load_records(
     run_id: str | None = None,
     progress: Progress | None = None,
 ) -> LoadReport:
-    """Merge the archived deliveries of `table` for `weeks` (Mondays), oldest first, then try waiting rows again.
+    """Try the waiting rows of `table` again, then merge its archived deliveries for `weeks` (Mondays), oldest first.
 
     A delivery whose files are all known by content is only counted again. Each delivery is one transaction: rows,
     manifest, quarantine and marks of what has to be recomputed come together or not at all. `progress` gets rows done
@@ -94,6 +95,8 @@ def load_records(
     report = LoadReport()
     done = 0
     loader = _Loader(engine, raw_dir, tenant, table, run_id, report)
+    # First, because one content may also be in a delivery that is merged now, and would close the entry they share.
+    report.replayed = loader.replay()
     for delivered_on, files, judged in loader.judged(deliveries):
         with engine.begin() as connection:
             if judged is None:
@@ -105,7 +108,6 @@ def load_records(
         done += counts.read
         if progress is not None:
             progress(done, total)
-    report.replayed = loader.replay()
     return report
 
 
@@ -154,7 +156,7 @@ class _Loader:
         rows_in_group = 0
         for delivered_on, files in deliveries:
             with self.engine.connect() as connection:
-                known = all(row.status == "loaded" or self._content_known(connection, row) for row in files)
+                known = self._says_nothing_new(connection, files)
             count = 0 if known else sum(row.rows_read for row in files)
             if group and rows_in_group + count > CHUNK_ROWS:
                 yield from self._judge_group(group)
@@ -211,44 +213,57 @@ class _Loader:
         lines: dict[str, set[int]] = {}
         for row in waiting:
             lines.setdefault(row.file_hash, set()).add(row.line_number)
-        replayed = 0
+        # One content may have been delivered more than once: every delivery has its say, but a row is freed once.
+        freed: set[tuple[str, int]] = set()
         for delivered_on, files in sorted(_manifest(self.engine, self.tenant.name, self.table, None).items()):
             if not any(row.sha256 in lines and row.status == "loaded" for row in files):
                 continue
             with self.engine.begin() as connection:
-                replayed += self._merge_lines(connection, delivered_on, files, lines)
-        return replayed
+                freed |= self._merge_lines(connection, delivered_on, files, lines, freed)
+        return len(freed)
 
     # One delivery
 
-    def _content_known(self, connection: Connection, row: sa.Row) -> bool:
-        """Whether the same content was loaded by a delivery of this date or later, so that it can say nothing new."""
-        files = ingested_files.c
-        return (
-            connection.execute(
-                sa.select(files.id).where(
-                    files.tenant_id == self.tenant.name,
-                    files.table_name == self.table,
-                    files.sha256 == row.sha256,
-                    files.status == "loaded",
-                    files.delivered_on >= row.delivered_on,
+    def _says_nothing_new(self, connection: Connection, files: list[sa.Row]) -> bool:
+        """Whether these files have been loaded, or every row of theirs by one delivery of this date or later.
+
+        One and the same delivery, and not a row of it in quarantine: rows of different files can repeat or contradict
+        each other. A student's first delivery is a fact of its own (`enrollment_date`), so for students only the same
+        date counts.
+        """
+        if all(row.status == "loaded" for row in files):
+            return True
+        manifest = ingested_files.c
+        known: set[dt.date] | None = None
+        for row in files:
+            dates = connection.scalars(
+                sa.select(manifest.delivered_on).where(
+                    manifest.tenant_id == self.tenant.name,
+                    manifest.table_name == self.table,
+                    manifest.sha256 == row.sha256,
+                    manifest.status == "loaded",
+                    manifest.rows_quarantined == 0,
+                    manifest.delivered_on == row.delivered_on
+                    if self.table == "students"
+                    else manifest.delivered_on >= row.delivered_on,
                 )
-            ).first()
-            is not None
-        )
+            ).all()
+            known = set(dates) if known is None else known & set(dates)
+        return bool(known)
 
     def count_again(self, connection: Connection, delivered_on: dt.date, files: list[sa.Row]) -> DeliveryCounts:
         counts = DeliveryCounts(week_of_delivery(delivered_on), delivered_on)
         reasons: Counter[str] = Counter()
         for row in files:
-            held = quarantine.open_count(connection, self.tenant.name, row.sha256)
+            held = quarantine.open_count(connection, self.tenant.name, self.table, row.sha256)
             if row.status != "loaded":
+                self._supersede_replaced(connection, row)
                 self._mark_week(connection, delivered_on, row.rows_read)
                 self._account(connection, row, {"unchanged": row.rows_read - held, "quarantined": held})
             counts.read += row.rows_read
             counts.quarantined += held
             counts.unchanged += row.rows_read - held
-            reasons.update(quarantine.open_reasons(connection, self.tenant.name, row.sha256))
+            reasons.update(quarantine.open_reasons(connection, self.tenant.name, self.table, row.sha256))
         counts.reasons = dict(reasons)
         return counts
 
@@ -286,8 +301,13 @@ class _Loader:
                         reasons=reasons,
                         run_id=self.run_id,
                     )
+        originals = {row.sha256: accounts[row.id.hex] for row in _without_copies(files)}
         for row in files:
             account = accounts[row.id.hex]
+            if account is not originals[row.sha256]:
+                held = originals[row.sha256]["quarantined"]
+                account.update({"unchanged": row.rows_read - held, "quarantined": held})
+                tally.update(quarantine.open_reasons(connection, self.tenant.name, self.table, row.sha256))
             self._account(connection, row, account)
             for name, count in account.items():
                 setattr(counts, name, getattr(counts, name) + count)
@@ -295,12 +315,17 @@ class _Loader:
         return counts
 
     def _merge_lines(
-        self, connection: Connection, delivered_on: dt.date, files: list[sa.Row], lines: dict[str, set[int]]
-    ) -> int:
-        """Merge only these lines (by file hash) of the delivery; the number that is good now."""
+        self,
+        connection: Connection,
+        delivered_on: dt.date,
+        files: list[sa.Row],
+        lines: dict[str, set[int]],
+        freed_before: set[tuple[str, int]],
+    ) -> set[tuple[str, int]]:
+        """Merge only these lines (by file hash) of the delivery; those (file hash, line) that are good now."""
+        freed: set[tuple[str, int]] = set()
         rows = _DeliveredRows(self, delivered_on, files)
         headers = self.headers(delivered_on, files)
-        freed: dict[str, Counter[str]] = {row.id.hex: Counter() for row in files}
         for whole in rows.chunks():
             asked = [line in lines.get(sha, ()) for sha, line in zip(whole[SHA256], whole[LINE_NUMBER], strict=True)]
             chunk = whole[asked]
@@ -309,14 +334,23 @@ class _Loader:
             reasons = validate(chunk, self.table, weighted=self.weighted)
             outcome = self._merge_chunk(connection, delivered_on, chunk, reasons, headers)
             for row in files:
-                good = chunk[(chunk["file"] == row.id.hex) & (outcome != "quarantined")]
-                if len(good):
-                    quarantine.release(connection, self.tenant.name, row.sha256, good[LINE_NUMBER].tolist())
-                    freed[row.id.hex].update(outcome[good.index])
-        for row in files:
-            if freed[row.id.hex]:
-                self._correct_accounts(connection, row, freed[row.id.hex])
-        return sum(sum(counter.values()) for counter in freed.values())
+                good = {
+                    (row.sha256, int(line)): outcome[position]
+                    for position, line in chunk.loc[chunk["file"] == row.id.hex, LINE_NUMBER].items()
+                    if outcome[position] != "quarantined"
+                }
+                new = [line for line in good if line not in freed_before]
+                if new:
+                    quarantine.release(connection, self.tenant.name, self.table, row.sha256, [line for _, line in new])
+                    self._correct_accounts(connection, row, Counter(good[line] for line in new))
+                freed |= set(good)
+                still_bad = {
+                    int(line): reasons[position]
+                    for position, line in chunk.loc[chunk["file"] == row.id.hex, LINE_NUMBER].items()
+                    if position in reasons
+                }
+                quarantine.reconsider(connection, self.tenant.name, self.table, row.sha256, still_bad)
+        return freed
 
     def _merge_chunk(
         self,
@@ -415,13 +449,14 @@ class _Loader:
                 students.c.district_id,
             )
             .join(students, students.c.id == predictions.c.student_id)
-            .where(
-                predictions.c.tenant_id == self.tenant.name,
-                sa.or_(predictions.c.id.in_(named), students.c.district_id.in_(numbers)),
-            )
-            .order_by(predictions.c.feature_date, predictions.c.prediction_date, predictions.c.id)
+            .where(predictions.c.tenant_id == self.tenant.name)
         )
-        return list(connection.execute(query))
+        found: dict[uuid.UUID, sa.Row] = {}
+        for column, values in ((predictions.c.id, named), (students.c.district_id, numbers)):
+            for start in range(0, len(values), _NAMES_PER_QUERY):  # SQLite allows so many parameters and no more
+                for row in connection.execute(query.where(column.in_(values[start : start + _NAMES_PER_QUERY]))):
+                    found[row.id] = row
+        return sorted(found.values(), key=lambda row: (row.feature_date, row.prediction_date, row.id))
 
     def _records(
         self, good: pd.DataFrame, references: dict[int, Any], headers: dict[str, list[str]]
@@ -496,10 +531,15 @@ class _Loader:
             elsewhere = connection.scalar(
                 sa.select(sa.func.count())
                 .select_from(ingested_files)
-                .where(files.tenant_id == row.tenant_id, files.sha256 == sha256, files.status == "loaded")
+                .where(
+                    files.tenant_id == row.tenant_id,
+                    files.table_name == row.table_name,
+                    files.sha256 == sha256,
+                    files.status == "loaded",
+                )
             )
             if not elsewhere:
-                quarantine.supersede(connection, row.tenant_id, sha256)
+                quarantine.supersede(connection, row.tenant_id, row.table_name, sha256)
 
     def _account(self, connection: Connection, row: sa.Row, outcome: Mapping[str, int]) -> None:
         connection.execute(
@@ -551,9 +591,10 @@ class _DeliveredRows:
 
     def __init__(self, loader: _Loader, delivered_on: dt.date, files: list[sa.Row]) -> None:
         self._table = loader.table
-        self._paths = {row.id.hex: loader.path(delivered_on, row) for row in files}
+        originals = _without_copies(files)
+        self._paths = {row.id.hex: loader.path(delivered_on, row) for row in originals}
         self.delivered_on = delivered_on
-        self.count = sum(row.rows_read for row in files)
+        self.count = sum(row.rows_read for row in originals)
         self._only_chunk = next(self._read(), None) if self.count <= CHUNK_ROWS else None
         hashes = [fingerprints(chunk, self._table) for chunk in self._again()]
         self._identities = Identities(pd.concat(hashes, ignore_index=True)) if hashes else None
@@ -577,6 +618,7 @@ class _DeliveredRows:
         for file, path in self._paths.items():
             for batch in read_archive(path, CHUNK_ROWS):
                 part = pa.Table.from_batches([batch]).to_pandas()
+                part = set_apart(part, self._table)
                 part["file"] = file
                 parts.append(part)
                 if sum(map(len, parts)) >= CHUNK_ROWS:
@@ -591,6 +633,14 @@ class _DeliveredRows:
         frame.index = pd.RangeIndex(start, start + len(frame))
         frame["delivered_on"] = self.delivered_on.isoformat()
         return with_numbers(frame, self._table)
+
+
+def _without_copies(files: list[sa.Row]) -> list[sa.Row]:
+    """The files of one delivery without those whose content an earlier one has: a copy says nothing of its own."""
+    originals: dict[str, sa.Row] = {}
+    for row in files:
+        originals.setdefault(row.sha256, row)
+    return list(originals.values())
 
 
 def _typed(rows: pd.DataFrame, column: Column) -> list[Any]:

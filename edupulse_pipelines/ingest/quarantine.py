@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.database import new_ids
 from edupulse_pipelines.ingest.archive import FIELDS, LINE_NUMBER, PROBLEM
+from edupulse_pipelines.ingest.frames import UNKNOWN_COLUMN
 from edupulse_pipelines.ingest.validation import REPLAYABLE, Reasons
 from edupulse_pipelines.schema.sqlalchemy_tables import quarantined_records
 
@@ -24,11 +25,18 @@ _BATCH = 5_000
 _open = sa.and_(quarantined_records.c.replayed_at.is_(None), quarantined_records.c.superseded_at.is_(None))
 
 
+def _of(tenant: str, table: str, file_hash: str) -> sa.ColumnElement[bool]:
+    """One content as one table's file: a district may deliver the same bytes under the names of two tables."""
+    columns = quarantined_records.c
+    return sa.and_(columns.tenant_id == tenant, columns.table_name == table, columns.file_hash == file_hash)
+
+
 def as_it_came(row: Mapping[Any, Any], header: Iterable[str]) -> Any:
     """A row for the `raw` column: an object by header name, or the list of fields when they do not fit the header."""
     if isinstance(row[PROBLEM], str):
         return json.loads(row[FIELDS])
-    return {name: row[name] if isinstance(row[name], str) else "" for name in header}
+    values = {name: row.get(UNKNOWN_COLUMN + name, row.get(name)) for name in header}
+    return {name: value if isinstance(value, str) else "" for name, value in values.items()}
 
 
 def keep(
@@ -58,8 +66,7 @@ def keep(
             sa.select(
                 columns.id, columns.line_number, columns.reasons, columns.replayed_at, columns.superseded_at
             ).where(
-                columns.tenant_id == tenant,
-                columns.file_hash == file_hash,
+                _of(tenant, table, file_hash),
                 columns.line_number.between(min(lines), max(lines)),
             )
         )
@@ -97,32 +104,28 @@ def keep(
             connection.execute(quarantined_records.update().where(columns.id == row.id).values(**changed))
 
 
-def open_count(connection: Connection, tenant: str, file_hash: str) -> int:
+def open_count(connection: Connection, tenant: str, table: str, file_hash: str) -> int:
     """Rows of this content that are still in quarantine."""
     return int(
         connection.scalar(
-            sa.select(sa.func.count())
-            .select_from(quarantined_records)
-            .where(quarantined_records.c.tenant_id == tenant, quarantined_records.c.file_hash == file_hash, _open)
+            sa.select(sa.func.count()).select_from(quarantined_records).where(_of(tenant, table, file_hash), _open)
         )
         or 0
     )
 
 
-def open_reasons(connection: Connection, tenant: str, file_hash: str) -> dict[str, int]:
+def open_reasons(connection: Connection, tenant: str, table: str, file_hash: str) -> dict[str, int]:
     """How many open rows of this content have each reason."""
     counts: dict[str, int] = {}
     for (reasons,) in connection.execute(
-        sa.select(quarantined_records.c.reasons).where(
-            quarantined_records.c.tenant_id == tenant, quarantined_records.c.file_hash == file_hash, _open
-        )
+        sa.select(quarantined_records.c.reasons).where(_of(tenant, table, file_hash), _open)
     ):
         for reason in reasons:
             counts[reason] = counts.get(reason, 0) + 1
     return counts
 
 
-def release(connection: Connection, tenant: str, file_hash: str, lines: list[int]) -> None:
+def release(connection: Connection, tenant: str, table: str, file_hash: str, lines: list[int]) -> None:
     """Mark these lines as replayed: their rows have been loaded after all."""
     columns = quarantined_records.c
     now = dt.datetime.now(dt.UTC)
@@ -130,29 +133,52 @@ def release(connection: Connection, tenant: str, file_hash: str, lines: list[int
         connection.execute(
             quarantined_records.update()
             .where(
-                columns.tenant_id == tenant,
-                columns.file_hash == file_hash,
+                _of(tenant, table, file_hash),
                 columns.line_number.in_(lines[start : start + _BATCH]),
             )
             .values(replayed_at=now)
         )
 
 
-def supersede(connection: Connection, tenant: str, file_hash: str) -> None:
+def reconsider(
+    connection: Connection, tenant: str, table: str, file_hash: str, reasons: Mapping[int, list[str]]
+) -> None:
+    """Give open rows (by line) the reasons of now: what one of them waited for has come, and others are left."""
+    columns = quarantined_records.c
+    lines = list(reasons)
+    for start in range(0, len(lines), _BATCH):
+        stored = connection.execute(
+            sa.select(columns.id, columns.line_number, columns.reasons).where(
+                _of(tenant, table, file_hash),
+                columns.line_number.in_(lines[start : start + _BATCH]),
+                _open,
+            )
+        ).all()
+        for row in stored:
+            if row.reasons != reasons[row.line_number]:
+                connection.execute(
+                    quarantined_records.update().where(columns.id == row.id).values(reasons=reasons[row.line_number])
+                )
+
+
+def supersede(connection: Connection, tenant: str, table: str, file_hash: str) -> None:
     """Close the open rows of a content that a corrected file has replaced."""
     connection.execute(
         quarantined_records.update()
-        .where(quarantined_records.c.tenant_id == tenant, quarantined_records.c.file_hash == file_hash, _open)
+        .where(_of(tenant, table, file_hash), _open)
         .values(superseded_at=dt.datetime.now(dt.UTC))
     )
 
 
 def waiting(connection: Connection, tenant: str, table: str) -> list[sa.Row]:
-    """Open rows of a table that only wait for something to arrive: (file_hash, line_number, raw), in order."""
+    """Open rows of a table that wait for something to arrive: (file_hash, line_number, raw), in order.
+
+    Also those with further reasons: these may be of one delivery only, where another one has the same file.
+    """
     columns = quarantined_records.c
     rows = connection.execute(
         sa.select(columns.file_hash, columns.line_number, columns.raw, columns.reasons)
         .where(columns.tenant_id == tenant, columns.table_name == table, _open)
         .order_by(columns.delivered_on, columns.file_name, columns.line_number)
     )
-    return [row for row in rows if row.reasons and set(row.reasons) <= REPLAYABLE]
+    return [row for row in rows if not REPLAYABLE.isdisjoint(row.reasons)]

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +22,7 @@ FUTURE_DATE = "future_date"
 UNKNOWN_STUDENT = "unknown_student"
 UNKNOWN_PREDICTION = "unknown_prediction"
 MISSING_PREDICTION = "required:prediction_id"
+_ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 REPLAYABLE = frozenset({UNKNOWN_STUDENT, UNKNOWN_PREDICTION})
 """Reasons that can vanish without the file being changed: what the row waits for may still arrive."""
 
@@ -121,7 +123,7 @@ def _unstorable_json(frame: pd.DataFrame, table: str) -> list[tuple[int, str]]:
             continue
         for position, text in frame[column.name].dropna().items():
             try:
-                storable = "\\u0000" not in text and isinstance(orjson.loads(text), dict)
+                storable = not _ESCAPED_NUL.search(text) and isinstance(orjson.loads(text), dict)
             except orjson.JSONDecodeError:
                 storable = False
             if not storable:

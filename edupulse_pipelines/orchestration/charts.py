@@ -31,7 +31,7 @@ def lines(
     if share:
         from matplotlib.ticker import PercentFormatter
 
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=None))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=1))
     else:
         axes.set_ylim(bottom=0)
     if len(series) > 1:

@@ -663,7 +663,8 @@ QUARANTINED_RECORDS = Table(
         ),
     ),
     primary_key=("id",),
-    uniques=(Unique(("tenant_id", "file_hash", "line_number")),),
+    # With the table: a district may deliver the same bytes under the names of two tables.
+    uniques=(Unique(("tenant_id", "table_name", "file_hash", "line_number")),),
     indexes=(Index(("tenant_id", "table_name", "delivered_on")),),
 )
 

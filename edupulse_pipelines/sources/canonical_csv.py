@@ -83,7 +83,13 @@ class CanonicalCsv:
         header = first.fields
         repeated = sorted({name for name in header if header.count(name) > 1})
         if repeated:
-            raise RefusedFile("duplicate_column", f"line 1: column {repeated[0]!r} occurs more than once")
+            # Without a header row this may be a student's value: only names of the contract are repeated.
+            columns = (
+                repr(repeated[0])
+                if repeated[0] in contract.column_names
+                else " and ".join(str(place) for place, name in enumerate(header, start=1) if name == repeated[0])
+            )
+            raise RefusedFile("duplicate_column", f"line 1: column {columns}: the same name occurs more than once")
         missing = [name for name in contract.required if name not in header]
         if missing:
             raise RefusedFile("missing_column", f"line 1: required column {', '.join(missing)} is missing")

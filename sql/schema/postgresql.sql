@@ -531,7 +531,7 @@ CREATE TABLE quarantined_records (
     superseded_at TIMESTAMP WITH TIME ZONE,
     CONSTRAINT pk_quarantined_records PRIMARY KEY (id),
     CONSTRAINT ck_quarantined_records_line_number_range CHECK (line_number >= 1),
-    CONSTRAINT uq_quarantined_records_file_hash_line_number UNIQUE (tenant_id, file_hash, line_number)
+    CONSTRAINT uq_quarantined_records_table_name_file_hash_line_number UNIQUE (tenant_id, table_name, file_hash, line_number)
 );
 
 CREATE INDEX ix_quarantined_records_table_name_delivered_on ON quarantined_records (tenant_id, table_name, delivered_on);

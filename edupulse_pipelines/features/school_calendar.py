@@ -1,0 +1,95 @@
+"""The school calendar of a tenant: which weeks had school, and since when each domain is sent. Read from the data.
+
+No holiday table: a week is a school week when the district sent anything for it. Knows the manifest and weekly
+activity; not the records, not the vectors.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from edupulse_pipelines.features.definitions import DOMAINS
+from edupulse_pipelines.schema.sqlalchemy_tables import ingested_files, weekly_activity
+from edupulse_pipelines.weeks import week_of_delivery
+
+_TABLE_OF_DOMAIN = {"attendance": "attendance_records", "academic": "grades", "behavioral": "discipline_incidents"}
+
+
+@dataclass(frozen=True)
+class SchoolCalendar:
+    """Weeks are Mondays.
+
+    weeks: the school weeks, ascending, up to the newest delivered one. A week belongs when a loaded file with rows
+    was delivered for it, or any record is dated in it.
+    domain_since: per domain the first week in which it is known: that of its first loaded file (even one without rows)
+    or of its earliest record; None when the district never sent it. Before that week the domain is missing, not zero.
+    last_delivered_week: the week of the newest delivery; records dated after it wait for the next one.
+    """
+
+    weeks: tuple[dt.date, ...]
+    domain_since: dict[str, dt.date | None]
+    last_delivered_week: dt.date | None
+
+
+def school_calendar(connection: sa.Connection, tenant_id: str) -> SchoolCalendar:
+    """The calendar as the database has it now; index look-ups only, so it costs the same all year."""
+    files = connection.execute(
+        sa.select(ingested_files.c.table_name, ingested_files.c.delivered_on, sa.func.max(ingested_files.c.rows_read))
+        .where(ingested_files.c.tenant_id == tenant_id, ingested_files.c.status == "loaded")
+        .group_by(ingested_files.c.table_name, ingested_files.c.delivered_on)
+    ).all()
+    last_delivered = max((week_of_delivery(delivered_on) for _, delivered_on, _ in files), default=None)
+    weeks = {week_of_delivery(delivered_on) for _, delivered_on, rows_read in files if rows_read}
+    weeks.update(_activity_weeks(connection, tenant_id))
+
+    since: dict[str, dt.date | None] = {}
+    for domain in DOMAINS:
+        first_file = min(
+            (week_of_delivery(day) for table, day, _ in files if table == _TABLE_OF_DOMAIN[domain]), default=None
+        )
+        since[domain] = _first_activity(connection, tenant_id, domain, before=first_file) or first_file
+    return SchoolCalendar(
+        weeks=tuple(sorted(week for week in weeks if last_delivered is not None and week <= last_delivered)),
+        domain_since=since,
+        last_delivered_week=last_delivered,
+    )
+
+
+def distinct_days(
+    connection: sa.Connection, column: sa.ColumnElement[Any], *where: sa.ColumnElement[bool]
+) -> list[dt.date]:
+    """The distinct values of an indexed date column, ascending.
+
+    Steps from value to value through the index (one seek each), where DISTINCT would read every row of the table.
+    """
+    days = []
+    after = sa.bindparam("after", type_=sa.Date())
+    following = sa.select(sa.func.min(column)).where(*where, column > after)
+    day = connection.execute(sa.select(sa.func.min(column)).where(*where)).scalar()
+    while day is not None:
+        days.append(day)
+        day = connection.execute(following, {"after": day}).scalar()
+    return days
+
+
+def _activity_weeks(connection: sa.Connection, tenant_id: str) -> list[dt.date]:
+    return distinct_days(connection, weekly_activity.c.week_start, weekly_activity.c.tenant_id == tenant_id)
+
+
+def _first_activity(connection: sa.Connection, tenant_id: str, domain: str, before: dt.date | None) -> dt.date | None:
+    """Earliest week with a record of the domain, looking only before `before`."""
+    table = weekly_activity.c
+    known = {
+        "attendance": table.sessions_present + table.sessions_absent + table.sessions_tardy + table.sessions_excused
+        > 0,
+        "academic": table.grade_count > 0,
+        "behavioral": table.incident_count > 0,
+    }[domain]
+    query = sa.select(table.week_start).where(table.tenant_id == tenant_id, known).order_by(table.week_start).limit(1)
+    if before is not None:
+        query = query.where(table.week_start < before)
+    return connection.execute(query).scalar()

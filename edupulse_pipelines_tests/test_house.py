@@ -1,0 +1,183 @@
+"""The rules of the house that no room can keep alone: who may import whom, and what never stands in a file."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "edupulse_pipelines"
+MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
+
+GROUND = {"schema"}
+DOMAIN = {"sources", "ingest", "features", "risk", "governance", "operations"}
+ROOF = {"orchestration", "cli", "console", "demo", "definitions"}
+SHARED = {"settings", "weeks", "database", "errors"}
+"""Small modules that every room may use; they stand on nothing but each other (and plain libraries)."""
+
+MAY_IMPORT: dict[str, set[str]] = {
+    **dict.fromkeys(SHARED, SHARED),
+    **dict.fromkeys(GROUND, GROUND | SHARED),
+    **dict.fromkeys(DOMAIN, GROUND | SHARED | DOMAIN),
+    # Formats are read without a database, features know no model, and ingest no outside format but through `sources`.
+    "sources": GROUND | {"settings", "weeks", "errors", "sources"},
+    "ingest": GROUND | SHARED | {"ingest", "sources"},
+    "features": GROUND | SHARED | {"features"},
+    "risk": GROUND | SHARED | {"features", "risk"},
+    "orchestration": GROUND | SHARED | DOMAIN | {"orchestration"},
+}
+HEAVY = {
+    "pandas", "numpy", "sqlalchemy", "alembic", "sklearn", "shap", "great_expectations", "mlflow", "matplotlib",
+}  # fmt: skip
+
+
+def room(path: Path) -> str:
+    """The room (or the module of the top floor) that a file belongs to."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path, *, at_module_level: bool = False) -> set[str]:
+    """Full names of what a file imports: anywhere, or only what importing the file itself imports."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    found: set[str] = set()
+    package = [PACKAGE.name, *path.relative_to(PACKAGE).parent.parts]
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*base, *([node.module] if node.module else [])])
+            found.update(f"{module}.{alias.name}" for alias in node.names)
+        elif at_module_level:
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                return
+            if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+                for child in node.orelse:
+                    visit(child)
+                return
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(tree)
+    return found
+
+
+def rooms_imported(path: Path) -> set[str]:
+    """The rooms of the package that a file imports from."""
+    inside = {name.split(".")[1] for name in imports(path) if name.startswith(f"{PACKAGE.name}.")}
+    return {name for name in inside if (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()}
+
+
+def test_every_room_has_its_place_in_the_import_rule() -> None:
+    assert {room(path) for path in MODULES} - {"__init__"} <= GROUND | DOMAIN | ROOF | SHARED
+
+
+@pytest.mark.parametrize("name", sorted({room(path) for path in MODULES} - ROOF - {"__init__"} | {"orchestration"}))
+def test_a_room_stands_on_what_is_below_it(name: str) -> None:
+    wrong = {
+        str(path.relative_to(ROOT)): sorted(rooms_imported(path) - MAY_IMPORT[name])
+        for path in MODULES
+        if room(path) == name and rooms_imported(path) - MAY_IMPORT[name]
+    }
+    assert wrong == {}
+
+
+def test_dagster_is_for_orchestration_and_the_roof() -> None:
+    wrong = [
+        str(path.relative_to(ROOT))
+        for path in MODULES
+        if room(path) not in ROOF
+        and any(name.partition(".")[0].startswith(("dagster", "click", "rich")) for name in imports(path))
+    ]
+    assert wrong == []
+
+
+def test_the_declaration_is_plain_data() -> None:
+    for name in ("declaration", "tables", "delivery"):
+        found = imports(PACKAGE / "schema" / f"{name}.py")
+        assert {full.partition(".")[0] for full in found} <= {"__future__", "dataclasses", "typing", PACKAGE.name}
+
+
+def _reached(path: Path, seen: set[Path]) -> set[Path]:
+    """The modules of the package that importing a file imports, itself included."""
+    if path in seen:
+        return seen
+    seen.add(path)
+    for name in imports(path, at_module_level=True):
+        parts = name.split(".")
+        if parts[0] != PACKAGE.name:
+            continue
+        for end in range(1, len(parts) + 1):
+            base = PACKAGE.joinpath(*parts[1:end])
+            for candidate in (base / "__init__.py", base.with_suffix(".py")):
+                if candidate.is_file():
+                    _reached(candidate, seen)
+    return seen
+
+
+@pytest.mark.parametrize("name", ["definitions", "cli", "settings", "weeks", "errors"])
+def test_heavy_libraries_are_imported_inside_the_step(name: str) -> None:
+    heavy = {
+        f"{path.relative_to(ROOT)} imports {full}"
+        for path in _reached(PACKAGE / f"{name}.py", set())
+        for full in imports(path, at_module_level=True)
+        if full.partition(".")[0] in HEAVY
+    }
+    assert heavy == set()
+
+
+@pytest.mark.parametrize("folder", ["edupulse_pipelines", "edupulse_pipelines_tests"])
+def test_every_public_module_says_what_it_is(folder: str) -> None:
+    silent = [
+        str(path.relative_to(ROOT))
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if path.read_text(encoding="utf-8").strip()
+        and ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) is None
+        # A file of tests has a name that says it; a room's module has to tell what does not live in it, too.
+        and not path.name.startswith(("test_", "conftest"))
+        and "versions" not in path.parts
+    ]
+    assert silent == []
+
+
+def test_no_module_is_called_by_a_word_that_says_nothing() -> None:
+    nothing = re.compile(r"(.*_)?(utils?|helpers?|manager|base|common|misc)")
+    assert [str(path.relative_to(ROOT)) for path in MODULES if nothing.fullmatch(path.stem)] == []
+
+
+def _tracked() -> list[Path]:
+    """The files under version control, or all that look like it when there is none (an unpacked archive)."""
+    answer = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
+        cwd=ROOT,
+        capture_output=True,
+        check=False,
+    )
+    if answer.returncode == 0:
+        names = [name for name in answer.stdout.decode().split("\0") if name]
+        return [ROOT / name for name in names if (ROOT / name).is_file()]
+    return [path for path in ROOT.rglob("*") if path.is_file() and ".git" not in path.parts]
+
+
+# Written so that this file does not find itself.
+HOST_PATHS = re.compile(r"(?<![\w.:/-])/(?:work|home|Users|root|tmp|mnt|var/folders)/[\w.-]+")
+REGISTRIES = re.compile(r"https?://[^\s\"'<>)]*(?:pypi|artifactory|nexus|/simple\b|registry\.)[^\s\"'<>)]*", re.I)
+INDEX_OPTIONS = re.compile(r"(?:--(?:extra-)?index-" r"url|--trusted-" r"host|find-" r"links)[ =]", re.I)
+
+
+def test_no_file_names_a_machine_or_a_registry() -> None:
+    found = []
+    for path in _tracked():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            continue
+        for number, line in enumerate(text.splitlines(), start=1):
+            for pattern in (HOST_PATHS, REGISTRIES, INDEX_OPTIONS):
+                found += [f"{path.relative_to(ROOT)}:{number}: {hit.group()}" for hit in pattern.finditer(line)]
+    assert found == []

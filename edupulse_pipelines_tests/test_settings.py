@@ -1,0 +1,227 @@
+"""What `load_settings` accepts, and that each mistake is answered with the file and the key it is in."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from edupulse_pipelines.errors import ConfigurationError
+from edupulse_pipelines.settings import load_settings, normalise_database_url
+
+GOOD = {"timezone": '"America/New_York"', "first_week": "2025-09-01"}
+
+
+def written(home: Path, *, extra: str = "", **keys: str) -> Path:
+    """An `edupulse.toml` with one tenant; a key with an empty text is left out."""
+    lines = [f"{key} = {value}" for key, value in {**GOOD, **keys}.items() if value]
+    path = home / "edupulse.toml"
+    path.write_text("\n".join(["[tenants.lakeside]", *lines, extra]), encoding="utf-8")
+    return path
+
+
+def test_nothing_set_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("EDUPULSE_HOME", "EDUPULSE_DATABASE_URL", "EDUPULSE_CONFIG", "MLFLOW_TRACKING_URI"):
+        monkeypatch.setenv(name, "")  # an empty variable is one that is not set
+    settings = load_settings()
+    assert settings.home == tmp_path / ".edupulse"
+    assert settings.database_url == f"sqlite:///{tmp_path}/.edupulse/edupulse.db"
+    assert settings.tracking_uri == f"sqlite:///{tmp_path}/.edupulse/mlflow/mlflow.db"
+    assert settings.tenants == {}
+    assert not settings.home.exists(), "reading settings makes nothing"
+    with pytest.raises(ConfigurationError, match=r"No tenant 'x' in .*edupulse\.toml \(there are: none\)"):
+        settings.tenant("x")
+    (tenant,) = load_settings(placeholder=True).tenants.values()
+    assert (tenant.name, tenant.first_week.weekday()) == ("demo", 0)
+
+
+def test_a_tenant_and_its_defaults(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        extra=(
+            "max_quarantined = 0\ngrading_scale = 'weighted'\n[tenants.lakeside.label]\nincident_count = false\n"
+            "exit_types = []\nhorizon_weeks = 4\n[tenants.hill-side]\ntimezone = 'UTC'\nfirst_week = '2025-09-01'\n"
+        ),
+    )
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())  # as an editor may save it
+    settings = load_settings(home=tmp_path)
+    lakeside, hillside = settings.tenants.values()
+    assert lakeside.landing == tmp_path / "landing" / "lakeside"
+    assert (lakeside.max_quarantined, lakeside.grading_scale, lakeside.label.horizon_weeks) == (0, "weighted", 4)
+    assert (lakeside.label.incident_count, lakeside.label.exit_types, lakeside.label.serious_severity) == (None, (), 4)
+    assert (hillside.first_week, hillside.max_quarantined, hillside.identifier) == (
+        dt.date(2025, 9, 1), 0.1, "hill_side"
+    )  # fmt: skip
+    assert hillside.cohort.minimum_weeks_of_data == 4
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "config"
+    folder.mkdir()
+    path = written(folder, landing='"../in coming/x"')
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("EDUPULSE_CONFIG", "../config/edupulse.toml")
+    monkeypatch.setenv("EDUPULSE_HOME", "home")
+    settings = load_settings()
+    assert settings.home == elsewhere / "home"
+    assert settings.config_path.resolve() == path
+    assert settings.tenant("lakeside").landing.resolve() == tmp_path / "in coming" / "x"
+    assert load_settings(home=tmp_path).home == tmp_path, "an option wins over the environment"
+    written(folder, landing='"/srv/landing"')
+    assert load_settings().tenant("lakeside").landing == Path("/srv/landing")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    written(folder, landing='"~/landing"')
+    assert load_settings().tenant("lakeside").landing == tmp_path / "landing"
+
+
+@pytest.mark.parametrize(
+    ("keys", "extra", "key"),
+    [
+        ({"timezone": ""}, "", "timezone"),
+        ({"timezone": '"Mars/Olympus"'}, "", "timezone"),
+        ({"timezone": '""'}, "", "timezone"),
+        ({"timezone": '"../../etc/passwd"'}, "", "timezone"),
+        ({"timezone": "5"}, "", "timezone"),
+        ({"first_week": ""}, "", "first_week"),
+        ({"first_week": "2025-09-02"}, "", "first_week: 2025-09-02 is a Tuesday"),
+        ({"first_week": "20250901"}, "", "first_week"),
+        ({"first_week": "345600"}, "", "first_week"),  # seconds since 1970: a Monday
+        ({"first_week": "true"}, "", "first_week"),
+        ({"first_week": '"soon"'}, "", "first_week"),
+        ({"first_week": "2025-09-01T00:00:00"}, "", "first_week"),
+        ({"landing": "5"}, "", "landing"),
+        ({"landing": '""'}, "", "landing"),
+        ({"landing": '["a"]'}, "", "landing"),
+        ({"name": '"hillside"'}, "", "name"),
+        ({"max_quarantined": "1.5"}, "", "max_quarantined"),
+        ({"max_quarantined": "-0.1"}, "", "max_quarantined"),
+        ({"max_quarantined": "nan"}, "", "max_quarantined"),
+        ({"max_quarantined": "true"}, "", "max_quarantined"),
+        ({"max_quarantined": '"10 %"'}, "", "max_quarantined"),
+        ({"max_quarantine": "0.2"}, "", "max_quarantine"),
+        ({"grading_scale": '"4.0"'}, "", "grading_scale"),
+        ({"label": "5"}, "", "label"),
+        ({}, "[tenants.lakeside.label]\nhorizon_weeks = 0", "label.horizon_weeks"),
+        ({}, "[tenants.lakeside.label]\nhorizon_weeks = true", "label.horizon_weeks"),
+        ({}, "[tenants.lakeside.label]\nhorizon = 8", "label.horizon"),
+        ({}, "[tenants.lakeside.label]\nattendance_below = 90", "label.attendance_below"),
+        ({}, "[tenants.lakeside.label]\nattendance_below = true", "label.attendance_below"),
+        ({}, "[tenants.lakeside.label]\nexit_types = ['moved']", "label.exit_types"),
+        (
+            {},
+            "[tenants.lakeside.label]\nattendance_below = false\nfailing_below = false\nserious_severity = false\n"
+            "incident_count = false\nexit_types = []",
+            "label: every adverse event is switched off",
+        ),
+        ({}, "[tenants.lakeside.cohort]\nminimum_weeks_of_data = 0", "cohort.minimum_weeks_of_data"),
+        ({}, "[tenants.lakeside.categories]\nmedium = 0.6", "categories: medium, high and critical must ascend"),
+        ({}, "[tenants.lakeside.training]\nminimum_train_per_class = 1", "training.minimum_train_per_class"),
+        ({}, "[tenants.lakeside.promotion]\nminimum_auc = 70", "promotion.minimum_auc"),
+        ({}, "[tenants.lakeside.models]\nkind = 'x'", "models"),
+    ],
+)
+def test_a_wrong_key_is_named_with_the_file(tmp_path: Path, keys: dict[str, str], extra: str, key: str) -> None:
+    path = written(tmp_path, extra=extra, **keys)
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(home=tmp_path)
+    assert str(caught.value).startswith(f"{path}: [tenants.lakeside] {key}")
+    assert caught.value.exit_code == 2
+    assert "pydantic" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "declares no tenant"),
+        ("[tenants]", "declares no tenant"),
+        ("tenants = 5", "declares no tenant"),
+        ("[[tenants]]\nname = 'a'", "declares no tenant"),
+        ("[tenants]\nlakeside = 5", "tenants.lakeside must be a table"),
+        ("[tenant.lakeside]\ntimezone = 'UTC'", "unknown key 'tenant'"),
+        ("[tenants.lakeside\n", "not valid TOML"),
+        ("[tenants.a]\ntimezone = 'UTC'\ntimezone = 'UTC'", "not valid TOML"),
+        ("[tenants.Lakeside]\ntimezone='UTC'\nfirst_week=2025-09-01", "[tenants.Lakeside] name"),
+        ('[tenants."lakeside\\n"]\ntimezone="UTC"\nfirst_week=2025-09-01', "name"),
+        ('[tenants."lake side"]\ntimezone="UTC"\nfirst_week=2025-09-01', "name"),
+        ('[tenants."../up"]\ntimezone="UTC"\nfirst_week=2025-09-01', "name"),
+        (f"[tenants.{'a' * 51}]\ntimezone='UTC'\nfirst_week=2025-09-01", "at most 50"),
+        (
+            "".join(f"[tenants.{name}]\ntimezone='UTC'\nfirst_week=2025-09-01\n" for name in ("a-b", "a_b")),
+            "differ only in - and _",
+        ),
+    ],
+)
+def test_a_wrong_file_is_named(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "edupulse.toml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigurationError) as caught:
+        load_settings(home=tmp_path)
+    assert str(path) in str(caught.value)
+    assert words in str(caught.value)
+
+
+def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "edupulse.toml"
+    path.write_bytes("[tenants.a]\nlanding = 'é'".encode("latin-1"))
+    with pytest.raises(ConfigurationError, match="not valid TOML"):
+        load_settings(home=tmp_path)
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ConfigurationError, match=r"edupulse\.toml, which is not a file"):
+        load_settings(home=tmp_path)
+    monkeypatch.setenv("EDUPULSE_CONFIG", str(tmp_path / "gone.toml"))
+    with pytest.raises(ConfigurationError, match=r"EDUPULSE_CONFIG names .*gone\.toml, which does not exist"):
+        load_settings(home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("postgres://u:p@h:5432/d", "postgresql+psycopg2://u:p@h:5432/d"),
+        ("postgresql://u@h/d?sslmode=require", "postgresql+psycopg2://u@h/d?sslmode=require"),
+        ("PostgreSQL+psycopg://h/d", "postgresql+psycopg2://h/d"),
+        ("postgresql+asyncpg://h/d", "postgresql+psycopg2://h/d"),
+        ("postgresql+psycopg2://h/d", "postgresql+psycopg2://h/d"),
+        (" postgresql:///d?host=/run/pg \n", "postgresql+psycopg2:///d?host=/run/pg"),
+        ("postgresql://u:p%40ss@[::1]:5432/d", "postgresql+psycopg2://u:p%40ss@[::1]:5432/d"),
+        ("sqlite:///x.db", "sqlite:///x.db"),
+        ("sqlite+pysqlite:////srv/x.db", "sqlite:////srv/x.db"),
+        ("sqlite://", "sqlite://"),
+    ],
+)
+def test_one_spelling_of_a_database_url(given: str, expected: str) -> None:
+    assert normalise_database_url(given) == expected
+    assert normalise_database_url(expected) == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "mysql://u:hunter2@h/d",
+        "hunter2",
+        "postgresql:/u:hunter2@h/d",
+        "postgresql://u:hunter2@h:port/d",
+        "postgresql://u:hunter2/x@h/d",  # a / in a password
+        "postgresql://u:hunter2@[::1/d",
+        "oracle+x://hunter2",
+    ],
+)
+def test_a_wrong_database_url_is_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("EDUPULSE_DATABASE_URL", given)
+    with pytest.raises(ConfigurationError, match="EDUPULSE_DATABASE_URL") as caught:
+        load_settings(home=tmp_path)
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_settings_do_not_show_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EDUPULSE_DATABASE_URL", "postgresql://u:hunter2@h/d")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://u:hunter2@mlflow.example.org")
+    settings = load_settings(home=tmp_path)
+    assert "hunter2" in settings.database_url
+    assert settings.tracking_uri.endswith("mlflow.example.org")
+    assert "hunter2" not in f"{settings} {settings!r}"
