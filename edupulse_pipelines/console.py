@@ -157,7 +157,7 @@ def describe(asset: str, report: Any) -> tuple[str, str]:
 
 def _records(report: Any) -> tuple[str, str]:
     if not report.deliveries and not report.replayed:
-        return "[dim]-[/]", "[dim]not delivered[/]"
+        return "[dim]-[/]", "[dim]nothing to load[/]"
     names = ("inserted", "updated", "unchanged", "quarantined")
     sums = {name: sum(getattr(delivery, name) for delivery in report.deliveries) for name in names}
     parts = [_n(sum(delivery.read for delivery in report.deliveries), "row")]

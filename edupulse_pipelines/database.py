@@ -21,6 +21,8 @@ from edupulse_pipelines.errors import DatabaseUnavailable
 from edupulse_pipelines.settings import normalise_database_url
 
 CONNECT_TIMEOUT_SECONDS = 10
+LOCK_TIMEOUT_SECONDS = 600
+_WRITES = "edupulse_writes"
 
 
 def create_engine(url: str) -> Engine:
@@ -45,8 +47,11 @@ def create_engine(url: str) -> Engine:
             connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "edupulse"},
         )
     if parsed.database and parsed.database != ":memory:":
-        Path(parsed.database).absolute().parent.mkdir(parents=True, exist_ok=True)
-    engine = sa.create_engine(parsed, connect_args={"timeout": 60}, **common)
+        try:
+            Path(parsed.database).absolute().parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DatabaseUnavailable(f"The database {parsed.database} cannot be made: {error.strerror}.") from None
+    engine = sa.create_engine(parsed, connect_args={"timeout": LOCK_TIMEOUT_SECONDS}, **common)
 
     @sa.event.listens_for(engine, "connect")
     def _on_connect(connection: Any, _record: Any) -> None:
@@ -59,9 +64,22 @@ def create_engine(url: str) -> Engine:
 
     @sa.event.listens_for(engine, "begin")
     def _on_begin(connection: sa.Connection) -> None:
-        connection.exec_driver_sql("BEGIN")
+        # A transaction that reads first and writes later is refused at once when another one has written in between,
+        # however long the timeout; one that takes the lock at its beginning waits.
+        writes = connection.get_execution_options().get(_WRITES, False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[sa.Connection]:
+    """A transaction that will write: committed at the end of the block, rolled back when it raises.
+
+    On SQLite it waits for another writer (a run of another district, say) instead of failing.
+    """
+    with engine.connect() as connection, connection.execution_options(**{_WRITES: True}).begin():
+        yield connection
 
 
 @contextmanager
@@ -69,22 +87,20 @@ def reachable(engine: Engine) -> Iterator[None]:
     """Turn a connection failure inside the block into DatabaseUnavailable, without the password."""
     try:
         yield
-    except sa.exc.OperationalError as error:
+    except sa.exc.DatabaseError as error:
         if error.connection_invalidated or _is_connection_failure(error):
             where = engine.url.render_as_string(hide_password=True)
             raise DatabaseUnavailable(f"The database {where} does not answer: {_first_line(error)}") from None
         raise
 
 
-def _is_connection_failure(error: sa.exc.OperationalError) -> bool:
+def _is_connection_failure(error: sa.exc.DatabaseError) -> bool:
     text = str(error.orig).lower()
-    return error.statement is None or any(
-        words in text
-        for words in ("could not connect", "connection refused", "server closed", "unable to open database")
-    )
+    signs = ("could not connect", "connection refused", "server closed", "unable to open database", "not a database")
+    return error.statement is None or any(sign in text for sign in signs)
 
 
-def _first_line(error: sa.exc.OperationalError) -> str:
+def _first_line(error: sa.exc.DatabaseError) -> str:
     return str(error.orig).strip().splitlines()[0] if error.orig is not None else "no reason given"
 
 

@@ -86,11 +86,12 @@ def forget(settings: Settings) -> None:
     import sqlalchemy as sa
     from dagster import DagsterInstance
 
+    from edupulse_pipelines.database import writing
     from edupulse_pipelines.orchestration.execution import dagster_instance
     from edupulse_pipelines.orchestration.resources import Database
     from edupulse_pipelines.schema import sqlalchemy_tables
 
-    with Database(settings.database_url).engine() as engine, engine.begin() as connection:
+    with Database(settings.database_url).engine() as engine, writing(engine) as connection:
         for table in reversed(sqlalchemy_tables.metadata.sorted_tables):
             if "tenant_id" in table.c:
                 connection.execute(sa.delete(table).where(table.c.tenant_id == TENANT))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -181,3 +182,15 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
             for pattern in (HOST_PATHS, REGISTRIES, INDEX_OPTIONS):
                 found += [f"{path.relative_to(ROOT)}:{number}: {hit.group()}" for hit in pattern.finditer(line)]
     assert found == []
+
+
+def test_every_package_is_shipped() -> None:
+    declared = set(
+        tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["setuptools"]["packages"]
+    )
+    found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "edupulse_pipelines").rglob("*.py")} | {
+        "edupulse_pipelines.sql",
+        "edupulse_pipelines.sql.queries",
+        "edupulse_pipelines.sql.schema",
+    }
+    assert declared == found

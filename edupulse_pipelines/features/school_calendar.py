@@ -35,8 +35,11 @@ class SchoolCalendar:
     last_delivered_week: dt.date | None
 
 
-def school_calendar(connection: sa.Connection, tenant_id: str) -> SchoolCalendar:
-    """The calendar as the database has it now; index look-ups only, so it costs the same all year."""
+def school_calendar(connection: sa.Connection, tenant_id: str, first_week: dt.date | None = None) -> SchoolCalendar:
+    """The calendar as the database has it now; index look-ups only, so it costs the same all year.
+
+    Weeks before `first_week` (the tenant's, a Monday) are no school weeks, whatever an old-dated row says.
+    """
     files = connection.execute(
         sa.select(ingested_files.c.table_name, ingested_files.c.delivered_on, sa.func.max(ingested_files.c.rows_read))
         .where(ingested_files.c.tenant_id == tenant_id, ingested_files.c.status == "loaded")
@@ -53,7 +56,11 @@ def school_calendar(connection: sa.Connection, tenant_id: str) -> SchoolCalendar
         )
         since[domain] = _first_activity(connection, tenant_id, domain, before=first_file) or first_file
     return SchoolCalendar(
-        weeks=tuple(sorted(week for week in weeks if last_delivered is not None and week <= last_delivered)),
+        weeks=tuple(
+            sorted(
+                week for week in weeks if last_delivered is not None and (first_week or week) <= week <= last_delivered
+            )
+        ),
         domain_since=since,
         last_delivered_week=last_delivered,
     )

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine
 
+from edupulse_pipelines.database import writing
 from edupulse_pipelines.features.definitions import FEATURE_NAMES, LOOKBACK_WEEKS
 from edupulse_pipelines.features.pending import Mark, take_marks
 from edupulse_pipelines.features.reading import (
@@ -81,16 +82,16 @@ class FeatureReport:
     deleted: int = 0
 
 
-def update_student_features(engine: Engine, tenant_id: str) -> FeatureReport:
+def update_student_features(engine: Engine, tenant_id: str, first_week: dt.date | None = None) -> FeatureReport:
     """Recompute the marked students' vectors from their marked week on, up to the newest delivered week.
 
     One transaction: takes the 'student_features' marks, writes rows that are new or changed (`created_at` is kept,
     unchanged rows are not touched), deletes rows of weeks and students that are no longer valid. School weeks without
     any vector, and vectors of weeks that are none, count as marked for every student.
     """
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         marks = take_marks(connection, tenant_id, "student_features")
-        calendar = school_calendar(connection, tenant_id)
+        calendar = school_calendar(connection, tenant_id, first_week)
         sundays = {feature_date(week): week for week in calendar.weeks}
         stored = set(
             distinct_days(connection, student_features.c.feature_date, student_features.c.tenant_id == tenant_id)
@@ -285,7 +286,9 @@ def _first_weeks(people: Students, marks: set[Mark], everyone: dt.date | None) -
 
 def _batches(people: Students, first_weeks: Integers, calendar: SchoolCalendar) -> Iterator[tuple[dt.date, Students]]:
     """(first week, students) with the same first week, few enough for one batch."""
-    for day in np.unique(first_weeks[first_weeks != _NEVER]).tolist():
+    # A mark beyond the newest school week (an exit planned for 9999, say) has nothing to recompute yet.
+    newest = calendar.weeks[-1].toordinal() if calendar.weeks else _NEVER - 1
+    for day in np.unique(first_weeks[first_weeks <= newest]).tolist():
         first = dt.date.fromordinal(day)
         part = np.flatnonzero(first_weeks == day)
         size = max(1, _VECTORS_PER_BATCH // max(1, sum(week >= first for week in calendar.weeks)))

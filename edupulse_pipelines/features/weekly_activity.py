@@ -18,6 +18,7 @@ import numpy.typing as npt
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from edupulse_pipelines.database import writing
 from edupulse_pipelines.features.definitions import DOMAINS
 from edupulse_pipelines.features.pending import Mark, put_marks, take_marks
 from edupulse_pipelines.features.reading import (
@@ -75,17 +76,17 @@ class ActivityReport:
     """Marked, but without records before and now."""
 
 
-def update_weekly_activity(engine: Engine, tenant_id: str) -> ActivityReport:
+def update_weekly_activity(engine: Engine, tenant_id: str, first_week: dt.date | None = None) -> ActivityReport:
     """Recompute the marked student-weeks of `weekly_activity` and `weekly_course_grades`, in one transaction.
 
     Takes the 'weekly_activity' marks and leaves 'student_features' marks: each student's earliest recomputed week and,
     when a school week appeared or vanished or a domain is now known since another week, that week for every student.
     """
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         taken = take_marks(connection, tenant_id, "weekly_activity")
         if not taken:
             return ActivityReport()
-        before = school_calendar(connection, tenant_id)
+        before = school_calendar(connection, tenant_id, first_week)
         marks = _named(connection, tenant_id, taken)
         counts = np.zeros(5, dtype=np.int64)
         for batch in _batches(marks):
@@ -94,7 +95,7 @@ def update_weekly_activity(engine: Engine, tenant_id: str) -> ActivityReport:
         for student, week in marks:
             earliest[student] = min(week, earliest.get(student, week))
         put_marks(connection, tenant_id, "student_features", earliest.items())
-        moved = _first_difference(before, school_calendar(connection, tenant_id))
+        moved = _first_difference(before, school_calendar(connection, tenant_id, first_week))
         if moved is not None:
             put_marks(connection, tenant_id, "student_features", [(None, moved)])
     return ActivityReport(len(marks), *counts.tolist())

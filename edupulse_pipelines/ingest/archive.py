@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from edupulse_pipelines.database import new_ids
+from edupulse_pipelines.database import new_ids, writing
 from edupulse_pipelines.ingest.landing import Delivery, landed_deliveries
 from edupulse_pipelines.schema.sqlalchemy_tables import ingested_files
 from edupulse_pipelines.settings import TenantSettings
@@ -161,7 +161,7 @@ def _archive(
     }
     known = _manifest_row(engine, identity)
     if known is not None and known.status in ("archived", "loaded") and target.exists():
-        with engine.begin() as connection:
+        with writing(engine) as connection:
             _supersede_unloaded(connection, identity)
         return ArchivedFile(
             week=delivery.week,
@@ -194,7 +194,7 @@ def _archive(
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, kept)
         values |= {"status": "refused", "rows_read": 0, "reason": refusal.reason, "detail": refusal.detail}
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         if known is None:
             connection.execute(ingested_files.insert().values(id=new_ids(1)[0], **identity, **values))
         else:
@@ -246,7 +246,7 @@ def _withdraw_missing(
 ) -> None:
     """A refused file that is no longer landed has been taken away by a person; it stops nothing any more."""
     files = ingested_files.c
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         refused = connection.execute(
             sa.select(files.id, files.delivered_on, files.file_name).where(
                 files.tenant_id == tenant, files.table_name == table, files.status == "refused"

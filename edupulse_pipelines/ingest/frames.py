@@ -118,8 +118,8 @@ def _key_text(frame: pd.DataFrame, table: str, usable: pd.Series) -> tuple[pd.Se
             part = _canonical(frame, table, name)
             if name in contract.required:
                 keyed &= part.notna()
-            # Without a period the row is about the whole day, as the unique index has it.
-            text = part.where(part.notna(), "-1")
+            # Without a period the row is about the whole day; no period is spelled like this.
+            text = part.where(part.notna(), "whole day")
             joined = text if joined is None else joined + "|" + text
         assert joined is not None
         return keyed, joined.where(keyed, "")

@@ -22,6 +22,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from edupulse_pipelines.database import writing
 from edupulse_pipelines.ingest import quarantine
 from edupulse_pipelines.ingest.archive import LINE_NUMBER, PROBLEM, SHA256, archive_path, archived_header, read_archive
 from edupulse_pipelines.ingest.frames import KEY, REPEAT, Identities, fingerprints, set_apart, with_numbers
@@ -86,11 +87,13 @@ def load_records(
 ) -> LoadReport:
     """Try the waiting rows of `table` again, then merge its archived deliveries for `weeks` (Mondays), oldest first.
 
+    Deliveries of earlier weeks that were archived and never merged, because their run stopped before, are taken along.
+
     A delivery whose files are all known by content is only counted again. Each delivery is one transaction: rows,
     manifest, quarantine and marks of what has to be recomputed come together or not at all. `progress` gets rows done
     and rows in all.
     """
-    deliveries = sorted(_manifest(engine, tenant.name, table, set(weeks)).items())
+    deliveries = sorted(_due(engine, tenant.name, table, set(weeks)).items())
     total = sum(row.rows_read for _, files in deliveries for row in files)
     report = LoadReport()
     done = 0
@@ -98,7 +101,7 @@ def load_records(
     # First, because one content may also be in a delivery that is merged now, and would close the entry they share.
     report.replayed = loader.replay()
     for delivered_on, files, judged in loader.judged(deliveries):
-        with engine.begin() as connection:
+        with writing(engine) as connection:
             if judged is None:
                 counts = loader.count_again(connection, delivered_on, files)
             else:
@@ -109,6 +112,16 @@ def load_records(
         if progress is not None:
             progress(done, total)
     return report
+
+
+def _due(engine: Engine, tenant: str, table: str, weeks: set[dt.date]) -> dict[dt.date, list[sa.Row]]:
+    """The deliveries of `weeks`, and those of earlier weeks with a file that was archived and never merged."""
+    return {
+        delivered_on: files
+        for delivered_on, files in _manifest(engine, tenant, table, None).items()
+        if (week := week_of_delivery(delivered_on)) in weeks
+        or (weeks and week < max(weeks) and any(row.status == "archived" for row in files))
+    }
 
 
 def _manifest(engine: Engine, tenant: str, table: str, weeks: set[dt.date] | None) -> dict[dt.date, list[sa.Row]]:
@@ -218,7 +231,7 @@ class _Loader:
         for delivered_on, files in sorted(_manifest(self.engine, self.tenant.name, self.table, None).items()):
             if not any(row.sha256 in lines and row.status == "loaded" for row in files):
                 continue
-            with self.engine.begin() as connection:
+            with writing(self.engine) as connection:
                 freed |= self._merge_lines(connection, delivered_on, files, lines, freed)
         return len(freed)
 

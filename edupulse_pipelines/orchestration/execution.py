@@ -131,6 +131,7 @@ def run_weekly_job(
             raise_on_error=False,
         )
         errors, warnings = _messages(result.all_events)
+    warnings += _unknown_columns(heard.reports) + _stale_scores(tenant, weeks, heard.reports)
     warnings += _left_behind(settings, tenant)
     if not result.success and not errors:
         errors = ["The run failed before its first step; see it in the Dagster UI (`edupulse dev`)."]
@@ -143,6 +144,31 @@ def run_weekly_job(
         warnings=warnings,
         seconds=time.monotonic() - started,
     )
+
+
+def _unknown_columns(reports: dict[str, Any]) -> list[str]:
+    """Columns that no table knows: kept in the archive and not loaded. A misspelt optional column would be one."""
+    unknown: dict[tuple[str, str], int] = {}
+    for table in RECORD_TABLES:
+        report = reports.get(f"raw_{table}")
+        for file in report.files if report is not None else []:
+            for column in file.unknown_columns:
+                unknown[table, column] = unknown.get((table, column), 0) + 1
+    return [
+        f"{table}: column {column!r} is not known and was not loaded ({count} {'file' if count == 1 else 'files'})"
+        for (table, column), count in unknown.items()
+    ]
+
+
+def _stale_scores(tenant: TenantSettings, weeks: Sequence[dt.date], reports: dict[str, Any]) -> list[str]:
+    """A run of an earlier week may change the vectors of later ones; it scores its own weeks only."""
+    report = reports.get("student_features")
+    if report is None or not report.updated or max(weeks) >= last_closed_week(tenant.timezone):
+        return []
+    return [
+        f"{report.updated} vectors changed, possibly of weeks after {max(weeks)} too, whose predictions still show the "
+        "earlier state. `edupulse run --all` scores them again."
+    ]
 
 
 def _left_behind(settings: Settings, tenant: TenantSettings) -> list[str]:

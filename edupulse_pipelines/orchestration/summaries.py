@@ -140,8 +140,19 @@ def active_model(connection: sa.Connection, tenant: str) -> dict[str, Any] | Non
     return None if found is None else {"version": found[0], "metrics": found[1], "hyperparameters": found[2]}
 
 
+def _of_enrolled() -> sa.ColumnElement[bool]:
+    """Whether the student of a prediction still has a vector for its week.
+
+    A student who turns out to have left before loses the vector and keeps the prediction, because feedback may name it.
+    """
+    scores, vectors = tables.predictions, tables.student_features
+    return sa.exists().where(
+        vectors.c.student_id == scores.c.student_id, vectors.c.feature_date == scores.c.feature_date
+    )
+
+
 def scores_by_week(connection: sa.Connection, tenant: str, models: Mapping[dt.date, str]) -> dict[dt.date, int]:
-    """Predictions stored for each week (Monday) of `models`, by the model version given for it."""
+    """Predictions of enrolled students stored for each week (Monday) of `models`, by the model version given for it."""
     if not models:
         return {}
     rows = tables.predictions
@@ -151,6 +162,7 @@ def scores_by_week(connection: sa.Connection, tenant: str, models: Mapping[dt.da
             rows.c.tenant_id == tenant,
             rows.c.feature_date.between(feature_date(min(models)), feature_date(max(models))),
             rows.c.model_version.in_(sorted(set(models.values()))),
+            _of_enrolled(),
         )
         .group_by(rows.c.feature_date, rows.c.model_version)
     )
@@ -172,6 +184,7 @@ def categories_by_week(
         .where(
             scores.c.tenant_id == tenant,
             scores.c.feature_date.between(feature_date(min(weeks)), feature_date(max(weeks))),
+            _of_enrolled(),
         )
         .subquery()
     )

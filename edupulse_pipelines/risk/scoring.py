@@ -21,7 +21,7 @@ import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from edupulse_pipelines.database import new_ids
+from edupulse_pipelines.database import new_ids, writing
 from edupulse_pipelines.features.store import read_features
 from edupulse_pipelines.risk.cohorts import cohort_of
 from edupulse_pipelines.risk.explanations import risk_factors
@@ -97,7 +97,7 @@ def score_weeks(
             loaded[chosen.model_version] = registry.load_model(
                 tenant.name, chosen.model_version, chosen.registry_version
             )
-        with engine.begin() as connection:
+        with writing(engine) as connection:
             model = loaded[chosen.model_version] if chosen is not None else None
             report.append(_score_week(connection, tenant, week, chosen, model))
         if progress is not None:

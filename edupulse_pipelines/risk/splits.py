@@ -24,9 +24,27 @@ class Split:
     validation: tuple[dt.date, ...]
 
 
-def eligible_weeks(weeks: Iterable[dt.date], data_through: dt.date, horizon_weeks: int) -> list[dt.date]:
-    """The as-of weeks whose horizon (the `horizon_weeks` calendar weeks after) ends by `data_through`, ascending."""
-    return sorted(week for week in set(weeks) if week + horizon_weeks * WEEK <= data_through)
+def eligible_weeks(
+    weeks: Iterable[dt.date],
+    data_through: dt.date,
+    horizon_weeks: int,
+    school_weeks: Sequence[dt.date] | None = None,
+) -> list[dt.date]:
+    """The as-of weeks whose horizon (the `horizon_weeks` calendar weeks after them) has fully passed, ascending.
+
+    Passed: by `data_through` and, where `school_weeks` (those with data) are given, by the newest of them up to then;
+    and with a school week within it. A week that was never delivered, or a summer, is not a week without events.
+    """
+    if school_weeks is None:
+        return sorted(week for week in set(weeks) if week + horizon_weeks * WEEK <= data_through)
+    known = sorted(week for week in school_weeks if week <= data_through)
+    if not known:
+        return []
+    return [
+        week
+        for week in eligible_weeks(weeks, known[-1], horizon_weeks)
+        if any(week < other <= week + horizon_weeks * WEEK for other in known)
+    ]
 
 
 def temporal_split(

@@ -17,7 +17,8 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from edupulse_pipelines.database import new_ids
+from edupulse_pipelines.database import new_ids, writing
+from edupulse_pipelines.features.school_calendar import school_calendar
 from edupulse_pipelines.risk.baseline import fit_baseline
 from edupulse_pipelines.risk.calibration_plot import calibration_plot
 from edupulse_pipelines.risk.cohorts import MODEL_FEATURES, FeatureMatrix, feature_weeks, read_cohort
@@ -90,6 +91,7 @@ class _Samples:
 
     matrix: FeatureMatrix
     outcome: NDArray[np.int8]
+    school_weeks: tuple[dt.date, ...]
     events: dict[dt.date, int]
     sizes: dict[dt.date, int]
     digests: dict[dt.date, bytes]
@@ -174,7 +176,8 @@ def _assemble(connection: sa.Connection, tenant: TenantSettings, weeks: Sequence
         sizes[week] = rows.stop - rows.start
     for i, week in enumerate(matrix.weeks):
         digests[week] = matrix.digest(i, outcome)
-    return _Samples(matrix, outcome, events, sizes, digests)
+    school_weeks = school_calendar(connection, tenant.name, tenant.first_week).weeks
+    return _Samples(matrix, outcome, school_weeks, events, sizes, digests)
 
 
 def _train_at(
@@ -186,7 +189,7 @@ def _train_at(
     run_id: str | None,
     force: bool,
 ) -> TrainingOutcome:
-    eligible = eligible_weeks(samples.matrix.weeks, point, tenant.label.horizon_weeks)
+    eligible = eligible_weeks(samples.matrix.weeks, point, tenant.label.horizon_weeks, samples.school_weeks)
     split = _split(tenant, eligible, samples)
     settings = _settings_of_model(tenant)
     data_hash = _data_hash(split, samples)
@@ -199,6 +202,8 @@ def _train_at(
         "settings_hash": settings_hash,
     }
     if not force and (known := _known_model(engine, tenant.name, point, data_hash, settings_hash)) is not None:
+        if known.is_active and known.registry_version is not None:
+            registry.set_champion(tenant.name, known.registry_version)  # the table knows; a lost alias is put back
         return TrainingOutcome(
             point,
             "unchanged",
@@ -449,7 +454,7 @@ def _record(
         "performance_metrics": metrics,
         "hyperparameters": hyperparameters,
     }
-    with engine.begin() as connection:
+    with writing(engine) as connection:
         if active:
             connection.execute(
                 sa.update(table).where(table.c.tenant_id == tenant_name, table.c.is_active).values(is_active=False)

@@ -294,3 +294,64 @@ def test_a_schema_behind_head_is_refused_with_the_command_to_run(tmp_path: Path,
     result = district.run("run", "--all")
     assert result.exit_code == 1
     assert "edupulse db upgrade" in result.output
+
+
+def test_what_a_stopped_run_left_archived_is_loaded_by_the_next_week(tmp_path: Path) -> None:
+    district = make_district(tmp_path / "home", f"sqlite:///{tmp_path / 'stopped.db'}", students=12, weeks=3)
+    first, second, _ = district.deliveries
+    path = district.folder(first) / "students.csv"
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    for row in rows[::3]:
+        row["date_of_birth"] = "someday"
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, fieldnames=list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    stopped = district.summary("--week", str(week_of_delivery(first)))
+    assert not stopped["success"]
+    assert district.query("SELECT COUNT(*) FROM attendance_records") == [(0,)], "what is downstream did not run"
+
+    summary = district.summary("--week", str(week_of_delivery(second)))
+    held = district.query("SELECT COUNT(*) FROM attendance_records WHERE delivered_on = :day", day=str(first))[0][0]
+    waiting = district.query(
+        "SELECT COUNT(*) FROM quarantined_records WHERE table_name = 'attendance_records' AND delivered_on = :day",
+        day=str(first),
+    )[0][0]
+    assert held > 0 and waiting > 0, "rows of the known students are in, the others wait in quarantine"
+    left_over = "SELECT COUNT(*) FROM ingested_files WHERE status = 'archived' AND table_name = 'attendance_records'"
+    assert district.query(left_over) == [(0,)]
+    assert summary["tables"]["attendance_records"]["read"] > held
+
+
+def test_a_student_who_turns_out_to_have_left_breaks_no_week(tmp_path: Path) -> None:
+    district = make_district(tmp_path / "home", f"sqlite:///{tmp_path / 'left.db'}", students=120, weeks=24)
+    before = district.summary("--all")
+    assert before["predictions"]["scored"] > 0
+    newest = district.deliveries[-1]
+    number, first, last, born = district.query(
+        "SELECT s.district_id, s.first_name, s.last_name, s.date_of_birth FROM students s"
+        " JOIN predictions p ON p.student_id = s.id WHERE s.exit_date IS NULL ORDER BY s.district_id LIMIT 1"
+    )[0]
+    left = newest - dt.timedelta(days=3)
+    with district.folder(newest).joinpath("students-exits.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["district_id", "first_name", "last_name", "date_of_birth", "exit_date", "exit_type"])
+        writer.writerow([number, first, last, born, left, "transferred"])
+    after = district.summary()
+    assert after["success"], after["errors"]
+    assert after["predictions"]["scored"] == before["predictions"]["scored"] - 1
+
+    # Open ends are often written as the last day there is.
+    with district.folder(newest).joinpath("students-open.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["district_id", "first_name", "last_name", "date_of_birth", "exit_date"])
+        other = district.query(
+            "SELECT district_id, first_name, last_name, date_of_birth FROM students WHERE exit_date IS NULL"
+            " AND district_id <> :number ORDER BY district_id LIMIT 1",
+            number=number,
+        )[0]
+        writer.writerow([*other, "9999-12-31"])
+    again = district.summary()
+    assert again["success"], again["errors"]
+    assert again["predictions"]["scored"] == after["predictions"]["scored"]

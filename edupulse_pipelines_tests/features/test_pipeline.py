@@ -330,3 +330,18 @@ def test_read_features_is_ordered_and_complete(engine: sa.Engine) -> None:
     silent = vectors[vectors["district_id"] == "s11"]
     assert silent["attendance_rate_4w"].isna().all()
     assert silent["weeks_of_data"].tolist() == [1, 2]
+
+
+def test_rows_dated_before_the_first_week_make_no_school_week(engine: sa.Engine) -> None:
+    old = FIRST_WEEK - 40 * WEEK
+    district = District(engine, [(old, None)])
+    rows = [record("attendance_records", 0, day, "present") for day in (old, FIRST_WEEK)]
+    with engine.begin() as connection:
+        district.mark(connection, "weekly_activity", district.ids[0], old)
+    district.deliver(Delivery(week(1), {"attendance_records": dict(enumerate(rows))}))
+    update_weekly_activity(engine, district.name, FIRST_WEEK)
+    update_student_features(engine, district.name, FIRST_WEEK)
+    with engine.connect() as connection:
+        assert school_calendar(connection, district.name, FIRST_WEEK).weeks == (FIRST_WEEK,)
+        assert school_calendar(connection, district.name).weeks == (old, FIRST_WEEK)
+        assert len(read_features(connection, district.name, [old, FIRST_WEEK])) == 1

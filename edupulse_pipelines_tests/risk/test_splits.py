@@ -62,3 +62,13 @@ def test_validation_grows_to_an_ample_share_where_there_is_one() -> None:
     assert max(split.training) + 8 * WEEK <= min(split.validation)
     # Where no split is ample, the first that is enough is taken.
     assert temporal_split(weeks, 8, lambda _: True, lambda _: False) == temporal_split(weeks, 8, lambda _: True)
+
+
+def test_weeks_that_were_never_delivered_are_no_weeks_without_events() -> None:
+    weeks = [week(number) for number in range(20)]
+    delivered = weeks[:15]
+    assert eligible_weeks(weeks, week(19), 8, delivered) == weeks[:7]  # as far as the data go, not the calendar
+    # A summer of ten weeks: an as-of week whose whole horizon lies in it has seen nothing.
+    year = [week(number) for number in (*range(10), *range(20, 30))]
+    assert eligible_weeks(year, week(29), 8, year) == [week(n) for n in (*range(9), 20, 21)]
+    assert eligible_weeks(weeks, week(19), 8, []) == []

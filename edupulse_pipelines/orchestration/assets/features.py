@@ -35,7 +35,7 @@ def _weekly_activity(tenant: TenantSettings) -> AssetsDefinition:
                     "the same name and run the week again.\n" + "\n".join(refused),
                     allow_retries=False,
                 )
-            report = update_weekly_activity(engine, tenant.name)
+            report = update_weekly_activity(engine, tenant.name, tenant.first_week)
             progress.finished("weekly_activity", report)
             with engine.connect() as connection:
                 shown = summaries.activity_by_week(connection, tenant.name, reporting.plotted(weeks))
@@ -76,7 +76,7 @@ def _student_features(tenant: TenantSettings) -> AssetsDefinition:
             from edupulse_pipelines.features.store import update_student_features
             from edupulse_pipelines.orchestration import summaries
 
-            report = update_student_features(engine, tenant.name)
+            report = update_student_features(engine, tenant.name, tenant.first_week)
             progress.finished("student_features", report)
             with engine.connect() as connection:
                 shown = summaries.features_by_week(connection, tenant.name, reporting.plotted(weeks))
