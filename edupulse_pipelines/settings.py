@@ -101,7 +101,6 @@ class TrainingSettings(_Section):
     minimum_train_per_class: int = Field(10, ge=2)
     minimum_validation_per_class: int = Field(3, ge=1)
     retrain_weeks: int = Field(8, ge=1)
-    seed: int = 0
 
 
 class PromotionSettings(_Section):
