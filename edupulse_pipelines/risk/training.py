@@ -18,7 +18,6 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from edupulse_pipelines.database import new_ids, writing
-from edupulse_pipelines.features.school_calendar import school_calendar
 from edupulse_pipelines.risk.baseline import fit_baseline
 from edupulse_pipelines.risk.calibration_plot import calibration_plot
 from edupulse_pipelines.risk.cohorts import MODEL_FEATURES, FeatureMatrix, feature_weeks, read_cohort
@@ -124,8 +123,9 @@ def train_risk_models(
     if not points:
         return []
     with engine.connect() as connection:
-        weeks = feature_weeks(connection, tenant.name, points[-1] - tenant.label.horizon_weeks * WEEK)
-        samples = _assemble(connection, tenant, weeks)
+        # Vectors are stored for every school week with data, and for no other.
+        school_weeks = feature_weeks(connection, tenant.name, points[-1])
+        samples = _assemble(connection, tenant, school_weeks, points[-1] - tenant.label.horizon_weeks * WEEK)
     outcomes = []
     for done, point in enumerate(points, start=1):
         outcomes.append(_train_at(engine, tenant, point, samples, registry, run_id, force))
@@ -160,8 +160,11 @@ def recorded_models(connection: sa.Connection, tenant_name: str) -> list[Recorde
     return sorted(models, key=lambda model: model.data_through)
 
 
-def _assemble(connection: sa.Connection, tenant: TenantSettings, weeks: Sequence[dt.date]) -> _Samples:
-    matrix = read_cohort(connection, tenant, weeks)
+def _assemble(
+    connection: sa.Connection, tenant: TenantSettings, school_weeks: Sequence[dt.date], newest: dt.date
+) -> _Samples:
+    """The samples of the as-of weeks up to `newest`; `school_weeks` go on to where the data end."""
+    matrix = read_cohort(connection, tenant, [week for week in school_weeks if week <= newest])
     happened = labels(connection, tenant, matrix.weeks)
     adverse = happened.adverse
     position = (
@@ -176,8 +179,7 @@ def _assemble(connection: sa.Connection, tenant: TenantSettings, weeks: Sequence
         sizes[week] = rows.stop - rows.start
     for i, week in enumerate(matrix.weeks):
         digests[week] = matrix.digest(i, outcome)
-    school_weeks = school_calendar(connection, tenant.name, tenant.first_week).weeks
-    return _Samples(matrix, outcome, school_weeks, events, sizes, digests)
+    return _Samples(matrix, outcome, tuple(school_weeks), events, sizes, digests)
 
 
 def _train_at(
