@@ -9,6 +9,8 @@ import pytest
 import sqlalchemy as sa
 from dagster import DagsterInstance, asset, materialize
 
+from edupulse_pipelines.database import create_engine
+
 DEPLOY = Path(__file__).parents[2] / "deploy" / "dagster.yaml"
 
 
@@ -36,7 +38,7 @@ def test_runs_and_events_are_stored_in_postgresql(
     with DagsterInstance.from_config(str(tmp_path)) as instance:
         assert materialize([landed], instance=instance).success
         assert len(instance.get_runs()) == 1
-    engine = sa.create_engine(postgresql_url)
+    engine = create_engine(postgresql_url)
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT COUNT(*) FROM runs")) == 1
         assert connection.scalar(sa.text("SELECT COUNT(*) FROM event_logs")) > 0
