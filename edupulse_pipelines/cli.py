@@ -86,14 +86,24 @@ json_option = click.option(
 )
 
 
+def district_options(function: _Command) -> _Command:
+    """What the commands that make a synthetic district take: `--students`, `--weeks`, `--seed`."""
+    positive = click.IntRange(1)
+    for option in (
+        click.option(
+            "--seed", type=int, default=DEFAULT_SEED, show_default=True, help="The same seed makes the same district."
+        ),
+        click.option(
+            "--weeks", type=positive, default=36, show_default=True, help="School weeks, up to the last closed one."
+        ),
+        click.option("--students", type=positive, default=500, show_default=True, help="Students of the district."),
+    ):
+        function = option(function)
+    return function
+
+
 @main.command()
-@click.option("--students", type=click.IntRange(1), default=500, show_default=True, help="Students of the district.")
-@click.option(
-    "--weeks", type=click.IntRange(1), default=36, show_default=True, help="School weeks, up to the last closed one."
-)
-@click.option(
-    "--seed", type=int, default=DEFAULT_SEED, show_default=True, help="The same seed makes the same district."
-)
+@district_options
 @json_option
 @command
 def demo(students: int, weeks: int, seed: int, as_json: bool, home: Path | None) -> None:
@@ -126,13 +136,7 @@ def demo(students: int, weeks: int, seed: int, as_json: bool, home: Path | None)
 
 @main.command()
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), required=True, help="An empty or new folder.")
-@click.option("--students", type=click.IntRange(1), default=500, show_default=True, help="Students of the district.")
-@click.option(
-    "--weeks", type=click.IntRange(1), default=36, show_default=True, help="School weeks, up to the last closed one."
-)
-@click.option(
-    "--seed", type=int, default=DEFAULT_SEED, show_default=True, help="The same seed makes the same district."
-)
+@district_options
 @json_option
 @command
 def generate(out: Path, students: int, weeks: int, seed: int, as_json: bool, home: Path | None) -> None:

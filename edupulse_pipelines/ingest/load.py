@@ -118,13 +118,13 @@ def _due(engine: Engine, tenant: str, table: str, weeks: set[dt.date]) -> dict[d
     """The deliveries of `weeks`, and those of earlier weeks with a file that was archived and never merged."""
     return {
         delivered_on: files
-        for delivered_on, files in _manifest(engine, tenant, table, None).items()
+        for delivered_on, files in _manifest(engine, tenant, table).items()
         if (week := week_of_delivery(delivered_on)) in weeks
         or (weeks and week < max(weeks) and any(row.status == "archived" for row in files))
     }
 
 
-def _manifest(engine: Engine, tenant: str, table: str, weeks: set[dt.date] | None) -> dict[dt.date, list[sa.Row]]:
+def _manifest(engine: Engine, tenant: str, table: str) -> dict[dt.date, list[sa.Row]]:
     """The manifest rows that count, by delivery, in order of file name; of one name only the newest content."""
     files = ingested_files.c
     query = (
@@ -135,8 +135,7 @@ def _manifest(engine: Engine, tenant: str, table: str, weeks: set[dt.date] | Non
     newest: dict[tuple[dt.date, str], sa.Row] = {}
     with engine.connect() as connection:
         for row in connection.execute(query):
-            if weeks is None or week_of_delivery(row.delivered_on) in weeks:
-                newest[row.delivered_on, row.file_name] = row
+            newest[row.delivered_on, row.file_name] = row
     deliveries: dict[dt.date, list[sa.Row]] = {}
     for (delivered_on, _), row in newest.items():
         deliveries.setdefault(delivered_on, []).append(row)
@@ -228,7 +227,7 @@ class _Loader:
             lines.setdefault(row.file_hash, set()).add(row.line_number)
         # One content may have been delivered more than once: every delivery has its say, but a row is freed once.
         freed: set[tuple[str, int]] = set()
-        for delivered_on, files in sorted(_manifest(self.engine, self.tenant.name, self.table, None).items()):
+        for delivered_on, files in sorted(_manifest(self.engine, self.tenant.name, self.table).items()):
             if not any(row.sha256 in lines and row.status == "loaded" for row in files):
                 continue
             with writing(self.engine) as connection:
