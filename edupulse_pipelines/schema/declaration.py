@@ -81,6 +81,8 @@ class Table:
     dropped_indexes: dict[str, str] = field(default_factory=dict)
     """Indexes of the seed that are not made, each with the reason."""
     tenant_owned: bool = True
+    partition_by_month: str | None = None
+    """On PostgreSQL: the date column by whose months the table is range-partitioned."""
 
     def column(self, name: str) -> Column:
         """The column of this name; KeyError when there is none."""

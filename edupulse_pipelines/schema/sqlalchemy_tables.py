@@ -162,6 +162,7 @@ def _build(table: Table, metadata: sa.MetaData) -> sa.Table:
             if unique.coalesce is None and unique.where is None
         ),
         comment=table.comment,
+        postgresql_partition_by=f"RANGE ({table.partition_by_month})" if table.partition_by_month else None,
     )
     for unique in table.uniques:
         if unique.coalesce is None and unique.where is None:
@@ -196,6 +197,7 @@ predictions = _built["predictions"]
 training_feedback = _built["training_feedback"]
 ingested_files = _built["ingested_files"]
 quarantined_records = _built["quarantined_records"]
+instructional_days = _built["instructional_days"]
 weekly_activity = _built["weekly_activity"]
 weekly_course_grades = _built["weekly_course_grades"]
 pending_updates = _built["pending_updates"]

@@ -1,4 +1,4 @@
-"""Every table of the house, declared once: the seed's eight, and the five the house needs. Plain Python data.
+"""Every table of the house, declared once: the seed's eight, and the six the house needs. Plain Python data.
 
 Where a declaration departs from the seed's DDL the comment says why; indexes of the seed that only repeat another are
 listed in `dropped_indexes` with the reason. Rules between rows (unknown student, conflicts, future dates) are not
@@ -34,6 +34,12 @@ _FIELD_DELIVERIES = Column(
 _CREATED = Column(name="created_at", type="timestamp", default="now", comment="When the row was first written.")
 _UPDATED = Column(
     name="updated_at", type="timestamp", default="now", comment="When the row last changed; kept by the database."
+)
+_DELETED_ON = Column(
+    name="deleted_on",
+    type="date",
+    nullable=True,
+    comment="Delivery that took the record back (`_deleted`, or missing from a full snapshot); NULL while it stands.",
 )
 _OF_STUDENT = ForeignKey(("tenant_id", "student_id"), "students", ("tenant_id", "id"))
 _SOURCE_RECORD = Column(
@@ -174,6 +180,7 @@ STUDENTS = Table(
         _FIELD_DELIVERIES,
         _CREATED,
         _UPDATED,
+        _DELETED_ON,
     ),
     primary_key=("id",),
     uniques=(Unique(("tenant_id", "district_id")), Unique(("tenant_id", "id"))),
@@ -213,8 +220,10 @@ ATTENDANCE_RECORDS = Table(
         _DELIVERED_ON,
         _CREATED,
         _UPDATED,
+        _DELETED_ON,
     ),
     # (id, date) and not id alone: PostgreSQL wants the partition column in the key of a table partitioned by month.
+    partition_by_month="date",
     primary_key=("id", "date"),
     # A plain UNIQUE lets duplicates through when period is NULL.
     uniques=(Unique(("tenant_id", "student_id", "date", "period"), coalesce="period"),),
@@ -277,6 +286,7 @@ GRADES = Table(
         _FIELD_DELIVERIES,
         _CREATED,
         _UPDATED,
+        _DELETED_ON,
     ),
     primary_key=("id",),
     uniques=(Unique(("tenant_id", "record_key")),),
@@ -338,6 +348,7 @@ DISCIPLINE_INCIDENTS = Table(
         _FIELD_DELIVERIES,
         _CREATED,
         _UPDATED,
+        _DELETED_ON,
     ),
     primary_key=("id",),
     uniques=(Unique(("tenant_id", "record_key")),),
@@ -551,6 +562,7 @@ TRAINING_FEEDBACK = Table(
         _DELIVERED_ON,
         _CREATED,
         _UPDATED,
+        _DELETED_ON,
     ),
     primary_key=("id",),
     uniques=(Unique(("tenant_id", "record_key")),),
@@ -626,6 +638,41 @@ INGESTED_FILES = Table(
         Column(name="archived_at", type="timestamp", default="now", comment="When the file was archived."),
         Column(name="loaded_at", type="timestamp", nullable=True, comment="When its rows were merged."),
         Column(name="run_id", type="text", length=50, nullable=True, comment="The run that merged it."),
+        Column(
+            name="source_format",
+            type="text",
+            length=50,
+            nullable=True,
+            comment="What the file was read as, such as `csv, gzip` or `OneRoster 1.2`.",
+        ),
+        Column(
+            name="left_out",
+            type="json",
+            nullable=True,
+            comment="Entries of the source that are no records of the table (an exempt result, say), by reason.",
+        ),
+        Column(
+            name="snapshot",
+            type="json",
+            nullable=True,
+            comment="The days (`from`, `to`) for which the delivery says it holds every record; NULL: what is new.",
+        ),
+        Column(
+            name="rows_deleted",
+            type="integer",
+            default="zero",
+            maximum=9223372036854775807,
+            comment="Stored records that this file, or its absence of them from a snapshot, took back.",
+        ),
+        Column(
+            name="confirms_only",
+            type="boolean",
+            default="false",
+            comment=(
+                "Whether its rows were not merged one by one, because the newest delivery before it said exactly the "
+                "same; they are when an older delivery comes late."
+            ),
+        ),
     ),
     primary_key=("id",),
     uniques=(Unique(("tenant_id", "table_name", "delivered_on", "file_name", "sha256")),),
@@ -661,11 +708,32 @@ QUARANTINED_RECORDS = Table(
             nullable=True,
             comment="When a corrected file of the same name and delivery replaced its file.",
         ),
+        Column(
+            name="corrected",
+            type="json",
+            nullable=True,
+            exact_text=True,
+            pii="direct",
+            comment="The row as a person corrected it, by column of the file; it is loaded in place of `raw`.",
+        ),
+        Column(name="corrected_at", type="timestamp", nullable=True, comment="When it was corrected."),
+        Column(name="replay_run_id", type="text", length=50, nullable=True, comment="The run that loaded it after all."),
     ),
     primary_key=("id",),
     # With the table: a district may deliver the same bytes under the names of two tables.
     uniques=(Unique(("tenant_id", "table_name", "file_hash", "line_number")),),
     indexes=(Index(("tenant_id", "table_name", "delivered_on")),),
+)
+
+INSTRUCTIONAL_DAYS = Table(
+    name="instructional_days",
+    comment="The school days a source's own calendar names; with them exceptions-only attendance has a denominator.",
+    columns=(
+        _TENANT,
+        Column(name="date", type="date", comment="A day of instruction."),
+        Column(name="delivered_on", type="date", comment="Date of the newest delivery that named it."),
+    ),
+    primary_key=("tenant_id", "date"),
 )
 
 WEEKLY_ACTIVITY = Table(
@@ -806,6 +874,7 @@ TABLES: dict[str, Table] = {
         TRAINING_FEEDBACK,
         INGESTED_FILES,
         QUARANTINED_RECORDS,
+        INSTRUCTIONAL_DAYS,
         WEEKLY_ACTIVITY,
         WEEKLY_COURSE_GRADES,
         PENDING_UPDATES,

@@ -30,6 +30,7 @@ CREATE TABLE students (
     field_deliveries JSONB,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    deleted_on DATE,
     CONSTRAINT pk_students PRIMARY KEY (id),
     CONSTRAINT ck_students_grade_level_range CHECK (grade_level >= 0 AND grade_level <= 12),
     CONSTRAINT ck_students_gpa_range CHECK (gpa >= 0 AND gpa <= 5),
@@ -87,7 +88,9 @@ COMMENT ON COLUMN students.created_at IS 'When the row was first written.';
 
 COMMENT ON COLUMN students.updated_at IS 'When the row last changed; kept by the database.';
 
-CREATE TRIGGER tr_students_updated_at BEFORE UPDATE OF district_id, first_name, last_name, grade_level, date_of_birth, gender, ethnicity, socioeconomic_status, gpa, attendance_rate, parent_contact, enrollment_date, exit_date, exit_type, student_metadata
+COMMENT ON COLUMN students.deleted_on IS 'Delivery that took the record back (`_deleted`, or missing from a full snapshot); NULL while it stands.';
+
+CREATE TRIGGER tr_students_updated_at BEFORE UPDATE OF district_id, first_name, last_name, grade_level, date_of_birth, gender, ethnicity, socioeconomic_status, gpa, attendance_rate, parent_contact, enrollment_date, exit_date, exit_type, student_metadata, deleted_on
 ON students FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
 CREATE TABLE attendance_records (
@@ -100,15 +103,19 @@ CREATE TABLE attendance_records (
     delivered_on DATE NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    deleted_on DATE,
     CONSTRAINT pk_attendance_records PRIMARY KEY (id, date),
     CONSTRAINT ck_attendance_records_status_values CHECK (status IN ('present', 'absent', 'tardy', 'excused')),
     CONSTRAINT ck_attendance_records_period_range CHECK (period >= 0),
     CONSTRAINT fk_attendance_records_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
-);
+)
+ PARTITION BY RANGE (date);
 
 CREATE INDEX ix_attendance_records_date_status ON attendance_records (tenant_id, date, status);
 
 CREATE UNIQUE INDEX uq_attendance_records_student_id_date_period ON attendance_records (tenant_id, student_id, date, coalesce(period, -1));
+
+CREATE TABLE attendance_records_default PARTITION OF attendance_records DEFAULT;
 
 COMMENT ON TABLE attendance_records IS 'Attendance, one row per student, day and (where the district records it) period.';
 
@@ -130,7 +137,9 @@ COMMENT ON COLUMN attendance_records.created_at IS 'When the row was first writt
 
 COMMENT ON COLUMN attendance_records.updated_at IS 'When the row last changed; kept by the database.';
 
-CREATE TRIGGER tr_attendance_records_updated_at BEFORE UPDATE OF student_id, date, status, period
+COMMENT ON COLUMN attendance_records.deleted_on IS 'Delivery that took the record back (`_deleted`, or missing from a full snapshot); NULL while it stands.';
+
+CREATE TRIGGER tr_attendance_records_updated_at BEFORE UPDATE OF student_id, date, status, period, deleted_on
 ON attendance_records FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
 CREATE TABLE grades (
@@ -149,6 +158,7 @@ CREATE TABLE grades (
     field_deliveries JSONB,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    deleted_on DATE,
     CONSTRAINT pk_grades PRIMARY KEY (id),
     CONSTRAINT ck_grades_grade_value_range CHECK (grade_value >= 0 AND grade_value <= 100),
     CONSTRAINT fk_grades_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT,
@@ -191,7 +201,9 @@ COMMENT ON COLUMN grades.created_at IS 'When the row was first written.';
 
 COMMENT ON COLUMN grades.updated_at IS 'When the row last changed; kept by the database.';
 
-CREATE TRIGGER tr_grades_updated_at BEFORE UPDATE OF student_id, record_key, source_record_id, course_id, course_name, grade_value, grade_letter, submission_date, assignment_type
+COMMENT ON COLUMN grades.deleted_on IS 'Delivery that took the record back (`_deleted`, or missing from a full snapshot); NULL while it stands.';
+
+CREATE TRIGGER tr_grades_updated_at BEFORE UPDATE OF student_id, record_key, source_record_id, course_id, course_name, grade_value, grade_letter, submission_date, assignment_type, deleted_on
 ON grades FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
 CREATE TABLE discipline_incidents (
@@ -209,6 +221,7 @@ CREATE TABLE discipline_incidents (
     field_deliveries JSONB,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    deleted_on DATE,
     CONSTRAINT pk_discipline_incidents PRIMARY KEY (id),
     CONSTRAINT ck_discipline_incidents_severity_level_range CHECK (severity_level >= 1 AND severity_level <= 5),
     CONSTRAINT fk_discipline_incidents_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT,
@@ -249,7 +262,9 @@ COMMENT ON COLUMN discipline_incidents.created_at IS 'When the row was first wri
 
 COMMENT ON COLUMN discipline_incidents.updated_at IS 'When the row last changed; kept by the database.';
 
-CREATE TRIGGER tr_discipline_incidents_updated_at BEFORE UPDATE OF student_id, record_key, source_record_id, incident_date, severity_level, incident_type, description, resolution
+COMMENT ON COLUMN discipline_incidents.deleted_on IS 'Delivery that took the record back (`_deleted`, or missing from a full snapshot); NULL while it stands.';
+
+CREATE TRIGGER tr_discipline_incidents_updated_at BEFORE UPDATE OF student_id, record_key, source_record_id, incident_date, severity_level, incident_type, description, resolution, deleted_on
 ON discipline_incidents FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
 CREATE TABLE student_features (
@@ -407,6 +422,7 @@ CREATE TABLE training_feedback (
     delivered_on DATE NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    deleted_on DATE,
     CONSTRAINT pk_training_feedback PRIMARY KEY (id),
     CONSTRAINT ck_training_feedback_feedback_type_values CHECK (feedback_type IN ('true_positive', 'false_positive', 'true_negative', 'false_negative')),
     CONSTRAINT fk_training_feedback_predictions FOREIGN KEY(tenant_id, prediction_id) REFERENCES predictions (tenant_id, id) ON DELETE RESTRICT,
@@ -439,7 +455,9 @@ COMMENT ON COLUMN training_feedback.created_at IS 'When the row was first writte
 
 COMMENT ON COLUMN training_feedback.updated_at IS 'When the row last changed; kept by the database.';
 
-CREATE TRIGGER tr_training_feedback_updated_at BEFORE UPDATE OF prediction_id, record_key, outcome_date, outcome_type, feedback_type, educator_notes
+COMMENT ON COLUMN training_feedback.deleted_on IS 'Delivery that took the record back (`_deleted`, or missing from a full snapshot); NULL while it stands.';
+
+CREATE TRIGGER tr_training_feedback_updated_at BEFORE UPDATE OF prediction_id, record_key, outcome_date, outcome_type, feedback_type, educator_notes, deleted_on
 ON training_feedback FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
 CREATE TABLE ingested_files (
@@ -462,6 +480,11 @@ CREATE TABLE ingested_files (
     archived_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     loaded_at TIMESTAMP WITH TIME ZONE,
     run_id VARCHAR(50),
+    source_format VARCHAR(50),
+    left_out JSONB,
+    snapshot JSONB,
+    rows_deleted BIGINT DEFAULT 0 NOT NULL,
+    confirms_only BOOLEAN DEFAULT false NOT NULL,
     CONSTRAINT pk_ingested_files PRIMARY KEY (id),
     CONSTRAINT ck_ingested_files_size_bytes_range CHECK (size_bytes >= 0),
     CONSTRAINT ck_ingested_files_status_values CHECK (status IN ('archived', 'loaded', 'refused', 'superseded', 'withdrawn')),
@@ -515,6 +538,16 @@ COMMENT ON COLUMN ingested_files.loaded_at IS 'When its rows were merged.';
 
 COMMENT ON COLUMN ingested_files.run_id IS 'The run that merged it.';
 
+COMMENT ON COLUMN ingested_files.source_format IS 'What the file was read as, such as `csv, gzip` or `OneRoster 1.2`.';
+
+COMMENT ON COLUMN ingested_files.left_out IS 'Entries of the source that are no records of the table (an exempt result, say), by reason.';
+
+COMMENT ON COLUMN ingested_files.snapshot IS 'The days (`from`, `to`) for which the delivery says it holds every record; NULL: what is new.';
+
+COMMENT ON COLUMN ingested_files.rows_deleted IS 'Stored records that this file, or its absence of them from a snapshot, took back.';
+
+COMMENT ON COLUMN ingested_files.confirms_only IS 'Whether its rows were not merged one by one, because the newest delivery before it said exactly the same; they are when an older delivery comes late.';
+
 CREATE TABLE quarantined_records (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
     tenant_id VARCHAR(50) NOT NULL,
@@ -529,6 +562,9 @@ CREATE TABLE quarantined_records (
     run_id VARCHAR(50),
     replayed_at TIMESTAMP WITH TIME ZONE,
     superseded_at TIMESTAMP WITH TIME ZONE,
+    corrected JSON,
+    corrected_at TIMESTAMP WITH TIME ZONE,
+    replay_run_id VARCHAR(50),
     CONSTRAINT pk_quarantined_records PRIMARY KEY (id),
     CONSTRAINT ck_quarantined_records_line_number_range CHECK (line_number >= 1),
     CONSTRAINT uq_quarantined_records_table_name_file_hash_line_number UNIQUE (tenant_id, table_name, file_hash, line_number)
@@ -563,6 +599,27 @@ COMMENT ON COLUMN quarantined_records.run_id IS 'The run that quarantined it.';
 COMMENT ON COLUMN quarantined_records.replayed_at IS 'When it was loaded after all.';
 
 COMMENT ON COLUMN quarantined_records.superseded_at IS 'When a corrected file of the same name and delivery replaced its file.';
+
+COMMENT ON COLUMN quarantined_records.corrected IS 'The row as a person corrected it, by column of the file; it is loaded in place of `raw`.';
+
+COMMENT ON COLUMN quarantined_records.corrected_at IS 'When it was corrected.';
+
+COMMENT ON COLUMN quarantined_records.replay_run_id IS 'The run that loaded it after all.';
+
+CREATE TABLE instructional_days (
+    tenant_id VARCHAR(50) NOT NULL,
+    date DATE NOT NULL,
+    delivered_on DATE NOT NULL,
+    CONSTRAINT pk_instructional_days PRIMARY KEY (tenant_id, date)
+);
+
+COMMENT ON TABLE instructional_days IS 'The school days a source''s own calendar names; with them exceptions-only attendance has a denominator.';
+
+COMMENT ON COLUMN instructional_days.tenant_id IS 'The school district that owns the row.';
+
+COMMENT ON COLUMN instructional_days.date IS 'A day of instruction.';
+
+COMMENT ON COLUMN instructional_days.delivered_on IS 'Date of the newest delivery that named it.';
 
 CREATE TABLE weekly_activity (
     tenant_id VARCHAR(50) NOT NULL,

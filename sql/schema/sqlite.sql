@@ -23,6 +23,7 @@ CREATE TABLE students (
     field_deliveries JSON,
     created_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    deleted_on DATE,
     CONSTRAINT pk_students PRIMARY KEY (id),
     CONSTRAINT ck_students_grade_level_range CHECK (grade_level >= 0 AND grade_level <= 12),
     CONSTRAINT ck_students_gpa_range CHECK (gpa >= 0 AND gpa <= 5),
@@ -36,7 +37,7 @@ CREATE INDEX ix_students_enrollment_date ON students (tenant_id, enrollment_date
 
 CREATE INDEX ix_students_grade_level ON students (tenant_id, grade_level);
 
-CREATE TRIGGER tr_students_updated_at AFTER UPDATE OF district_id, first_name, last_name, grade_level, date_of_birth, gender, ethnicity, socioeconomic_status, gpa, attendance_rate, parent_contact, enrollment_date, exit_date, exit_type, student_metadata
+CREATE TRIGGER tr_students_updated_at AFTER UPDATE OF district_id, first_name, last_name, grade_level, date_of_birth, gender, ethnicity, socioeconomic_status, gpa, attendance_rate, parent_contact, enrollment_date, exit_date, exit_type, student_metadata, deleted_on
 ON students FOR EACH ROW
 BEGIN
     UPDATE students SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
@@ -52,6 +53,7 @@ CREATE TABLE attendance_records (
     delivered_on DATE NOT NULL,
     created_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    deleted_on DATE,
     CONSTRAINT pk_attendance_records PRIMARY KEY (id, date),
     CONSTRAINT ck_attendance_records_status_values CHECK (status IN ('present', 'absent', 'tardy', 'excused')),
     CONSTRAINT ck_attendance_records_period_range CHECK (period >= 0),
@@ -62,7 +64,7 @@ CREATE INDEX ix_attendance_records_date_status ON attendance_records (tenant_id,
 
 CREATE UNIQUE INDEX uq_attendance_records_student_id_date_period ON attendance_records (tenant_id, student_id, date, coalesce(period, -1));
 
-CREATE TRIGGER tr_attendance_records_updated_at AFTER UPDATE OF student_id, date, status, period
+CREATE TRIGGER tr_attendance_records_updated_at AFTER UPDATE OF student_id, date, status, period, deleted_on
 ON attendance_records FOR EACH ROW
 BEGIN
     UPDATE attendance_records SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
@@ -84,6 +86,7 @@ CREATE TABLE grades (
     field_deliveries JSON,
     created_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    deleted_on DATE,
     CONSTRAINT pk_grades PRIMARY KEY (id),
     CONSTRAINT ck_grades_grade_value_range CHECK (grade_value >= 0 AND grade_value <= 100),
     CONSTRAINT fk_grades_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT,
@@ -94,7 +97,7 @@ CREATE INDEX ix_grades_course_id ON grades (tenant_id, course_id);
 
 CREATE INDEX ix_grades_student_id_submission_date ON grades (tenant_id, student_id, submission_date);
 
-CREATE TRIGGER tr_grades_updated_at AFTER UPDATE OF student_id, record_key, source_record_id, course_id, course_name, grade_value, grade_letter, submission_date, assignment_type
+CREATE TRIGGER tr_grades_updated_at AFTER UPDATE OF student_id, record_key, source_record_id, course_id, course_name, grade_value, grade_letter, submission_date, assignment_type, deleted_on
 ON grades FOR EACH ROW
 BEGIN
     UPDATE grades SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
@@ -115,6 +118,7 @@ CREATE TABLE discipline_incidents (
     field_deliveries JSON,
     created_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    deleted_on DATE,
     CONSTRAINT pk_discipline_incidents PRIMARY KEY (id),
     CONSTRAINT ck_discipline_incidents_severity_level_range CHECK (severity_level >= 1 AND severity_level <= 5),
     CONSTRAINT fk_discipline_incidents_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT,
@@ -125,7 +129,7 @@ CREATE INDEX ix_discipline_incidents_incident_date ON discipline_incidents (tena
 
 CREATE INDEX ix_discipline_incidents_student_id_incident_date ON discipline_incidents (tenant_id, student_id, incident_date);
 
-CREATE TRIGGER tr_discipline_incidents_updated_at AFTER UPDATE OF student_id, record_key, source_record_id, incident_date, severity_level, incident_type, description, resolution
+CREATE TRIGGER tr_discipline_incidents_updated_at AFTER UPDATE OF student_id, record_key, source_record_id, incident_date, severity_level, incident_type, description, resolution, deleted_on
 ON discipline_incidents FOR EACH ROW
 BEGIN
     UPDATE discipline_incidents SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
@@ -225,6 +229,7 @@ CREATE TABLE training_feedback (
     delivered_on DATE NOT NULL,
     created_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    deleted_on DATE,
     CONSTRAINT pk_training_feedback PRIMARY KEY (id),
     CONSTRAINT ck_training_feedback_feedback_type_values CHECK (feedback_type IN ('true_positive', 'false_positive', 'true_negative', 'false_negative')),
     CONSTRAINT fk_training_feedback_predictions FOREIGN KEY(tenant_id, prediction_id) REFERENCES predictions (tenant_id, id) ON DELETE RESTRICT,
@@ -233,7 +238,7 @@ CREATE TABLE training_feedback (
 
 CREATE INDEX ix_training_feedback_prediction_id ON training_feedback (tenant_id, prediction_id);
 
-CREATE TRIGGER tr_training_feedback_updated_at AFTER UPDATE OF prediction_id, record_key, outcome_date, outcome_type, feedback_type, educator_notes
+CREATE TRIGGER tr_training_feedback_updated_at AFTER UPDATE OF prediction_id, record_key, outcome_date, outcome_type, feedback_type, educator_notes, deleted_on
 ON training_feedback FOR EACH ROW
 BEGIN
     UPDATE training_feedback SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
@@ -259,6 +264,11 @@ CREATE TABLE ingested_files (
     archived_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
     loaded_at DATETIME,
     run_id VARCHAR(50),
+    source_format VARCHAR(50),
+    left_out JSON,
+    snapshot JSON,
+    rows_deleted BIGINT DEFAULT 0 NOT NULL,
+    confirms_only BOOLEAN DEFAULT 0 NOT NULL,
     CONSTRAINT pk_ingested_files PRIMARY KEY (id),
     CONSTRAINT ck_ingested_files_size_bytes_range CHECK (size_bytes >= 0),
     CONSTRAINT ck_ingested_files_status_values CHECK (status IN ('archived', 'loaded', 'refused', 'superseded', 'withdrawn')),
@@ -286,12 +296,22 @@ CREATE TABLE quarantined_records (
     run_id VARCHAR(50),
     replayed_at DATETIME,
     superseded_at DATETIME,
+    corrected JSON,
+    corrected_at DATETIME,
+    replay_run_id VARCHAR(50),
     CONSTRAINT pk_quarantined_records PRIMARY KEY (id),
     CONSTRAINT ck_quarantined_records_line_number_range CHECK (line_number >= 1),
     CONSTRAINT uq_quarantined_records_table_name_file_hash_line_number UNIQUE (tenant_id, table_name, file_hash, line_number)
 );
 
 CREATE INDEX ix_quarantined_records_table_name_delivered_on ON quarantined_records (tenant_id, table_name, delivered_on);
+
+CREATE TABLE instructional_days (
+    tenant_id VARCHAR(50) NOT NULL,
+    date DATE NOT NULL,
+    delivered_on DATE NOT NULL,
+    CONSTRAINT pk_instructional_days PRIMARY KEY (tenant_id, date)
+);
 
 CREATE TABLE weekly_activity (
     tenant_id VARCHAR(50) NOT NULL,
