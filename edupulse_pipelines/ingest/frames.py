@@ -1,152 +1,363 @@
-"""Archived rows as frames: text beside numbers, and the identity of each row within its delivery and across them.
+"""A delivery's rows in pieces that are cheap to judge and to write: distinct values and, for each row, which it has.
 
-A delivery is read in chunks, twice when it is large: once for the hashes that tell repeats and conflicts of the whole
-delivery (`fingerprints`, `Identities`), once for the rows. Nothing is judged here.
+A week of attendance has millions of rows and a few thousand distinct values: everything that looks at a value looks at
+it once. Also the identity of each row within its delivery and across deliveries (`fingerprints`, `Identities`).
+Nothing is judged here.
 """
 
 from __future__ import annotations
 
 import hashlib
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import IO, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from edupulse_pipelines.ingest.archive import PROBLEM, SYSTEM_COLUMNS
-from edupulse_pipelines.schema.delivery import DELIVERED
-from edupulse_pipelines.schema.expectations import KEY_VERSIONS, NUMBER_SUFFIX, TYPE_PATTERNS, numeric
+from edupulse_pipelines.schema.delivery import DELETED, DELETED_VALUES, DELIVERED
+from edupulse_pipelines.schema.expectations import NUMBER_SUFFIX, TYPE_PATTERNS, numeric
 
-KEY = "key"
-"""Identity across deliveries: student number; number, date and period; `id:` or `hash:` for the others."""
-REPEAT = "repeat"
-"""Whether an earlier row of the delivery already says exactly this about the same key."""
-
+Integers = npt.NDArray[np.int64]
+Codes = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
+Hashes = npt.NDArray[np.uint64]
 
 UNKNOWN_COLUMN = "unknown:"
 """Stands before the name of a column that the contract does not know, which could be the name of one of ours."""
 
 
-def set_apart(frame: pd.DataFrame, table: str) -> pd.DataFrame:
-    """The archived frame with the columns that the contract of `table` does not know renamed to `unknown:<name>`."""
-    ours = {*DELIVERED[table].column_names, *SYSTEM_COLUMNS}
-    return frame.rename(columns={name: UNKNOWN_COLUMN + name for name in frame.columns if name not in ours})
+@dataclass
+class Coded:
+    """One column of a piece: the distinct texts, and for each row the position of its own (-1: the empty field)."""
+
+    texts: pa.Array
+    codes: Codes
+
+    @classmethod
+    def of(cls, column: pa.ChunkedArray | pa.Array) -> Coded:
+        """The column taken apart."""
+        if isinstance(column, pa.ChunkedArray):
+            column = column.combine_chunks()
+        if isinstance(column, pa.ChunkedArray):  # more than one chunk would fit in no array
+            column = pa.concat_arrays(column.chunks)
+        if not pa.types.is_dictionary(column.type):
+            column = column.dictionary_encode()
+        codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False).astype(np.int32, copy=False)
+        return cls(column.dictionary.cast(pa.string()), codes)
+
+    @classmethod
+    def empty(cls, count: int) -> Coded:
+        """A column that the file does not have."""
+        return cls(pa.array([], pa.string()), np.full(count, -1, dtype=np.int32))
+
+    def where_value(self, per_value: Mask) -> Mask:
+        """For each row whether `per_value` holds for its value; False for the empty field."""
+        # The place after the last value stands for the empty field: code -1 picks it.
+        return np.append(per_value, False)[self.codes]
+
+    def take(self, per_value: pa.Array) -> pa.Array:
+        """`per_value` for each row; null for the empty field."""
+        return per_value.take(pa.array(self.codes, pa.int32(), mask=self.codes < 0))
 
 
-def with_numbers(frame: pd.DataFrame, table: str) -> pd.DataFrame:
-    """The frame with `x:number` beside each numeric column of the contract that it has.
+@dataclass
+class Piece:
+    """Some consecutive rows of one table's delivery.
 
-    Text that is not written as a number (`NaN`, `1,5`, `inf`) has no number: the type expectation judges it.
+    start: position of the first row in the delivery; file: for each row the number of its file in the delivery;
+    line_numbers: its line there; readable: False for a row that does not fit its header (`problems`, by row of the
+    piece); columns: those of the contract that a file of the piece has; present: per file number the columns it has.
     """
-    made = frame.copy()
-    for column in DELIVERED[table].columns:
-        if not numeric(column) or column.name not in frame:
-            continue
-        text = frame[column.name].astype("str")
-        written_as_number = text.str.match(TYPE_PATTERNS[column.type]).fillna(False).astype(bool)
-        made[column.name + NUMBER_SUFFIX] = pd.to_numeric(text.where(written_as_number), errors="coerce").astype(
-            "float64"
-        )
-    return made
+
+    table: str
+    start: int
+    file: npt.NDArray[np.int16]
+    line_numbers: Integers
+    problems: dict[int, str]
+    columns: dict[str, Coded]
+    present: dict[int, frozenset[str]]
+    given_reasons: dict[int, list[str]] = field(default_factory=dict)
+    """Reasons (by row of the piece) found while the tenant's profile was applied."""
+    delivered_on: str = ""
+    versions: npt.NDArray[np.int32] = field(default_factory=lambda: np.empty(0, dtype=np.int32))
+    """Number of different rows that the delivery holds for the row's key."""
+    repeat: Mask = field(default_factory=lambda: np.empty(0, dtype=np.bool_))
+    """Whether an earlier row of the delivery already says exactly this about the same key."""
+    occurrence: dict[int, int] = field(default_factory=dict)
+    """For rows without a key, by row of the piece: how many earlier rows have this content, where there are any."""
+
+    def __len__(self) -> int:
+        return len(self.line_numbers)
+
+    @property
+    def readable(self) -> Mask:
+        """Whether each row fits its header."""
+        made = np.ones(len(self), dtype=np.bool_)
+        if self.problems:
+            made[list(self.problems)] = False
+        return made
+
+    def column(self, name: str) -> Coded:
+        """The column, empty where no file has it."""
+        return self.columns.get(name) or Coded.empty(len(self))
+
+    @property
+    def deleted(self) -> Mask:
+        """Whether each row takes its record back."""
+        if DELETED not in self.columns:
+            return np.zeros(len(self), dtype=np.bool_)
+        flags = self.columns[DELETED]
+        return flags.where_value(pc.is_in(flags.texts, pa.array(DELETED_VALUES)).to_numpy(zero_copy_only=False))
+
+    def names_its_record(self) -> Mask:
+        """Whether each row says which record it is."""
+        contract = DELIVERED[self.table]
+        made = self.readable
+        names = contract.natural_key or ("source_record_id",)
+        for name in names:
+            if name in contract.required or not contract.natural_key:
+                made &= self.column(name).codes >= 0
+        return made
 
 
-def fingerprints(frame: pd.DataFrame, table: str) -> pd.DataFrame:
-    """Per row: `keyed` (the row says which record it is), `key` and `content` as 64-bit hashes.
+def as_numbers(texts: pa.Array, type_: str) -> npt.NDArray[np.float64]:
+    """The numbers that texts are written as; NaN where one is not written as a number (`NaN`, `1,5`, `inf`)."""
+    written = pc.match_substring_regex(texts, TYPE_PATTERNS[type_].replace(r"\Z", r"\z")).fill_null(False)
+    # Arrow reads no leading plus and no bare point, so the few odd spellings go through Python.
+    return np.array(
+        [float(text) if fits else np.nan for text, fits in zip(texts.to_pylist(), written.to_pylist(), strict=True)],
+        dtype=np.float64,
+    )
+
+
+def canonical_texts(texts: pa.Array, table: str, name: str) -> list[str]:
+    """Distinct values in one spelling: `07` and `7` are the same number."""
+    column = next(column for column in DELIVERED[table].columns if column.name == name)
+    plain: list[str] = texts.to_pylist()
+    if not numeric(column):
+        if name == DELETED:
+            return ["true" if text in DELETED_VALUES else text for text in plain]
+        return plain
+    numbers = as_numbers(texts, column.type)
+    return [text if np.isnan(number) else f"{number:.15g}" for text, number in zip(plain, numbers, strict=True)]
+
+
+def _hashes(texts: Iterable[str]) -> Hashes:
+    return pd.util.hash_array(np.array(list(texts), dtype=object)).astype(np.uint64)
+
+
+def _mixed(into: Hashes, column: Hashes) -> Hashes:
+    """Order matters and zero is not neutral (the multiplier of splitmix64)."""
+    mixed: Hashes = (into ^ column) * np.uint64(0xBF58476D1CE4E5B9)
+    return mixed ^ (mixed >> np.uint64(29))
+
+
+def fingerprints(piece: Piece) -> npt.NDArray[Any]:
+    """Per row: `keyed` (it says which record it is), `usable`, and `key` and `content` as 64-bit hashes.
 
     Rows that could not be read have neither; two equal hashes of different texts would only quarantine a row too many.
+    A row without a key of its own has its content, `_deleted` aside, for a key.
     """
-    usable = frame[PROBLEM].isna()
-    keyed, key = _key_text(frame, table, usable)
-    return pd.DataFrame(
-        {
-            "usable": usable.to_numpy(),
-            "keyed": keyed.to_numpy(),
-            "key": pd.util.hash_array(key.to_numpy(dtype=object)),
-            "content": pd.util.hash_array(_content(frame, table).to_numpy(dtype=object)),
-        }
-    )
+    contract = DELIVERED[piece.table]
+    count = len(piece)
+    made = np.zeros(count, dtype=[("key", "u8"), ("content", "u8"), ("keyed", "?"), ("usable", "?")])
+    made["usable"] = piece.readable
+    made["keyed"] = piece.names_its_record()
+    key_names = contract.natural_key or ("source_record_id",)
+    key = np.full(count, 1, dtype=np.uint64)
+    content = np.full(count, 2, dtype=np.uint64)
+    unkeyed = np.full(count, 3, dtype=np.uint64)
+    for position, name in enumerate(contract.column_names):
+        if name not in piece.columns:
+            continue
+        column = piece.columns[name]
+        # The column's place in the contract is part of the hash: an absent column and an empty field are the same.
+        per_value = _hashes(f"{position}\x1f{text}" for text in canonical_texts(column.texts, piece.table, name))
+        there = column.codes >= 0
+        hashes = np.append(per_value, np.uint64(0))[column.codes]
+        if name in key_names:
+            key = np.where(there, _mixed(key, hashes), key)
+        content = np.where(there, _mixed(content, hashes), content)
+        if name != DELETED:
+            unkeyed = np.where(there, _mixed(unkeyed, hashes), unkeyed)
+    made["key"] = np.where(made["keyed"], key, unkeyed)
+    made["content"] = content
+    return made
 
 
 class Identities:
     """What the whole of a delivery says about each of its rows, in file and line order.
 
-    `versions`: number of different rows for the row's key; `repeat`: an earlier row says the same; `occurrence`:
-    how many earlier rows without a key have this content.
+    Fed with the fingerprints of one piece after the other (`add`), then asked for each piece (`attach`). Above
+    `in_memory` rows the fingerprints wait on disk, in as many parts as are needed to look at one at a time: what is
+    kept in memory is only what repeats.
     """
 
-    def __init__(self, rows: pd.DataFrame) -> None:
-        self.versions = np.ones(len(rows))
-        self.repeat = np.zeros(len(rows), dtype=bool)
-        self.occurrence = np.zeros(len(rows), dtype=np.int64)
-        keyed = rows["keyed"].to_numpy()
-        if keyed.any():
-            known = rows.loc[keyed, ["key", "content"]]
-            self.repeat[keyed] = known.duplicated().to_numpy()
-            self.versions[keyed] = known.groupby("key")["content"].transform("nunique").to_numpy(dtype="float64")
-        unkeyed = rows["usable"].to_numpy() & ~keyed
+    def __init__(self, table: str, *, in_memory: int = 4_000_000) -> None:
+        self._table = table
+        self._in_memory = in_memory
+        self._waiting: list[npt.NDArray[Any]] = []
+        self._count = 0
+        self._parts: list[IO[bytes]] = []
+        self._repeat = np.empty(0, dtype=np.int64)
+        self._conflicts = np.empty(0, dtype=np.int64)
+        self._versions = np.empty(0, dtype=np.int32)
+        self._occurrence: dict[int, int] = {}
+
+    _PARTS = 64
+    _STORED = np.dtype([("key", "u8"), ("content", "u8"), ("position", "i8"), ("keyed", "?")])
+
+    def add(self, rows: npt.NDArray[Any]) -> None:
+        """The fingerprints of the next piece."""
+        made = np.empty(int(rows["usable"].sum()), dtype=self._STORED)
+        usable = np.flatnonzero(rows["usable"])
+        for name in ("key", "content", "keyed"):
+            made[name] = rows[name][usable]
+        made["position"] = usable + self._count
+        self._count += len(rows)
+        self._waiting.append(made)
+        if self._parts or sum(map(len, self._waiting)) > self._in_memory:
+            self._spill()
+
+    def _spill(self) -> None:
+        if not self._parts:
+            self._parts = [tempfile.TemporaryFile(prefix="edupulse-") for _ in range(self._PARTS)]
+        rows = np.concatenate(self._waiting)
+        self._waiting = []
+        part = (rows["key"] >> np.uint64(58)).astype(np.int64)
+        order = np.argsort(part, kind="stable")
+        bounds = np.searchsorted(part[order], np.arange(self._PARTS + 1))
+        for number, file in enumerate(self._parts):
+            file.write(rows[order[bounds[number] : bounds[number + 1]]].tobytes())
+
+    def finish(self) -> None:
+        """Work out repeats and conflicts, once every piece has been added."""
+        found: list[tuple[Integers, Integers, npt.NDArray[np.int32]]] = []
+        if self._parts:
+            for file in self._parts:
+                file.seek(0)
+                found.append(self._look(np.frombuffer(file.read(), dtype=self._STORED)))
+                file.close()
+            self._parts = []
+        elif self._waiting:
+            found.append(self._look(np.concatenate(self._waiting)))
+        self._waiting = []
+        if not found:
+            return
+        self._repeat = np.sort(np.concatenate([repeat for repeat, _, _ in found]))
+        conflicts = np.concatenate([positions for _, positions, _ in found])
+        order = np.argsort(conflicts)
+        self._conflicts = conflicts[order]
+        self._versions = np.concatenate([versions for _, _, versions in found])[order]
+
+    def _look(self, rows: npt.NDArray[Any]) -> tuple[Integers, Integers, npt.NDArray[np.int32]]:
+        """Positions that repeat an earlier row; positions in conflict, with the number of versions of their key."""
+        order = np.lexsort((rows["position"], rows["content"], rows["key"]))
+        key, content, keyed = rows["key"][order], rows["content"][order], rows["keyed"][order]
+        position = rows["position"][order]
+        if not len(rows):
+            return position, position, np.empty(0, dtype=np.int32)
+        new_key = np.r_[True, key[1:] != key[:-1]]
+        new_content = new_key | np.r_[True, content[1:] != content[:-1]]
+        repeat = position[~new_content & keyed]
+        group = np.cumsum(new_key) - 1
+        versions = np.bincount(group, weights=new_content).astype(np.int32)[group]
+        unkeyed = ~keyed & ~new_content
         if unkeyed.any():
-            content = rows.loc[unkeyed, "content"]
-            self.occurrence[unkeyed] = content.groupby(content).cumcount().to_numpy()
+            first = np.maximum.accumulate(np.where(new_content, np.arange(len(rows)), 0))
+            self._occurrence.update(
+                zip(position[unkeyed].tolist(), (np.arange(len(rows)) - first)[unkeyed].tolist(), strict=True)
+            )
+        conflict = versions > 1
+        return repeat, position[conflict], versions[conflict]
 
-    def attach(self, frame: pd.DataFrame, table: str, start: int) -> pd.DataFrame:
-        """The chunk whose first row is row `start` of the delivery, with `key`, `key:versions` and `repeat`."""
-        rows = slice(start, start + len(frame))
-        usable = frame[PROBLEM].isna()
-        keyed, key = _key_text(frame, table, usable)
-        unkeyed = usable & ~keyed
-        if not DELIVERED[table].natural_key and unkeyed.any():
-            digests = [
-                f"hash:{hashlib.blake2b(text.encode(), digest_size=16).hexdigest()}#{count}"
-                for text, count in zip(
-                    _content(frame, table)[unkeyed], self.occurrence[rows][unkeyed.to_numpy()], strict=True
-                )
-            ]
-            key = key.copy()
-            key[unkeyed] = digests
-        made = frame.copy()
-        made[KEY] = key
-        made[KEY_VERSIONS] = self.versions[rows]
-        made[REPEAT] = self.repeat[rows]
-        return made
+    def attach(self, piece: Piece) -> Piece:
+        """The piece with `versions`, `repeat` and `occurrence`."""
+        start, end = piece.start, piece.start + len(piece)
+        piece.versions = np.ones(len(piece), dtype=np.int32)
+        low, high = np.searchsorted(self._conflicts, (start, end))
+        piece.versions[self._conflicts[low:high] - start] = self._versions[low:high]
+        piece.repeat = np.zeros(len(piece), dtype=np.bool_)
+        low, high = np.searchsorted(self._repeat, (start, end))
+        piece.repeat[self._repeat[low:high] - start] = True
+        if self._occurrence:
+            piece.occurrence = {
+                row: self._occurrence[start + row] for row in range(len(piece)) if start + row in self._occurrence
+            }
+        return piece
 
 
-def _key_text(frame: pd.DataFrame, table: str, usable: pd.Series) -> tuple[pd.Series, pd.Series]:
-    """Which rows say which record they are, and the key as text (empty where they do not)."""
-    contract = DELIVERED[table]
+def record_keys(piece: Piece, rows: Integers) -> pa.Array:
+    """The key by which each of these rows' records is stored: the student's number, or `id:…` or `hash:…#n`.
+
+    For attendance, whose key is made of columns, there is none.
+    """
+    contract = DELIVERED[piece.table]
     if contract.natural_key:
-        keyed = usable.copy()
-        joined: pd.Series | None = None
-        for name in contract.natural_key:
-            part = _canonical(frame, table, name)
-            if name in contract.required:
-                keyed &= part.notna()
-            # Without a period the row is about the whole day; no period is spelled like this.
-            text = part.where(part.notna(), "whole day")
-            joined = text if joined is None else joined + "|" + text
-        assert joined is not None
-        return keyed, joined.where(keyed, "")
-    identifier = _canonical(frame, table, "source_record_id")
-    keyed = usable & identifier.notna()
-    return keyed, ("id:" + identifier.where(keyed, "")).where(keyed, "")
+        return (
+            piece.column(contract.natural_key[0]).take(piece.column(contract.natural_key[0]).texts).take(pa.array(rows))
+        )
+    identifier = piece.column("source_record_id")
+    given = pc.binary_join_element_wise(pa.scalar("id"), identifier.texts, ":")
+    keys = identifier.take(given).take(pa.array(rows))
+    without = np.flatnonzero(identifier.codes[rows] < 0)
+    if not len(without):
+        return keys
+    contents = _content_texts(piece, rows[without])
+    made = keys.to_pylist()
+    for place, row, text in zip(without.tolist(), rows[without].tolist(), contents, strict=True):
+        digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+        made[place] = f"hash:{digest}#{piece.occurrence.get(row, 0)}"
+    return pa.array(made, pa.string())
 
 
-def _canonical(frame: pd.DataFrame, table: str, name: str) -> pd.Series:
-    """A column's values as text in one spelling (`07` and `7` are the same number), missing where there is none."""
-    if name not in frame:
-        return pd.Series(None, index=frame.index, dtype="object")
-    number = frame.get(name + NUMBER_SUFFIX)
-    text = frame[name].astype("object")
-    if number is None:
-        return text.where(frame[name].notna(), None)
-    spelled = number.map(lambda value: f"{value:.15g}", na_action="ignore")
-    return spelled.where(number.notna(), text).astype("object").where(frame[name].notna(), None)
-
-
-def _content(frame: pd.DataFrame, table: str) -> pd.Series:
-    """Everything the contract knows of a row, as one text; an absent column and an empty field are the same."""
+def _content_texts(piece: Piece, rows: Integers) -> list[str]:
+    """Everything the contract knows of each row but `_deleted`, as one text; absent and empty are the same."""
     parts = []
-    for name in DELIVERED[table].column_names:
-        if name in frame:
-            value = _canonical(frame, table, name)
-            parts.append((name + "\x1f" + value.astype("str") + "\x1e").where(value.notna(), "").to_numpy(dtype=object))
-    if not parts:
-        return pd.Series("", index=frame.index, dtype="object")
-    return pd.Series(np.sum(np.vstack(parts), axis=0), index=frame.index, dtype="object")
+    for name in DELIVERED[piece.table].column_names:
+        if name in piece.columns and name != DELETED:
+            column = piece.columns[name]
+            spelled = [f"{name}\x1f{text}\x1e" for text in canonical_texts(column.texts, piece.table, name)]
+            spelled.append("")
+            parts.append([spelled[code] for code in column.codes[rows].tolist()])
+    return ["".join(row) for row in zip(*parts, strict=True)] if parts else [""] * len(rows)
+
+
+def distinct_values(pieces: Iterable[Piece], table: str) -> dict[str, tuple[list[str], bool]]:
+    """Per column of the contract: the distinct texts over all pieces (readable rows), and whether any field is empty.
+
+    `columns + NUMBER_SUFFIX` are not here: `validation` makes numbers of the texts.
+    """
+    pieces = list(pieces)
+    found: dict[str, tuple[list[str], bool]] = {}
+    for column in DELIVERED[table].columns:
+        texts: dict[str, None] = {}
+        empty = False
+        for piece in pieces:
+            coded = piece.columns.get(column.name)
+            if coded is None:
+                empty = True
+                continue
+            texts.update(dict.fromkeys(coded.texts.to_pylist()))
+            empty = empty or bool((coded.codes < 0).any())
+        found[column.name] = (list(texts), empty)
+    return found
+
+
+__all__ = [
+    "NUMBER_SUFFIX",
+    "UNKNOWN_COLUMN",
+    "Coded",
+    "Identities",
+    "Piece",
+    "as_numbers",
+    "canonical_texts",
+    "distinct_values",
+    "fingerprints",
+    "record_keys",
+]

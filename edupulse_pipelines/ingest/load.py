@@ -1,55 +1,57 @@
 """Loading one record table: its deliveries in order, each validated and merged in one transaction with its account.
 
-Also tries waiting quarantined rows again. For every file, read = inserted + updated + unchanged + quarantined. Reading
-formats is in `sources`, judging in `validation`, writing in `merge` and `quarantine`.
+Also tries quarantined rows again, and marks what a full snapshot no longer holds. For every file, read = inserted +
+updated + unchanged + quarantined. Reading is in `delivered_rows`, judging in `validation`, writing in `merge`,
+`attendance` and `quarantine`; what rows refer to is in `references`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import numpy as np
-import orjson
-import pandas as pd
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from edupulse_pipelines.database import writing
-from edupulse_pipelines.ingest import quarantine
-from edupulse_pipelines.ingest.archive import LINE_NUMBER, PROBLEM, SHA256, archive_path, archived_header, read_archive
-from edupulse_pipelines.ingest.frames import KEY, REPEAT, Identities, fingerprints, set_apart, with_numbers
-from edupulse_pipelines.ingest.merge import Record, mark_delivery_week, merge_records, student_ids
-from edupulse_pipelines.ingest.validation import (
-    MISSING_PREDICTION,
-    UNKNOWN_PREDICTION,
-    UNKNOWN_STUDENT,
-    Reasons,
-    failed_expectations,
-    validate,
-)
-from edupulse_pipelines.schema.declaration import Column
-from edupulse_pipelines.schema.delivery import DELIVERED
-from edupulse_pipelines.schema.expectations import NUMBER_SUFFIX, numeric
-from edupulse_pipelines.schema.sqlalchemy_tables import ingested_files, predictions, students
+from edupulse_pipelines.errors import EduPulseError
+from edupulse_pipelines.ingest import delivered_rows, quarantine
+from edupulse_pipelines.ingest.archive import archive_path
+from edupulse_pipelines.ingest.attendance import AttendanceMerge, make_room
+from edupulse_pipelines.ingest.delivered_rows import ArchivedContent, DeliveredRows, ahead, archived_instructional_days
+from edupulse_pipelines.ingest.frames import Integers, Piece
+from edupulse_pipelines.ingest.marks import Marks
+from edupulse_pipelines.ingest.merge import OUTCOMES, QUARANTINED, UNCHANGED, UPDATED, Outcomes, merge_piece
+from edupulse_pipelines.ingest.quarantine import BadRow
+from edupulse_pipelines.ingest.references import References
+from edupulse_pipelines.ingest.snapshots import take_back_vanished
+from edupulse_pipelines.ingest.validation import UNKNOWN_RECORD, Reasons, failed_expectations, validate
+from edupulse_pipelines.schema.sqlalchemy_tables import ingested_files, instructional_days
+from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.sources.profiles import MISSING_DATE_OF_BIRTH, presentable_codes
 from edupulse_pipelines.weeks import week_of_delivery
 
-CHUNK_ROWS = 100_000
-_NAMES_PER_QUERY = 5_000
+CONFIRMED_LATER_ROWS = 20_000
+"""Rows from which on a delivery that only confirms the newest one is not merged until an older delivery asks for it:
+rewriting every record for the sake of its `delivered_on` would cost as much as its first load."""
+EXIT_BEFORE_ENROLLMENT = "exit_before_enrollment"
+SNAPSHOT_WAITS = "snapshot_waits"
+"""Snapshots that take nothing back yet, because rows of theirs are in quarantine."""
+
 Progress = Callable[[int, int], None]
 
 
 @dataclass
 class DeliveryCounts:
-    """The account of one table in one delivery."""
+    """The account of one table in one delivery; `deleted`: stored records it took back."""
 
     week: dt.date
     delivered_on: dt.date
@@ -58,8 +60,13 @@ class DeliveryCounts:
     updated: int = 0
     unchanged: int = 0
     quarantined: int = 0
+    deleted: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     failed_expectations: list[dict[str, Any]] = field(default_factory=list)
+    unmapped_codes: list[dict[str, Any]] = field(default_factory=list)
+    """Codes that the tenant's profile does not map: column, code, rows."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Entries of the source that are no records of the table, by reason; they are not among the rows read."""
 
     @property
     def balanced(self) -> bool:
@@ -76,6 +83,15 @@ class LoadReport:
     warnings: dict[str, int] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ReplayCounts:
+    """What a replay did to one table's open rows."""
+
+    tried: int = 0
+    loaded: int = 0
+    still_quarantined: int = 0
+
+
 def load_records(
     engine: Engine,
     raw_dir: Path,
@@ -90,41 +106,58 @@ def load_records(
     Deliveries of earlier weeks that were archived and never merged, because their run stopped before, are taken along.
 
     A delivery whose files are all known by content is only counted again. Each delivery is one transaction: rows,
-    manifest, quarantine and marks of what has to be recomputed come together or not at all. `progress` gets rows done
-    and rows in all.
+    manifest, quarantine and marks of what has to be recomputed come together or not at all; two loads of one table
+    wait for each other. `progress` gets rows done and rows in all.
     """
+    loader = _Loader(engine, raw_dir, tenant, table, run_id, progress)
     deliveries = sorted(_due(engine, tenant.name, table, set(weeks)).items())
-    total = sum(row.rows_read for _, files in deliveries for row in files)
-    report = LoadReport()
-    done = 0
-    loader = _Loader(engine, raw_dir, tenant, table, run_id, report)
+    loader.total = sum(row.rows_read for _, files in deliveries for row in files)
     # First, because one content may also be in a delivery that is merged now, and would close the entry they share.
-    report.replayed = loader.replay()
+    loader.report.replayed = loader.replay().loaded
     for delivered_on, files, judged in loader.judged(deliveries):
-        with writing(engine) as connection:
-            if judged is None:
-                counts = loader.count_again(connection, delivered_on, files)
-            else:
-                counts = loader.merge(connection, delivered_on, files, judged)
+        counts = loader.deliver(delivered_on, files, judged)
         counts.failed_expectations = failed_expectations(table, counts.reasons, weighted=loader.weighted)
-        report.deliveries.append(counts)
-        done += counts.read
-        if progress is not None:
-            progress(done, total)
-    return report
+        loader.report.deliveries.append(counts)
+    if any(UNKNOWN_RECORD in counts.reasons for counts in loader.report.deliveries):
+        # What they take back may have come with one of these deliveries, whichever was loaded first.
+        loader.report.replayed += loader.replay().loaded
+    return loader.report
+
+
+def replay_quarantine(
+    engine: Engine,
+    raw_dir: Path,
+    tenant: TenantSettings,
+    tables: Iterable[str] | None = None,
+    run_id: str | None = None,
+) -> dict[str, ReplayCounts]:
+    """Try every open row of the tables again, with its correction, under the rules and the profile of now.
+
+    Students come first: what waits for them is tried after them. What is loaded leaves quarantine with a trace and
+    marks what has to be recomputed.
+    """
+    wanted = set(RECORD_TABLES if tables is None else tables)
+    return {
+        table: _Loader(engine, raw_dir, tenant, table, run_id, None).replay(every=True)
+        for table in RECORD_TABLES
+        if table in wanted
+    }
 
 
 def _due(engine: Engine, tenant: str, table: str, weeks: set[dt.date]) -> dict[dt.date, list[sa.Row]]:
     """The deliveries of `weeks`, and those of earlier weeks with a file that was archived and never merged."""
-    return {
-        delivered_on: files
-        for delivered_on, files in _manifest(engine, tenant, table).items()
-        if (week := week_of_delivery(delivered_on)) in weeks
-        or (weeks and week < max(weeks) and any(row.status == "archived" for row in files))
-    }
+    with engine.connect() as connection:
+        return {
+            delivered_on: files
+            for delivered_on, files in _manifest(connection, tenant, table).items()
+            if (week := week_of_delivery(delivered_on)) in weeks
+            or (weeks and week < max(weeks) and any(row.status == "archived" for row in files))
+        }
 
 
-def _manifest(engine: Engine, tenant: str, table: str) -> dict[dt.date, list[sa.Row]]:
+def _manifest(
+    connection: Connection, tenant: str, table: str, delivered_on: dt.date | None = None
+) -> dict[dt.date, list[sa.Row]]:
     """The manifest rows that count, by delivery, in order of file name; of one name only the newest content."""
     files = ingested_files.c
     query = (
@@ -132,383 +165,540 @@ def _manifest(engine: Engine, tenant: str, table: str) -> dict[dt.date, list[sa.
         .where(files.tenant_id == tenant, files.table_name == table, files.status.in_(("archived", "loaded")))
         .order_by(files.delivered_on, files.file_name, files.archived_at, files.sha256)
     )
+    if delivered_on is not None:
+        query = query.where(files.delivered_on == delivered_on)
     newest: dict[tuple[dt.date, str], sa.Row] = {}
-    with engine.connect() as connection:
-        for row in connection.execute(query):
-            newest[row.delivered_on, row.file_name] = row
+    for row in connection.execute(query):
+        newest[row.delivered_on, row.file_name] = row
     deliveries: dict[dt.date, list[sa.Row]] = {}
-    for (delivered_on, _), row in newest.items():
-        deliveries.setdefault(delivered_on, []).append(row)
+    for (day, _), row in newest.items():
+        deliveries.setdefault(day, []).append(row)
     return deliveries
+
+
+_Judged = tuple[Piece, Reasons]
+
+
+@dataclass
+class _Rows:
+    """A delivery that has to be merged: its rows, and its pieces with the reasons of bad rows."""
+
+    rows: DeliveredRows
+    pieces: Iterable[_Judged]
 
 
 class _Loader:
     """The loading of one table in one run: what every delivery shares."""
 
     def __init__(
-        self, engine: Engine, raw_dir: Path, tenant: TenantSettings, table: str, run_id: str | None, report: LoadReport
+        self,
+        engine: Engine,
+        raw_dir: Path,
+        tenant: TenantSettings,
+        table: str,
+        run_id: str | None,
+        progress: Progress | None,
     ) -> None:
         self.engine = engine
         self.raw_dir = raw_dir
         self.tenant = tenant
         self.table = table
         self.run_id = run_id
-        self.report = report
+        self.report = LoadReport()
         self.weighted = tenant.grading_scale == "weighted"
-        self._ids: pd.Series | None = None
+        self.total = 0
+        self._done = 0
+        self._progress = progress
+        self._references: References | None = None
+
+    def _advance(self, rows: int) -> None:
+        self._done += rows
+        if self._progress is not None and rows:
+            self._progress(min(self._done, self.total), self.total)
+
+    # Reading and judging
 
     def judged(
         self, deliveries: list[tuple[dt.date, list[sa.Row]]]
-    ) -> Iterator[tuple[dt.date, list[sa.Row], Iterable[tuple[pd.DataFrame, Reasons]] | None]]:
-        """The deliveries in order with their chunks and the reasons of bad rows; None for one that says nothing new.
+    ) -> Iterator[tuple[dt.date, list[sa.Row], _Rows | None]]:
+        """The deliveries in order with their judged pieces; None for one that says nothing new.
 
         Small deliveries are judged together: the price of a validation is mostly per call, not per row.
         """
-        group: list[tuple[dt.date, list[sa.Row], _DeliveredRows | None]] = []
+        group: list[tuple[dt.date, list[sa.Row], DeliveredRows | None]] = []
         rows_in_group = 0
         for delivered_on, files in deliveries:
             with self.engine.connect() as connection:
-                known = self._says_nothing_new(connection, files)
+                known = self._says_nothing_new(connection, delivered_on, files) is not None
             count = 0 if known else sum(row.rows_read for row in files)
-            if group and rows_in_group + count > CHUNK_ROWS:
+            if group and rows_in_group + count > delivered_rows.PIECE_ROWS:
                 yield from self._judge_group(group)
                 group, rows_in_group = [], 0
-            group.append((delivered_on, files, None if known else _DeliveredRows(self, delivered_on, files)))
+            group.append((delivered_on, files, None if known else self._rows(delivered_on, files)))
             rows_in_group += count
         yield from self._judge_group(group)
 
     def _judge_group(
-        self, group: list[tuple[dt.date, list[sa.Row], _DeliveredRows | None]]
-    ) -> Iterator[tuple[dt.date, list[sa.Row], Iterable[tuple[pd.DataFrame, Reasons]] | None]]:
+        self, group: list[tuple[dt.date, list[sa.Row], DeliveredRows | None]]
+    ) -> Iterator[tuple[dt.date, list[sa.Row], _Rows | None]]:
         small = {
-            day: next(rows.chunks()) for day, _, rows in group if rows is not None and 0 < rows.count <= CHUNK_ROWS
+            day: list(rows.pieces())
+            for day, _, rows in group
+            if rows is not None and rows.count <= delivered_rows.PIECE_ROWS
         }
-        reasons: dict[dt.date, Reasons] = {day: {} for day in small}
-        if small:
-            together = pd.concat(small.values(), ignore_index=True)
-            found = validate(together, self.table, weighted=self.weighted)
-            start = 0
-            for day, chunk in small.items():
-                reasons[day] = {
-                    position - start: found[position]
-                    for position in range(start, start + len(chunk))
-                    if position in found
-                }
-                start += len(chunk)
+        pieces = [(day, piece) for day, of_day in small.items() for piece in of_day]
+        verdicts = validate([piece for _, piece in pieces], self.table, weighted=self.weighted) if pieces else []
+        reasons: dict[dt.date, list[_Judged]] = {day: [] for day in small}
+        for (day, piece), found in zip(pieces, verdicts, strict=True):
+            reasons[day].append((piece, found))
         for day, files, rows in group:
             if rows is None:
                 yield day, files, None
-            elif day in small:
-                yield day, files, [(small[day], reasons[day])]
             else:
-                yield (
-                    day,
-                    files,
-                    ((chunk, validate(chunk, self.table, weighted=self.weighted)) for chunk in rows.chunks()),
-                )
+                yield day, files, _Rows(rows, reasons[day] if day in small else self._judge(rows))
 
-    def replay(self) -> int:
-        """Try the waiting rows of this table again; the number that could be loaded.
+    def _judge(self, rows: DeliveredRows) -> Iterator[_Judged]:
+        for piece in rows.pieces():
+            yield piece, validate([piece], self.table, weighted=self.weighted)[0]
 
-        The delivery is read anew from the archive, so that identity and conflicts are those of the whole delivery; only
-        the waiting lines are merged.
-        """
+    def _rows(self, delivered_on: dt.date, files: list[sa.Row]) -> DeliveredRows:
         with self.engine.connect() as connection:
-            waiting = quarantine.waiting(connection, self.tenant.name, self.table)
-            if not waiting:
-                return 0
-            if self.table != "training_feedback":
-                known = self._student_ids(connection)
-                waiting = [
-                    row for row in waiting if isinstance(row.raw, dict) and row.raw.get("district_id") in known.index
-                ]
-        lines: dict[str, set[int]] = {}
-        for row in waiting:
-            lines.setdefault(row.file_hash, set()).add(row.line_number)
-        # One content may have been delivered more than once: every delivery has its say, but a row is freed once.
-        freed: set[tuple[str, int]] = set()
-        for delivered_on, files in sorted(_manifest(self.engine, self.tenant.name, self.table).items()):
-            if not any(row.sha256 in lines and row.status == "loaded" for row in files):
-                continue
-            with writing(self.engine) as connection:
-                freed |= self._merge_lines(connection, delivered_on, files, lines, freed)
-        return len(freed)
+            contents = [
+                ArchivedContent(
+                    row.file_name,
+                    archive_path(self.raw_dir, self.tenant.name, self.table, delivered_on, row.file_name, row.sha256),
+                    row.rows_read,
+                    quarantine.corrections(connection, self.tenant.name, self.table, row.sha256),
+                    converted=not (row.source_format or "csv").startswith("csv"),
+                )
+                for row in _without_copies(files)
+            ]
+        lost = [content.path for content in contents if not content.path.exists()]
+        if lost:
+            raise EduPulseError(
+                f"{self.table}: the archive of {delivered_on}/{files[0].file_name} is gone ({lost[0]}). Land the "
+                f"delivery again under its date, or restore the raw archive."
+            )
+        return DeliveredRows(self.table, delivered_on, contents, self.tenant.profile)
 
-    # One delivery
-
-    def _says_nothing_new(self, connection: Connection, files: list[sa.Row]) -> bool:
-        """Whether these files have been loaded, or every row of theirs by one delivery of this date or later.
+    def _says_nothing_new(self, connection: Connection, delivered_on: dt.date, files: list[sa.Row]) -> str | None:
+        """`loaded`: these files have been loaded; `known`: every row of theirs was in one delivery of this date or
+        later; `confirms`: all were in the newest delivery, which is older; None: they have to be merged.
 
         One and the same delivery, and not a row of it in quarantine: rows of different files can repeat or contradict
-        each other. A student's first delivery is a fact of its own (`enrollment_date`), so for students only the same
-        date counts.
+        each other. A student's first delivery is a fact of its own (`enrollment_date`), so for students a later date
+        does not say everything. A snapshot says what is not there, too.
         """
         if all(row.status == "loaded" for row in files):
-            return True
+            return "loaded"
         manifest = ingested_files.c
+        if any(row.snapshot for row in files):
+            return None
+        of_table = sa.and_(
+            manifest.tenant_id == self.tenant.name, manifest.table_name == self.table, manifest.status == "loaded"
+        )
         known: set[dt.date] | None = None
         for row in files:
             dates = connection.scalars(
                 sa.select(manifest.delivered_on).where(
-                    manifest.tenant_id == self.tenant.name,
-                    manifest.table_name == self.table,
-                    manifest.sha256 == row.sha256,
-                    manifest.status == "loaded",
-                    manifest.rows_quarantined == 0,
-                    manifest.delivered_on == row.delivered_on
-                    if self.table == "students"
-                    else manifest.delivered_on >= row.delivered_on,
+                    of_table, manifest.sha256 == row.sha256, manifest.rows_quarantined == 0
                 )
             ).all()
             known = set(dates) if known is None else known & set(dates)
-        return bool(known)
+        if not known:
+            return None
+        if any(day == delivered_on or (day > delivered_on and self.table != "students") for day in known):
+            return "known"
+        if sum(row.rows_read for row in files) < CONFIRMED_LATER_ROWS:
+            return None
+        newest = connection.scalar(sa.select(sa.func.max(manifest.delivered_on)).where(of_table))
+        return "confirms" if newest in known and newest < delivered_on else None
 
-    def count_again(self, connection: Connection, delivered_on: dt.date, files: list[sa.Row]) -> DeliveryCounts:
+    # One delivery
+
+    def deliver(self, delivered_on: dt.date, files: list[sa.Row], judged: _Rows | None) -> DeliveryCounts:
+        """Bring one delivery into the tables, in one transaction."""
+        self._settle(delivered_on, judged)
+        if judged is not None:
+            self._make_room(judged.rows)
+        with self._writing() as connection:
+            now = _manifest(connection, self.tenant.name, self.table, delivered_on).get(delivered_on, [])
+            if [(row.id, row.status) for row in now] != [(row.id, row.status) for row in files]:
+                files, judged = now, None  # another run has loaded or superseded a file meanwhile
+            known = self._says_nothing_new(connection, delivered_on, files)
+            if judged is None and known is not None:
+                return self._count_again(connection, delivered_on, files, known)
+            if judged is not None:
+                return self._merge(connection, delivered_on, files, judged)
+        rows = self._rows(delivered_on, files)
+        return self.deliver(delivered_on, files, _Rows(rows, self._judge(rows)))
+
+    def _settle(self, delivered_on: dt.date, judged: _Rows | None) -> None:
+        """Before an older delivery is merged: merge the newer ones that only confirmed what was stored.
+
+        Until then nothing tells them from the delivery that they confirm; now their date has to be in their records.
+        """
+        if judged is None:
+            return
+        files = ingested_files.c
+        while True:
+            with self.engine.connect() as connection:
+                waiting = connection.scalar(
+                    sa.select(sa.func.min(files.delivered_on)).where(
+                        files.tenant_id == self.tenant.name,
+                        files.table_name == self.table,
+                        files.status == "loaded",
+                        files.confirms_only.is_(True),
+                        files.delivered_on > delivered_on,
+                    )
+                )
+                found = [] if waiting is None else _manifest(connection, self.tenant.name, self.table, waiting)[waiting]
+            if waiting is None:
+                return
+            rows = self._rows(waiting, found)
+            with self._writing() as connection:
+                marks = self._marks(connection)
+                merge = self._attendance(connection, rows, marks)
+                for piece, reasons in ahead(self._judge(rows)):
+                    self._merge_piece(connection, rows, piece, reasons, marks, merge)
+                if merge is not None:
+                    merge.close()
+                connection.execute(
+                    ingested_files.update().where(files.id.in_([row.id for row in found])).values(confirms_only=False)
+                )
+
+    def _count_again(
+        self, connection: Connection, delivered_on: dt.date, files: list[sa.Row], known: str
+    ) -> DeliveryCounts:
         counts = DeliveryCounts(week_of_delivery(delivered_on), delivered_on)
         reasons: Counter[str] = Counter()
+        marks = self._marks(connection)
         for row in files:
             held = quarantine.open_count(connection, self.tenant.name, self.table, row.sha256)
             if row.status != "loaded":
                 self._supersede_replaced(connection, row)
-                self._mark_week(connection, delivered_on, row.rows_read)
-                self._account(connection, row, {"unchanged": row.rows_read - held, "quarantined": held})
+                self._mark_week(connection, delivered_on, row.rows_read, marks)
+                outcome = {"unchanged": row.rows_read - held, "quarantined": held}
+                self._account(connection, row, outcome, confirms_only=known == "confirms")
             counts.read += row.rows_read
             counts.quarantined += held
             counts.unchanged += row.rows_read - held
             reasons.update(quarantine.open_reasons(connection, self.tenant.name, self.table, row.sha256))
-        counts.reasons = dict(reasons)
+        marks.write(connection)
+        counts.reasons = dict(sorted(reasons.items()))
+        counts.left_out = _left_out(files)
+        self._advance(counts.read)
         return counts
 
-    def merge(
+    def _merge(
+        self, connection: Connection, delivered_on: dt.date, files: list[sa.Row], judged: _Rows
+    ) -> DeliveryCounts:
+        """Merge one delivery, keep its bad rows, and enter the account of each of its files."""
+        counts = DeliveryCounts(week_of_delivery(delivered_on), delivered_on, read=sum(row.rows_read for row in files))
+        marks = self._marks(connection)
+        self._mark_week(connection, delivered_on, counts.read, marks)
+        for row in files:
+            self._supersede_replaced(connection, row)
+        originals = _without_copies(files)
+        accounts = np.zeros((len(originals), len(OUTCOMES)), dtype=np.int64)
+        tally: Counter[str] = Counter()
+        merge = self._attendance(connection, judged.rows, marks)
+        for piece, reasons in ahead(judged.pieces):
+            outcomes = self._merge_piece(connection, judged.rows, piece, reasons, marks, merge)
+            tally.update(code for codes in reasons.values() for code in codes)
+            counts.deleted += int((piece.deleted & (outcomes == UPDATED)).sum())
+            np.add.at(accounts, (piece.file, outcomes), 1)
+            self._keep(connection, delivered_on, originals, judged.rows, piece, reasons)
+            self._advance(len(piece))
+        if merge is not None:
+            merge.close()
+        by_content = {
+            row.sha256: dict(zip(OUTCOMES, accounts[number].tolist(), strict=True))
+            for number, row in enumerate(originals)
+        }
+        for row in files:
+            account = by_content[row.sha256]
+            if row not in originals:
+                held = account["quarantined"]
+                account = {"unchanged": row.rows_read - held, "quarantined": held}
+                tally.update(quarantine.open_reasons(connection, self.tenant.name, self.table, row.sha256))
+                self._advance(row.rows_read)
+            self._account(connection, row, account)
+            for name, count in account.items():
+                setattr(counts, name, getattr(counts, name) + count)
+        counts.deleted += self._snapshots(connection, delivered_on, marks)
+        if counts.deleted:
+            connection.execute(
+                ingested_files.update().where(ingested_files.c.id == files[0].id).values(rows_deleted=counts.deleted)
+            )
+        self._instructional_days(connection, delivered_on, originals)
+        marks.write(connection)
+        counts.reasons = dict(sorted(tally.items()))
+        counts.unmapped_codes = presentable_codes(judged.rows.unmapped)
+        counts.left_out = _left_out(files)
+        return counts
+
+    def _make_room(self, rows: DeliveredRows) -> None:
+        if self.table == "attendance_records":
+            make_room(self.engine, rows.days, self.tenant.first_week, rows.delivered_on)
+
+    def _attendance(self, connection: Connection, rows: DeliveredRows, marks: Marks) -> AttendanceMerge | None:
+        if self.table != "attendance_records":
+            return None
+        return AttendanceMerge(
+            connection, self.tenant.name, rows.delivered_on, rows.days, self.tenant.first_week, marks
+        )
+
+    def _merge_piece(
+        self,
+        connection: Connection,
+        rows: DeliveredRows,
+        piece: Piece,
+        reasons: Reasons,
+        marks: Marks,
+        merge: AttendanceMerge | None,
+        only: np.ndarray | None = None,
+    ) -> Outcomes:
+        """Merge the good rows (of `only`); what became of each row of the piece. Adds the database's reasons."""
+        references = self._known(connection).resolve(connection, piece, reasons)
+        asked = np.ones(len(piece), dtype=np.bool_) if only is None else only
+        good = asked & ~piece.repeat
+        if reasons:
+            good[list(reasons)] = False
+        places: Integers = np.flatnonzero(good)
+        if self.table == "students":
+            self._warn(piece, places)
+        outcomes: Outcomes = np.full(len(piece), UNCHANGED, dtype=np.int8)
+        if len(places):
+            mine = None if references is None else references.take(pa.array(places))
+            if merge is not None:
+                assert mine is not None
+                merged, refused = merge.merge_piece(piece, places, mine)
+            else:
+                merged, refused = merge_piece(
+                    connection, self.tenant.name, piece, places, mine, rows.delivered_on, marks
+                )
+            outcomes[places] = merged
+            for row, codes in refused.items():
+                reasons.setdefault(row, []).extend(codes)
+        if reasons:
+            outcomes[list(reasons)] = QUARANTINED
+        return outcomes
+
+    def _keep(
         self,
         connection: Connection,
         delivered_on: dt.date,
         files: list[sa.Row],
-        chunks: Iterable[tuple[pd.DataFrame, Reasons]],
-    ) -> DeliveryCounts:
-        """Merge one delivery, keep its bad rows, and enter the account of each of its files."""
-        counts = DeliveryCounts(week_of_delivery(delivered_on), delivered_on, read=sum(row.rows_read for row in files))
-        headers = self.headers(delivered_on, files)
-        self._mark_week(connection, delivered_on, counts.read)
-        accounts: dict[str, Counter[str]] = {row.id.hex: Counter() for row in files}
-        tally: Counter[str] = Counter()
-        for row in files:
-            self._supersede_replaced(connection, row)
-        for chunk, reasons in chunks:
-            outcome = self._merge_chunk(connection, delivered_on, chunk, reasons, headers)
-            tally.update(code for codes in reasons.values() for code in codes)
-            for row in files:
-                mine = chunk["file"] == row.id.hex
-                accounts[row.id.hex].update(outcome[mine])
-                if mine.any():
-                    quarantine.keep(
-                        connection,
-                        tenant=self.tenant.name,
-                        table=self.table,
-                        file_hash=row.sha256,
-                        file_name=f"{delivered_on}/{row.file_name}",
-                        delivered_on=delivered_on,
-                        rows=chunk[mine],
-                        header=headers[row.id.hex],
-                        reasons=reasons,
-                        run_id=self.run_id,
-                    )
-        originals = {row.sha256: accounts[row.id.hex] for row in _without_copies(files)}
-        for row in files:
-            account = accounts[row.id.hex]
-            if account is not originals[row.sha256]:
-                held = originals[row.sha256]["quarantined"]
-                account.update({"unchanged": row.rows_read - held, "quarantined": held})
-                tally.update(quarantine.open_reasons(connection, self.tenant.name, self.table, row.sha256))
-            self._account(connection, row, account)
-            for name, count in account.items():
-                setattr(counts, name, getattr(counts, name) + count)
-        counts.reasons = dict(sorted(tally.items()))
-        return counts
+        rows: DeliveredRows,
+        piece: Piece,
+        reasons: Reasons,
+    ) -> None:
+        bad = sorted(reasons)
+        kept: dict[int, dict[int, BadRow]] = {}
+        for row, (file, line, raw) in zip(bad, rows.raw(piece, bad), strict=True):
+            kept.setdefault(file, {})[line] = BadRow(raw, reasons[row])
+        for number in np.unique(piece.file).tolist():
+            lines = piece.line_numbers[piece.file == number]
+            quarantine.keep(
+                connection,
+                tenant=self.tenant.name,
+                table=self.table,
+                file_hash=files[number].sha256,
+                file_name=f"{delivered_on}/{files[number].file_name}",
+                delivered_on=delivered_on,
+                lines=(int(lines.min()), int(lines.max())),
+                bad=kept.get(number, {}),
+                run_id=self.run_id,
+            )
+
+    # Trying again
+
+    def replay(self, *, every: bool = False) -> ReplayCounts:
+        """Try the waiting rows of this table again (`every`: all open ones).
+
+        The delivery is read anew from the archive, so that identity and conflicts are those of the whole delivery; only
+        the waiting lines are merged.
+        """
+        lines: dict[str, set[int]] = {}
+        tried = 0
+        with self.engine.connect() as connection:
+            for row in quarantine.waiting(connection, self.tenant.name, self.table, every=every):
+                if every or self._may_be_good_now(connection, row):
+                    lines.setdefault(row.file_hash, set()).add(row.line_number)
+                    tried += 1
+            manifest = _manifest(connection, self.tenant.name, self.table) if lines else {}
+        # One content may have been delivered more than once: every delivery has its say, but a row is freed once.
+        freed: set[tuple[str, int]] = set()
+        for delivered_on, files in sorted(manifest.items()):
+            if not any(row.sha256 in lines and row.status == "loaded" for row in files):
+                continue
+            rows = self._rows(delivered_on, files)
+            self._settle(delivered_on, _Rows(rows, ()))
+            self._make_room(rows)
+            with self._writing() as connection:
+                freed |= self._merge_lines(connection, rows, files, lines, freed)
+        return ReplayCounts(tried, len(freed), tried - len(freed))
+
+    def _may_be_good_now(self, connection: Connection, row: sa.Row) -> bool:
+        if self.table == "training_feedback" or UNKNOWN_RECORD in row.reasons:
+            return True
+        values = row.corrected or row.raw
+        if not isinstance(values, dict):
+            return False
+        profile = self.tenant.profile
+        numbers = [
+            value
+            for name, value in values.items()
+            if name == "district_id" or profile.canonical_name(self.table, name) == "district_id"
+        ]
+        return any(self._known(connection).knows(number) for number in numbers)
 
     def _merge_lines(
         self,
         connection: Connection,
-        delivered_on: dt.date,
+        rows: DeliveredRows,
         files: list[sa.Row],
         lines: dict[str, set[int]],
         freed_before: set[tuple[str, int]],
     ) -> set[tuple[str, int]]:
         """Merge only these lines (by file hash) of the delivery; those (file hash, line) that are good now."""
         freed: set[tuple[str, int]] = set()
-        rows = _DeliveredRows(self, delivered_on, files)
-        headers = self.headers(delivered_on, files)
-        for whole in rows.chunks():
-            asked = [line in lines.get(sha, ()) for sha, line in zip(whole[SHA256], whole[LINE_NUMBER], strict=True)]
-            chunk = whole[asked]
-            if chunk.empty:
+        marks = self._marks(connection)
+        originals = _without_copies(files)
+        merge = self._attendance(connection, rows, marks)
+        for piece in rows.pieces():
+            asked = np.zeros(len(piece), dtype=np.bool_)
+            for number, row in enumerate(originals):
+                if row.sha256 in lines:
+                    asked |= (piece.file == number) & np.isin(piece.line_numbers, list(lines[row.sha256]))
+            if not asked.any():
                 continue
-            reasons = validate(chunk, self.table, weighted=self.weighted)
-            outcome = self._merge_chunk(connection, delivered_on, chunk, reasons, headers)
-            for row in files:
+            (reasons,) = validate([piece], self.table, weighted=self.weighted)
+            outcomes = self._merge_piece(connection, rows, piece, reasons, marks, merge, asked)
+            for number, row in enumerate(originals):
+                mine = np.flatnonzero(asked & (piece.file == number)).tolist()
                 good = {
-                    (row.sha256, int(line)): outcome[position]
-                    for position, line in chunk.loc[chunk["file"] == row.id.hex, LINE_NUMBER].items()
-                    if outcome[position] != "quarantined"
+                    (row.sha256, int(piece.line_numbers[place])): OUTCOMES[outcomes[place]]
+                    for place in mine
+                    if place not in reasons
                 }
                 new = [line for line in good if line not in freed_before]
                 if new:
-                    quarantine.release(connection, self.tenant.name, self.table, row.sha256, [line for _, line in new])
+                    quarantine.release(
+                        connection, self.tenant.name, self.table, row.sha256, [line for _, line in new], self.run_id
+                    )
                     self._correct_accounts(connection, row, Counter(good[line] for line in new))
                 freed |= set(good)
-                still_bad = {
-                    int(line): reasons[position]
-                    for position, line in chunk.loc[chunk["file"] == row.id.hex, LINE_NUMBER].items()
-                    if position in reasons
-                }
+                still_bad = {int(piece.line_numbers[place]): reasons[place] for place in mine if place in reasons}
                 quarantine.reconsider(connection, self.tenant.name, self.table, row.sha256, still_bad)
+        if merge is not None:
+            merge.close()
+        self._snapshots(connection, rows.delivered_on, marks)
+        marks.write(connection)
         return freed
 
-    def _merge_chunk(
-        self,
-        connection: Connection,
-        delivered_on: dt.date,
-        chunk: pd.DataFrame,
-        reasons: Reasons,
-        headers: dict[str, list[str]],
-    ) -> pd.Series:
-        """Merge the good rows; what became of each row, by position. Adds the database's reasons."""
-        references = self._resolve(connection, chunk, reasons)
-        bad = chunk.index.isin(list(reasons))
-        repeat = chunk[REPEAT].to_numpy()
-        good = chunk[~bad & ~repeat]
-        if self.table == "students":
-            self._warn(good)
-        records = self._records(good, references, headers)
-        outcome = pd.Series(np.where(bad, "quarantined", "unchanged").astype(object), index=chunk.index)
-        if records:
-            merged = merge_records(connection, self.tenant.name, self.table, list(records.values()), delivered_on)
-            outcome.loc[list(records)] = np.array(merged, dtype=object)
-        return outcome
+    # What deliveries share
 
-    def headers(self, delivered_on: dt.date, files: list[sa.Row]) -> dict[str, list[str]]:
-        """Each file's header, by the id of its manifest row."""
-        return {row.id.hex: archived_header(self.path(delivered_on, row)) for row in files}
+    def _writing(self) -> AbstractContextManager[Connection]:
+        return _exclusively(self.engine, self.tenant.name, self.table)
 
-    def path(self, delivered_on: dt.date, row: sa.Row) -> Path:
-        """Where the archive of a file lies."""
-        return archive_path(self.raw_dir, self.tenant.name, self.table, delivered_on, row.file_name, row.sha256)
+    def _known(self, connection: Connection) -> References:
+        if self._references is None:
+            self._references = References(connection, self.tenant, self.table)
+        return self._references
 
-    # What a row refers to
+    def _marks(self, connection: Connection) -> Marks:
+        return Marks(self.tenant.name, len(self._known(connection)))
 
-    def _resolve(self, connection: Connection, chunk: pd.DataFrame, reasons: Reasons) -> dict[int, Any]:
-        """By position the id of the student (feedback: the prediction) a row is about; else adds a reason."""
-        readable = chunk[chunk[PROBLEM].isna()]
-        if self.table == "students":
-            return {}
-        if self.table == "training_feedback":
-            found = self._prediction_ids(connection, readable)
-        else:
-            numbers = readable["district_id"]
-            ids = numbers.map(self._student_ids(connection))
-            found = {
-                position: identifier if pd.notna(identifier) else UNKNOWN_STUDENT
-                for position, identifier, there in zip(ids.index.tolist(), ids, numbers.notna(), strict=True)
-                if there
-            }
-        for position, reference in found.items():
-            if isinstance(reference, str):
-                reasons.setdefault(position, []).append(reference)
-        return found
-
-    def _student_ids(self, connection: Connection) -> pd.Series:
-        if self._ids is None:
-            self._ids = student_ids(connection, self.tenant.name)
-        return self._ids
-
-    def _prediction_ids(self, connection: Connection, chunk: pd.DataFrame) -> dict[int, Any]:
-        """By position the prediction that the row names, or a reason code (text) when there is none.
-
-        By `prediction_id`; else by student and local day (or as-of Sunday) of the prediction, and model version where
-        given. Of several, the latest by as-of date, moment and id.
-        """
-        named = [guid for text in _texts(chunk, "prediction_id") if (guid := _guid(text)) is not None]
-        numbers = _texts(chunk, "district_id")
-        by_id: dict[uuid.UUID, Any] = {}
-        by_day: dict[tuple[str, str, str | None], Any] = {}
-        zone = ZoneInfo(self.tenant.timezone)
-        for row in self._predictions(connection, named, numbers):
-            by_id[row.id] = row.id
-            for day in (row.prediction_date.astimezone(zone).date(), row.feature_date):
-                for version in (row.model_version, None):
-                    by_day[row.district_id, day.isoformat(), version] = row.id
-        found: dict[int, Any] = {}
-        for position, fields in zip(chunk.index, chunk.to_dict("records"), strict=True):
-            text, number, day, version = (
-                value if isinstance(value := fields.get(name), str) else None
-                for name in ("prediction_id", "district_id", "prediction_date", "model_version")
+    def _warn(self, piece: Piece, places: Integers) -> None:
+        exits, entries = piece.columns.get("exit_date"), piece.columns.get("enrollment_date")
+        if exits is not None and entries is not None:
+            left, came = (
+                column.take(column.texts).take(pa.array(places)).to_numpy(zero_copy_only=False)
+                for column in (exits, entries)
             )
-            if text is not None:
-                found[int(position)] = by_id.get(_guid(text), UNKNOWN_PREDICTION)  # type: ignore[arg-type]
-            elif number is not None and day is not None:
-                found[int(position)] = by_day.get((number, day, version), UNKNOWN_PREDICTION)
-            else:
-                found[int(position)] = MISSING_PREDICTION
-        return found
+            known = np.array([a is not None and b is not None for a, b in zip(left, came, strict=True)])
+            backwards = sum(a < b for a, b in zip(left[known], came[known], strict=True)) if len(known) else 0
+            self._count_warning(EXIT_BEFORE_ENROLLMENT, backwards)
+        marker = self.tenant.profile.missing_date_of_birth
+        if marker != "quarantine" and "date_of_birth" in piece.columns:
+            born = piece.columns["date_of_birth"]
+            marked = born.where_value(np.array([text == marker.isoformat() for text in born.texts.to_pylist()], bool))
+            self._count_warning(MISSING_DATE_OF_BIRTH, int(marked[places].sum()))
 
-    def _predictions(self, connection: Connection, named: list[uuid.UUID], numbers: list[str]) -> list[sa.Row]:
-        query = (
-            sa.select(
-                predictions.c.id,
-                predictions.c.prediction_date,
-                predictions.c.feature_date,
-                predictions.c.model_version,
-                students.c.district_id,
-            )
-            .join(students, students.c.id == predictions.c.student_id)
-            .where(predictions.c.tenant_id == self.tenant.name)
-        )
-        found: dict[uuid.UUID, sa.Row] = {}
-        for column, values in ((predictions.c.id, named), (students.c.district_id, numbers)):
-            for start in range(0, len(values), _NAMES_PER_QUERY):  # SQLite allows so many parameters and no more
-                for row in connection.execute(query.where(column.in_(values[start : start + _NAMES_PER_QUERY]))):
-                    found[row.id] = row
-        return sorted(found.values(), key=lambda row: (row.feature_date, row.prediction_date, row.id))
+    def _count_warning(self, name: str, count: int) -> None:
+        if count:
+            self.report.warnings[name] = self.report.warnings.get(name, 0) + count
 
-    def _records(
-        self, good: pd.DataFrame, references: dict[int, Any], headers: dict[str, list[str]]
-    ) -> dict[int, Record]:
-        """The rows as records for `merge_records`, with the types of the table, by position.
+    def _snapshots(self, connection: Connection, delivered_on: dt.date, marks: Marks) -> int:
+        """Apply this delivery's snapshot and every later one: a late delivery may hold what a later one no longer had.
 
-        A field whose column the row's file lacks is left out of its record: it was not delivered.
+        How many records this delivery's own took back.
         """
-        made: dict[int, Record] = {}
-        for file, rows in good.groupby("file", sort=False):
-            delivered = [column for column in DELIVERED[self.table].columns if column.name in headers[str(file)]]
-            values = [_typed(rows, column) for column in delivered]
-            names = [column.name for column in delivered]
-            for position, key, row in zip(rows.index, rows[KEY], zip(*values, strict=True), strict=True):
-                record: Record = dict(zip(names, row, strict=True))
-                record["key"] = key
-                if self.table == "students":
-                    # An empty enrolment date is one that the district does not know, not one that it takes back.
-                    if record.get("enrollment_date") is None:
-                        record.pop("enrollment_date", None)
-                elif self.table == "training_feedback":
-                    record["prediction_id"] = references[int(position)]
-                else:
-                    record["student_id"] = references[int(position)]
-                    if self.table == "attendance_records":
-                        period = record.setdefault("period", None)
-                        record["key"] = (record["student_id"], record["date"], -1 if period is None else period)
-                made[int(position)] = record
-        return made
+        files = ingested_files.c
+        of_table = (files.tenant_id == self.tenant.name, files.table_name == self.table, files.status == "loaded")
+        rows = connection.execute(
+            sa.select(files.delivered_on, files.snapshot)
+            .where(*of_table, files.delivered_on >= delivered_on, files.snapshot.is_not(None))
+            .order_by(files.delivered_on)
+        ).all()
+        own = 0
+        for day, snapshot in {row.delivered_on: row.snapshot for row in rows}.items():
+            incomplete = connection.scalar(
+                sa.select(sa.func.count())
+                .select_from(ingested_files)
+                .where(
+                    files.tenant_id == self.tenant.name,
+                    files.table_name == self.table,
+                    files.delivered_on == day,
+                    sa.or_(
+                        sa.and_(files.status == "loaded", files.rows_quarantined > 0),
+                        files.status.in_(("archived", "refused")),
+                    ),
+                )
+            )
+            if incomplete:
+                self._count_warning(SNAPSHOT_WAITS, 1)
+                continue
+            count = take_back_vanished(connection, self.tenant.name, self.table, day, snapshot, marks)
+            own += count if day == delivered_on else 0
+        return own
 
-    def _warn(self, good: pd.DataFrame) -> None:
-        if "exit_date" in good and "enrollment_date" in good:
-            backwards = int((good["exit_date"] < good["enrollment_date"]).fillna(False).sum())
-            if backwards:
-                warnings = self.report.warnings
-                warnings["exit_before_enrollment"] = warnings.get("exit_before_enrollment", 0) + backwards
+    def _instructional_days(self, connection: Connection, delivered_on: dt.date, files: list[sa.Row]) -> None:
+        """Store the school days that the source's own calendar names."""
+        if self.table != "attendance_records":
+            return
+        named: set[dt.date] = set()
+        for row in files:
+            path = archive_path(self.raw_dir, self.tenant.name, self.table, delivered_on, row.file_name, row.sha256)
+            named.update(archived_instructional_days(path))
+        if not named:
+            return
+        days = instructional_days.c
+        stored = set(connection.scalars(sa.select(days.date).where(days.tenant_id == self.tenant.name)))
+        if named & stored:
+            connection.execute(
+                instructional_days.update()
+                .where(
+                    days.tenant_id == self.tenant.name,
+                    days.date.in_(sorted(named & stored)),
+                    days.delivered_on < delivered_on,
+                )
+                .values(delivered_on=delivered_on)
+            )
+        if named - stored:
+            connection.execute(
+                instructional_days.insert(),
+                [
+                    {"tenant_id": self.tenant.name, "date": day, "delivered_on": delivered_on}
+                    for day in sorted(named - stored)
+                ],
+            )
 
     # The manifest
 
-    def _mark_week(self, connection: Connection, delivered_on: dt.date, rows: int) -> None:
+    def _mark_week(self, connection: Connection, delivered_on: dt.date, rows: int, marks: Marks) -> None:
         """A week becomes one with data, or a domain begins: every student's vectors from there on are stale."""
         week = week_of_delivery(delivered_on)
         files = ingested_files.c
@@ -523,7 +713,7 @@ class _Loader:
         ).all()
         of_week = [count for day, count in loaded if week_of_delivery(day) == week]
         if not of_week or (rows and not any(of_week)):
-            mark_delivery_week(connection, self.tenant.name, week)
+            marks.add_everybody("student_features", week)
 
     def _supersede_replaced(self, connection: Connection, row: sa.Row) -> None:
         """A corrected file of the same name in the same delivery replaces the content that was loaded before."""
@@ -553,7 +743,9 @@ class _Loader:
             if not elsewhere:
                 quarantine.supersede(connection, row.tenant_id, row.table_name, sha256)
 
-    def _account(self, connection: Connection, row: sa.Row, outcome: Mapping[str, int]) -> None:
+    def _account(
+        self, connection: Connection, row: sa.Row, outcome: Mapping[str, int], *, confirms_only: bool = False
+    ) -> None:
         connection.execute(
             ingested_files.update()
             .where(ingested_files.c.id == row.id)
@@ -563,6 +755,7 @@ class _Loader:
                 rows_updated=outcome.get("updated", 0),
                 rows_unchanged=outcome.get("unchanged", 0),
                 rows_quarantined=outcome.get("quarantined", 0),
+                confirms_only=confirms_only,
                 loaded_at=dt.datetime.now(dt.UTC),
                 run_id=self.run_id,
             )
@@ -595,56 +788,21 @@ class _Loader:
         )
 
 
-class _DeliveredRows:
-    """One table's rows of one delivery, in typed and identified chunks, indexed by position in the delivery.
+@contextmanager
+def _exclusively(engine: Engine, tenant: str, table: str) -> Iterator[Connection]:
+    """A transaction in which nobody else loads this table of this tenant: a second load waits for the first."""
+    with writing(engine) as connection:
+        if connection.dialect.name == "postgresql":  # SQLite has one writer anyway
+            name = f"load/{tenant}/{table}"
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
+        yield connection
 
-    A delivery of one chunk is read once; a larger one twice, so that memory does not grow with the file.
-    """
 
-    def __init__(self, loader: _Loader, delivered_on: dt.date, files: list[sa.Row]) -> None:
-        self._table = loader.table
-        originals = _without_copies(files)
-        self._paths = {row.id.hex: loader.path(delivered_on, row) for row in originals}
-        self.delivered_on = delivered_on
-        self.count = sum(row.rows_read for row in originals)
-        self._only_chunk = next(self._read(), None) if self.count <= CHUNK_ROWS else None
-        hashes = [fingerprints(chunk, self._table) for chunk in self._again()]
-        self._identities = Identities(pd.concat(hashes, ignore_index=True)) if hashes else None
-
-    def chunks(self) -> Iterator[pd.DataFrame]:
-        """The rows with `file` (id of the manifest row), `delivered_on`, numbers and identity."""
-        start = 0
-        for frame in self._again():
-            assert self._identities is not None
-            yield self._identities.attach(frame, self._table, start)
-            start += len(frame)
-
-    def _again(self) -> Iterator[pd.DataFrame]:
-        if self.count <= CHUNK_ROWS:
-            return iter([] if self._only_chunk is None else [self._only_chunk])
-        return self._read()
-
-    def _read(self) -> Iterator[pd.DataFrame]:
-        start = 0
-        parts: list[pd.DataFrame] = []
-        for file, path in self._paths.items():
-            for batch in read_archive(path, CHUNK_ROWS):
-                part = pa.Table.from_batches([batch]).to_pandas()
-                part = set_apart(part, self._table)
-                part["file"] = file
-                parts.append(part)
-                if sum(map(len, parts)) >= CHUNK_ROWS:
-                    yield self._chunk(parts, start)
-                    start += sum(map(len, parts))
-                    parts = []
-        if parts:
-            yield self._chunk(parts, start)
-
-    def _chunk(self, parts: list[pd.DataFrame], start: int) -> pd.DataFrame:
-        frame = pd.concat(parts, ignore_index=True)
-        frame.index = pd.RangeIndex(start, start + len(frame))
-        frame["delivered_on"] = self.delivered_on.isoformat()
-        return with_numbers(frame, self._table)
+def _left_out(files: list[sa.Row]) -> dict[str, int]:
+    counts: Counter[str] = Counter()
+    for row in files:
+        counts.update(row.left_out or {})
+    return dict(sorted(counts.items()))
 
 
 def _without_copies(files: list[sa.Row]) -> list[sa.Row]:
@@ -653,24 +811,3 @@ def _without_copies(files: list[sa.Row]) -> list[sa.Row]:
     for row in files:
         originals.setdefault(row.sha256, row)
     return list(originals.values())
-
-
-def _typed(rows: pd.DataFrame, column: Column) -> list[Any]:
-    present = rows[column.name].notna().tolist()
-    if numeric(column):
-        numbers = rows[column.name + NUMBER_SUFFIX].tolist()
-        cast: Callable[[float], Any] = int if column.type == "integer" else float
-        return [cast(value) if there else None for value, there in zip(numbers, present, strict=True)]
-    parse: Callable[[str], Any] = {"date": dt.date.fromisoformat, "json": orjson.loads}.get(column.type, str)
-    return [parse(value) if there else None for value, there in zip(rows[column.name].tolist(), present, strict=True)]
-
-
-def _texts(frame: pd.DataFrame, name: str) -> list[str]:
-    return [str(text) for text in frame[name].dropna().unique()] if name in frame else []
-
-
-def _guid(text: str) -> uuid.UUID | None:
-    try:
-        return uuid.UUID(text)
-    except ValueError:
-        return None

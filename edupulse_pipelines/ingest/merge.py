@@ -1,36 +1,59 @@
 """Writing good rows into their table: insert, update or leave alone, whatever order deliveries come in.
 
 For one record the newest `delivered_on` wins, field by field: a field that a delivery does not carry keeps the value
-of the newest delivery that did. So the result depends on the deliveries and not on the order in which they are loaded.
-Each change leaves a mark in `pending_updates` within the caller's transaction. Nothing is validated here.
+of the newest delivery that did. A record that is taken back keeps its values and gets `deleted_on`; a delivery as new
+as that brings it back. So the result depends on the deliveries and not on the order in which they are loaded.
+Nothing is validated here; attendance, which comes by the million, is in `attendance`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-import pandas as pd
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.database import new_ids
+from edupulse_pipelines.ingest.bulk import copy_rows, id_texts, new_id_bytes, read_rows, stage, update_rows
+from edupulse_pipelines.ingest.frames import Coded, Integers, Piece, as_numbers, record_keys
+from edupulse_pipelines.ingest.marks import Marks
+from edupulse_pipelines.ingest.validation import MOVED_STUDENT, UNKNOWN_RECORD, Reasons
 from edupulse_pipelines.schema import sqlalchemy_tables
-from edupulse_pipelines.schema.sqlalchemy_tables import pending_updates
+from edupulse_pipelines.schema.declaration import Column
+from edupulse_pipelines.schema.delivery import DELIVERED
+from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.weeks import week_start
 
-_BATCH = 5_000
+INSERTED, UPDATED, UNCHANGED, QUARANTINED = range(4)
+OUTCOMES = ("inserted", "updated", "unchanged", "quarantined")
+"""What becomes of a row; the numbers above are positions in this."""
 
+Outcomes = npt.NDArray[np.int8]
 Record = dict[str, Any]
+
+ARROW_TYPES: dict[str, pa.DataType] = {
+    "guid": pa.string(),
+    "text": pa.string(),
+    "integer": pa.int64(),
+    "number": pa.float64(),
+    "date": pa.date32(),
+    "json": pa.string(),
+}
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a record table is merged: its key column(s), the fields a delivery sets, and the date that marks a week."""
+    """How a record table is merged: its key column, the fields a delivery sets, and the date that marks a week."""
 
     name: str
+    key: str
     fields: tuple[str, ...]
     event_date: str | None
 
@@ -39,15 +62,20 @@ class Layout:
         """The SQLAlchemy table."""
         return sqlalchemy_tables.metadata.tables[self.name]
 
-    @property
+    @cached_property
     def per_field(self) -> bool:
         """Whether single fields may be older than the row (the table has `field_deliveries`)."""
         return "field_deliveries" in self.table.c
+
+    def arrow_type(self, name: str) -> pa.DataType:
+        """The Arrow type of one of the table's columns."""
+        return ARROW_TYPES[TABLES[self.name].column(name).type]
 
 
 LAYOUTS: dict[str, Layout] = {
     "students": Layout(
         "students",
+        "district_id",
         (
             "first_name",
             "last_name",
@@ -66,130 +94,357 @@ LAYOUTS: dict[str, Layout] = {
         ),
         None,
     ),
-    "attendance_records": Layout("attendance_records", ("status",), "date"),
     "grades": Layout(
         "grades",
+        "record_key",
         ("student_id", "course_id", "course_name", "grade_value", "grade_letter", "submission_date", "assignment_type"),
         "submission_date",
     ),
     "discipline_incidents": Layout(
         "discipline_incidents",
+        "record_key",
         ("student_id", "incident_date", "severity_level", "incident_type", "description", "resolution"),
         "incident_date",
     ),
     "training_feedback": Layout(
-        "training_feedback", ("prediction_id", "outcome_date", "outcome_type", "feedback_type", "educator_notes"), None
+        "training_feedback",
+        "record_key",
+        ("prediction_id", "outcome_date", "outcome_type", "feedback_type", "educator_notes"),
+        None,
     ),
 }
 
 
-def merge_records(
-    connection: Connection, tenant: str, table: str, records: list[Record], delivered_on: dt.date
-) -> list[str]:
-    """Merge one delivery's records, each with `key`, the table's identity columns and the fields it carries.
+def typed(piece: Piece, column: Column, rows: Integers) -> pa.Array:
+    """The column of these good rows, with the type of the table's column; null for the empty field.
 
-    A field that is not in the record was not delivered. Keys are unique within `records`. Returns for each record, in
-    order, `inserted`, `updated` or `unchanged`.
+    Of a row that takes a record back only the key has been judged, so only that is read.
     """
-    layout = LAYOUTS[table]
-    stored = _stored(connection, tenant, layout, records)
-    outcome: list[str] = []
-    inserts: list[Record] = []
-    updates: list[Record] = []
-    redated: list[Record] = []
-    confirmed: list[Any] = []
-    marks: set[tuple[str, Any, dt.date]] = set()
-    ids = iter(new_ids(len(records)))
-    for record in records:
-        old = stored.get(record["key"])
-        if old is None:
-            row = _new_row(layout, tenant, record, delivered_on, next(ids))
-            inserts.append(row)
-            marks |= _marks(layout, None, row)
-            outcome.append("inserted")
-            continue
-        changes, deliveries = _newer_fields(layout, old, record, delivered_on)
-        newest = max(old["delivered_on"], delivered_on)
-        if changes:
-            fields = {name: changes.get(name, old[name]) for name in layout.fields}
-            updates.append({"b_id": old["id"], **fields, **deliveries, "delivered_on": newest})
-            marks |= _marks(layout, old, {**old, **changes})
-            outcome.append("updated")
-            continue
-        outcome.append("unchanged")
-        if deliveries.get("field_deliveries") != old.get("field_deliveries"):
-            redated.append({"b_id": old["id"], **deliveries, "delivered_on": newest})
-        elif newest != old["delivered_on"]:
-            confirmed.append(old["id"])
-    _insert(connection, layout, inserts)
-    _update(connection, layout, updates)
-    # Only the bookkeeping of deliveries: the record says what it said, so `updated_at` stays.
-    _update(connection, layout, redated)
-    for batch in _batches(confirmed):
-        connection.execute(layout.table.update().where(layout.table.c.id.in_(batch)).values(delivered_on=delivered_on))
-    _write_marks(connection, tenant, marks)
-    return outcome
+    if column.name not in piece.columns:
+        return pa.nulls(len(rows), ARROW_TYPES[column.type])
+    coded = piece.columns[column.name]
+    codes = coded.codes[rows]
+    if column.name not in DELIVERED[piece.table].key_columns and (deleted := piece.deleted[rows]).any():
+        codes = np.where(deleted & piece.names_its_record()[rows], -1, codes)
+    # Only what good rows say can be parsed.
+    used, inverse = np.unique(codes, return_inverse=True)
+    empty = len(used) > 0 and used[0] < 0
+    values = _parsed(coded.texts.take(pa.array(used[1:] if empty else used)), column)
+    places = inverse - 1 if empty else inverse
+    return values.take(pa.array(places, pa.int32(), mask=places < 0))
 
 
-def mark_delivery_week(connection: Connection, tenant: str, week: dt.date) -> None:
-    """Have every student's vectors from `week` on recomputed: the week has become one with data."""
-    _write_marks(connection, tenant, {("student_features", None, week)})
+def _parsed(texts: pa.Array, column: Column) -> pa.Array:
+    if column.type in ("integer", "number"):
+        return pa.array(as_numbers(texts, column.type)).cast(ARROW_TYPES[column.type])
+    if column.type == "date":
+        return texts.cast(pa.date32())
+    if column.type == "json":
+        return pa.array([orjson.dumps(orjson.loads(text)).decode() for text in texts.to_pylist()], pa.string())
+    return texts
 
 
-def _stored(connection: Connection, tenant: str, layout: Layout, records: list[Record]) -> dict[Any, Record]:
-    """The stored rows that these records may meet, by key."""
-    table = layout.table
-    wanted = [table.c.id, table.c.delivered_on, *(table.c[name] for name in layout.fields)]
-    if layout.per_field:
-        wanted.append(table.c.field_deliveries)
-    key: Callable[[Any], Any]
-    if layout.name == "attendance_records":
-        # All of these days: a week's file holds nearly every student, so days are far fewer than keys.
-        wanted += [table.c.student_id, table.c.date, table.c.period]
-        column, values = table.c.date, sorted({record["date"] for record in records})
+def merge_piece(
+    connection: Connection,
+    tenant: str,
+    piece: Piece,
+    rows: Integers,
+    references: pa.Array | None,
+    delivered_on: dt.date,
+    marks: Marks,
+) -> tuple[Outcomes, Reasons]:
+    """Merge these good rows of a piece; what became of each, and the reasons (by row of the piece) of those refused.
 
-        def key(row: Any) -> Any:
-            return (row.student_id, row.date, -1 if row.period is None else row.period)
-
-    else:
-        column = table.c.district_id if layout.name == "students" else table.c.record_key
-        wanted.append(column)
-        values = [record["key"] for record in records]
-
-        def key(row: Any) -> Any:
-            return getattr(row, column.name)
-
-    keys = {record["key"] for record in records}
-    found: dict[Any, Record] = {}
-    for batch in _batches(values):
-        query = sa.select(*wanted).where(table.c.tenant_id == tenant, column.in_(batch))
-        for row in connection.execute(query):
-            if (identity := key(row)) in keys:
-                found[identity] = dict(row._mapping)
-    return found
+    `references`: for each of `rows` the id of the student (feedback: the prediction) it is about, as the database
+    writes it; None for students. Keys are unique within the delivery.
+    """
+    layout = LAYOUTS[piece.table]
+    merge = _Merge(connection, tenant, layout, piece, rows, references, delivered_on, marks)
+    return merge.run()
 
 
-def _new_row(layout: Layout, tenant: str, record: Record, delivered_on: dt.date, identifier: Any) -> Record:
-    row: Record = {"id": identifier, "tenant_id": tenant, "delivered_on": delivered_on}
-    if layout.name == "attendance_records":
-        row |= {name: record[name] for name in ("student_id", "date", "period")}
-    elif layout.name == "students":
-        row["district_id"] = record["key"]
-    else:
-        row["record_key"] = record["key"]
-        if "source_record_id" in layout.table.c:
-            row["source_record_id"] = record.get("source_record_id")
-    row |= {name: record.get(name) for name in layout.fields}
-    if layout.per_field:
-        absent = {name: None for name in layout.fields if name not in record}
-        row["field_deliveries"] = absent or None
-    if layout.name == "students" and "enrollment_date" not in record:
-        row["enrollment_date"] = delivered_on
-    return row
+class _Merge:
+    """The merge of one piece of one table."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        tenant: str,
+        layout: Layout,
+        piece: Piece,
+        rows: Integers,
+        references: pa.Array | None,
+        delivered_on: dt.date,
+        marks: Marks,
+    ) -> None:
+        self.connection = connection
+        self.tenant = tenant
+        self.layout = layout
+        self.rows = rows
+        self.delivered_on = delivered_on
+        self.marks = marks
+        self.deleted = piece.deleted[rows]
+        self.keys = record_keys(piece, rows)
+        self.file = piece.file[rows]
+        self.columns: dict[str, pa.Array] = {}
+        by_name = {column.name: column for column in DELIVERED[piece.table].columns}
+        for name in (*layout.fields, "source_record_id"):
+            if name in by_name and name in piece.columns:
+                self.columns[name] = typed(piece, by_name[name], rows)
+        if references is not None:
+            self.columns["prediction_id" if layout.name == "training_feedback" else "student_id"] = references
+        self.carried = {file: self._carried(present) for file, present in piece.present.items()}
+        self.outcomes: Outcomes = np.full(len(rows), INSERTED, dtype=np.int8)
+        self.reasons: Reasons = {}
+
+    def _carried(self, present: frozenset[str]) -> frozenset[str]:
+        """The fields of the table that rows of a file with these columns set."""
+        names = {name for name in self.layout.fields if name in present}
+        names |= {name for name in ("student_id", "prediction_id") if name in self.columns}
+        return frozenset(names & set(self.layout.fields))
+
+    def run(self) -> tuple[Outcomes, Reasons]:
+        """Look the records up, then write what is new and what has changed."""
+        if not len(self.rows):
+            return self.outcomes, self.reasons
+        stored = self._stored()
+        met = np.zeros(len(self.rows), dtype=np.bool_)
+        if stored is not None and len(stored):
+            places = stored["position"].to_numpy()
+            met[places] = True
+            self._meet(stored, places)
+        unknown = ~met & self.deleted
+        for place in np.flatnonzero(unknown).tolist():
+            self._refuse(place, UNKNOWN_RECORD)
+        self._insert(np.flatnonzero(~met & ~unknown))
+        return self.outcomes, self.reasons
+
+    def _refuse(self, place: int, code: str) -> None:
+        self.outcomes[place] = QUARANTINED
+        self.reasons.setdefault(int(self.rows[place]), []).append(code)
+
+    # Records that are there already
+
+    def _stored(self) -> pa.Table | None:
+        """The stored rows that these meet, with `position`: the place of the row among `rows`."""
+        table = self.layout.table
+        if self.connection.scalar(sa.select(table.c.id).where(table.c.tenant_id == self.tenant).limit(1)) is None:
+            return None
+        stage(
+            self.connection,
+            "staged_keys",
+            {"position": "INTEGER", "key": "VARCHAR"},
+            pa.table({"position": pa.array(np.arange(len(self.rows)), pa.int32()), "key": self.keys}),
+        )
+        staged = sa.table("staged_keys", sa.column("position"), sa.column("key"))
+        names = ["id", "delivered_on", "deleted_on", *self.layout.fields]
+        types = {"position": pa.int64()} | {name: self.layout.arrow_type(name) for name in names}
+        if self.layout.per_field:
+            names.append("field_deliveries")
+            types["field_deliveries"] = pa.string()
+        query = (
+            sa.select(staged.c.position, *(table.c[name] for name in names))
+            .join_from(staged, table, table.c[self.layout.key] == staged.c.key)
+            .where(table.c.tenant_id == self.tenant)
+        )
+        return read_rows(self.connection, query, types)
+
+    def _meet(self, stored: pa.Table, places: Integers) -> None:
+        """Decide about rows whose record is there: most say what it says, the others are looked at one by one."""
+        mine = {name: values.take(pa.array(places)) for name, values in self.columns.items()}
+        same = self._certainly_same(stored, places, mine)
+        self.outcomes[places[same]] = UNCHANGED
+        older = pc.less(stored["delivered_on"], pa.scalar(self.delivered_on)).to_numpy(zero_copy_only=False)
+        confirmed = stored.filter(pa.array(same & older)).select(["id"])
+        if len(confirmed):
+            dates = pa.array([self.delivered_on], pa.date32()).take(pa.array(np.zeros(len(confirmed), dtype=np.int8)))
+            # Only the bookkeeping of deliveries: the record says what it said, so `updated_at` stays.
+            update_rows(self.connection, self.layout.table, confirmed.append_column("delivered_on", dates))
+        rest = np.flatnonzero(~same)
+        if len(rest):
+            self._one_by_one(
+                stored.take(pa.array(rest)), places[rest], {k: v.take(pa.array(rest)) for k, v in mine.items()}
+            )
+
+    def _certainly_same(self, stored: pa.Table, places: Integers, mine: dict[str, pa.Array]) -> npt.NDArray[np.bool_]:
+        """Whether every field the row carries is stored just so, and at most `delivered_on` has to move."""
+        same = pc.less_equal(stored["delivered_on"], pa.scalar(self.delivered_on)).to_numpy(zero_copy_only=False)
+        same = same & ~self.deleted[places] & stored["deleted_on"].is_null().to_numpy()
+        for name, values in mine.items():
+            if name not in self.layout.fields:
+                continue
+            theirs = stored[name].combine_chunks()
+            equal = pc.equal(values, theirs).fill_null(False).to_numpy(zero_copy_only=False)
+            both_empty = (values.is_null().to_numpy(zero_copy_only=False)) & (
+                theirs.is_null().to_numpy(zero_copy_only=False)
+            )
+            carried = np.array([name in self.carried[file] for file in self.file[places].tolist()], dtype=np.bool_)
+            same &= equal | both_empty | ~carried
+        if self.layout.name == "students" and "enrollment_date" in mine:
+            # An empty enrolment date is one that the district does not know: not carried, so it may be older.
+            same &= ~mine["enrollment_date"].is_null().to_numpy(zero_copy_only=False)
+        if not self.layout.per_field:
+            return same
+        deliveries = Coded.of(stored["field_deliveries"])
+        older = [frozenset(orjson.loads(text)) for text in deliveries.texts.to_pylist()] + [frozenset()]
+        for file, carried_ in self.carried.items():
+            missing = frozenset(self.layout.fields) - carried_
+            fits = np.array([names == missing for names in older], dtype=np.bool_)
+            same &= (self.file[places] != file) | fits[deliveries.codes]
+        return same
+
+    def _one_by_one(self, stored: pa.Table, places: Integers, mine: dict[str, pa.Array]) -> None:
+        updates: list[Record] = []
+        redated: list[Record] = []
+        olds = stored.to_pylist()
+        values = {name: column.to_pylist() for name, column in mine.items()}
+        json_fields = [name for name in self.layout.fields if TABLES[self.layout.name].column(name).type == "json"]
+        for index, (place, old) in enumerate(zip(places.tolist(), olds, strict=True)):
+            for name in (*json_fields, *(("field_deliveries",) if self.layout.per_field else ())):
+                old[name] = None if old[name] is None else orjson.loads(old[name])
+            record = {}
+            if not self.deleted[place]:
+                record = {name: values[name][index] for name in self.carried[int(self.file[place])]}
+                for name in json_fields:
+                    if record.get(name) is not None:
+                        record[name] = orjson.loads(record[name])
+                if self.layout.name == "students" and record.get("enrollment_date") is None:
+                    record.pop("enrollment_date", None)
+                if record.get("student_id", old.get("student_id")) != old.get("student_id"):
+                    self._refuse(place, MOVED_STUDENT)
+                    continue
+            self.outcomes[place] = self._decide(old, record, bool(self.deleted[place]), updates, redated)
+        self._update(updates, (*self.layout.fields, "deleted_on"))
+        # Only the bookkeeping of deliveries: the record says what it said, so `updated_at` stays.
+        self._update(redated, ())
+
+    def _decide(
+        self, old: Record, record: Record, takes_back: bool, updates: list[Record], redated: list[Record]
+    ) -> int:
+        deleted_on = old["deleted_on"]
+        if takes_back:
+            if self.delivered_on < old["delivered_on"]:
+                return UNCHANGED
+            changes: Record = {}
+            deliveries, newest = old.get("field_deliveries"), old["delivered_on"]
+            new_deleted_on = max(deleted_on or self.delivered_on, self.delivered_on)
+        else:
+            changes, deliveries, newest = _newer_fields(self.layout, old, record, self.delivered_on)
+            new_deleted_on = None if deleted_on is None or self.delivered_on >= deleted_on else deleted_on
+        row = {"id": old["id"], "delivered_on": newest}
+        if self.layout.per_field:
+            row["field_deliveries"] = deliveries
+        if changes or new_deleted_on != deleted_on:
+            new = {**old, **changes, "deleted_on": new_deleted_on}
+            updates.append(row | {name: new[name] for name in (*self.layout.fields, "deleted_on")})
+            self._mark(old, new)
+            return UNCHANGED if takes_back and deleted_on is not None else UPDATED
+        if deliveries != old.get("field_deliveries") or newest != old["delivered_on"]:
+            redated.append(row)
+        return UNCHANGED
+
+    def _update(self, rows: list[Record], fields: tuple[str, ...]) -> None:
+        if not rows:
+            return
+        names = ["id", "delivered_on", *fields, *(("field_deliveries",) if self.layout.per_field else ())]
+        columns = {}
+        for name in names:
+            type_ = pa.string() if name == "field_deliveries" else self.layout.arrow_type(name)
+            column = [row[name] for row in rows]
+            if TABLES[self.layout.name].column(name).type == "json":
+                column = [None if value is None else orjson.dumps(value).decode() for value in column]
+            columns[name] = pa.array(column, type_)
+        update_rows(self.connection, self.layout.table, pa.table(columns))
+
+    # New records
+
+    def _insert(self, places: Integers) -> None:
+        if not len(places):
+            return
+        layout = self.layout
+        count = len(places)
+        take = pa.array(places)
+        ids = id_texts(new_id_bytes(count), self.connection.dialect.name)
+        columns: dict[str, Any] = {
+            "id": ids,
+            "tenant_id": _constant(self.tenant, pa.string(), count),
+            layout.key: self.keys.take(take),
+            "delivered_on": _constant(self.delivered_on, pa.date32(), count),
+        }
+        for name in layout.fields:
+            values = self.columns.get(name)
+            columns[name] = pa.nulls(count, layout.arrow_type(name)) if values is None else values.take(take)
+        if "source_record_id" in self.columns:
+            columns["source_record_id"] = self.columns["source_record_id"].take(take)
+        enrolled = columns.get("enrollment_date")
+        if enrolled is not None:
+            columns["enrollment_date"] = pc.fill_null(enrolled, pa.scalar(self.delivered_on))
+        if layout.per_field:
+            columns["field_deliveries"] = self._absent(places, enrolled)
+        copy_rows(self.connection, layout.name, pa.table(columns))
+        if layout.name == "students":
+            self.marks.students_arrived(count)
+            self._mark_new("student_features", columns["enrollment_date"], ids)
+        elif layout.event_date is not None:
+            self._mark_new("weekly_activity", columns[layout.event_date], columns["student_id"])
+
+    def _absent(self, places: Integers, enrolled: pa.Array | None) -> pa.Array:
+        """`field_deliveries` of new rows: null for each field that the row's file did not carry."""
+        known: dict[tuple[int, bool], str | None] = {}
+        made = []
+        without = (
+            np.zeros(len(places), dtype=np.bool_)
+            if enrolled is None
+            else enrolled.is_null().to_numpy(zero_copy_only=False)
+        )
+        for file, empty in zip(self.file[places].tolist(), without.tolist(), strict=True):
+            if (file, empty) not in known:
+                carried = self.carried[file] - ({"enrollment_date"} if empty else set())
+                absent = {name: None for name in self.layout.fields if name not in carried}
+                known[file, empty] = orjson.dumps(absent).decode() if absent else None
+            made.append(known[file, empty])
+        return pa.array(made, pa.string())
+
+    # What becomes stale
+
+    def _mark_new(self, stage_: str, dates: pa.Array, student_ids: pa.Array) -> None:
+        mark_weeks(self.marks, stage_, dates, student_ids)
+
+    def _mark(self, old: Record, new: Record) -> None:
+        layout = self.layout
+        if layout.name == "students":
+            gone = old["deleted_on"] != new["deleted_on"]
+            stale = [
+                day
+                for name in ("enrollment_date", "exit_date")
+                if gone or old[name] != new[name]
+                for day in (old[name], new[name])
+                if day is not None
+            ]
+            if stale:
+                self.marks.add("student_features", week_start(min(stale)), [old["id"]])
+        elif layout.event_date is not None:
+            for row in (old, new):
+                self.marks.add("weekly_activity", week_start(row[layout.event_date]), [row["student_id"]])
 
 
-def _newer_fields(layout: Layout, old: Record, record: Record, delivered_on: dt.date) -> tuple[Record, Record]:
-    """The fields of `old` that the record changes, and the row's new `field_deliveries` (for tables that have it)."""
+def mark_weeks(marks: Marks, stage_: str, dates: pa.Array, student_ids: pa.Array) -> None:
+    """Mark for each of these student ids the week of the date beside it."""
+    days = dates.cast(pa.int32()).to_numpy(zero_copy_only=False)
+    weeks = (days + 3) // 7  # 1970-01-01 was a Thursday
+    for week in np.unique(weeks).tolist():
+        monday = dt.date(1970, 1, 1) + dt.timedelta(days=week * 7 - 3)
+        marks.add(stage_, monday, student_ids.filter(pa.array(weeks == week)).unique().to_pylist())
+
+
+def _constant(value: Any, type_: pa.DataType, count: int) -> pa.Array:
+    return pa.array([value], type_).take(pa.array(np.zeros(count, dtype=np.int8)))
+
+
+def _newer_fields(
+    layout: Layout, old: Record, record: Record, delivered_on: dt.date
+) -> tuple[Record, dict[str, str | None] | None, dt.date]:
+    """The fields of `old` that the record changes, the row's new `field_deliveries`, and its `delivered_on`."""
     changes: Record = {}
     base: dt.date = old["delivered_on"]
     newest = max(base, delivered_on)
@@ -206,72 +461,4 @@ def _newer_fields(layout: Layout, old: Record, record: Record, delivered_on: dt.
             changes[name] = delivered_on
         if known != newest.isoformat():
             dates[name] = known
-    return changes, ({"field_deliveries": dates or None} if layout.per_field else {})
-
-
-def _marks(layout: Layout, old: Record | None, new: Record) -> set[tuple[str, Any, dt.date]]:
-    """What this change makes stale: (stage, student, week)."""
-    if layout.name == "students":
-        if old is None:
-            return {("student_features", new["id"], week_start(new["enrollment_date"]))}
-        stale = [
-            day
-            for name in ("enrollment_date", "exit_date")
-            if old[name] != new[name]
-            for day in (old[name], new[name])
-            if day is not None
-        ]
-        return {("student_features", old["id"], week_start(min(stale)))} if stale else set()
-    if layout.event_date is None:
-        return set()
-    return {
-        ("weekly_activity", row["student_id"], week_start(row[layout.event_date]))
-        for row in (old, new)
-        if row is not None
-    }
-
-
-def _insert(connection: Connection, layout: Layout, rows: list[Record]) -> None:
-    # In the order of student and day, so that neighbours on disk are neighbours in the queries.
-    if layout.name == "attendance_records":
-        rows.sort(key=lambda row: (row["student_id"], row["date"]))
-    for batch in _batches(rows):
-        connection.execute(layout.table.insert(), batch)
-
-
-def _update(connection: Connection, layout: Layout, rows: list[Record]) -> None:
-    if not rows:
-        return
-    table = layout.table
-    names = [name for name in rows[0] if name != "b_id"]
-    statement = (
-        table.update()
-        .where(table.c.id == sa.bindparam("b_id", type_=table.c.id.type))
-        .values({name: sa.bindparam(name, type_=table.c[name].type) for name in names})
-    )
-    connection.execute(statement, rows)
-
-
-def _write_marks(connection: Connection, tenant: str, marks: Iterable[tuple[str, Any, dt.date]]) -> None:
-    rows = [
-        {"tenant_id": tenant, "stage": stage, "student_id": student, "week_start": week}
-        for stage, student, week in marks
-    ]
-    for row, identifier in zip(rows, new_ids(len(rows)), strict=True):
-        row["id"] = identifier
-    for batch in _batches(rows):
-        connection.execute(pending_updates.insert(), batch)
-
-
-def _batches(values: Sequence[Any]) -> Iterable[Any]:
-    for start in range(0, len(values), _BATCH):
-        yield values[start : start + _BATCH]
-
-
-def student_ids(connection: Connection, tenant: str) -> pd.Series:
-    """Every student's id by number within the district."""
-    students = sqlalchemy_tables.students
-    rows = connection.execute(
-        sa.select(students.c.district_id, students.c.id).where(students.c.tenant_id == tenant)
-    ).all()
-    return pd.Series(dict(rows), dtype="object")
+    return changes, dates or None, newest

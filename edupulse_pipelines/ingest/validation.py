@@ -7,27 +7,43 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
+import numpy as np
 import orjson
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
-from edupulse_pipelines.ingest.archive import PROBLEM
-from edupulse_pipelines.schema.delivery import DELIVERED
-from edupulse_pipelines.schema.expectations import KEY_VERSIONS, TYPE_PATTERNS, suite
+from edupulse_pipelines.ingest.frames import Piece, as_numbers, distinct_values
+from edupulse_pipelines.schema.delivery import DELETED, DELIVERED
+from edupulse_pipelines.schema.expectations import (
+    CONFLICTING_DUPLICATE,
+    KEY_VERSIONS,
+    NUMBER_SUFFIX,
+    TYPE_PATTERNS,
+    numeric,
+    suite,
+)
 from edupulse_pipelines.settings import quiet_libraries
 
 FUTURE_DATE = "future_date"
 UNKNOWN_STUDENT = "unknown_student"
 UNKNOWN_PREDICTION = "unknown_prediction"
 MISSING_PREDICTION = "required:prediction_id"
+_IS_DATE = re.compile(TYPE_PATTERNS["date"])
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
-REPLAYABLE = frozenset({UNKNOWN_STUDENT, UNKNOWN_PREDICTION})
+UNKNOWN_RECORD = "unknown_record"
+"""A row takes back a record that has not arrived."""
+MOVED_STUDENT = "moved_student"
+"""The record of this `source_record_id` is another student's."""
+REPLAYABLE = frozenset({UNKNOWN_STUDENT, UNKNOWN_PREDICTION, UNKNOWN_RECORD})
 """Reasons that can vanish without the file being changed: what the row waits for may still arrive."""
 
 Reasons = dict[int, list[str]]
-"""Reason codes by position in the frame; positions without an entry are good."""
+"""Reason codes by row of a piece; rows without an entry are good."""
 
 
 class Expectations:
@@ -51,18 +67,18 @@ class Expectations:
                 reason,
                 (expectation.expectation_type, str(expectation.column)),  # type: ignore[attr-defined]
             )
-        self._columns = {column for _, column in self.expectations_by_reason.values()}
 
-    def judge(self, frame: pd.DataFrame) -> Reasons:
-        """Reasons by position. RuntimeError when an expectation could not be evaluated at all."""
-        # A column that the file lacks is all NULL: the header has been judged before.
-        whole = frame.reindex(columns=[*frame.columns, *sorted(self._columns.difference(frame.columns))])
-        result = self._batches.get_batch(batch_parameters={"dataframe": whole}).validate(
+    def judge(self, frame: pd.DataFrame) -> dict[str, list[tuple[str, list[int]]]]:
+        """By column, in the suite's order: the reason code and the positions in `frame` of what fails.
+
+        `frame` has the columns that the suite names. RuntimeError when an expectation could not be evaluated at all.
+        """
+        result = self._batches.get_batch(batch_parameters={"dataframe": frame}).validate(
             self.suite,
             # The positional index and no values: a failing value is a student's.
             result_format={"result_format": "COMPLETE", "exclude_unexpected_values": True},
         )
-        reasons: Reasons = {}
+        found: dict[str, list[tuple[str, list[int]]]] = {}
         for outcome in result.results:
             if outcome.success:
                 continue
@@ -70,12 +86,10 @@ class Expectations:
             assert config is not None and config.meta is not None
             if "unexpected_index_list" not in outcome.result:
                 raise RuntimeError(f"the expectation {config.type} of {config.kwargs.get('column')} was not evaluated")
-            code = config.meta["reason"]
-            for position in outcome.result["unexpected_index_list"] or []:
-                codes = reasons.setdefault(int(position), [])
-                if code not in codes:
-                    codes.append(code)
-        return reasons
+            positions = [int(position) for position in outcome.result["unexpected_index_list"] or []]
+            column = str(config.kwargs["column"]).removesuffix(NUMBER_SUFFIX)
+            found.setdefault(column, []).append((config.meta["reason"], positions))
+        return found
 
 
 @lru_cache(maxsize=16)
@@ -84,50 +98,115 @@ def expectations_for(table: str, *, weighted: bool) -> Expectations:
     return Expectations(table, weighted=weighted)
 
 
-def validate(frame: pd.DataFrame, table: str, *, weighted: bool) -> Reasons:
-    """Reasons by position (the frame's index) for a frame with `delivered_on`, each row's delivery date as ISO text."""
-    reasons: Reasons = {
-        position: [problem]
-        for position, problem in zip(frame.index.tolist(), frame[PROBLEM], strict=True)
-        if isinstance(problem, str)
-    }
-    readable = frame[frame[PROBLEM].isna()]
-    if len(readable):
-        # A position in the frame, not a label: GX hands the index back.
-        reasons |= expectations_for(table, weighted=weighted).judge(readable)
-        for position, code in _unstorable_json(readable, table):
-            codes = reasons.setdefault(position, [])
-            if code not in codes:
-                codes.append(code)
-        for position in _future(readable, table):
-            reasons.setdefault(position, []).append(FUTURE_DATE)
+def validate(pieces: Sequence[Piece], table: str, *, weighted: bool) -> list[Reasons]:
+    """For each piece the reasons by row; rows without an entry are good.
+
+    Every distinct value is judged once, for all pieces together: equal values have equal verdicts, and the price of a
+    validation is mostly per call.
+    """
+    reasons: list[Reasons] = [{row: [problem] for row, problem in piece.problems.items()} for piece in pieces]
+    if not any(len(piece) for piece in pieces):
+        return reasons
+    for name, verdicts in _verdicts(pieces, table, weighted=weighted).items():
+        for piece, of_piece in zip(pieces, reasons, strict=True):
+            for code, texts, empty in verdicts:
+                _give(of_piece, piece, name, code, texts, empty=empty)
+    for piece, of_piece in zip(pieces, reasons, strict=True):
+        if (piece.versions > 1).any():
+            for row in np.flatnonzero((piece.versions > 1) & piece.readable).tolist():
+                of_piece.setdefault(row, []).append(CONFLICTING_DUPLICATE)
+        for name in DELIVERED[table].event_dates:
+            _give(of_piece, piece, name, FUTURE_DATE, _after(piece, name), empty=False)
+        for row, codes in piece.given_reasons.items():
+            _replace(of_piece, row, codes)
     return reasons
 
 
-def _future(frame: pd.DataFrame, table: str) -> list[int]:
-    """Positions of rows with an event after their delivery. ISO dates compare as text."""
-    late = pd.Series(False, index=frame.index)
-    for name in DELIVERED[table].event_dates:
-        if name in frame:
-            text = frame[name].astype("str")
-            is_date = text.str.match(TYPE_PATTERNS["date"]).fillna(False).astype(bool)
-            late |= is_date & (text > frame["delivered_on"].astype("str"))
-    return [int(position) for position in frame.index[late]]
+_VERSIONS = (1, 2)
+"""One version of a key, and more than one: what the expectation has to tell apart."""
 
 
-def _unstorable_json(frame: pd.DataFrame, table: str) -> list[tuple[int, str]]:
-    """Rows whose JSON a Python parser lets pass (NaN, an escaped NUL, a lone surrogate) but the database would not."""
+def _verdicts(pieces: Sequence[Piece], table: str, *, weighted: bool) -> dict[str, list[tuple[str, list[str], bool]]]:
+    """By column of the contract: code, the texts it is for, and whether it is also for the empty field."""
+    values = distinct_values(pieces, table)
+    suite_ = expectations_for(table, weighted=weighted)
+    length = max(2, *(len(texts) + 1 for texts, _ in values.values()))
+    columns: dict[str, Any] = {}
+    known: dict[str, list[str | None]] = {}
+    for column in DELIVERED[table].columns:
+        texts, empty = values[column.name]
+        known[column.name] = [*texts, *([None] if empty or not texts else [])]
+        # Columns have different numbers of values: the first one is repeated, and what is found there is left out.
+        padded = known[column.name] + [known[column.name][0]] * (length - len(known[column.name]))
+        columns[column.name] = pd.Series(padded, dtype="str")
+        if numeric(column):
+            numbers = as_numbers(pa.array(texts, pa.string()), column.type) if texts else np.empty(0)
+            full = np.full(length, numbers[0] if len(numbers) else np.nan)
+            full[: len(numbers)] = numbers
+            full[len(numbers) : len(known[column.name])] = np.nan
+            columns[column.name + NUMBER_SUFFIX] = full
+    columns[KEY_VERSIONS] = np.resize(np.array(_VERSIONS, dtype=np.float64), length)
+    judged = suite_.judge(pd.DataFrame(columns))
+    if judged.pop(KEY_VERSIONS, None) != [(CONFLICTING_DUPLICATE, list(range(1, length, 2)))]:
+        raise RuntimeError("the expectation on the number of versions of a key does not tell one from several")
+    found: dict[str, list[tuple[str, list[str], bool]]] = {}
+    for name, verdicts in judged.items():
+        for code, positions in verdicts:
+            failing = [known[name][position] for position in positions if position < len(known[name])]
+            found.setdefault(name, []).append((code, [text for text in failing if text is not None], None in failing))
+    for name, code, text in _unstorable_json(values, table):
+        found.setdefault(name, []).append((code, [text], False))
+    return found
+
+
+def _give(reasons: Reasons, piece: Piece, name: str, code: str, texts: Iterable[str], *, empty: bool) -> None:
+    """Add the code to the rows whose field is one of these texts, or empty."""
+    texts = list(texts)
+    column = piece.column(name)
+    rows = np.zeros(len(piece), dtype=np.bool_)
+    if texts and len(column.texts):
+        rows = column.where_value(pc.is_in(column.texts, pa.array(texts, pa.string())).to_numpy(zero_copy_only=False))
+    if empty:
+        rows |= column.codes < 0
+    rows &= piece.readable
+    contract = DELIVERED[piece.table]
+    if name not in (*contract.key_columns, DELETED) and rows.any():
+        # A row that takes a record back, and says which one, needs nothing else.
+        rows &= ~(piece.deleted & piece.names_its_record())
+    for row in np.flatnonzero(rows).tolist():
+        codes = reasons.setdefault(row, [])
+        if code not in codes:
+            codes.append(code)
+
+
+def _replace(reasons: Reasons, row: int, codes: list[str]) -> None:
+    """What the profile found says more than what the expectations make of the unmapped value."""
+    columns = {code.partition(":")[2] for code in codes}
+    others = [code for code in reasons.get(row, []) if code.partition(":")[2] not in columns]
+    reasons[row] = [*others, *codes]
+
+
+def _after(piece: Piece, name: str) -> list[str]:
+    """The dates of the column that lie after the piece's delivery. ISO dates compare as text."""
+    return [text for text in piece.column(name).texts.to_pylist() if text > piece.delivered_on and _IS_DATE.match(text)]
+
+
+def _unstorable_json(values: Mapping[str, tuple[list[str], bool]], table: str) -> list[tuple[str, str, str]]:
+    """JSON that a Python parser lets pass (NaN, an escaped NUL, a lone surrogate) but the database would not.
+
+    (column, code, text) each.
+    """
     found = []
     for column in DELIVERED[table].columns:
-        if column.type != "json" or column.name not in frame:
+        if column.type != "json":
             continue
-        for position, text in frame[column.name].dropna().items():
+        for text in values[column.name][0]:
             try:
                 storable = not _ESCAPED_NUL.search(text) and isinstance(orjson.loads(text), dict)
             except orjson.JSONDecodeError:
                 storable = False
             if not storable:
-                found.append((int(position), f"type:{column.name}"))  # type: ignore[call-overload]
+                found.append((column.name, f"type:{column.name}", text))
     return found
 
 

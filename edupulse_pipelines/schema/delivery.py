@@ -34,7 +34,26 @@ class DeliveredTable:
         """Columns whose absence leaves the stored value as it is."""
         return tuple(name for name in self.column_names if name not in self.required)
 
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """Columns that name the record; of a row that takes a record back only these are judged."""
+        if self.natural_key:
+            return self.natural_key
+        return ("source_record_id",) if "source_record_id" in self.column_names else ("prediction_id",)
 
+
+DELETED = "_deleted"
+"""The column in which a delivery takes records back."""
+DELETED_VALUES = ("true", "TRUE", "True")
+
+_DELETED = Column(
+    name=DELETED,
+    type="text",
+    nullable=True,
+    delivered=True,
+    values=(*DELETED_VALUES, "false", "FALSE", "False"),
+    comment="`true` takes the record back: it is marked as deleted; only its key has to be given.",
+)
 _STUDENT_NUMBER = TABLES["students"].column("district_id")
 
 _PREDICTION_REFERENCE = (
@@ -59,7 +78,7 @@ def _delivered(name: str) -> DeliveredTable:
         own = (_STUDENT_NUMBER, *own)
     return DeliveredTable(
         name=name,
-        columns=own,
+        columns=(*own, _DELETED),
         required=tuple(column.name for column in own if not column.nullable and column.default is None),
         event_dates={
             "students": ("date_of_birth",),

@@ -1,0 +1,280 @@
+"""One table's rows of one delivery, read from the archive piece by piece, identified over the whole delivery.
+
+A delivery of one piece is read once; a larger one twice: once for what tells repeats and conflicts, once for the rows;
+so memory does not grow with the file. What people have corrected takes the place of what came, and the tenant's
+profile is applied, here and not in the archive: mending either and replaying works. Nothing is judged here.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Queue
+from threading import Event, Thread
+from typing import Any, TypeVar
+
+import numpy as np
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from edupulse_pipelines.errors import ConfigurationError
+from edupulse_pipelines.ingest.frames import Coded, Identities, Integers, Piece, fingerprints
+from edupulse_pipelines.schema.delivery import DELIVERED
+from edupulse_pipelines.settings import ProfileSettings
+from edupulse_pipelines.sources.profiles import add_codes, apply_profile
+from edupulse_pipelines.sources.records import FIELDS, LINE_NUMBER, PROBLEM, SYSTEM_COLUMNS, RefusedFile
+
+PIECE_ROWS = 250_000
+_NOT_OF_THE_FILE = {*SYSTEM_COLUMNS, "_file_name", "_sha256"}
+"""The archive's own columns; the last two are in archives of the first release."""
+
+Corrections = Mapping[int, Mapping[str, str]]
+"""By line of one file: the row as a person corrected it, by column of the file."""
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class ArchivedContent:
+    """A file of a delivery as the archive has it."""
+
+    name: str
+    path: Path
+    rows: int
+    corrections: Corrections
+    converted: bool = False
+    """Whether a converter has written the rows, so that they have canonical columns, dates and numbers."""
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Some row groups of one archived file, read together."""
+
+    file: int
+    number: int
+    rows: int
+
+
+class DeliveredRows:
+    """The rows of one table in one delivery; `pieces` may be called more than once.
+
+    `days`: rows by date, for attendance; `unmapped`: texts that the profile has no value for, by column, counted
+    while `pieces` is iterated (each time anew).
+    """
+
+    def __init__(
+        self,
+        table: str,
+        delivered_on: dt.date,
+        files: list[ArchivedContent],
+        profile: ProfileSettings,
+        *,
+        piece_rows: int | None = None,
+    ) -> None:
+        self.table = table
+        self.delivered_on = delivered_on
+        self.days: Counter[dt.date] = Counter()
+        self.unmapped: Counter[tuple[str, str]] = Counter()
+        self.count = sum(file.rows for file in files)
+        self._files = files
+        self._profile = profile
+        self._piece_rows = piece_rows or PIECE_ROWS
+        self._headers = [pq.read_schema(file.path).names for file in files]
+        self._only: Piece | None = None
+        self._identities = Identities(table)
+        for piece, unmapped in ahead(self._read()):
+            add_codes(self.unmapped, unmapped)
+            self._identities.add(fingerprints(piece))
+            self._count_days(piece)
+            self._only = piece if self.count <= self._piece_rows else None
+        self._identities.finish()
+        self._unmapped_of_first = Counter(self.unmapped)
+
+    def header(self, file: int) -> list[str]:
+        """The columns of a file as it has them."""
+        return [name for name in self._headers[file] if name not in _NOT_OF_THE_FILE]
+
+    def pieces(self) -> Iterator[Piece]:
+        """The rows, with numbers and identity, in file and line order."""
+        self.unmapped = Counter()
+        if self._only is not None:
+            self.unmapped = Counter(self._unmapped_of_first)
+            yield self._identities.attach(self._only)
+            return
+        for piece, unmapped in self._read():
+            add_codes(self.unmapped, unmapped)
+            yield self._identities.attach(piece)
+
+    def raw(self, piece: Piece, rows: list[int]) -> list[tuple[int, int, Any]]:
+        """These rows as they came: (file, line, an object by column name, or the fields of a row that does not fit)."""
+        wanted: dict[int, set[int]] = {}
+        for row in rows:
+            wanted.setdefault(int(piece.file[row]), set()).add(int(piece.line_numbers[row]))
+        found = {}
+        for file, lines in wanted.items():
+            with pq.ParquetFile(self._files[file].path) as archive:
+                for group in self._groups_with(archive, min(lines), max(lines)):
+                    part = archive.read_row_group(group)
+                    asked = np.isin(part[LINE_NUMBER].to_numpy(), list(lines))
+                    for values in part.filter(pa.array(asked)).to_pylist():
+                        found[file, values[LINE_NUMBER]] = _as_it_came(values)
+        places = [(int(piece.file[row]), int(piece.line_numbers[row])) for row in rows]
+        return [(file, line, found[file, line]) for file, line in places]
+
+    @staticmethod
+    def _groups_with(archive: pq.ParquetFile, first: int, last: int) -> Iterator[int]:
+        column = archive.schema_arrow.names.index(LINE_NUMBER)
+        for group in range(archive.num_row_groups):
+            statistics = archive.metadata.row_group(group).column(column).statistics
+            if statistics is None or (statistics.min <= last and statistics.max >= first):
+                yield group
+
+    def _count_days(self, piece: Piece) -> None:
+        if self.table != "attendance_records" or "date" not in piece.columns:
+            return
+        dates = piece.columns["date"]
+        counts = np.bincount(dates.codes[dates.codes >= 0], minlength=len(dates.texts)).tolist()
+        for text, count in zip(dates.texts.to_pylist(), counts, strict=True):
+            try:
+                self.days[dt.date.fromisoformat(text)] += count
+            except ValueError:  # a row that will be quarantined
+                continue
+
+    # Reading
+
+    def _read(self) -> Iterator[tuple[Piece, Counter[tuple[str, str]]]]:
+        start = 0
+        parts: list[tuple[int, pa.Table]] = []
+        for file, part in self._parts():
+            parts.append((file, part))
+            if sum(len(rows) for _, rows in parts) >= self._piece_rows:
+                made = self._piece(parts, start)
+                start += len(made[0])
+                parts = []
+                yield made
+        if parts:
+            yield self._piece(parts, start)
+
+    def _parts(self) -> Iterator[tuple[int, pa.Table]]:
+        contract = DELIVERED[self.table]
+        for number, file in enumerate(self._files):
+            names = [
+                name
+                for name in self.header(number)
+                if (name if file.converted else self._profile.canonical_name(self.table, name)) in contract.column_names
+            ]
+            with pq.ParquetFile(file.path) as archive:
+                for group in range(archive.num_row_groups):
+                    part = archive.read_row_group(group, columns=[LINE_NUMBER, PROBLEM, *names])
+                    for begin in range(0, len(part), self._piece_rows):
+                        piece = part.slice(begin, self._piece_rows)
+                        yield number, _corrected(piece, file.corrections) if file.corrections else piece
+
+    def _piece(self, parts: list[tuple[int, pa.Table]], start: int) -> tuple[Piece, Counter[tuple[str, str]]]:
+        contract = DELIVERED[self.table]
+        unmapped: Counter[tuple[str, str]] = Counter()
+        reasons: dict[int, list[str]] = {}
+        tables = []
+        present: dict[int, frozenset[str]] = {}
+        offset = 0
+        for file, part in parts:
+            converted = self._files[file].converted
+            try:
+                rows, of_part, codes = apply_profile(part, self.table, self._profile, converted=converted)
+            except RefusedFile as refusal:  # the profile has changed since the file was archived
+                raise ConfigurationError(
+                    f"{self.delivered_on}/{self._files[file].name}: {refusal.detail} under the profile of now; mend "
+                    f"[tenants.….profile.columns.{self.table}]."
+                ) from None
+            reasons.update({offset + row: given for row, given in of_part.items()})
+            add_codes(unmapped, codes)
+            present[file] = frozenset(rows.column_names)
+            tables.append(rows)
+            offset += len(rows)
+        whole = pa.concat_tables(tables, promote_options="default") if len(tables) > 1 else tables[0]
+        problems = whole[PROBLEM]
+        piece = Piece(
+            table=self.table,
+            start=start,
+            file=np.repeat(np.array([file for file, _ in parts], dtype=np.int16), [len(part) for _, part in parts]),
+            line_numbers=whole[LINE_NUMBER].to_numpy(),
+            problems=(
+                {row: problem for row, problem in enumerate(problems.to_pylist()) if problem is not None}
+                if problems.null_count < len(problems)
+                else {}
+            ),
+            columns={name: Coded.of(whole[name]) for name in contract.column_names if name in whole.column_names},
+            present=present,
+            given_reasons=reasons,
+            delivered_on=self.delivered_on.isoformat(),
+        )
+        return piece, unmapped
+
+
+def archived_instructional_days(path: Path) -> list[dt.date]:
+    """The days of instruction that the archived source's own calendar names."""
+    metadata = pq.read_schema(path).metadata or {}
+    return [dt.date.fromisoformat(day) for day in orjson.loads(metadata.get(b"edupulse.instructional_days", b"[]"))]
+
+
+def ahead(items: Iterable[_Item]) -> Iterator[_Item]:
+    """The items in order, the next one being made by a second thread while one is used.
+
+    Reading and judging on one core, the database on the other: neither waits for the other one's work.
+    """
+    queue: Queue[tuple[bool, Any]] = Queue(maxsize=1)
+    stopped = Event()
+
+    def produce() -> None:
+        try:
+            for item in items:
+                queue.put((True, item))
+                if stopped.is_set():
+                    return
+            queue.put((False, None))
+        except BaseException as error:  # handed to the consumer, which raises it
+            queue.put((False, error))
+
+    thread = Thread(target=produce, name="edupulse-ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            going_on, item = queue.get()
+            if not going_on:
+                if item is not None:
+                    raise item
+                return
+            yield item
+    finally:
+        stopped.set()
+        while thread.is_alive():
+            if not queue.empty():
+                queue.get_nowait()
+            thread.join(0.01)
+
+
+def _as_it_came(values: dict[str, Any]) -> Any:
+    if values[PROBLEM] is not None:
+        return orjson.loads(values[FIELDS])
+    return {name: value or "" for name, value in values.items() if name not in _NOT_OF_THE_FILE}
+
+
+def _corrected(rows: pa.Table, corrections: Corrections) -> pa.Table:
+    """The rows with the corrected ones in the place of those that came; a corrected row fits its header."""
+    lines: Integers = rows[LINE_NUMBER].to_numpy()
+    places = np.flatnonzero(np.isin(lines, list(corrections)))
+    if not len(places):
+        return rows
+    for index, name in enumerate(rows.column_names):
+        if name == LINE_NUMBER:
+            continue
+        values = rows[name].to_pylist()
+        for place in places.tolist():
+            corrected = corrections[int(lines[place])]
+            values[place] = None if name in SYSTEM_COLUMNS else corrected.get(name) or None
+        rows = rows.set_column(index, name, pa.array(values, pa.string()))
+    return rows

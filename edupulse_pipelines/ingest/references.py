@@ -1,0 +1,136 @@
+"""What a delivered row refers to: the student by number, or the prediction that a verdict is about.
+
+Answers with ids as the database writes them, or with a reason code. Reads `students` and `predictions` only.
+"""
+
+from __future__ import annotations
+
+import uuid
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from edupulse_pipelines.ingest.bulk import read_rows
+from edupulse_pipelines.ingest.frames import Piece
+from edupulse_pipelines.ingest.validation import MISSING_PREDICTION, UNKNOWN_PREDICTION, UNKNOWN_STUDENT, Reasons
+from edupulse_pipelines.schema.sqlalchemy_tables import predictions, students
+from edupulse_pipelines.settings import TenantSettings
+
+_NAMES_PER_QUERY = 5_000
+
+
+class References:
+    """The students of a tenant, read once, and look-ups among its predictions."""
+
+    def __init__(self, connection: Connection, tenant: TenantSettings, table: str) -> None:
+        self._tenant = tenant
+        self._table = table
+        known = (
+            pa.table({"number": pa.array([], pa.string()), "id": pa.array([], pa.string())})
+            if table == "training_feedback"
+            else read_rows(
+                connection,
+                sa.select(students.c.district_id, students.c.id).where(students.c.tenant_id == tenant.name),
+                {"number": pa.string(), "id": pa.string()},
+            )
+        )
+        self._numbers = known["number"].combine_chunks()
+        self._ids = known["id"].combine_chunks()
+
+    def __len__(self) -> int:
+        return len(self._numbers)
+
+    def knows(self, number: object) -> bool:
+        """Whether there is a student of this number."""
+        return isinstance(number, str) and pc.index(self._numbers, pa.scalar(number)).as_py() >= 0
+
+    def known(self, numbers: list[str]) -> set[str]:
+        """Those of the numbers that are a student's."""
+        asked = pa.array(numbers, pa.string())
+        return set(asked.filter(pc.is_in(asked, value_set=self._numbers)).to_pylist())
+
+    def resolve(self, connection: Connection, piece: Piece, reasons: Reasons) -> pa.Array | None:
+        """For each row of the piece the id of what it is about (null: nothing); None for students.
+
+        Adds the reason to rows whose student or prediction is not there. A row that takes back a record by its
+        `source_record_id` needs no student.
+        """
+        if self._table == "students":
+            return None
+        if self._table == "training_feedback":
+            return self._predictions_of(connection, piece, reasons)
+        numbers = piece.column("district_id")
+        at = pc.index_in(numbers.texts, value_set=self._numbers)
+        found = numbers.take(self._ids.take(at))
+        missing = found.is_null().to_numpy(zero_copy_only=False) & (numbers.codes >= 0) & piece.readable
+        if self._table != "attendance_records" and piece.deleted.any():
+            missing &= ~(piece.deleted & piece.names_its_record())
+        for row in np.flatnonzero(missing).tolist():
+            reasons.setdefault(row, []).append(UNKNOWN_STUDENT)
+        return found
+
+    def _predictions_of(self, connection: Connection, piece: Piece, reasons: Reasons) -> pa.Array:
+        """By `prediction_id`; else by student and local day (or as-of Sunday) of the prediction, and model version.
+
+        Of several, the latest by as-of date, moment and id.
+        """
+        columns = {
+            name: piece.column(name).take(piece.column(name).texts).to_pylist()
+            for name in ("prediction_id", "district_id", "prediction_date", "model_version")
+        }
+        named = [guid for text in piece.column("prediction_id").texts.to_pylist() if (guid := _guid(text)) is not None]
+        by_id: dict[uuid.UUID, uuid.UUID] = {}
+        by_day: dict[tuple[str, str, str | None], uuid.UUID] = {}
+        zone = ZoneInfo(self._tenant.timezone)
+        for row in self._read(connection, named, piece.column("district_id").texts.to_pylist()):
+            by_id[row.id] = row.id
+            for day in (row.prediction_date.astimezone(zone).date(), row.feature_date):
+                for version in (row.model_version, None):
+                    by_day[row.district_id, day.isoformat(), version] = row.id
+        found: list[str | None] = []
+        readable = piece.readable
+        dialect = connection.dialect.name
+        for row, (text, number, day, version) in enumerate(zip(*columns.values(), strict=True)):
+            prediction: uuid.UUID | None = None
+            code = UNKNOWN_PREDICTION
+            if text is not None:
+                guid = _guid(text)
+                prediction = None if guid is None else by_id.get(guid)
+            elif number is not None and day is not None:
+                prediction = by_day.get((number, day, version))
+            else:
+                code = MISSING_PREDICTION
+            if prediction is None and readable[row]:
+                reasons.setdefault(row, []).append(code)
+            found.append(None if prediction is None else str(prediction) if dialect == "postgresql" else prediction.hex)
+        return pa.array(found, pa.string())
+
+    def _read(self, connection: Connection, named: list[uuid.UUID], numbers: list[str]) -> list[sa.Row]:
+        query = (
+            sa.select(
+                predictions.c.id,
+                predictions.c.prediction_date,
+                predictions.c.feature_date,
+                predictions.c.model_version,
+                students.c.district_id,
+            )
+            .join(students, students.c.id == predictions.c.student_id)
+            .where(predictions.c.tenant_id == self._tenant.name)
+        )
+        found: dict[uuid.UUID, sa.Row] = {}
+        for column, values in ((predictions.c.id, named), (students.c.district_id, numbers)):
+            for start in range(0, len(values), _NAMES_PER_QUERY):  # SQLite allows so many parameters and no more
+                for row in connection.execute(query.where(column.in_(values[start : start + _NAMES_PER_QUERY]))):
+                    found[row.id] = row
+        return sorted(found.values(), key=lambda row: (row.feature_date, row.prediction_date, row.id))
+
+
+def _guid(text: str) -> uuid.UUID | None:
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
