@@ -9,7 +9,6 @@ are), and row-level security policies of the parent do not apply; whoever relies
 from __future__ import annotations
 
 import io
-import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -65,12 +64,12 @@ def id_texts(ids: Ids, dialect: str) -> pa.Array:
     ).cast(pa.string() if width * len(ids) < 2**31 else pa.large_string())
 
 
-def id_bytes(texts: Sequence[str] | pa.Array | pa.ChunkedArray) -> Ids:
-    """The reverse of `id_texts`, for either spelling."""
-    if isinstance(texts, (pa.Array, pa.ChunkedArray)):
-        texts = texts.to_pylist()
-    joined = b"".join(uuid.UUID(text).bytes for text in texts)
-    return np.frombuffer(joined, dtype=np.uint8).reshape(-1, 16)
+def id_bytes(texts: pa.Array) -> Ids:
+    """The reverse of `id_texts`, for either spelling (all of one)."""
+    if not len(texts):
+        return np.empty((0, 16), dtype=np.uint8)
+    joined = "".join(texts.to_pylist()).replace("-", "")
+    return np.frombuffer(bytes.fromhex(joined), dtype=np.uint8).reshape(-1, 16)
 
 
 @contextmanager
@@ -105,6 +104,20 @@ def copy_rows(connection: Connection, table: str, rows: pa.Table) -> None:
     with _as_sqlalchemy(connection, statement):
         for start in range(0, len(rows), _ROWS_PER_WRITE):
             driver.executemany(statement, _tuples(rows.slice(start, _ROWS_PER_WRITE)))
+
+
+def copy_binary(connection: Connection, table: str, columns: Sequence[str], blocks: Sequence[npt.NDArray[Any]]) -> None:
+    """Write rows in PostgreSQL's binary COPY format, of which each block is an array; PostgreSQL only."""
+    statement = f"COPY {table} ({', '.join(columns)}) FROM STDIN (FORMAT binary)"
+    buffer = io.BytesIO()
+    buffer.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
+    for block in blocks:
+        buffer.write(memoryview(block.view(np.uint8)))
+    buffer.write(b"\xff\xff")
+    buffer.seek(0)
+    driver: Any = connection.connection.driver_connection
+    with _as_sqlalchemy(connection, statement), driver.cursor() as cursor:
+        cursor.copy_expert(statement, buffer, size=1 << 20)
 
 
 def _tuples(rows: pa.Table) -> Iterator[tuple[Any, ...]]:

@@ -1,7 +1,7 @@
 """One table's rows of one delivery, read from the archive piece by piece, identified over the whole delivery.
 
-A delivery of one piece is read once; a larger one twice: once for what tells repeats and conflicts, once for the rows;
-so memory does not grow with the file. What people have corrected takes the place of what came, and the tenant's
+A large delivery is read twice: once for what tells repeats and conflicts, once for the rows; so memory does not grow
+with the file. What people have corrected takes the place of what came, and the tenant's
 profile is applied, here and not in the archive: mending either and replaying works. Nothing is judged here.
 """
 
@@ -29,6 +29,8 @@ from edupulse_pipelines.sources.profiles import add_codes, apply_profile
 from edupulse_pipelines.sources.records import FIELDS, LINE_NUMBER, PROBLEM, SYSTEM_COLUMNS, RefusedFile
 
 PIECE_ROWS = 250_000
+_KEPT_BYTES = 96 << 20
+"""Up to here a delivery's rows are kept from the first reading for the second."""
 _NOT_OF_THE_FILE = {*SYSTEM_COLUMNS, "_file_name", "_sha256"}
 """The archive's own columns; the last two are in archives of the first release."""
 
@@ -84,13 +86,18 @@ class DeliveredRows:
         self._profile = profile
         self._piece_rows = piece_rows or PIECE_ROWS
         self._headers = [pq.read_schema(file.path).names for file in files]
-        self._only: Piece | None = None
+        self._kept: list[Piece] | None = []
+        kept_bytes = 0
         self._identities = Identities(table)
         for piece, unmapped in ahead(self._read()):
             add_codes(self.unmapped, unmapped)
             self._identities.add(fingerprints(piece))
             self._count_days(piece)
-            self._only = piece if self.count <= self._piece_rows else None
+            kept_bytes += piece.nbytes
+            if self._kept is not None:
+                self._kept.append(piece)
+            if kept_bytes > _KEPT_BYTES:
+                self._kept = None
         self._identities.finish()
         self._unmapped_of_first = Counter(self.unmapped)
 
@@ -101,9 +108,9 @@ class DeliveredRows:
     def pieces(self) -> Iterator[Piece]:
         """The rows, with numbers and identity, in file and line order."""
         self.unmapped = Counter()
-        if self._only is not None:
+        if self._kept is not None:
             self.unmapped = Counter(self._unmapped_of_first)
-            yield self._identities.attach(self._only)
+            yield from map(self._identities.attach, self._kept)
             return
         for piece, unmapped in self._read():
             add_codes(self.unmapped, unmapped)

@@ -95,6 +95,12 @@ class Piece:
         return len(self.line_numbers)
 
     @property
+    def nbytes(self) -> int:
+        """Bytes that the piece takes."""
+        columns = sum(column.texts.nbytes + column.codes.nbytes for column in self.columns.values())
+        return int(self.file.nbytes + self.line_numbers.nbytes + columns)
+
+    @property
     def readable(self) -> Mask:
         """Whether each row fits its header."""
         made = np.ones(len(self), dtype=np.bool_)
@@ -257,11 +263,15 @@ class Identities:
 
     def _look(self, rows: npt.NDArray[Any]) -> tuple[Integers, Integers, npt.NDArray[np.int32]]:
         """Positions that repeat an earlier row; positions in conflict, with the number of versions of their key."""
+        ascending = np.sort(rows["key"])
+        several = ascending[1:][ascending[1:] == ascending[:-1]]
+        if not len(several):  # nearly always, and a sort of numbers is all that it costs
+            nothing = np.empty(0, dtype=np.int64)
+            return nothing, nothing, np.empty(0, dtype=np.int32)
+        rows = rows[np.isin(rows["key"], several)]
         order = np.lexsort((rows["position"], rows["content"], rows["key"]))
         key, content, keyed = rows["key"][order], rows["content"][order], rows["keyed"][order]
         position = rows["position"][order]
-        if not len(rows):
-            return position, position, np.empty(0, dtype=np.int32)
         new_key = np.r_[True, key[1:] != key[:-1]]
         new_content = new_key | np.r_[True, content[1:] != content[:-1]]
         repeat = position[~new_content & keyed]

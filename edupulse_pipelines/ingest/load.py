@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -24,7 +25,7 @@ from edupulse_pipelines.database import writing
 from edupulse_pipelines.errors import EduPulseError
 from edupulse_pipelines.ingest import delivered_rows, quarantine
 from edupulse_pipelines.ingest.archive import archive_path
-from edupulse_pipelines.ingest.attendance import AttendanceMerge, make_room
+from edupulse_pipelines.ingest.attendance import AttendanceMerge, Prepared, make_room
 from edupulse_pipelines.ingest.delivered_rows import ArchivedContent, DeliveredRows, ahead, archived_instructional_days
 from edupulse_pipelines.ingest.frames import Integers, Piece
 from edupulse_pipelines.ingest.marks import Marks
@@ -32,7 +33,7 @@ from edupulse_pipelines.ingest.merge import OUTCOMES, QUARANTINED, UNCHANGED, UP
 from edupulse_pipelines.ingest.quarantine import BadRow
 from edupulse_pipelines.ingest.references import References
 from edupulse_pipelines.ingest.snapshots import take_back_vanished
-from edupulse_pipelines.ingest.validation import UNKNOWN_RECORD, Reasons, failed_expectations, validate
+from edupulse_pipelines.ingest.validation import FUTURE_DATE, UNKNOWN_RECORD, Reasons, failed_expectations, validate
 from edupulse_pipelines.schema.sqlalchemy_tables import ingested_files, instructional_days
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
@@ -180,6 +181,24 @@ _Judged = tuple[Piece, Reasons]
 
 
 @dataclass
+class _Ready:
+    """A judged piece and what has been prepared of its merge; only rows of `asked` are merged."""
+
+    piece: Piece
+    reasons: Reasons
+    references: pa.Array | None
+    prepared: Prepared | None
+    asked: npt.NDArray[np.bool_]
+
+    def good(self) -> npt.NDArray[np.bool_]:
+        """The rows to merge: asked for, without a reason, and not said before."""
+        made = self.asked & ~self.piece.repeat
+        if self.reasons:
+            made[list(self.reasons)] = False
+        return made
+
+
+@dataclass
 class _Rows:
     """A delivery that has to be merged: its rows, and its pieces with the reasons of bad rows."""
 
@@ -283,36 +302,54 @@ class _Loader:
 
     def _says_nothing_new(self, connection: Connection, delivered_on: dt.date, files: list[sa.Row]) -> str | None:
         """`loaded`: these files have been loaded; `known`: every row of theirs was in one delivery of this date or
-        later; `confirms`: all were in the newest delivery, which is older; None: they have to be merged.
+        later; `confirms`: they are just the newest delivery, which is older; None: they have to be merged.
 
-        One and the same delivery, and not a row of it in quarantine: rows of different files can repeat or contradict
-        each other. A student's first delivery is a fact of its own (`enrollment_date`), so for students a later date
+        One and the same delivery, and for `known` not a row of it in quarantine: rows of different files can repeat or
+        contradict each other. A student's first delivery is a fact of its own (`enrollment_date`), so for students a later date
         does not say everything. A snapshot says what is not there, too.
         """
         if all(row.status == "loaded" for row in files):
             return "loaded"
-        manifest = ingested_files.c
         if any(row.snapshot for row in files):
             return None
+        manifest = ingested_files.c
         of_table = sa.and_(
             manifest.tenant_id == self.tenant.name, manifest.table_name == self.table, manifest.status == "loaded"
         )
         known: set[dt.date] | None = None
+        held = 0
         for row in files:
-            dates = connection.scalars(
-                sa.select(manifest.delivered_on).where(
-                    of_table, manifest.sha256 == row.sha256, manifest.rows_quarantined == 0
+            found = connection.execute(
+                sa.select(manifest.delivered_on, manifest.rows_quarantined).where(
+                    of_table, manifest.sha256 == row.sha256
                 )
             ).all()
-            known = set(dates) if known is None else known & set(dates)
+            dates = {day for day, _ in found}
+            held += sum(count for _, count in found)
+            known = dates if known is None else known & dates
         if not known:
             return None
-        if any(day == delivered_on or (day > delivered_on and self.table != "students") for day in known):
+        later = delivered_on if self.table == "students" else max(known)
+        if not held and any(delivered_on <= day <= later for day in known):
             return "known"
         if sum(row.rows_read for row in files) < CONFIRMED_LATER_ROWS:
             return None
         newest = connection.scalar(sa.select(sa.func.max(manifest.delivered_on)).where(of_table))
-        return "confirms" if newest in known and newest < delivered_on else None
+        return "confirms" if newest < delivered_on and self._is_all_of(connection, newest, files) else None
+
+    def _is_all_of(self, connection: Connection, delivered_on: dt.date, files: list[sa.Row]) -> bool:
+        """Whether these files are all that a delivery was, so that each row has the same verdict again.
+
+        But for rows that came too early then.
+        """
+        there = _manifest(connection, self.tenant.name, self.table, delivered_on).get(delivered_on, [])
+        if {row.sha256 for row in there} != {row.sha256 for row in files}:
+            return False
+        return not any(
+            FUTURE_DATE in quarantine.open_reasons(connection, self.tenant.name, self.table, row.sha256)
+            for row in files
+            if row.rows_quarantined or any(each.rows_quarantined for each in there)
+        )
 
     # One delivery
 
@@ -359,8 +396,8 @@ class _Loader:
             with self._writing() as connection:
                 marks = self._marks(connection)
                 merge = self._attendance(connection, rows, marks)
-                for piece, reasons in ahead(self._judge(rows)):
-                    self._merge_piece(connection, rows, piece, reasons, marks, merge)
+                for piece in ahead(self._prepared(connection, self._judge(rows), merge)):
+                    self._merge_piece(connection, rows, piece, marks, merge)
                 if merge is not None:
                     merge.close()
                 connection.execute(
@@ -403,11 +440,13 @@ class _Loader:
         accounts = np.zeros((len(originals), len(OUTCOMES)), dtype=np.int64)
         tally: Counter[str] = Counter()
         merge = self._attendance(connection, judged.rows, marks)
-        for piece, reasons in ahead(judged.pieces):
-            outcomes = self._merge_piece(connection, judged.rows, piece, reasons, marks, merge)
+        for ready in ahead(self._prepared(connection, judged.pieces, merge)):
+            piece, reasons = ready.piece, ready.reasons
+            outcomes = self._merge_piece(connection, judged.rows, ready, marks, merge)
             tally.update(code for codes in reasons.values() for code in codes)
             counts.deleted += int((piece.deleted & (outcomes == UPDATED)).sum())
-            np.add.at(accounts, (piece.file, outcomes), 1)
+            cells = np.bincount(piece.file * len(OUTCOMES) + outcomes, minlength=accounts.size)
+            accounts += cells.reshape(accounts.shape)
             self._keep(connection, delivered_on, originals, judged.rows, piece, reasons)
             self._advance(len(piece))
         if merge is not None:
@@ -446,41 +485,55 @@ class _Loader:
         if self.table != "attendance_records":
             return None
         return AttendanceMerge(
-            connection, self.tenant.name, rows.delivered_on, rows.days, self.tenant.first_week, marks
+            connection, self.tenant.name, rows, self.tenant.first_week, self._known(connection), marks
         )
+
+    def _prepared(
+        self, connection: Connection, pieces: Iterable[_Judged], merge: AttendanceMerge | None
+    ) -> Iterator[_Ready]:
+        """What can be done about each piece without the database; a second thread may do it (see `ahead`)."""
+        self._known(connection)
+        return (self._prepare(connection, piece, reasons, merge) for piece, reasons in pieces)
+
+    def _prepare(
+        self,
+        connection: Connection,
+        piece: Piece,
+        reasons: Reasons,
+        merge: AttendanceMerge | None,
+        only: npt.NDArray[np.bool_] | None = None,
+    ) -> _Ready:
+        ready = _Ready(piece, reasons, None, None, np.ones(len(piece), dtype=np.bool_) if only is None else only)
+        if merge is not None:
+            ready.references = self._known(connection).resolve(connection, piece, reasons)
+            ready.prepared = merge.prepare(piece, reasons, ready.good())
+        return ready
 
     def _merge_piece(
         self,
         connection: Connection,
         rows: DeliveredRows,
-        piece: Piece,
-        reasons: Reasons,
+        ready: _Ready,
         marks: Marks,
         merge: AttendanceMerge | None,
-        only: np.ndarray | None = None,
     ) -> Outcomes:
-        """Merge the good rows (of `only`); what became of each row of the piece. Adds the database's reasons."""
-        references = self._known(connection).resolve(connection, piece, reasons)
-        asked = np.ones(len(piece), dtype=np.bool_) if only is None else only
-        good = asked & ~piece.repeat
-        if reasons:
-            good[list(reasons)] = False
-        places: Integers = np.flatnonzero(good)
-        if self.table == "students":
-            self._warn(piece, places)
-        outcomes: Outcomes = np.full(len(piece), UNCHANGED, dtype=np.int8)
-        if len(places):
+        """Merge the good rows; what became of each row of the piece. Adds the database's reasons."""
+        piece, reasons = ready.piece, ready.reasons
+        if merge is not None:
+            assert ready.prepared is not None
+            refused = merge.write(ready.prepared)
+            outcomes = ready.prepared.outcomes
+        else:
+            references = self._known(connection).resolve(connection, piece, reasons)
+            places: Integers = np.flatnonzero(ready.good())
+            if self.table == "students":
+                self._warn(piece, places)
             mine = None if references is None else references.take(pa.array(places))
-            if merge is not None:
-                assert mine is not None
-                merged, refused = merge.merge_piece(piece, places, mine)
-            else:
-                merged, refused = merge_piece(
-                    connection, self.tenant.name, piece, places, mine, rows.delivered_on, marks
-                )
+            outcomes = np.full(len(piece), UNCHANGED, dtype=np.int8)
+            merged, refused = merge_piece(connection, self.tenant.name, piece, places, mine, rows.delivered_on, marks)
             outcomes[places] = merged
-            for row, codes in refused.items():
-                reasons.setdefault(row, []).extend(codes)
+        for row, codes in refused.items():
+            reasons.setdefault(row, []).extend(codes)
         if reasons:
             outcomes[list(reasons)] = QUARANTINED
         return outcomes
@@ -575,7 +628,8 @@ class _Loader:
             if not asked.any():
                 continue
             (reasons,) = validate([piece], self.table, weighted=self.weighted)
-            outcomes = self._merge_piece(connection, rows, piece, reasons, marks, merge, asked)
+            ready = self._prepare(connection, piece, reasons, merge, asked)
+            outcomes = self._merge_piece(connection, rows, ready, marks, merge)
             for number, row in enumerate(originals):
                 mine = np.flatnonzero(asked & (piece.file == number)).tolist()
                 good = {
@@ -609,7 +663,7 @@ class _Loader:
         return self._references
 
     def _marks(self, connection: Connection) -> Marks:
-        return Marks(self.tenant.name, len(self._known(connection)))
+        return Marks(self.tenant.name, self._known(connection))
 
     def _warn(self, piece: Piece, places: Integers) -> None:
         exits, entries = piece.columns.get("exit_date"), piece.columns.get("enrollment_date")

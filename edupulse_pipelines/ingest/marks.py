@@ -10,10 +10,12 @@ import datetime as dt
 from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.ingest.bulk import copy_rows, id_texts, new_id_bytes
+from edupulse_pipelines.ingest.references import References
 
 _EVERYBODY = 0.5
 """Share of the students from which on a week is marked for everybody: most would be looked at anyway."""
@@ -24,9 +26,11 @@ _FEW = 200
 class Marks:
     """The marks of one delivery."""
 
-    def __init__(self, tenant: str, students: int) -> None:
+    def __init__(self, tenant: str, references: References) -> None:
         self._tenant = tenant
-        self._students = students
+        self._references = references
+        self._students = len(references)
+        self._known: dict[tuple[str, dt.date], npt.NDArray[np.bool_]] = {}
         self._touched: dict[tuple[str, dt.date], set[str]] = {}
         self._everybody: set[tuple[str, dt.date]] = set()
         self._most: set[tuple[str, dt.date]] = set()
@@ -41,6 +45,11 @@ class Marks:
             self._most.add((stage, week))
             self._touched.pop((stage, week))
 
+    def add_known(self, stage: str, week: dt.date, students: npt.NDArray[np.int64]) -> None:
+        """These students (positions among the students known) are stale in `week`."""
+        touched = self._known.setdefault((stage, week), np.zeros(len(self._references), dtype=np.bool_))
+        touched[students] = True
+
     def add_everybody(self, stage: str, week: dt.date) -> None:
         """Every student is stale in `week`."""
         self._everybody.add((stage, week))
@@ -51,15 +60,19 @@ class Marks:
 
     def write(self, connection: Connection) -> None:
         """Leave the marks in `pending_updates`."""
+        for (stage, week), touched in self._known.items():
+            places = np.flatnonzero(touched)
+            if len(places) > max(_FEW, _EVERYBODY * self._students):
+                self._most.add((stage, week))
+            else:
+                self.add(stage, week, self._references.texts(places).to_pylist())
         vectors = {week: students for (stage, week), students in self._touched.items() if stage == "student_features"}
         if sum(map(len, vectors.values())) > max(_FEW, _EVERYBODY * self._students):
             self._everybody.add(("student_features", min(vectors)))
         everybody = self._everybody | self._most
         first = min((week for stage, week in everybody if stage == "student_features"), default=None)
         rows: list[tuple[str, str | None, dt.date]] = [
-            (stage, None, week)
-            for stage, week in sorted(everybody)
-            if stage != "student_features" or week == first
+            (stage, None, week) for stage, week in sorted(everybody) if stage != "student_features" or week == first
         ]
         for (stage, week), students in sorted(self._touched.items()):
             if stage == "student_features" and first is not None and week >= first and len(students) > _FEW:

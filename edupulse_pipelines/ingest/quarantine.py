@@ -1,27 +1,27 @@
 """Rows that were not loaded: kept as they came with every reason, until they are replayed or their file is replaced.
 
 Unique on tenant, file hash and line. Which rows are bad is decided in `validation`; when they are tried again, in
-`load`.
+`load`; how a person takes rows out and brings them back corrected is in `corrections`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable, Mapping
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.database import new_ids
-from edupulse_pipelines.ingest.archive import FIELDS, LINE_NUMBER, PROBLEM
-from edupulse_pipelines.ingest.frames import UNKNOWN_COLUMN
-from edupulse_pipelines.ingest.validation import REPLAYABLE, Reasons
+from edupulse_pipelines.ingest.validation import REPLAYABLE
 from edupulse_pipelines.schema.sqlalchemy_tables import quarantined_records
 
 _BATCH = 5_000
+_STREAMED = 2_000
 _open = sa.and_(quarantined_records.c.replayed_at.is_(None), quarantined_records.c.superseded_at.is_(None))
 
 
@@ -31,12 +31,12 @@ def _of(tenant: str, table: str, file_hash: str) -> sa.ColumnElement[bool]:
     return sa.and_(columns.tenant_id == tenant, columns.table_name == table, columns.file_hash == file_hash)
 
 
-def as_it_came(row: Mapping[Any, Any], header: Iterable[str]) -> Any:
-    """A row for the `raw` column: an object by header name, or the list of fields when they do not fit the header."""
-    if isinstance(row[PROBLEM], str):
-        return json.loads(row[FIELDS])
-    values = {name: row.get(UNKNOWN_COLUMN + name, row.get(name)) for name in header}
-    return {name: value if isinstance(value, str) else "" for name, value in values.items()}
+@dataclass(frozen=True)
+class BadRow:
+    """A row that is not loaded: as it came (an object by column, or the fields that do not fit them), and why."""
+
+    raw: Any
+    reasons: list[str]
 
 
 def keep(
@@ -47,34 +47,26 @@ def keep(
     file_hash: str,
     file_name: str,
     delivered_on: dt.date,
-    rows: pd.DataFrame,
-    header: list[str],
-    reasons: Reasons,
+    lines: tuple[int, int],
+    bad: Mapping[int, BadRow],
     run_id: str | None,
 ) -> None:
-    """Make the open quarantine of this content exactly `rows` (frame positions are the keys of `reasons`).
+    """Make the open quarantine of this content between two `lines` (both included) exactly `bad` (by line).
 
     Rows that are in quarantine already keep their entry, with the reasons of now; entries of lines that are good now
     are marked as replayed.
     """
     now = dt.datetime.now(dt.UTC)
     columns = quarantined_records.c
-    lines = [int(line) for line in rows[LINE_NUMBER]]
     stored = {
         row.line_number: row
         for row in connection.execute(
             sa.select(
                 columns.id, columns.line_number, columns.reasons, columns.replayed_at, columns.superseded_at
-            ).where(
-                _of(tenant, table, file_hash),
-                columns.line_number.between(min(lines), max(lines)),
-            )
+            ).where(_of(tenant, table, file_hash), columns.line_number.between(*lines))
         )
     }
-    present = set(lines)
-    bad = {line: position for position, line in zip(rows.index.tolist(), lines, strict=True) if position in reasons}
     new = [line for line in bad if line not in stored]
-    by_position = rows.loc[[bad[line] for line in new]].to_dict("index")
     made = [
         {
             "id": identifier,
@@ -84,8 +76,8 @@ def keep(
             "file_name": file_name,
             "delivered_on": delivered_on,
             "line_number": line,
-            "raw": as_it_came(by_position[bad[line]], header),
-            "reasons": reasons[bad[line]],
+            "raw": bad[line].raw,
+            "reasons": bad[line].reasons,
             "quarantined_at": now,
             "run_id": run_id,
         }
@@ -96,10 +88,16 @@ def keep(
     for line, row in stored.items():
         is_open = row.replayed_at is None and row.superseded_at is None
         changed: dict[str, Any] = {}
-        if line in bad and (not is_open or row.reasons != reasons[bad[line]]):
-            changed = {"reasons": reasons[bad[line]], "replayed_at": None, "superseded_at": None, "run_id": run_id}
-        elif line not in bad and is_open and line in present:
-            changed = {"replayed_at": now}
+        if line in bad and (not is_open or row.reasons != bad[line].reasons):
+            changed = {
+                "reasons": bad[line].reasons,
+                "replayed_at": None,
+                "replay_run_id": None,
+                "superseded_at": None,
+                "run_id": run_id,
+            }
+        elif line not in bad and is_open:
+            changed = {"replayed_at": now, "replay_run_id": run_id}
         if changed:
             connection.execute(quarantined_records.update().where(columns.id == row.id).values(**changed))
 
@@ -125,19 +123,21 @@ def open_reasons(connection: Connection, tenant: str, table: str, file_hash: str
     return counts
 
 
-def release(connection: Connection, tenant: str, table: str, file_hash: str, lines: list[int]) -> None:
-    """Mark these lines as replayed: their rows have been loaded after all."""
+def release(
+    connection: Connection, tenant: str, table: str, file_hash: str, lines: list[int], run_id: str | None = None
+) -> set[int]:
+    """Mark these lines as replayed by `run_id`, because their rows have been loaded after all; those that were open.
+
+    The others have been released before, by another run perhaps, and are not to be counted again.
+    """
     columns = quarantined_records.c
     now = dt.datetime.now(dt.UTC)
+    released: set[int] = set()
     for start in range(0, len(lines), _BATCH):
-        connection.execute(
-            quarantined_records.update()
-            .where(
-                _of(tenant, table, file_hash),
-                columns.line_number.in_(lines[start : start + _BATCH]),
-            )
-            .values(replayed_at=now)
-        )
+        asked = sa.and_(_of(tenant, table, file_hash), columns.line_number.in_(lines[start : start + _BATCH]), _open)
+        released.update(connection.scalars(sa.select(columns.line_number).where(asked)))
+        connection.execute(quarantined_records.update().where(asked).values(replayed_at=now, replay_run_id=run_id))
+    return released
 
 
 def reconsider(
@@ -170,15 +170,166 @@ def supersede(connection: Connection, tenant: str, table: str, file_hash: str) -
     )
 
 
-def waiting(connection: Connection, tenant: str, table: str) -> list[sa.Row]:
-    """Open rows of a table that wait for something to arrive: (file_hash, line_number, raw), in order.
+def waiting(connection: Connection, tenant: str, table: str, *, every: bool = False) -> Iterator[sa.Row]:
+    """Open rows of a table: (file_hash, line_number, raw, corrected, reasons), read as they are asked for.
 
-    Also those with further reasons: these may be of one delivery only, where another one has the same file.
+    Only those that wait for something to arrive, unless `every`. Also those with further reasons: these may be of one
+    delivery only, where another one has the same file.
     """
     columns = quarantined_records.c
-    rows = connection.execute(
-        sa.select(columns.file_hash, columns.line_number, columns.raw, columns.reasons)
-        .where(columns.tenant_id == tenant, columns.table_name == table, _open)
-        .order_by(columns.delivered_on, columns.file_name, columns.line_number)
+    query = sa.select(columns.file_hash, columns.line_number, columns.raw, columns.corrected, columns.reasons).where(
+        columns.tenant_id == tenant, columns.table_name == table, _open
     )
-    return [row for row in rows if not REPLAYABLE.isdisjoint(row.reasons)]
+    if not every:
+        codes = _reasons_as_text()
+        query = query.where(sa.or_(*(codes.contains(f'"{code}"', autoescape=True) for code in sorted(REPLAYABLE))))
+    yield from connection.execute(query, execution_options={"yield_per": _STREAMED})
+
+
+def corrections(connection: Connection, tenant: str, table: str, file_hash: str) -> dict[int, dict[str, str]]:
+    """By line the rows of this content that a person has corrected, as they are to be read instead."""
+    columns = quarantined_records.c
+    rows = connection.execute(
+        sa.select(columns.line_number, columns.corrected).where(
+            _of(tenant, table, file_hash), columns.corrected_at.is_not(None)
+        )
+    )
+    return {line: corrected for line, corrected in rows if isinstance(corrected, dict)}
+
+
+# What people ask
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Some of a tenant's quarantined rows: each field that is given narrows them.
+
+    A reason is a whole code (`values:status`) or its rule (`values`); a file is `<delivery date>/<name>` or the name.
+    """
+
+    tables: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    lines: tuple[int, ...] = ()
+    ids: tuple[uuid.UUID, ...] = ()
+    closed: bool = False
+    """Also rows that were replayed, or whose file was replaced."""
+
+    def of(self, tenant: str) -> sa.ColumnElement[bool]:
+        """The condition on `quarantined_records`."""
+        columns = quarantined_records.c
+        wanted: list[sa.ColumnElement[bool]] = [columns.tenant_id == tenant]
+        if not self.closed:
+            wanted.append(_open)
+        if self.tables:
+            wanted.append(columns.table_name.in_(self.tables))
+        if self.reasons:
+            codes = _reasons_as_text()
+            wanted.append(
+                sa.or_(
+                    *(
+                        codes.contains(f'"{reason}{end}', autoescape=True)
+                        for reason in self.reasons
+                        for end in (('"',) if ":" in reason else ('"', ":"))
+                    )
+                )
+            )
+        if self.files:
+            wanted.append(
+                sa.or_(
+                    columns.file_name.in_(self.files),
+                    *(columns.file_name.endswith(f"/{name}", autoescape=True) for name in self.files),
+                )
+            )
+        if self.lines:
+            wanted.append(columns.line_number.in_(self.lines))
+        if self.ids:
+            wanted.append(columns.id.in_(self.ids))
+        return sa.and_(*wanted)
+
+
+@dataclass(frozen=True)
+class Tally:
+    """How many rows of one file have exactly these reasons, by what has become of them."""
+
+    table: str
+    file_name: str
+    reasons: tuple[str, ...]
+    open: int
+    corrected: int
+    """Of the open ones: corrected, and not loaded yet."""
+    replayed: int
+    superseded: int
+    oldest: dt.datetime | None
+    """Since when the oldest open one is in quarantine."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What one run loaded out of quarantine; `run_id` is None for rows that were freed before runs were noted."""
+
+    table: str
+    run_id: str | None
+    rows: int
+    corrected: int
+    replayed_at: dt.datetime
+
+
+def _reasons_as_text() -> sa.ColumnElement[str]:
+    return sa.cast(quarantined_records.c.reasons, sa.Text)
+
+
+def tallies(connection: Connection, tenant: str, selection: Selection) -> list[Tally]:
+    """The selected rows, counted by table, file and set of reasons, in that order."""
+    columns = quarantined_records.c
+    codes = _reasons_as_text()
+
+    def counted(condition: sa.ColumnElement[bool]) -> sa.Function[int]:
+        return sa.func.count(sa.case((condition, 1)))
+
+    query = (
+        sa.select(
+            columns.table_name,
+            columns.file_name,
+            codes,
+            counted(_open),
+            counted(sa.and_(_open, columns.corrected_at.is_not(None))),
+            counted(columns.replayed_at.is_not(None)),
+            counted(columns.superseded_at.is_not(None)),
+            sa.func.min(sa.case((_open, columns.quarantined_at))),
+        )
+        .where(selection.of(tenant))
+        .group_by(columns.table_name, columns.file_name, codes)
+        .order_by(columns.table_name, columns.file_name, codes)
+    )
+    return [
+        Tally(table, file, tuple(json.loads(reasons)), *figures)
+        for table, file, reasons, *figures in connection.execute(query)
+    ]
+
+
+def replays(connection: Connection, tenant: str, selection: Selection) -> list[Replay]:
+    """The runs that loaded selected rows after all, oldest first."""
+    columns = quarantined_records.c
+    newest = sa.func.max(columns.replayed_at)
+    query = (
+        sa.select(
+            columns.table_name, columns.replay_run_id, sa.func.count(), sa.func.count(columns.corrected_at), newest
+        )
+        .where(selection.of(tenant), columns.replayed_at.is_not(None))
+        .group_by(columns.table_name, columns.replay_run_id)
+        .order_by(newest, columns.table_name)
+    )
+    return [Replay(*row) for row in connection.execute(query)]
+
+
+def selected(connection: Connection, tenant: str, selection: Selection, limit: int | None = None) -> Iterator[sa.Row]:
+    """The selected rows of `quarantined_records` by table, delivery, file and line, read as they are asked for."""
+    columns = quarantined_records.c
+    query = (
+        sa.select(quarantined_records)
+        .where(selection.of(tenant))
+        .order_by(columns.table_name, columns.delivered_on, columns.file_name, columns.line_number, columns.file_hash)
+        .limit(limit)
+    )
+    yield from connection.execute(query, execution_options={"yield_per": _STREAMED})

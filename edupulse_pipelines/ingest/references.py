@@ -6,6 +6,7 @@ Answers with ids as the database writes them, or with a reason code. Reads `stud
 from __future__ import annotations
 
 import uuid
+from functools import cached_property
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -14,8 +15,8 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.ingest.bulk import read_rows
-from edupulse_pipelines.ingest.frames import Piece
+from edupulse_pipelines.ingest.bulk import Ids, id_bytes, read_rows
+from edupulse_pipelines.ingest.frames import Integers, Piece
 from edupulse_pipelines.ingest.validation import MISSING_PREDICTION, UNKNOWN_PREDICTION, UNKNOWN_STUDENT, Reasons
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions, students
 from edupulse_pipelines.settings import TenantSettings
@@ -44,14 +45,31 @@ class References:
     def __len__(self) -> int:
         return len(self._numbers)
 
+    @cached_property
+    def ids(self) -> Ids:
+        """The students' ids, in the order in which they are known here."""
+        return id_bytes(self._ids)
+
+    @cached_property
+    def rank(self) -> Integers:
+        """The place of each student in the order of ids."""
+        order = np.lexsort(np.ascontiguousarray(self.ids).view(">u8").T[::-1])
+        ranks = np.empty(len(order), dtype=np.int64)
+        ranks[order] = np.arange(len(order))
+        return ranks
+
+    def texts(self, places: Integers) -> pa.Array:
+        """The ids of these students, as the database writes them."""
+        return self._ids.take(pa.array(places))
+
+    def places(self, numbers: pa.Array) -> Integers:
+        """The place of each of these numbers' students, -1 where there is none."""
+        found: Integers = pc.index_in(numbers, value_set=self._numbers).fill_null(-1).to_numpy().astype(np.int64)
+        return found
+
     def knows(self, number: object) -> bool:
         """Whether there is a student of this number."""
         return isinstance(number, str) and pc.index(self._numbers, pa.scalar(number)).as_py() >= 0
-
-    def known(self, numbers: list[str]) -> set[str]:
-        """Those of the numbers that are a student's."""
-        asked = pa.array(numbers, pa.string())
-        return set(asked.filter(pc.is_in(asked, value_set=self._numbers)).to_pylist())
 
     def resolve(self, connection: Connection, piece: Piece, reasons: Reasons) -> pa.Array | None:
         """For each row of the piece the id of what it is about (null: nothing); None for students.

@@ -1,4 +1,4 @@
-"""The data dictionary as Markdown: what a district may deliver, and every table with its columns and rules.
+"""The data dictionary as Markdown: every table with its columns and rules.
 
 `python -m edupulse_pipelines.schema.dictionary` writes `docs/data-dictionary.md`; a test keeps it equal. Plain text,
 no database.
@@ -10,7 +10,6 @@ import sys
 from pathlib import Path
 
 from edupulse_pipelines.schema.declaration import Column, Table
-from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.tables import TABLES
 
 _HEAD = """# Data dictionary
@@ -19,35 +18,25 @@ Generated from `edupulse_pipelines/schema/tables.py` by `make sql`; do not edit.
 
 PII: *direct* identifies a student by itself, *indirect* together with other facts.
 
-## What a district delivers
-
-Files are `<landing>/<delivery date>/<table>.csv` (or several `<table>-<part>.csv`), UTF-8, with a header row. Columns
-in bold are required. An optional column that is absent leaves the stored value; an empty field clears it.
+What a district delivers, and how, is in [Sending us your data](sending-data.md).
 """
 
 
 def dictionary() -> str:
     """The whole document."""
     parts = [_HEAD]
-    for name, contract in DELIVERED.items():
-        parts.append(f"### {name}.csv\n\n| column | type | rule | meaning |\n|---|---|---|---|")
-        for column in contract.columns:
-            title = f"**{column.name}**" if column.name in contract.required else column.name
-            parts.append(f"| {title} | {column.type} | {_rule(column)} | {column.comment} |")
-        parts.append("")
-    parts.append("## Tables\n")
     parts.extend(_table(table) for table in TABLES.values())
     return "\n".join(parts).rstrip() + "\n"
 
 
 def _table(table: Table) -> str:
     lines = [
-        f"### {table.name}\n\n{table.comment}\n",
+        f"## {table.name}\n\n{table.comment}\n",
         "| column | type | NULL | rule | PII | meaning |",
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {column.name} | {column.type} | {'yes' if column.nullable else ''} | {_rule(column)} "
+        f"| {column.name} | {column.type} | {'yes' if column.nullable else ''} | {column_rule(column)} "
         f"| {column.pii if column.pii != 'none' else ''} | {column.comment} |"
         for column in table.columns
     ]
@@ -61,7 +50,8 @@ def _table(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rule(column: Column) -> str:
+def column_rule(column: Column) -> str:
+    """The rules of a column in words, for the cell of a table."""
     rules = []
     if column.length is not None:
         rules.append(f"at most {column.length} characters")

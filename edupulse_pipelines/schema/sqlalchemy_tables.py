@@ -111,6 +111,11 @@ def _column_type(column: Column) -> TypeEngine[Any]:
     return sa.JSON(none_as_null=True).with_variant(postgresql.JSONB(none_as_null=True), "postgresql")
 
 
+def _part(columns: tuple[str, ...]) -> str:
+    """The part of a name that tells what it is on; the tenant goes without saying."""
+    return "_".join(name for name in columns if name != "tenant_id") or columns[0]
+
+
 def _checks(table: Table, column: Column) -> list[sa.CheckConstraint]:
     checks = []
     # A range as wide as the type itself is the type's business, not a constraint's.
@@ -156,7 +161,7 @@ def _build(table: Table, metadata: sa.MetaData) -> sa.Table:
         ),
         *(
             sa.UniqueConstraint(
-                *unique.columns, name=f"uq_{table.name}_{'_'.join(unique.columns[1:]) or unique.columns[0]}"
+                *unique.columns, name=f"uq_{table.name}_{_part(unique.columns)}"
             )
             for unique in table.uniques
             if unique.coalesce is None and unique.where is None
@@ -173,14 +178,14 @@ def _build(table: Table, metadata: sa.MetaData) -> sa.Table:
         ]
         predicate = sa.text(unique.where) if unique.where else None
         sa.Index(
-            f"uq_{table.name}_{'_'.join(unique.columns[1:]) or unique.where}",
+            f"uq_{table.name}_{_part(unique.columns) if unique.where is None else unique.where}",
             *parts,
             unique=True,
             postgresql_where=predicate,
             sqlite_where=predicate,
         )
     for index in table.indexes:
-        sa.Index(f"ix_{table.name}_{'_'.join(index.columns[1:])}", *(built.c[name] for name in index.columns))
+        sa.Index(f"ix_{table.name}_{_part(index.columns)}", *(built.c[name] for name in index.columns))
     return built
 
 

@@ -3,11 +3,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.ingest.validation import Expectations, Reasons
+from edupulse_pipelines.ingest.validation import Expectations
 from edupulse_pipelines.schema.expectations import CONFLICTING_DUPLICATE, KEY_VERSIONS
 from edupulse_pipelines.schema.tables import ATTENDANCE_STATUSES
 from edupulse_pipelines_tests.ingest.district import SECRET, District
@@ -28,19 +29,19 @@ def district(engine: sa.Engine, tmp_path: Path) -> District:
     return District(engine, tmp_path)
 
 
-def _judge(_self: Expectations, frame: pd.DataFrame) -> Reasons:
-    """What the suites say of the rows in tests about time and order: each row is judged for itself, which is quick."""
-    reasons: Reasons = {}
-    wrong = {"values:status": pd.Series(False, index=frame.index)}
+def _judge(_self: Expectations, frame: pd.DataFrame) -> dict[str, list[tuple[str, list[int]]]]:
+    """What the suites say of the values in tests about time and order, which is quick."""
+    wrong: dict[str, tuple[str, pd.Series]] = {}
     if "status" in frame:
-        wrong["values:status"] = ~frame["status"].isin(ATTENDANCE_STATUSES)
+        wrong["status"] = ("values:status", ~frame["status"].isin(ATTENDANCE_STATUSES) & frame["status"].notna())
     if "grade_value:number" in frame:
-        wrong["range:grade_value"] = frame["grade_value:number"] > 100
-    wrong[CONFLICTING_DUPLICATE] = frame[KEY_VERSIONS] > 1
-    for reason, rows in wrong.items():
-        for position in frame.index[rows]:
-            reasons.setdefault(int(position), []).append(reason)
-    return reasons
+        wrong["grade_value"] = ("range:grade_value", frame["grade_value:number"] > 100)
+    wrong[KEY_VERSIONS] = (CONFLICTING_DUPLICATE, frame[KEY_VERSIONS] > 1)
+    return {
+        column: [(reason, np.flatnonzero(values).tolist())]
+        for column, (reason, values) in wrong.items()
+        if values.any()
+    }
 
 
 @pytest.fixture

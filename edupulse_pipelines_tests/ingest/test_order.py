@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from edupulse_pipelines.ingest import load, merge
+from edupulse_pipelines.ingest import delivered_rows, load, marks
 from edupulse_pipelines.weeks import WEEK, week_start
 from edupulse_pipelines_tests.ingest.district import (
     ATTENDANCE_HEADER,
@@ -145,7 +145,7 @@ def test_the_tables_do_not_depend_on_the_order_or_grouping_of_runs(
         together = district_with(engine, folder, landing)
         run(together, [1, 2, 3, 4])
         one_by_one = district_with(engine, folder, landing)
-        patch.setattr(load, "CHUNK_ROWS", chunk)
+        patch.setattr(delivered_rows, "PIECE_ROWS", chunk)
         groups = [order[start:end] for start, end in itertools.pairwise([0, *sorted(cuts), 4])]
         for group in groups:
             run(one_by_one, sorted(group))
@@ -179,7 +179,7 @@ LANDING = {
 
 
 @pytest.mark.usefixtures("quick_judge")
-@pytest.mark.parametrize("step", ["_account", "_write_marks", "keep", "replay"])
+@pytest.mark.parametrize("step", ["_account", "write", "keep", "replay"])
 def test_a_run_that_dies_leaves_no_half_delivery_and_goes_on(engine: sa.Engine, tmp_path: Path, step: str) -> None:
     """The process dies in the second delivery after some of its writes, or while a waiting row is replayed."""
     whole = district_with(engine, str(tmp_path), LANDING)
@@ -195,13 +195,13 @@ def test_a_run_that_dies_leaves_no_half_delivery_and_goes_on(engine: sa.Engine, 
         raise Died
 
     weeks = [FIRST_WEEK + WEEK]
-    table = "students" if step in ("_account", "_write_marks") else "attendance_records"
+    table = "students" if step in ("_account", "write") else "attendance_records"
     if table == "attendance_records":
         killed.run("students", weeks=weeks)
     if step == "keep":
         killed.run(table, weeks=[])  # replays, and no more
     before = {**snapshot(killed), "quarantine": killed.quarantine(everything=True), "files": killed.manifest()}
-    room: Any = {"keep": load.quarantine, "_write_marks": merge}.get(step, load._Loader)
+    room: Any = {"keep": load.quarantine, "write": marks.Marks}.get(step, load._Loader)
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Died):
         patch.setattr(room, "_correct_accounts" if step == "replay" else step, die)
         killed.run(table, weeks=weeks)

@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from edupulse_pipelines.ingest import load
+from edupulse_pipelines.ingest import delivered_rows
 from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, FIRST_WEEK, STUDENT_HEADER, District
 
 GRADE_HEADER = "source_record_id,district_id,course_id,submission_date,grade_value,grade_letter"
@@ -59,7 +59,7 @@ def test_every_bad_row_is_kept_with_every_reason(
     district: District, ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if ending == "\r\n":  # and in chunks that are smaller than the file
-        monkeypatch.setattr(load, "CHUNK_ROWS", 20)
+        monkeypatch.setattr(delivered_rows, "PIECE_ROWS", 20)
     district.enrol("ZQ1")
     expected: dict[int, list[str]] = {}
     first_lines: dict[int, str] = {}

@@ -13,5 +13,5 @@ SELECT s.tenant_id, s.district_id, s.first_name, s.last_name, s.grade_level,
        l.risk_score, l.risk_category, l.feature_date, l.prediction_date
 FROM students s
 JOIN latest l ON l.tenant_id = s.tenant_id AND l.student_id = s.id AND l.newest = 1
-WHERE l.risk_category IN ('high', 'critical')
+WHERE l.risk_category IN ('high', 'critical') AND s.deleted_on IS NULL
 ORDER BY s.tenant_id, l.risk_score DESC, s.district_id;

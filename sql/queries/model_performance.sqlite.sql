@@ -9,6 +9,6 @@ SELECT mm.tenant_id,
 FROM predictions p
 JOIN training_feedback tf ON tf.tenant_id = p.tenant_id AND tf.prediction_id = p.id
 JOIN model_metadata mm ON mm.tenant_id = p.tenant_id AND mm.model_version = p.model_version
-WHERE tf.created_at >= DATE(CURRENT_DATE, '-30 days')
+WHERE tf.created_at >= DATE(CURRENT_DATE, '-30 days') AND tf.deleted_on IS NULL
 GROUP BY mm.tenant_id, mm.model_version, tf.feedback_type
 ORDER BY mm.tenant_id, mm.model_version, tf.feedback_type;

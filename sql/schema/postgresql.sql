@@ -111,9 +111,9 @@ CREATE TABLE attendance_records (
 )
  PARTITION BY RANGE (date);
 
-CREATE INDEX ix_attendance_records_date_status ON attendance_records (tenant_id, date, status);
+CREATE INDEX ix_attendance_records_date ON attendance_records (date, tenant_id);
 
-CREATE UNIQUE INDEX uq_attendance_records_student_id_date_period ON attendance_records (tenant_id, student_id, date, coalesce(period, -1));
+CREATE UNIQUE INDEX uq_attendance_records_student_id_date_period ON attendance_records (student_id, date, coalesce(period, -1));
 
 CREATE TABLE attendance_records_default PARTITION OF attendance_records DEFAULT;
 
@@ -635,6 +635,7 @@ CREATE TABLE weekly_activity (
     grade_lowest DOUBLE PRECISION,
     incident_count INTEGER DEFAULT 0 NOT NULL,
     severity_highest INTEGER,
+    sessions_basis VARCHAR(20),
     CONSTRAINT pk_weekly_activity PRIMARY KEY (student_id, week_start),
     CONSTRAINT ck_weekly_activity_sessions_present_range CHECK (sessions_present >= 0),
     CONSTRAINT ck_weekly_activity_sessions_absent_range CHECK (sessions_absent >= 0),
@@ -678,6 +679,8 @@ COMMENT ON COLUMN weekly_activity.grade_lowest IS 'Lowest score, percent.';
 COMMENT ON COLUMN weekly_activity.incident_count IS 'Incidents.';
 
 COMMENT ON COLUMN weekly_activity.severity_highest IS 'Highest severity.';
+
+COMMENT ON COLUMN weekly_activity.sessions_basis IS 'How the sessions were counted. NULL: as recorded. Where only absences are recorded: the days of instruction while enrolled (1 = Monday) x sessions a day, such as `12345 x 1`; or `unknown` without a calendar or delivery for the week: then no rate can be given.';
 
 CREATE TABLE weekly_course_grades (
     tenant_id VARCHAR(50) NOT NULL,

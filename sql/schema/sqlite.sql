@@ -60,9 +60,9 @@ CREATE TABLE attendance_records (
     CONSTRAINT fk_attendance_records_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
 );
 
-CREATE INDEX ix_attendance_records_date_status ON attendance_records (tenant_id, date, status);
+CREATE INDEX ix_attendance_records_date ON attendance_records (date, tenant_id);
 
-CREATE UNIQUE INDEX uq_attendance_records_student_id_date_period ON attendance_records (tenant_id, student_id, date, coalesce(period, -1));
+CREATE UNIQUE INDEX uq_attendance_records_student_id_date_period ON attendance_records (student_id, date, coalesce(period, -1));
 
 CREATE TRIGGER tr_attendance_records_updated_at AFTER UPDATE OF student_id, date, status, period, deleted_on
 ON attendance_records FOR EACH ROW
@@ -327,6 +327,7 @@ CREATE TABLE weekly_activity (
     grade_lowest DOUBLE,
     incident_count INTEGER DEFAULT 0 NOT NULL,
     severity_highest INTEGER,
+    sessions_basis VARCHAR(20),
     CONSTRAINT pk_weekly_activity PRIMARY KEY (student_id, week_start),
     CONSTRAINT ck_weekly_activity_sessions_present_range CHECK (sessions_present >= 0),
     CONSTRAINT ck_weekly_activity_sessions_absent_range CHECK (sessions_absent >= 0),

@@ -82,6 +82,10 @@ ALTER TABLE quarantined_records ADD COLUMN replay_run_id VARCHAR(50)
 
 --;
 
+ALTER TABLE weekly_activity ADD COLUMN sessions_basis VARCHAR(20)
+
+--;
+
 CREATE TABLE instructional_days (
     tenant_id VARCHAR(50) NOT NULL,
     date DATE NOT NULL,
@@ -155,6 +159,10 @@ COMMENT ON COLUMN quarantined_records.replay_run_id IS 'The run that loaded it a
 
 --;
 
+COMMENT ON COLUMN weekly_activity.sessions_basis IS 'How the sessions were counted. NULL: as recorded. Where only absences are recorded: the days of instruction while enrolled (1 = Monday) x sessions a day, such as `12345 x 1`; or `unknown` without a calendar or delivery for the week: then no rate can be given.'
+
+--;
+
 ALTER TABLE attendance_records RENAME TO attendance_records_unpartitioned
 
 --;
@@ -163,11 +171,11 @@ ALTER INDEX pk_attendance_records RENAME TO pk_attendance_records_unpartitioned
 
 --;
 
-ALTER INDEX ix_attendance_records_date_status RENAME TO ix_attendance_records_date_status_unpartitioned
+ALTER INDEX uq_attendance_records_student_id_date_period RENAME TO uq_attendance_records_student_id_date_period_unpartitioned
 
 --;
 
-ALTER INDEX uq_attendance_records_student_id_date_period RENAME TO uq_attendance_records_student_id_date_period_unpartitioned
+ALTER INDEX ix_attendance_records_date_status RENAME TO ix_attendance_records_date_status_unpartitioned
 
 --;
 
@@ -221,11 +229,11 @@ DROP TABLE attendance_records_unpartitioned
 
 --;
 
-CREATE INDEX ix_attendance_records_date_status ON attendance_records (tenant_id, date, status)
+CREATE INDEX ix_attendance_records_date ON attendance_records (date, tenant_id)
 
 --;
 
-CREATE UNIQUE INDEX uq_attendance_records_student_id_date_period ON attendance_records (tenant_id, student_id, date, coalesce(period, -1))
+CREATE UNIQUE INDEX uq_attendance_records_student_id_date_period ON attendance_records (student_id, date, coalesce(period, -1))
 
 --;
 

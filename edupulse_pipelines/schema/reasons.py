@@ -1,0 +1,291 @@
+"""Every reason code: why a row is in quarantine, why a file is refused, what a warning counts, and how to mend it.
+
+A row's code is `rule` or `rule:column`; the rule is what is registered here. Plain data, no third-party import: what
+gives the codes is in `sources` and `ingest`, and a test holds this registry and them together. The documentation and
+the command line read the words from here, so they name no value.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+ReasonKind = Literal["row", "file", "warning"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reason:
+    """One code: what it means, how to fix it, and what it is about.
+
+    kind: `row` (the row is in quarantine), `file` (the file is refused, no row of it is read), `warning` (the row is
+    loaded, and counted). heals: whether a row with it may be loaded later without anybody doing anything, because what
+    it waits for arrives. column: whether the code names a column, `code:column`.
+    """
+
+    code: str
+    kind: ReasonKind
+    meaning: str
+    fix: str
+    heals: bool = False
+    column: bool = False
+
+    @property
+    def spelling(self) -> str:
+        """The code as it is written in the quarantine, with a place for the column."""
+        return f"{self.code}:<column>" if self.column else self.code
+
+
+_ROW = (
+    Reason(
+        code="required",
+        kind="row",
+        column=True,
+        meaning="The field is empty, and the column must have a value.",
+        fix="Fill the field in the source system and send the row again.",
+    ),
+    Reason(
+        code="type",
+        kind="row",
+        column=True,
+        meaning="The text is not of the column's type: not a date that exists, not a number, not a JSON object, not a "
+        "GUID; or it is not in the date format or decimal notation that the profile declares.",
+        fix="Correct the value. If the whole column is written in another way, declare `date_format` or `decimal` in "
+        "the profile.",
+    ),
+    Reason(
+        code="length",
+        kind="row",
+        column=True,
+        meaning="The text is longer than the column allows.",
+        fix="Shorten it, or map it to a shorter value under `codes` in the profile.",
+    ),
+    Reason(
+        code="values",
+        kind="row",
+        column=True,
+        meaning="The value is not one of those the column allows.",
+        fix="Send an allowed value, or declare what your codes mean under `codes` in the profile.",
+    ),
+    Reason(
+        code="range",
+        kind="row",
+        column=True,
+        meaning="The number is outside the column's range.",
+        fix='Correct the number. A GPA above 4 needs `grading_scale = "weighted"` in the tenant\'s settings.',
+    ),
+    Reason(
+        code="unmapped_code",
+        kind="row",
+        column=True,
+        meaning="The profile maps the codes of this column, and this one is not among them. Nothing is guessed.",
+        fix="Add the code to the profile (`codes`, `grade_levels` or `letter_grades`) and run "
+        "`edupulse quarantine replay`.",
+    ),
+    Reason(
+        code="conflicting_duplicate",
+        kind="row",
+        meaning="The delivery holds different rows for one record (same student; same student, day and period; same "
+        "`source_record_id`). All of them are held back.",
+        fix="Keep the right row and send the file again. Exact repeats are no conflict.",
+    ),
+    Reason(
+        code="future_date",
+        kind="row",
+        meaning="The event lies after the date of its delivery.",
+        fix="Correct the date, or deliver the row in a folder that is not dated before the event. (Enrolment and exit "
+        "may be announced ahead.)",
+    ),
+    Reason(
+        code="unknown_student",
+        kind="row",
+        heals=True,
+        meaning="No `students` file has named this student yet.",
+        fix="Nothing, if the student arrives with a later `students` file. Otherwise correct `district_id`.",
+    ),
+    Reason(
+        code="unknown_prediction",
+        kind="row",
+        heals=True,
+        meaning="The verdict is about a prediction that is not there, or not there once.",
+        fix="Name the prediction by `prediction_id`, or by `district_id` and `prediction_date` (and `model_version`).",
+    ),
+    Reason(
+        code="unknown_record",
+        kind="row",
+        heals=True,
+        meaning="The row takes back (`_deleted`) a record that has not arrived.",
+        fix="Nothing, if the record is still to come. Otherwise correct the key of the row.",
+    ),
+    Reason(
+        code="moved_student",
+        kind="row",
+        meaning="The `source_record_id` belongs to a record of another student.",
+        fix="Give every record an id of its own. If the record was entered for the wrong student, take the old one "
+        "back with `_deleted` and send a new one under a new id.",
+    ),
+    Reason(
+        code="malformed_row",
+        kind="row",
+        meaning="The line is not valid CSV: most often a quote that is opened and never closed.",
+        fix='Quote fields that hold delimiters, quotes or line breaks, and double the quotes inside (`""`).',
+    ),
+    Reason(
+        code="too_few_fields",
+        kind="row",
+        meaning="The line has fewer fields than the header.",
+        fix="Write every field, also an empty one.",
+    ),
+    Reason(
+        code="too_many_fields",
+        kind="row",
+        meaning="The line has more fields than the header: most often a delimiter in a text that is not quoted.",
+        fix="Quote fields that hold the delimiter.",
+    ),
+    Reason(
+        code="nul_byte",
+        kind="row",
+        meaning="The line holds a NUL character, which no database takes as text.",
+        fix="Remove it in the export.",
+    ),
+)
+
+_FILE = (
+    Reason(
+        code="empty_file",
+        kind="file",
+        meaning="The file is empty: not even a header.",
+        fix="Send the header row, or leave the file out.",
+    ),
+    Reason(
+        code="not_csv",
+        kind="file",
+        meaning="The content is of another kind: an Excel workbook, a PDF, an archive under the name of a CSV.",
+        fix="Export as CSV, and name packed files `.csv.gz` or `.zip`.",
+    ),
+    Reason(
+        code="missing_file",
+        kind="file",
+        meaning="The bundle lacks a file that this table needs, or the zip has no file named after a table.",
+        fix="Export the bundle whole; name the files in a zip after their tables.",
+    ),
+    Reason(
+        code="malformed_xml",
+        kind="file",
+        meaning="The XML breaks its own rules on the line that is named, or one entry in it is far too large.",
+        fix="Export the file again; a copy may have ended too early.",
+    ),
+    Reason(
+        code="forbidden_xml",
+        kind="file",
+        meaning="The XML has a document type declaration (DTD), which is never read.",
+        fix="Remove the declaration; Ed-Fi files need none.",
+    ),
+    Reason(
+        code="malformed_header",
+        kind="file",
+        meaning="The header row is not valid CSV.",
+        fix="Check the quotes in line 1, and the delimiter in the profile.",
+    ),
+    Reason(
+        code="missing_column",
+        kind="file",
+        meaning="A required column is not in the header.",
+        fix="Add the column, or name it under `columns` in the profile if it is called otherwise.",
+    ),
+    Reason(
+        code="duplicate_column",
+        kind="file",
+        meaning="Two columns have the same name, so nobody knows which one counts.",
+        fix="Remove or rename one of them.",
+    ),
+    Reason(
+        code="rename_collision",
+        kind="file",
+        meaning="Under the profile's `columns` two columns of the file are the same column of ours.",
+        fix='Correct `columns` in the profile; the name `""` says that a column is not used.',
+    ),
+    Reason(
+        code="reserved_column",
+        kind="file",
+        meaning="A column has a name that the archive keeps for itself (such as `_line_number`).",
+        fix="Rename the column in the export.",
+    ),
+    Reason(
+        code="encoding",
+        kind="file",
+        meaning="The bytes are not text in the encoding that is expected.",
+        fix="Save as UTF-8, or declare `encoding` in the profile.",
+    ),
+    Reason(
+        code="too_large",
+        kind="file",
+        meaning="The file, unpacked, is larger than the tenant's limit.",
+        fix="Split it into `<table>-<part>.csv`, or raise `max_file_gib` under `files`.",
+    ),
+    Reason(
+        code="compression_bomb",
+        kind="file",
+        meaning="The file unpacks to far more than data normally does.",
+        fix="If it is what it should be, raise `max_compression_ratio` under `files`.",
+    ),
+    Reason(
+        code="corrupt_gzip",
+        kind="file",
+        meaning="The gzip file is damaged or not complete.",
+        fix="Copy it again, or make it anew.",
+    ),
+    Reason(
+        code="corrupt_zip",
+        kind="file",
+        meaning="The zip is damaged, not complete, or packed with a method that cannot be read.",
+        fix="Copy it again, or pack it anew with Deflate.",
+    ),
+    Reason(
+        code="encrypted_zip",
+        kind="file",
+        meaning="The zip has a password.",
+        fix="Send it without one, over a channel that is safe.",
+    ),
+    Reason(
+        code="unsafe_zip",
+        kind="file",
+        meaning="The zip holds a link, one name twice, or a name that leads out of its folder.",
+        fix="Pack plain files only.",
+    ),
+    Reason(
+        code="nested_archive",
+        kind="file",
+        meaning="The zip holds another archive.",
+        fix="Deliver the inner archive on its own.",
+    ),
+)
+
+_WARNING = (
+    Reason(
+        code="exit_before_enrollment",
+        kind="warning",
+        meaning="`exit_date` lies before `enrollment_date`.",
+        fix="Correct one of the two dates.",
+    ),
+    Reason(
+        code="missing_date_of_birth",
+        kind="warning",
+        meaning="The date of birth is not known: the row has the marker of `missing_date_of_birth`.",
+        fix="Send the date of birth when it is known; the marker is replaced.",
+    ),
+    Reason(
+        code="snapshot_waits",
+        kind="warning",
+        meaning="A full snapshot takes nothing back yet: a row of it is in quarantine, or a file of it was refused, "
+        "and that may be the record that seems to be missing.",
+        fix="Mend the rows and the files of that delivery; then it does.",
+    ),
+)
+
+REASONS: dict[str, Reason] = {reason.code: reason for reason in (*_ROW, *_FILE, *_WARNING)}
+"""Every reason by its code (of `rule:column` the rule)."""
+
+
+def reason_for(code: str) -> Reason | None:
+    """The entry of a code as it is written in the quarantine (`type:date`); None for one that is not registered."""
+    return REASONS.get(code.partition(":")[0])
