@@ -22,11 +22,15 @@ SHARED = {"settings", "weeks", "database", "errors"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(SHARED, SHARED),
+    # A district's profile names tables and columns: the declaration says which there are.
+    "settings": SHARED | GROUND,
     **dict.fromkeys(GROUND, GROUND | SHARED),
     **dict.fromkeys(DOMAIN, GROUND | SHARED | DOMAIN),
     # Formats are read without a database, features know no model, and ingest no outside format but through `sources`.
     "sources": GROUND | {"settings", "weeks", "errors", "sources"},
-    "ingest": GROUND | SHARED | {"ingest", "sources"},
+    # The loader makes the partitions that its rows need.
+    "ingest": GROUND | SHARED | {"ingest", "sources", "operations"},
+    "operations": GROUND | SHARED | {"operations"},
     "features": GROUND | SHARED | {"features"},
     "risk": GROUND | SHARED | {"features", "risk"},
     "orchestration": GROUND | SHARED | DOMAIN | {"orchestration"},

@@ -26,7 +26,6 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from edupulse_pipelines.ingest import partitions
 from edupulse_pipelines.ingest.bulk import (
     Ids,
     copy_binary,
@@ -43,6 +42,7 @@ from edupulse_pipelines.ingest.marks import Marks
 from edupulse_pipelines.ingest.merge import INSERTED, QUARANTINED, UNCHANGED, UPDATED, Outcomes, typed
 from edupulse_pipelines.ingest.references import References
 from edupulse_pipelines.ingest.validation import UNKNOWN_RECORD, Reasons
+from edupulse_pipelines.operations import partitions
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records
 from edupulse_pipelines.schema.tables import ATTENDANCE_STATUSES
