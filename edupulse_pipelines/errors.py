@@ -23,6 +23,10 @@ class LandingError(EduPulseError):
     """The landing folder is missing, or holds a delivery that cannot belong to the tenant."""
 
 
+class CorrectionsRefused(EduPulseError):
+    """A file with corrected quarantine rows cannot be taken as it is; nothing of it was recorded."""
+
+
 class DatabaseUnavailable(EduPulseError):
     """The database does not answer."""
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from edupulse_pipelines.errors import ConfigurationError
-from edupulse_pipelines.settings import load_settings, normalise_database_url
+from edupulse_pipelines.settings import ProfileSettings, load_settings, normalise_database_url
 
+PROFILE = "[tenants.lakeside.profile]\n"
 GOOD = {"timezone": '"America/New_York"', "first_week": "2025-09-01"}
 
 
@@ -55,6 +56,60 @@ def test_a_tenant_and_its_defaults(tmp_path: Path) -> None:
         dt.date(2025, 9, 1), 0.1, "hill_side"
     )  # fmt: skip
     assert hillside.cohort.minimum_weeks_of_data == 4
+
+
+def test_a_profile_in_each_spelling(tmp_path: Path) -> None:
+    written(
+        tmp_path,
+        extra="""
+        [tenants.lakeside.profile]
+        encoding = "UTF-16"
+        delimiter = "Semicolon"
+        date_format = "%d.%m.%Y %H:%M"
+        decimal = ","
+        missing_date_of_birth = 1900-01-01
+        extra_credit = "quarantine"
+        columns.students = { "Student Number" = "district_id", "status" = "" }
+        codes."attendance_records.status" = { P = "present", "A*" = "absent" }
+        codes.discipline_incidents.severity_level = { LOW = 1, "10" = "5" }
+        codes.students = { gender = { "9" = "" } }
+        grade_levels = { PK = "", KG = 0, "13" = "12" }
+        letter_grades = { "A+" = 98.5, F = 0 }
+        """,
+    )
+    profile = load_settings(home=tmp_path).tenant("lakeside").profile
+    assert (profile.encoding, profile.delimiter, profile.date_format, profile.decimal, profile.iso_dates) == (
+        "utf-16", ";", "%d.%m.%Y %H:%M", ",", False
+    )  # fmt: skip
+    assert profile.codes == {
+        "attendance_records": {"status": {"P": "present", "A*": "absent"}},
+        "discipline_incidents": {"severity_level": {"LOW": "1", "10": "5"}},
+        "students": {"gender": {"9": ""}},
+    }
+    assert profile.grade_levels == {"PK": "", "KG": "0", "13": "12"}
+    assert profile.letter_grades == {"A+": 98.5, "F": 0}
+    assert (profile.missing_date_of_birth, profile.extra_credit) == (dt.date(1900, 1, 1), "quarantine")
+    assert [profile.canonical_name("students", name) for name in ("Student Number", "gpa", "status", "x")] == [
+        "district_id", "gpa", "unused:status", "x"
+    ]  # fmt: skip
+    assert profile.canonical_name("grades", "Student Number") == "Student Number"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("iso", "%Y-%m-%d"),
+        ("YYYY-MM-DD", "%Y-%m-%d"),
+        ("%Y-%m-%d", "%Y-%m-%d"),
+        ("M/D/YYYY", "%m/%d/%Y"),
+        ("DD-MMM-YYYY", "%d-%b-%Y"),
+        ("%Y%m%d", "%Y%m%d"),
+    ],
+)
+def test_date_formats_in_one_spelling(given: str, expected: str) -> None:
+    profile = ProfileSettings(date_format=given)
+    assert profile.date_format == expected
+    assert profile.iso_dates == (expected == "%Y-%m-%d")
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +176,122 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ({}, "[tenants.lakeside.categories]\nmedium = 0.6", "categories: medium, high and critical must ascend"),
         ({}, "[tenants.lakeside.training]\nminimum_train_per_class = 1", "training.minimum_train_per_class"),
         ({}, "[tenants.lakeside.promotion]\nminimum_auc = 70", "promotion.minimum_auc"),
+        ({}, "[tenants.lakeside.files]\nmax_file_gib = 0", "files.max_file_gib"),
+        ({}, "[tenants.lakeside.files]\nmax_compression_ratio = 0.5", "files.max_compression_ratio"),
         ({}, "[tenants.lakeside.models]\nkind = 'x'", "models"),
+        ({}, PROFILE + "encoding = 'ascii'", "profile.encoding"),
+        ({}, PROFILE + "delimiter = ':'", "profile.delimiter"),
+        ({}, PROFILE + "delimiter = true", "profile.delimiter"),
+        ({}, PROFILE + "decimal = ' '", "profile.decimal"),
+        ({}, PROFILE + "quote = ' '", "profile.quote"),
+        ({}, PROFILE + "date_format = ''", "profile.date_format"),
+        ({}, PROFILE + "date_format = '%d/%m'", "profile.date_format: a date format names the year once"),
+        ({}, PROFILE + "date_format = '%Y-%m-%b-%d'", "profile.date_format: a date format names the month once"),
+        ({}, PROFILE + "date_format = 'MM/YYYY'", "profile.date_format: a date format names the day once"),
+        ({}, PROFILE + "date_format = '%d/%m/%y'", "profile.date_format: a year of two digits is a guess"),
+        ({}, PROFILE + "date_format = 'DD.MM.YY'", "profile.date_format: a year of two digits is a guess"),
+        ({}, PROFILE + "date_format = '%Y-%j'", "profile.date_format: %j is not understood"),
+        ({}, PROFILE + "date_format = '%Y-%m-%d%'", "profile.date_format: % is not understood"),
+        ({}, PROFILE + "date_format = 'YYYY-MM-DD hh:mm'", "profile.date_format: spell it as strptime does"),
+        ({}, PROFILE + "missing_date_of_birth = 'guess'", "profile.missing_date_of_birth: neither"),
+        ({}, PROFILE + "missing_date_of_birth = 1900", "profile.missing_date_of_birth: neither"),
+        (
+            {},
+            PROFILE + "missing_date_of_birth = 2010-01-01",
+            "profile.missing_date_of_birth: the marker must lie before",
+        ),
+        ({}, PROFILE + "extra_credit = 'drop'", "profile.extra_credit"),
+        ({}, PROFILE + "columns.pupils = {}", "profile.columns: pupils: not a table"),
+        (
+            {},
+            PROFILE + "columns.grades = { Score = 'score' }",
+            "profile.columns: grades.Score: 'score' is not a column",
+        ),
+        ({}, PROFILE + "columns.grades = { '' = 'course_id' }", "profile.columns: grades: a column without a name"),
+        ({}, PROFILE + "columns.grades = { Score = 5 }", "profile.columns.grades.Score"),
+        ({}, PROFILE + "codes = 5", "profile.codes: must be a table"),
+        ({}, PROFILE + "codes.pupils.status = { A = 'absent' }", "profile.codes: pupils: not a table"),
+        (
+            {},
+            PROFILE + "codes.grades.status = { A = 'absent' }",
+            "profile.codes: grades.status: not a column of grades",
+        ),
+        (
+            {},
+            PROFILE + "codes.'grades.status' = { A = 'absent' }",
+            "profile.codes: grades.status: not a column of grades",
+        ),
+        ({}, PROFILE + "codes.grades = 5", "profile.codes: grades: must be a table"),
+        ({}, PROFILE + "codes.grades.course_id = 5", "profile.codes: grades.course_id: must be a table"),
+        (
+            {},
+            PROFILE + "codes.'students.gender' = { F = 'f' }\ncodes.students.gender = { M = 'm' }",
+            "profile.codes: students.gender is declared twice",
+        ),
+        (
+            {},
+            PROFILE + "codes.attendance_records.status = { A = 'away' }",
+            "profile.codes: attendance_records.status: A = 'away': not one of present, absent, tardy, excused",
+        ),
+        (
+            {},
+            PROFILE + "codes.attendance_records.status = { A = '' }",
+            "profile.codes: attendance_records.status: A = '': this column cannot be left empty",
+        ),
+        (
+            {},
+            PROFILE + "codes.attendance_records.status = { A = true }",
+            "profile.codes: attendance_records.status: A: not a text or a number",
+        ),
+        (
+            {},
+            PROFILE + "codes.attendance_records.status = { '' = 'present' }",
+            "profile.codes: attendance_records.status: an empty field is no code",
+        ),
+        (
+            {},
+            PROFILE + "codes.discipline_incidents.severity_level = { HIGH = 6 }",
+            "profile.codes: discipline_incidents.severity_level: HIGH = '6': not from 1 to 5",
+        ),
+        (
+            {},
+            PROFILE + "codes.discipline_incidents.severity_level = { HIGH = 4.5 }",
+            "profile.codes: discipline_incidents.severity_level: HIGH = '4.5': not an integer",
+        ),
+        (
+            {},
+            PROFILE + "codes.grades.grade_value = { A = 'nan' }",
+            "profile.codes: grades.grade_value: A = 'nan': not a n",
+        ),
+        (
+            {},
+            PROFILE + "codes.students.gender = { X = 'not specified' }",
+            "profile.codes: students.gender: X = 'not speci",
+        ),
+        (
+            {},
+            PROFILE + "codes.students.first_name = { A = 'B' }",
+            "profile.codes: students.first_name: this column holds",
+        ),
+        (
+            {},
+            PROFILE + "codes.grades.submission_date = { A = 'B' }",
+            "profile.codes: grades.submission_date: this column",
+        ),
+        (
+            {},
+            PROFILE + "codes.students.grade_level = { KG = 0 }",
+            "profile.codes: students.grade_level: grade levels are",
+        ),
+        ({}, PROFILE + "grade_levels = { PK = -1 }", "profile.grade_levels: PK = '-1': not an integer"),
+        ({}, PROFILE + "grade_levels = { PG = 13 }", "profile.grade_levels: PG = '13': not from 0 to 12"),
+        ({}, PROFILE + "grade_levels = { KG = false }", "profile.grade_levels: KG: not a text or a number"),
+        ({}, PROFILE + "grade_levels = ['KG']", "profile.grade_levels: must be a table"),
+        ({}, PROFILE + "letter_grades = { A = 101 }", "profile.letter_grades: A: not a percentage"),
+        ({}, PROFILE + "letter_grades = { A = nan }", "profile.letter_grades: A: not a percentage"),
+        ({}, PROFILE + "letter_grades = { A = '95' }", "profile.letter_grades: A: not a percentage"),
+        ({}, PROFILE + "letter_grades = { A = true }", "profile.letter_grades: A: not a percentage"),
+        ({}, PROFILE + "letter_grades = { Pass = 80 }", "profile.letter_grades: 'Pass': a letter grade has one or two"),
     ],
 )
 def test_a_wrong_key_is_named_with_the_file(tmp_path: Path, keys: dict[str, str], extra: str, key: str) -> None:

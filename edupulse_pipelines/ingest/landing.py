@@ -1,30 +1,41 @@
-"""Finding what a district has delivered: date folders under the tenant's landing folder. Reads names, not contents."""
+"""Finding what a district has delivered: date folders under the tenant's landing folder, and their own manifests.
+
+What a file in a delivery is, is known by `sources.landed_files`; its contents are read by `archive`.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from edupulse_pipelines.errors import LandingError
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.sources.landed_files import DELIVERY_MANIFEST, LandedFile, landed_files
 from edupulse_pipelines.weeks import week_of_delivery
 
-_FILE = re.compile(rf"^({'|'.join(RECORD_TABLES)})(-[^/]+)?\.csv$")
-_LONGEST_NAME = 200  # bytes
 _DATE_FOLDER = re.compile(r"^\d{4}-\d{2}-\d{2}$")
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One date folder: its files by record table (in name order), and the names that no table claims."""
+    """One date folder: its files by record table (in name order), and the names that nobody understands.
+
+    `snapshots`: the tables of which the delivery says that it holds every record, with the days (`from` and `to`, ISO)
+    for which it says so; `no_snapshots`: those of which it says that it does not, whatever the source itself says.
+    """
 
     delivered_on: dt.date
     path: Path
-    files: dict[str, list[Path]] = field(default_factory=dict)
+    files: dict[str, list[LandedFile]] = field(default_factory=dict)
     unknown_files: list[str] = field(default_factory=list)
+    snapshots: dict[str, dict[str, str]] = field(default_factory=dict)
+    no_snapshots: frozenset[str] = frozenset()
 
     @property
     def week(self) -> dt.date:
@@ -35,8 +46,8 @@ class Delivery:
 def landed_deliveries(tenant: TenantSettings) -> list[Delivery]:
     """Every delivery in the tenant's landing folder, oldest first; those of weeks still open included.
 
-    LandingError when the folder is missing, or when a delivery lies before the tenant's `first_week`. Folders whose
-    name is not a date are ignored: `ignored_folders` names them.
+    LandingError when the folder is missing, when a delivery lies before the tenant's `first_week`, or when its
+    `manifest.json` is wrong. Names that are no deliveries are left alone: `ignored_folders` tells them.
     """
     folder = tenant.landing
     if not folder.is_dir():
@@ -54,35 +65,109 @@ def landed_deliveries(tenant: TenantSettings) -> list[Delivery]:
                 f"Tenant {tenant.name}: the delivery {path} carries the week of {week_of_delivery(delivered_on)}, "
                 f"before first_week = {tenant.first_week}. Set an earlier first_week, or move the folder away."
             )
-        delivery = Delivery(delivered_on, path)
-        for file in sorted(path.iterdir()):
-            match = _FILE.match(file.name)
-            if match and file.is_file() and _storable(file.name):
-                delivery.files.setdefault(match.group(1), []).append(file)
-            elif not file.name.startswith("."):
-                delivery.unknown_files.append(file.name)
-        deliveries.append(delivery)
+        files, unknown = landed_files(path, tenant)
+        said = _snapshots(path / DELIVERY_MANIFEST, files, tenant.first_week, delivered_on)
+        deliveries.append(
+            Delivery(
+                delivered_on,
+                path,
+                files,
+                unknown,
+                snapshots={table: days for table, days in said.items() if days is not None},
+                no_snapshots=frozenset(table for table, days in said.items() if days is None),
+            )
+        )
     return deliveries
 
 
 def ignored_folders(tenant: TenantSettings) -> list[str]:
-    """Names in the landing folder that are not deliveries, for a warning; hidden names are left out."""
+    """What lies in the landing folder and is no delivery, for a warning; hidden names are left out.
+
+    A file says what to do with it: nobody puts one there to be left alone.
+    """
     return [
         path.name
+        if path.is_dir()
+        else f"{path.name} (a file: move it into a folder named after its delivery date, such as "
+        f"{tenant.landing.name}/{dt.date.today()}/{path.name})"
         for path in sorted(tenant.landing.iterdir())
         if not path.name.startswith(".") and _delivery_date(path) is None
     ]
 
 
-def _storable(name: str) -> bool:
-    """Whether the archive and the manifest can name the file: they put a date and a hash beside its name."""
-    return name.isprintable() and len(name.encode()) <= _LONGEST_NAME
+def _snapshots(
+    manifest: Path, files: Mapping[str, list[LandedFile]], first_week: dt.date, delivered_on: dt.date
+) -> dict[str, dict[str, str] | None]:
+    """What the manifest says of the tables: the days of which the delivery holds every record, None for no snapshot.
+
+    LandingError, which names file and key, when the manifest is not what it may be.
+    """
+    if not manifest.is_file():
+        return {}
+    declared = _declared_snapshots(manifest, files)
+    whole = {"from": first_week.isoformat(), "to": delivered_on.isoformat()}
+    snapshots: dict[str, dict[str, str] | None] = {}
+    for table, days in declared.items():
+        key = f"{manifest}: snapshot.{table}"
+        if table not in RECORD_TABLES:
+            raise LandingError(f"{key}: no table of that name ({', '.join(RECORD_TABLES)}).")
+        if days is False:
+            snapshots[table] = None
+            continue
+        if table not in files:
+            # Taken at its word, it would take back every record there is.
+            raise LandingError(
+                f"{key}: the delivery has no file of {table}; if there are no records, deliver one with its header row."
+            )
+        snapshots[table] = whole if days is True else _days(key, days, whole)
+    return snapshots
+
+
+def _declared_snapshots(manifest: Path, files: Mapping[str, list[LandedFile]]) -> dict[str, Any]:
+    """The manifest's `snapshot` by table; `true` stands for every table that the delivery has files for."""
+    try:
+        document = json.loads(manifest.read_text(encoding="utf-8-sig"))
+    except json.JSONDecodeError as error:
+        raise LandingError(f"{manifest}: line {error.lineno}: not valid JSON ({error.msg}).") from None
+    except UnicodeDecodeError:
+        raise LandingError(f"{manifest}: not valid JSON (not UTF-8).") from None
+    if not isinstance(document, dict):
+        raise LandingError(f'{manifest}: must be an object such as {{"snapshot": true}}.')
+    unknown = sorted(set(document) - {"snapshot"})
+    if unknown:
+        raise LandingError(f"{manifest}: unknown key {unknown[0]!r}; only 'snapshot' is known.")
+    declared = document.get("snapshot", {})
+    if isinstance(declared, bool):
+        return dict.fromkeys(files, declared)
+    if not isinstance(declared, dict):
+        raise LandingError(f"{manifest}: snapshot: must be true, false, or an object with tables.")
+    return declared
+
+
+def _days(key: str, given: Any, whole: Mapping[str, str]) -> dict[str, str]:
+    """The days that a table's snapshot covers: those that are given, else from the first week to the delivery."""
+    if not isinstance(given, dict):
+        raise LandingError(f"{key}: must be true, false, or an object with 'from' and 'to'.")
+    for name, day in given.items():
+        if name not in whole:
+            raise LandingError(f"{key}: unknown key {name!r}; only 'from' and 'to' are known.")
+        if not _is_date(day):
+            raise LandingError(f"{key}.{name}: not a date such as {whole['to']}.")
+    held = {**whole, **given}
+    if held["from"] > held["to"]:
+        raise LandingError(f"{key}: 'from' ({held['from']}) lies after 'to' ({held['to']}).")
+    return held
+
+
+def _is_date(value: Any) -> bool:
+    if not isinstance(value, str) or not _DATE_FOLDER.match(value):
+        return False
+    try:
+        dt.date.fromisoformat(value)
+    except ValueError:
+        return False
+    return True
 
 
 def _delivery_date(path: Path) -> dt.date | None:
-    if not _DATE_FOLDER.match(path.name) or not path.is_dir():
-        return None
-    try:
-        return dt.date.fromisoformat(path.name)
-    except ValueError:
-        return None
+    return dt.date.fromisoformat(path.name) if _is_date(path.name) and path.is_dir() else None

@@ -33,6 +33,7 @@ from edupulse_pipelines.ingest.merge import OUTCOMES, QUARANTINED, UNCHANGED, UP
 from edupulse_pipelines.ingest.quarantine import BadRow
 from edupulse_pipelines.ingest.references import References
 from edupulse_pipelines.ingest.snapshots import take_back_vanished
+from edupulse_pipelines.ingest.turns import take_turn
 from edupulse_pipelines.ingest.validation import FUTURE_DATE, UNKNOWN_RECORD, Reasons, failed_expectations, validate
 from edupulse_pipelines.schema.sqlalchemy_tables import ingested_files, instructional_days
 from edupulse_pipelines.schema.tables import RECORD_TABLES
@@ -590,7 +591,7 @@ class _Loader:
             self._settle(delivered_on, _Rows(rows, ()))
             self._make_room(rows)
             with self._writing() as connection:
-                freed |= self._merge_lines(connection, rows, files, lines, freed)
+                freed |= self._merge_lines(connection, rows, files, lines)
         return ReplayCounts(tried, len(freed), tried - len(freed))
 
     def _may_be_good_now(self, connection: Connection, row: sa.Row) -> bool:
@@ -613,9 +614,11 @@ class _Loader:
         rows: DeliveredRows,
         files: list[sa.Row],
         lines: dict[str, set[int]],
-        freed_before: set[tuple[str, int]],
     ) -> set[tuple[str, int]]:
-        """Merge only these lines (by file hash) of the delivery; those (file hash, line) that are good now."""
+        """Merge only these lines (by file hash) of the delivery; those (file hash, line) that this has freed.
+
+        Not those that another delivery of the same content, or another run meanwhile, has freed before.
+        """
         freed: set[tuple[str, int]] = set()
         marks = self._marks(connection)
         originals = _without_copies(files)
@@ -633,17 +636,14 @@ class _Loader:
             for number, row in enumerate(originals):
                 mine = np.flatnonzero(asked & (piece.file == number)).tolist()
                 good = {
-                    (row.sha256, int(piece.line_numbers[place])): OUTCOMES[outcomes[place]]
-                    for place in mine
-                    if place not in reasons
+                    int(piece.line_numbers[place]): OUTCOMES[outcomes[place]] for place in mine if place not in reasons
                 }
-                new = [line for line in good if line not in freed_before]
+                new = quarantine.release(
+                    connection, self.tenant.name, self.table, row.sha256, list(good), self.run_id
+                )
                 if new:
-                    quarantine.release(
-                        connection, self.tenant.name, self.table, row.sha256, [line for _, line in new], self.run_id
-                    )
                     self._correct_accounts(connection, row, Counter(good[line] for line in new))
-                freed |= set(good)
+                freed |= {(row.sha256, line) for line in new}
                 still_bad = {int(piece.line_numbers[place]): reasons[place] for place in mine if place in reasons}
                 quarantine.reconsider(connection, self.tenant.name, self.table, row.sha256, still_bad)
         if merge is not None:
@@ -846,9 +846,7 @@ class _Loader:
 def _exclusively(engine: Engine, tenant: str, table: str) -> Iterator[Connection]:
     """A transaction in which nobody else loads this table of this tenant: a second load waits for the first."""
     with writing(engine) as connection:
-        if connection.dialect.name == "postgresql":  # SQLite has one writer anyway
-            name = f"load/{tenant}/{table}"
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
+        take_turn(connection, tenant, [table])
         yield connection
 
 

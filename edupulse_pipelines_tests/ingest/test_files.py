@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
+import io
+import json
+import re
 import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from edupulse_pipelines.errors import LandingError
 from edupulse_pipelines.ingest.landing import ignored_folders, landed_deliveries
+from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines_tests.ingest.district import (
     ATTENDANCE_HEADER,
     FIRST_WEEK,
@@ -33,8 +41,9 @@ UNREADABLE: list[tuple[bytes, str, str]] = [
     (b'district_id,"date"x,status\nZQ1,2025-09-02,present\n', "malformed_header", "line 1"),
     (b"district_id,date,sta\0tus\nZQ1,2025-09-02,present\n", "malformed_header", "line 1"),
     (ATTENDANCE.encode() + b"ZQ1,2025-09-03,pr\xe9sent\n", "encoding", "line 3, byte 18"),
-    (ATTENDANCE.encode("utf-16"), "encoding", "UTF-16"),
+    (ATTENDANCE.encode("utf-32"), "encoding", "UTF-32"),
     (ATTENDANCE.encode("utf-16-le"), "malformed_header", "line 1"),
+    (b"PK\x03\x04ZQ", "not_csv", "Excel"),
     (b"district_id,date,status,_problem\nZQ1,2025-09-02,present,x\n", "reserved_column", "_problem"),
 ]
 
@@ -221,7 +230,10 @@ def test_the_landing_folder(district: District) -> None:
         "pupils.csv",
         "students_b.c",
     ]
-    assert ignored_folders(district.tenant) == ["2025-09-22", "2025-13-45", "2025-9-15", "notes"]
+    assert (monday.snapshots, monday.no_snapshots) == ({}, frozenset())
+    (a_file, *folders) = ignored_folders(district.tenant)
+    assert folders == ["2025-13-45", "2025-9-15", "notes"]
+    assert re.fullmatch(r"2025-09-22 \(a file: move it into a folder .* landing/20..-..-../2025-09-22\)", a_file)
 
 
 def test_a_delivery_before_the_first_week_and_a_missing_folder(district: District) -> None:
@@ -233,3 +245,115 @@ def test_a_delivery_before_the_first_week_and_a_missing_folder(district: Distric
     with pytest.raises(LandingError, match=r"landing folder .*landing does not exist"):
         district.run("students", weeks=[FIRST_WEEK])
     assert district.manifest() == []
+
+
+def put(district: District, day: int, name: str, content: bytes) -> None:
+    """A file of any name into a delivery."""
+    folder = district.landing / delivery_day(day).isoformat()
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_bytes(content)
+
+
+def test_files_as_they_come(district: District) -> None:
+    """Packed or not, whatever the encoding and the delimiter: one delivery, an account for each."""
+    district.enrol("ZQ1")
+    header = ATTENDANCE_HEADER.replace(",", "\t")
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("export/attendance_records-c.tsv", f"{header}\nZQ1\t2025-09-04\tlate\n")
+        archive.writestr("grades.csv", GRADES)
+        archive.writestr("readme.md", "?")
+    put(district, 1, "attendance_records.csv", f"{ATTENDANCE_HEADER}\nZQ1,2025-09-02,present\n".encode("utf-16"))
+    put(district, 1, "attendance_records-b.csv.gz", gzip.compress(b"district_id|date|status\nZQ1|2025-09-03|tardy\n"))
+    put(district, 1, "week.zip", packed.getvalue())
+    done = district.run("attendance_records", "grades")
+    assert done["attendance_records"].counts == (3, 2, 0, 0, 1)
+    assert done["grades"].counts == (1, 1, 0, 0, 0)
+    assert [(row["file_name"], row["source_format"], row["rows_read"]) for row in district.manifest()] == [
+        ("attendance_records-b.csv.gz", "csv, gzip", 1),
+        ("attendance_records.csv", "csv", 1),
+        ("week.zip/export/attendance_records-c.tsv", "csv in zip", 1),
+        ("week.zip/grades.csv", "csv in zip", 1),
+    ]
+    (bad,) = district.quarantine()
+    assert (bad["file_name"], bad["raw"]["status"]) == ("2025-09-08/week.zip/export/attendance_records-c.tsv", "late")
+    (delivery,) = landed_deliveries(district.tenant)
+    assert delivery.unknown_files == ["week.zip/readme.md"]
+    assert district.run("attendance_records")["attendance_records"].counts == (3, 0, 0, 2, 1)
+
+
+def test_a_zip_that_cannot_be_opened_stops_the_week_until_it_is_mended(district: District) -> None:
+    put(district, 1, "week.zip", b"no zip")
+    district.run("students", "grades")
+    assert district.refused() == ["2025-09-08/week.zip: the zip is damaged; copy it again, or make it anew"]
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("grades.csv", GRADES)
+    put(district, 1, "week.zip", packed.getvalue())
+    district.run("students", "grades")
+    assert district.refused() == []
+    assert [(row["file_name"], row["status"]) for row in district.manifest()] == [
+        ("week.zip/grades.csv", "loaded"),
+        ("week.zip", "withdrawn"),
+    ]
+
+
+WHOLE = {"from": "2025-09-01", "to": "2025-09-08"}
+
+
+@pytest.mark.parametrize(
+    ("manifest", "snapshots", "no_snapshots"),
+    [
+        ({}, {}, set()),
+        ({"snapshot": True}, {"grades": WHOLE, "attendance_records": WHOLE}, set()),
+        ({"snapshot": False}, {}, {"grades", "attendance_records"}),
+        ({"snapshot": {"grades": True, "attendance_records": False}}, {"grades": WHOLE}, {"attendance_records"}),
+        (
+            {"snapshot": {"grades": {"from": "2025-08-18", "to": "2026-06-12"}}},
+            {"grades": {"from": "2025-08-18", "to": "2026-06-12"}},
+            set(),
+        ),
+        ({"snapshot": {"grades": {"to": "2025-09-05"}}}, {"grades": WHOLE | {"to": "2025-09-05"}}, set()),
+    ],
+)
+def test_a_delivery_may_say_that_it_holds_everything(
+    district: District, manifest: Any, snapshots: dict[str, Any], no_snapshots: set[str]
+) -> None:
+    district.land(1, grades=GRADES, attendance_records=ATTENDANCE)
+    put(district, 1, "manifest.json", json.dumps(manifest).encode("utf-8-sig"))
+    (delivery,) = landed_deliveries(district.tenant)
+    assert delivery.snapshots == snapshots
+    assert delivery.no_snapshots == no_snapshots
+    assert delivery.unknown_files == []
+    district.run("grades", "attendance_records")
+    assert {row["table_name"]: row["snapshot"] for row in district.manifest() if row["snapshot"]} == snapshots
+
+
+@pytest.mark.parametrize(
+    ("manifest", "words"),
+    [
+        ("{", r"line 1: not valid JSON"),
+        ('{"snapshot": "Zé"}'.encode("latin-1"), r"not valid JSON \(not UTF-8\)"),
+        ("[]", r"must be an object"),
+        ('{"snapshots": true}', r"unknown key 'snapshots'"),
+        ('{"snapshot": "yes"}', r"snapshot: must be true, false"),
+        ('{"snapshot": {"grade": true}}', r"snapshot.grade: no table of that name"),
+        ('{"snapshot": {"students": true}}', r"snapshot.students: the delivery has no file of students"),
+        ('{"snapshot": {"grades": "2025"}}', r"snapshot.grades: must be true, false, or an object"),
+        ('{"snapshot": {"grades": {"since": "2025-09-01"}}}', r"snapshot.grades: unknown key 'since'"),
+        ('{"snapshot": {"grades": {"from": "1.9.2025"}}}', r"snapshot.grades.from: not a date"),
+        ('{"snapshot": {"grades": {"from": "2025-02-30"}}}', r"snapshot.grades.from: not a date"),
+        (
+            '{"snapshot": {"grades": {"from": "2025-09-09"}}}',
+            r"snapshot.grades: 'from' \(2025-09-09\) lies after 'to' \(2025-09-08\)",
+        ),
+    ],
+)
+def test_a_manifest_that_is_wrong_is_named_with_its_key(tmp_path: Path, manifest: str | bytes, words: str) -> None:
+    folder = tmp_path / "2025-09-08"
+    folder.mkdir()
+    (folder / "grades.csv").write_text(GRADES)
+    (folder / "manifest.json").write_bytes(manifest.encode() if isinstance(manifest, str) else manifest)
+    tenant = TenantSettings(name="lakeside", timezone="UTC", first_week=FIRST_WEEK, landing=tmp_path)
+    with pytest.raises(LandingError, match=rf"2025-09-08/manifest.json: {words}"):
+        landed_deliveries(tenant)

@@ -1,0 +1,362 @@
+"""What lies in one delivery's folder, and what it is: canonical CSV, OneRoster and Ed-Fi bundles, plain or packed.
+
+A format is known by names and contents together, never by an extension alone. Each `LandedFile` knows its content's
+hash and opens as a `RecordSource`; what is not understood is named and left alone. No database here.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import re
+import shutil
+import uuid
+import zipfile
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Literal
+
+from edupulse_pipelines.schema.tables import RECORD_TABLES
+from edupulse_pipelines.settings import FilesSettings, TenantSettings
+from edupulse_pipelines.sources import edfi, oneroster
+from edupulse_pipelines.sources.canonical_csv import CanonicalCsv
+from edupulse_pipelines.sources.contents import Content, OnBytes, zip_members
+from edupulse_pipelines.sources.edfi_xml import interchange_of
+from edupulse_pipelines.sources.records import RecordSource, RefusedFile
+
+DELIVERY_MANIFEST = "manifest.json"
+"""Our own file in a delivery's folder, which `ingest.landing` reads; a OneRoster bundle has a manifest.csv."""
+
+_TABLE = "|".join(RECORD_TABLES)
+_CANONICAL = re.compile(rf"({_TABLE})(-[^/]+)?\.(csv|tsv|txt)(?P<gzip>\.gz)?")
+_TABLES_ZIP = re.compile(rf"({_TABLE})(-[^/]+)?\.zip", re.IGNORECASE)
+_TEXT = re.compile(r".+\.(csv|tsv|txt)", re.IGNORECASE)
+_LONGEST_NAME = 200  # bytes; the archive and the manifest put a date and a hash beside the name
+_ONEROSTER = frozenset(
+    f"{name.lower()}.csv"
+    for name in (
+        "academicSessions", "categories", "classes", "classResources", "courses", "courseResources", "demographics",
+        "enrollments", "lineItemLearningObjectiveIds", "lineItems", "lineItemScoreScales", "manifest", "orgs",
+        "resources", "resultLearningObjectiveIds", "results", "resultScoreScales", "roles", "scoreScales",
+        "userProfiles", "userResources", "users",
+    )
+)  # fmt: skip
+_EDFI_CALENDAR = "EducationOrgCalendar"
+_BUFFER = 1 << 20
+_SOURCE_FORMATS = {"": "csv", "gzip": "csv, gzip", "zip": "csv in zip"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LandedFile:
+    """What a delivery has for one table under one name: a file, a member of a zip, or a table's part of a bundle.
+
+    `contents` are all inputs by the name a converter knows them by, in order of name; `refusal` is the reason and the
+    words for a file that is known to be unreadable by its outside.
+    """
+
+    name: str
+    table: str
+    format: Literal["csv", "oneroster", "edfi", "unreadable"]
+    contents: tuple[tuple[str, Content], ...]
+    limits: FilesSettings
+    refusal: tuple[str, str] | None = None
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """The files that its bytes lie in."""
+        return tuple(dict.fromkeys(content.path for _, content in self.contents))
+
+    @property
+    def member(self) -> str | None:
+        """The member of the zip, for a canonical CSV in one."""
+        return self.contents[0][1].member if self.format == "csv" else None
+
+    @property
+    def size_on_disk(self) -> int:
+        """Bytes that reading it takes from the disk."""
+        return sum(content.size_on_disk for _, content in self.contents)
+
+    @property
+    def is_bundle(self) -> bool:
+        """Whether its rows are made out of files of another format."""
+        return self.format in ("oneroster", "edfi")
+
+    def fingerprint(self) -> tuple[str, int]:
+        """SHA-256 (hex) and size in bytes of the content.
+
+        Of a file its bytes as they are, compressed or not; of a member of a zip its uncompressed bytes, so that packing
+        them again makes no difference; of a bundle names and uncompressed bytes of all its inputs. What cannot be read
+        within the limits has the hash of the file it lies in; one too large to be read, of its size and beginning.
+        """
+        try:
+            if self.format == "unreadable" or (self.format == "csv" and self.member is None):
+                return self._of_bytes_on_disk()
+            digest, size = hashlib.sha256(), 0
+            for name, content in self.contents:
+                if self.is_bundle:
+                    digest.update(name.encode() + b"\0")
+                with content.open(self.limits) as stream:
+                    while data := stream.read(_BUFFER):
+                        digest.update(data)
+                        size += len(data)
+            return digest.hexdigest(), size
+        except RefusedFile:
+            return self._of_bytes_on_disk()
+
+    @property
+    def is_delta(self) -> bool:
+        """Whether it is a bundle that says that it holds changes only; `open` then wants the ones before it."""
+        manifest = dict(self.contents).get("manifest.csv") if self.format == "oneroster" else None
+        return manifest is not None and b"delta" in _beginning(manifest, self.limits).lower()
+
+    def open(
+        self,
+        tenant: TenantSettings,
+        *,
+        delivered_on: dt.date | None = None,
+        earlier: Sequence[LandedFile] = (),
+        on_bytes: OnBytes | None = None,
+    ) -> RecordSource:
+        """Its rows for its table. RefusedFile when it cannot be read, here or while the rows are.
+
+        `earlier`: for a delta, the bundles before it, oldest first. `on_bytes` is told of every byte that is taken from
+        the disk, also of those that are read twice.
+        """
+        if self.refusal is not None:
+            raise RefusedFile(*self.refusal)
+        openers = self._openers(on_bytes)
+        if self.format == "oneroster":
+            before = [bundle._openers() for bundle in earlier]
+            return oneroster.open_bundle(openers, self.table, tenant, delivered_on, before)
+        if self.format == "edfi":
+            return edfi.open_bundle(openers, self.table, tenant, delivered_on)
+        ((name, content),) = self.contents
+        return CanonicalCsv(openers[name], self.table, tenant.profile, source_format=_SOURCE_FORMATS[content.packed])
+
+    def read_with(self, tenant: TenantSettings, delivered_on: dt.date) -> dict[str, str]:
+        """What decides, beside its bytes, what its rows say: with other settings it has to be read and loaded again."""
+        profile = tenant.profile
+        meaning = {"profile": profile.fingerprint(self.table)}
+        if self.is_bundle:
+            return meaning | {"extra_credit": profile.extra_credit, "delivered_on": delivered_on.isoformat()}
+        return meaning | {"encoding": profile.encoding, "delimiter": profile.delimiter}
+
+    def state(self) -> list[tuple[str, int, int]]:
+        """Path, time of change and size of each file its bytes lie in: they differ while it is still being copied."""
+        return [(str(path), stat.st_mtime_ns, stat.st_size) for path in self.paths for stat in [path.stat()]]
+
+    def keep(self, target: Path) -> None:
+        """Keep the bytes it came as: several files as a zip of them, a member that is damaged with its whole zip."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex[:12]}.tmp")
+        try:
+            if self.member is not None:
+                try:
+                    self.contents[0][1].copy_to(temporary, self.limits)
+                except RefusedFile:
+                    shutil.copyfile(self.paths[0], temporary)
+            elif len(self.paths) == 1:
+                shutil.copyfile(self.paths[0], temporary)
+            else:
+                with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+                    for path in self.paths:
+                        archive.write(path, path.name)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _openers(self, on_bytes: OnBytes | None = None) -> dict[str, Callable[[], BinaryIO]]:
+        return {name: partial(content.open, self.limits, on_bytes) for name, content in self.contents}
+
+    def _of_bytes_on_disk(self) -> tuple[str, int]:
+        digest, size = hashlib.sha256(), 0
+        for path in self.paths:
+            length = path.stat().st_size
+            size += length
+            with path.open("rb") as stream:
+                if length > self.limits.max_bytes:
+                    digest.update(str(length).encode() + stream.read(_BUFFER))
+                    continue
+                while data := stream.read(_BUFFER):
+                    digest.update(data)
+        return digest.hexdigest(), size
+
+
+def bundles_kept(path: Path, limits: FilesSettings) -> list[LandedFile]:
+    """The bundles in a zip that `LandedFile.keep` has kept."""
+    return [file for file in _in_zip(path, limits)[0] if file.is_bundle]
+
+
+def landed_files(folder: Path, tenant: TenantSettings) -> tuple[dict[str, list[LandedFile]], list[str]]:
+    """What a delivery's folder has for each table, in order of name, and the names of what nobody understands.
+
+    Reads names, the directories of zips, and the beginning of XML files. Hidden files and the delivery's own manifest
+    are neither.
+    """
+    found: list[LandedFile] = []
+    unknown: list[str] = []
+    loose: dict[str, Content] = {}
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") or (path.name == DELIVERY_MANIFEST and path.is_file()):
+            continue
+        canonical = _CANONICAL.fullmatch(path.name)
+        if not _storable(path.name):
+            unknown.append(path.name)
+        elif path.is_dir():
+            bundles, left = _bundles(f"{path.name}/", _files_in(path), tenant.files)
+            found += bundles
+            unknown += [f"{path.name}/{name}" for name in left] if bundles else [path.name]
+        elif not path.is_file():
+            unknown.append(path.name)
+        elif canonical:
+            content = Content(path, "gzip" if canonical["gzip"] else "")
+            found.append(_csv(path.name, canonical[1], content, tenant.files))
+        elif path.suffix.lower() == ".zip":
+            packed, left = _in_zip(path, tenant.files)
+            found += packed
+            unknown += left
+        else:
+            loose[path.name] = Content(path)
+    bundles, left = _bundles("", loose, tenant.files)
+    files: dict[str, list[LandedFile]] = {}
+    for file in sorted(found + bundles, key=lambda one: one.name):
+        files.setdefault(file.table, []).append(file)
+    return files, sorted(unknown + left)
+
+
+def _csv(name: str, table: str, content: Content, limits: FilesSettings) -> LandedFile:
+    return LandedFile(name=name, table=table, format="csv", contents=((name, content),), limits=limits)
+
+
+def _files_in(folder: Path) -> dict[str, Content]:
+    return {
+        path.name: Content(path)
+        for path in sorted(folder.iterdir())
+        if path.is_file() and not path.name.startswith(".")
+    }
+
+
+def _in_zip(path: Path, limits: FilesSettings) -> tuple[list[LandedFile], list[str]]:
+    """What a zip has for the tables, and the names of its other members; one file that is refused if it is unusable."""
+    of_table = _TABLES_ZIP.fullmatch(path.name)
+
+    def refused(reason: str, detail: str) -> list[LandedFile]:
+        # Of an unknown table, somebody has to hear of it all the same: the first table's.
+        table = of_table[1].lower() if of_table else RECORD_TABLES[0]
+        content = ((path.name, Content(path)),)
+        return [
+            LandedFile(
+                name=path.name,
+                table=table,
+                format="unreadable",
+                contents=content,
+                limits=limits,
+                refusal=(reason, detail),
+            )
+        ]
+
+    try:
+        members = zip_members(path, limits)
+    except RefusedFile as refusal:
+        return refused(refusal.reason, refusal.detail), []
+    found: list[LandedFile] = []
+    unknown: list[str] = []
+    folders: dict[str, dict[str, Content]] = {}
+    for member in members:
+        name = f"{path.name}/{member}".replace("\\", "/")
+        base = PurePosixPath(name).name
+        canonical = _CANONICAL.fullmatch(base)
+        if not _storable(name):
+            unknown.append(name)
+        elif canonical:
+            found.append(_csv(name, canonical[1], Content(path, "zip", member), limits))
+        else:
+            folders.setdefault(name.removesuffix(base), {})[base] = Content(path, "zip", member)
+    for prefix, contents in folders.items():
+        bundles, left = _bundles(prefix, contents, limits)
+        found += bundles
+        unknown += [prefix + name for name in left]
+    if found:
+        return found, unknown
+    texts = [name for name in unknown if _TEXT.fullmatch(name)]
+    if of_table and len(texts) == 1:
+        prefix, _, base = texts[0].rpartition("/")
+        unknown.remove(texts[0])
+        return [_csv(texts[0], of_table[1].lower(), folders[f"{prefix}/"][base], limits)], unknown
+    if of_table:
+        return refused(
+            "missing_file", "the zip holds no file named after a table; name its members such as grades.csv"
+        ), []
+    return [], [path.name]
+
+
+def _bundles(prefix: str, contents: Mapping[str, Content], limits: FilesSettings) -> tuple[list[LandedFile], list[str]]:
+    """The bundles that these files make up, which lie beside each other, and the names of those that are in none."""
+    left = sorted(contents)
+    found: list[LandedFile] = []
+    roster: dict[str, str] = {}
+    for name in left:
+        if name.lower() in _ONEROSTER:
+            roster.setdefault(name.lower(), name)
+    if {"users.csv", "orgs.csv"} <= roster.keys() or _says_oneroster(
+        contents.get(roster.get("manifest.csv", "")), limits
+    ):
+        inputs = tuple((name, contents[theirs]) for name, theirs in sorted(roster.items()))
+        for table, main in oneroster.MAIN_FILES.items():
+            if main in roster:
+                found.append(_part(prefix + roster[main], table, "oneroster", inputs, limits))
+        if found:
+            left = [name for name in left if name not in roster.values()]
+    interchanges = {
+        name: interchange
+        for name in left
+        if name.lower().endswith(".xml") and (interchange := _interchange(contents[name], limits)) is not None
+    }
+    inputs = tuple((name, contents[name]) for name in interchanges)
+    for table, wanted in edfi.INTERCHANGES_BY_TABLE.items():
+        mains = [name for name, interchange in interchanges.items() if interchange in wanted]
+        if not mains and table == "attendance_records":
+            mains = [name for name, interchange in interchanges.items() if interchange == _EDFI_CALENDAR]
+        if mains:
+            found.append(_part(prefix + mains[0], table, "edfi", inputs, limits))
+    if any(file.format == "edfi" for file in found):
+        left = [name for name in left if name not in interchanges]
+    return found, left
+
+
+def _part(
+    name: str,
+    table: str,
+    format: Literal["oneroster", "edfi"],
+    inputs: Iterable[tuple[str, Content]],
+    limits: FilesSettings,
+) -> LandedFile:
+    return LandedFile(name=name, table=table, format=format, contents=tuple(inputs), limits=limits)
+
+
+def _says_oneroster(manifest: Content | None, limits: FilesSettings) -> bool:
+    return manifest is not None and b"oneroster.version" in _beginning(manifest, limits)
+
+
+def _interchange(content: Content, limits: FilesSettings) -> str | None:
+    try:
+        with content.open(limits) as stream:
+            interchange = interchange_of(stream)
+    except RefusedFile:
+        return None
+    return None if interchange is None else interchange.name
+
+
+def _beginning(content: Content, limits: FilesSettings) -> bytes:
+    try:
+        with content.open(limits) as stream:
+            return stream.read(_BUFFER)
+    except RefusedFile:
+        return b""
+
+
+def _storable(name: str) -> bool:
+    """Whether the archive and the manifest can name the file."""
+    return name.isprintable() and len(name.encode()) <= _LONGEST_NAME
