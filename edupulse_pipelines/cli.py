@@ -10,9 +10,11 @@ import functools
 import json
 import logging
 import os
+import shlex
 import shutil
 import sys
 import time
+import uuid
 import warnings
 from collections.abc import Callable, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -24,6 +26,7 @@ import click
 
 from edupulse_pipelines import __version__
 from edupulse_pipelines.errors import ConfigurationError, EduPulseError
+from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import Settings, TenantSettings, load_settings, quiet_libraries
 from edupulse_pipelines.weeks import WEEK, last_closed_week, week_start, weeks_between
 
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from rich.console import Console
+    from sqlalchemy.engine import Engine
 
     from edupulse_pipelines.ingest.landing import Delivery
 
@@ -126,7 +130,7 @@ def demo(students: int, weeks: int, seed: int, as_json: bool, home: Path | None)
         settings = demo_district.prepare(before, asked, notice=on.print, progress=progress)
     tenant = settings.tenant(demo_district.TENANT)
     plan = _plan(tenant, week=None, every_week=True)
-    summary = _run(settings, tenant, plan, rescore=False, on=on, started=started)
+    summary = _run(settings, tenant, plan, rescore=False, on=on, started=started, home=home)
     if summary["success"]:
         console.show_where_to_look(on, _own_name(), home)
     if as_json:
@@ -198,14 +202,7 @@ def run(
         raise click.UsageError("--week and --all exclude each other.")
     day = _date(week)
     settings = load_settings(home=home)
-    if not settings.tenants:
-        raise ConfigurationError(
-            f"There is no {settings.config_path}, so no tenant to run. `edupulse demo` makes one; README.md says "
-            "how to write yours."
-        )
-    tenants = [settings.tenant(tenant_name)] if tenant_name else list(settings.tenants.values())
-    if as_json and len(tenants) > 1:
-        raise click.UsageError("--json with several tenants needs --tenant.")
+    tenants = _tenants(settings, tenant_name, as_json=as_json)
     for tenant in tenants:
         if day is not None:
             _refuse_week(tenant, week_start(day))
@@ -214,7 +211,7 @@ def run(
     for tenant in tenants:
         try:
             plan = _plan(tenant, week=week_start(day) if day else None, every_week=every_week)
-            summary = _run(settings, tenant, plan, rescore=rescore, on=on, started=time.monotonic())
+            summary = _run(settings, tenant, plan, rescore=rescore, on=on, started=time.monotonic(), home=home)
         except EduPulseError as error:
             if len(tenants) == 1:
                 raise
@@ -271,6 +268,344 @@ def dev(dagster_port: int, mlflow_port: int, home: Path | None) -> None:
 
 
 @main.group()
+def quarantine() -> None:
+    """Rows that were not loaded: what is wrong with them, and how to bring them in.
+
+    \b
+    Look:           edupulse quarantine list
+    Mend the rows:  edupulse quarantine export --out mend   (edit mend/<table>.csv)
+                    edupulse quarantine replay mend/*.csv
+    Or the rule:    edit edupulse.toml (a code the profile does not map, say), then
+                    edupulse quarantine replay
+    """
+
+
+table_option = click.option(
+    "--table", "tables", type=click.Choice(RECORD_TABLES), multiple=True, help="Only rows of this table; repeatable."
+)
+
+
+def tenant_option(said: str) -> Callable[[_Command], _Command]:
+    """`--tenant`, and what happens without it."""
+    return click.option("--tenant", "tenant_name", help=f"The tenant.  [default: {said}]")
+
+
+def selection_options(function: _Command) -> _Command:
+    """Which rows a quarantine command is about: `--table`, `--reason`, `--file`."""
+    for option in (
+        click.option(
+            "--file", "files", multiple=True, metavar="[DATE/]NAME", help="Only rows of this file; repeatable."
+        ),
+        click.option(
+            "--reason",
+            "reasons",
+            multiple=True,
+            metavar="RULE[:COLUMN]",
+            help="Only rows with this reason; repeatable.",
+        ),
+        table_option,
+    ):
+        function = option(function)
+    return function
+
+
+@quarantine.command("list")
+@tenant_option("all, one after another")
+@selection_options
+@click.option("--all", "closed", is_flag=True, help="Also rows that were replayed, or whose file was replaced.")
+@json_option
+@command
+def quarantine_list(
+    tenant_name: str | None,
+    tables: tuple[str, ...],
+    reasons: tuple[str, ...],
+    files: tuple[str, ...],
+    closed: bool,
+    as_json: bool,
+    home: Path | None,
+) -> None:
+    """How many rows are in quarantine, by table, reason and file, and what to do about it. No row's content."""
+    from edupulse_pipelines import console
+    from edupulse_pipelines.ingest import quarantine as rows
+    from edupulse_pipelines.schema.reasons import reason_for
+
+    settings = load_settings(home=home)
+    tenants = _tenants(settings, tenant_name, as_json=as_json)
+    selection = rows.Selection(tables, reasons, files, closed=closed)
+    with _filled_database(settings) as engine:
+        for tenant in tenants:
+            tallies: list[rows.Tally] = []
+            replays: list[rows.Replay] | None = [] if closed else None
+            if engine is not None:
+                with engine.connect() as connection:
+                    tallies = rows.tallies(connection, tenant.name, selection)
+                    replays = rows.replays(connection, tenant.name, selection) if closed else None
+            if not as_json:
+                console.show_quarantine(console.console(), tenant.name, tallies, replays, tenant.timezone)
+                continue
+            known = {
+                code: {"meaning": reason.meaning, "fix": reason.fix, "heals": reason.heals}
+                for code in sorted({code for tally in tallies for code in tally.reasons})
+                if (reason := reason_for(code)) is not None
+            }
+            oldest = min((tally.oldest for tally in tallies if tally.oldest), default=None)
+            _print_json(
+                {
+                    "tenant": tenant.name,
+                    "open": sum(tally.open for tally in tallies),
+                    "corrected": sum(tally.corrected for tally in tallies),
+                    "oldest": oldest.isoformat() if oldest else None,
+                    "rows": [
+                        {**vars(tally), "oldest": tally.oldest.isoformat() if tally.oldest else None}
+                        for tally in tallies
+                    ],
+                    "reasons": known,
+                    "replays": [
+                        {**vars(replay), "replayed_at": replay.replayed_at.isoformat()} for replay in replays or []
+                    ],
+                }
+            )
+
+
+@quarantine.command("show")
+@tenant_option("the only one there is")
+@selection_options
+@click.option("--line", "lines", type=click.IntRange(1), multiple=True, help="Only this line of the file; repeatable.")
+@click.argument("ids", metavar="[ID]...", type=click.UUID, nargs=-1)
+@click.option("--all", "closed", is_flag=True, help="Also rows that were replayed, or whose file was replaced.")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True, help="At most so many rows.")
+@click.option(
+    "--values/--no-values",
+    default=None,
+    help="Whether to show what stands in the rows.  [default: on a terminal only]",
+)
+@json_option
+@command
+def quarantine_show(
+    tenant_name: str | None,
+    tables: tuple[str, ...],
+    reasons: tuple[str, ...],
+    files: tuple[str, ...],
+    lines: tuple[int, ...],
+    ids: tuple[uuid.UUID, ...],
+    closed: bool,
+    limit: int,
+    values: bool | None,
+    as_json: bool,
+    home: Path | None,
+) -> None:
+    """Single rows as they came, with their reasons and what became of them.
+
+    This is the one command that shows student records: name the rows you need. Into a file or a log it
+    writes none, unless --values asks for them.
+    """
+    from edupulse_pipelines import console
+    from edupulse_pipelines.ingest import quarantine as rows
+
+    shown = sys.stdout.isatty() if values is None else values
+    if shown and not (tables or reasons or files or lines or ids):
+        raise click.UsageError("Say which rows: an ID, --table, --reason, --file or --line (or --no-values).")
+    settings = load_settings(home=home)
+    tenant = _one_tenant(settings, tenant_name)
+    selection = rows.Selection(tables, reasons, files, lines, ids, closed=closed or bool(ids))
+    on = console.console(to_stderr=as_json)
+    found: list[dict[str, Any]] = []
+    total = 0
+    with _filled_database(settings) as engine:
+        if engine is not None:
+            with engine.connect() as connection:
+                total = sum(
+                    tally.open + tally.replayed + tally.superseded
+                    for tally in rows.tallies(connection, tenant.name, selection)
+                )
+                if shown and total and not as_json:
+                    on.print("[yellow]![/] Student records: for your eyes, not for tickets, mails or logs.")
+                for row in rows.selected(connection, tenant.name, selection, limit):
+                    if as_json:
+                        found.append(_row_facts(row, values=shown))
+                        continue
+                    on.print()
+                    console.show_row(
+                        on,
+                        row,
+                        tenant.timezone,
+                        values=shown,
+                        canonical=functools.partial(tenant.profile.canonical_name, row.table_name),
+                    )
+    if as_json:
+        _print_json({"tenant": tenant.name, "matching": total, "rows": found})
+    elif not total:
+        on.print("No row in quarantine matches.")
+    elif total > limit:
+        on.print(f"\n[dim]{limit:,} of {total:,} rows; --limit shows more.[/]")
+    if total and not shown and not as_json:
+        on.print("\n[dim]Their values are left out; --values shows them.[/]")
+
+
+@quarantine.command("export")
+@click.option(
+    "--out", type=click.Path(path_type=Path), required=True, help="A folder, or one .csv for rows of one table."
+)
+@tenant_option("the only one there is")
+@selection_options
+@json_option
+@command
+def quarantine_export(
+    out: Path,
+    tenant_name: str | None,
+    tables: tuple[str, ...],
+    reasons: tuple[str, ...],
+    files: tuple[str, ...],
+    as_json: bool,
+    home: Path | None,
+) -> None:
+    """Write rows to CSVs that can be mended in a spreadsheet, one for each table. Only you can read them.
+
+    Each line says which row it is (_quarantine_id, _file, _line: leave them as they are) and why it is here; then come
+    the columns of its file. A row that does not fit the header of its file stands in _raw_line as a whole: mend
+    it there, or fill in the columns. Comma, UTF-8. Where a spreadsheet would take a cell for a formula it has an
+    apostrophe in front, which replay takes away again.
+    """
+    from edupulse_pipelines import console
+    from edupulse_pipelines.ingest import quarantine as rows
+    from edupulse_pipelines.ingest.corrections import ExportedFile, export_rows
+
+    settings = load_settings(home=home)
+    tenant = _one_tenant(settings, tenant_name)
+    on = console.console(to_stderr=as_json)
+    written: list[ExportedFile] = []
+    with _filled_database(settings) as engine:
+        if engine is not None:
+            with console.ConsoleProgress(on) as progress:
+                progress.begin("export")
+                selection = rows.Selection(tables, reasons, files)
+                written = export_rows(engine, settings.raw_dir, tenant, selection, out, progress.advanced)
+    if written:
+        console.show_exported(on, written, _to_type(f"quarantine replay --tenant {tenant.name}", home))
+    else:
+        on.print("No row in quarantine matches; nothing was written.")
+    if as_json:
+        _print_json(
+            {
+                "tenant": tenant.name,
+                "files": {
+                    file.table: {"path": str(file.path), "rows": file.rows, "misfits": file.misfits} for file in written
+                },
+            }
+        )
+
+
+@quarantine.command("replay")
+@click.argument(
+    "edited", metavar="[FILE.csv]...", type=click.Path(exists=True, dir_okay=False, path_type=Path), nargs=-1
+)
+@tenant_option("the only one there is")
+@table_option
+@click.option("--as-typed", is_flag=True, help="Take also cells that read as if a spreadsheet had rewritten them.")
+@click.option("--check", "check_only", is_flag=True, help="Only read the files and say what they would correct.")
+@json_option
+@command
+def quarantine_replay(
+    edited: tuple[Path, ...],
+    tenant_name: str | None,
+    tables: tuple[str, ...],
+    as_typed: bool,
+    check_only: bool,
+    as_json: bool,
+    home: Path | None,
+) -> None:
+    """Record what was mended in exported CSVs, then try to load every row in quarantine again.
+
+    All rows are tried under the rules and the profile of today, not only the mended ones. What loads leaves
+    quarantine and keeps its entry there: when, by which run, corrected or not. A CSV with a line that cannot be
+    taken is refused as a whole. Exit 0 also when rows stay in quarantine.
+    """
+    from edupulse_pipelines import console
+    from edupulse_pipelines.ingest import quarantine as rows
+    from edupulse_pipelines.ingest.corrections import CorrectionCounts, read_edited, record_corrections
+    from edupulse_pipelines.ingest.load import replay_quarantine
+
+    if check_only and not edited:
+        raise click.UsageError("--check needs the files to read.")
+    started = time.monotonic()
+    settings = load_settings(home=home)
+    tenant = _one_tenant(settings, tenant_name)
+    on = console.console(to_stderr=as_json)
+    run_id = f"replay-{uuid.uuid4()}"
+    corrections = CorrectionCounts()
+    counts: dict[str, Any] = {}
+    left: dict[str, dict[str, int]] = {}
+    with _filled_database(settings) as engine:
+        if engine is None and edited:
+            raise EduPulseError("The database is empty: nothing has been loaded, so there is no row to correct.")
+        if engine is not None:
+            with _libraries_to_log(settings), console.ConsoleProgress(on) as progress:
+                if edited:
+                    progress.begin("corrections")
+                    corrections = record_corrections(
+                        engine,
+                        settings.raw_dir,
+                        tenant,
+                        read_edited(edited),
+                        as_typed=as_typed,
+                        check_only=check_only,
+                        advanced=progress.advanced,
+                    )
+                    console.show_corrections(on, corrections, recorded=not check_only)
+                if not check_only:
+                    progress.begin("replay")
+                    counts = replay_quarantine(
+                        engine, settings.raw_dir, tenant, tables=list(tables) or None, run_id=run_id
+                    )
+            counts = {table: count for table, count in counts.items() if count.tried}
+            with engine.connect() as connection:
+                for tally in rows.tallies(connection, tenant.name, rows.Selection(tuple(counts))):
+                    for reason in tally.reasons:
+                        of_table = left.setdefault(tally.table, {})
+                        of_table[reason] = of_table.get(reason, 0) + tally.open
+    left = {table: dict(sorted(found.items(), key=lambda item: (-item[1], item[0]))) for table, found in left.items()}
+    loaded = sum(count.loaded for count in counts.values())
+    if counts:
+        console.show_replay(on, counts, left)
+    elif not check_only:
+        on.print("Nothing is in quarantine.")
+    if loaded:
+        on.print("\nFeatures and predictions of the students concerned are brought up to date by")
+        on.print(f"  {_to_type(f'run --tenant {tenant.name} --all', home)}", markup=False, soft_wrap=True)
+    if as_json:
+        _print_json(
+            {
+                "tenant": tenant.name,
+                "corrections": {name: getattr(corrections, name) for name in ("read", "corrected", "unchanged")},
+                "tables": {
+                    table: {name: getattr(count, name) for name in ("tried", "loaded", "still_quarantined")}
+                    for table, count in counts.items()
+                },
+                "still": left,
+                "run_id": run_id if counts else None,
+                "seconds": round(time.monotonic() - started, 2),
+            }
+        )
+
+
+def _row_facts(row: Any, *, values: bool) -> dict[str, Any]:
+    """A quarantined row for `--json`."""
+    names = ["id", "table_name", "file_name", "line_number", "reasons", "quarantined_at", "run_id"]
+    names += [
+        "corrected_at",
+        "replayed_at",
+        "replay_run_id",
+        "superseded_at",
+        *(["raw", "corrected"] if values else []),
+    ]
+    facts = {name: getattr(row, name) for name in names}
+    return {
+        name: value.isoformat() if isinstance(value, dt.datetime) else str(value) if name == "id" else value
+        for name, value in facts.items()
+    }
+
+
+@main.group()
 def db() -> None:
     """The database's schema: bring it up to date, ask where it is, compare it."""
 
@@ -319,6 +654,27 @@ def db_check(as_json: bool, home: Path | None) -> None:
     else:
         _answer("The database is as declared.", {"differences": differences}, as_json)
     sys.exit(1 if differences else 0)
+
+
+def _tenants(settings: Settings, name: str | None, *, as_json: bool) -> list[TenantSettings]:
+    """The tenant of this name, or all; with `--json` one."""
+    if not settings.tenants:
+        raise ConfigurationError(
+            f"There is no {settings.config_path}, so no tenant. `edupulse demo` makes one; README.md says how to write "
+            "yours."
+        )
+    tenants = [settings.tenant(name)] if name else list(settings.tenants.values())
+    if as_json and len(tenants) > 1:
+        raise click.UsageError("--json with several tenants needs --tenant.")
+    return tenants
+
+
+def _one_tenant(settings: Settings, name: str | None) -> TenantSettings:
+    """The tenant of this name, or the only one."""
+    tenants = _tenants(settings, name, as_json=False)
+    if len(tenants) > 1:
+        raise click.UsageError(f"There are several tenants; --tenant says which ({', '.join(settings.tenants)}).")
+    return tenants[0]
 
 
 @dataclass(frozen=True)
@@ -384,7 +740,14 @@ def _refuse_week(tenant: TenantSettings, week: dt.date) -> None:
 
 
 def _run(
-    settings: Settings, tenant: TenantSettings, plan: Plan, *, rescore: bool, on: Console, started: float
+    settings: Settings,
+    tenant: TenantSettings,
+    plan: Plan,
+    *,
+    rescore: bool,
+    on: Console,
+    started: float,
+    home: Path | None,
 ) -> dict[str, Any]:
     """Run the plan, drawing it; the summary."""
     from rich.markup import escape
@@ -403,7 +766,7 @@ def _run(
     with _libraries_to_log(settings), console.ConsoleProgress(on) as progress:
         outcome = run_weekly_job(settings, tenant, plan.weeks, plan.with_delivery, rescore=rescore, progress=progress)
     summary = {**summarise(settings, tenant, outcome), "seconds": round(time.monotonic() - started, 2)}
-    console.show_summary(on, summary)
+    console.show_summary(on, summary, look=_to_type(f"quarantine list --tenant {tenant.name}", home))
     return summary
 
 
@@ -439,6 +802,38 @@ def _engine(home: Path | None) -> Iterator[Any]:
         engine.dispose()
 
 
+@contextmanager
+def _filled_database(settings: Settings) -> Iterator[Engine | None]:
+    """An engine over a database at this version's schema; None for an empty one, which stays empty.
+
+    EduPulseError for what the database refuses, without the values it quotes.
+    """
+    import sqlalchemy as sa
+
+    from edupulse_pipelines.database import create_engine, reachable
+    from edupulse_pipelines.schema.migrations import current, ensure_current
+
+    engine = create_engine(settings.database_url)
+    try:
+        with reachable(engine):
+            if current(engine) is None:
+                yield None
+            else:
+                ensure_current(engine)
+                yield engine
+    except sa.exc.DBAPIError as error:
+        if "locked" in str(error.orig):
+            said = "The database is locked: another run has been writing for very long. Try again when it is done."
+        else:
+            code = getattr(error.orig, "pgcode", None)
+            said = (
+                f"The database refused a statement ({type(error.orig).__name__}{f', SQLSTATE {code}' if code else ''})."
+            )
+        raise EduPulseError(said) from None
+    finally:
+        engine.dispose()
+
+
 def _date(text: str | None) -> dt.date | None:
     try:
         return None if text is None else dt.date.fromisoformat(text)
@@ -457,6 +852,11 @@ def _own_name() -> str:
     if found is None or Path(found).resolve() != called.resolve():
         return os.path.relpath(called) if called.name == "edupulse" else "edupulse"
     return "edupulse"
+
+
+def _to_type(words: str, home: Path | None) -> str:
+    """A command of ours that can be typed as it stands, for the same home."""
+    return f"{_own_name()} {words}{f' --home {shlex.quote(str(home))}' if home else ''}"
 
 
 def _answer(said: str, facts: dict[str, Any], as_json: bool) -> None:

@@ -1,16 +1,19 @@
-"""What a person sees of a run: steps as they finish, then what was found. Drawing only; the figures come from the run.
+"""What a person sees: a run's steps as they finish, what was found, the quarantine. Drawing only.
 
 On a terminal with a moving line for the running step; elsewhere plain lines, and a sign of life every ten seconds.
+Values of students are drawn by `show_row` alone, for an engineer who asked for them.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import shlex
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from rich.console import Console
 from rich.markup import escape
@@ -19,8 +22,11 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from rich.table import Table
 from rich.text import Text
 
-from edupulse_pipelines.orchestration.assets.risk import NotDue
-from edupulse_pipelines.orchestration.execution import StepProgress
+from edupulse_pipelines.orchestration.progress import Pace, StepProgress
+
+if TYPE_CHECKING:
+    from edupulse_pipelines.ingest.corrections import CorrectionCounts, ExportedFile
+    from edupulse_pipelines.ingest.quarantine import Replay, Tally
 
 NAME_WIDTH = 24
 STEPS = 14
@@ -33,6 +39,9 @@ METRICS = (
     ("k10", "precision, top 10 % of the list"),
 )
 BAR_WIDTH = 30
+REASONS_PER_TABLE = 5
+FILES_PER_REASON = 5
+CODES_PER_COLUMN = 10
 GENERATING = "landing files"
 
 
@@ -58,7 +67,6 @@ class ConsoleProgress(StepProgress):
         self._asset = ""
         self._bar: Progress | None = None
         self._task: Any = None
-        self._spoke_at = 0.0
 
     def __enter__(self) -> ConsoleProgress:
         if self._console.is_terminal:
@@ -82,22 +90,25 @@ class ConsoleProgress(StepProgress):
 
     def started(self, asset: str, log: Any) -> None:
         """Name the step on the moving line."""
+        super().started(asset, log)
         self.begin(asset, f"step {self._done + 1} of {STEPS}")
 
     def begin(self, asset: str, said: str = "") -> None:
         """Name what is being done on the moving line."""
-        self._asset, self._began = asset, time.monotonic()
-        self._spoke_at = self._began
+        self._asset, self._began, self._pace = asset, time.monotonic(), Pace()
         if self._bar is not None:
             self._bar.reset(self._task, total=None, description=f"{asset:<{NAME_WIDTH}}", said=said)
 
     def advanced(self, done: int, total: int, unit: str = "rows") -> None:
         """Move the bar; elsewhere a line every ten seconds."""
-        said = f"{done:,} of {total:,} {unit}"
+        super().advanced(done, total, unit)
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=max(total, 1), said=said)
-        elif time.monotonic() - self._spoke_at >= self.seconds_between_lines:
-            self._spoke_at = time.monotonic()
+            self._bar.update(self._task, completed=done, total=total or None, said=self._pace.in_words(unit))
+
+    def line(self, said: str) -> None:
+        """Every ten seconds: to the step's log, and off a terminal also here."""
+        super().line(said)
+        if self._bar is None:
             self._console.print(f"    {self._asset:<{NAME_WIDTH}} {said}", soft_wrap=True)
 
     def finished(self, asset: str, report: Any) -> None:
@@ -168,6 +179,8 @@ def _records(report: Any) -> tuple[str, str]:
 
 
 def _training(report: Any) -> tuple[str, str]:
+    from edupulse_pipelines.orchestration.assets.risk import NotDue
+
     if isinstance(report, NotDue):
         return "[green]✓[/]", f"[dim]not due before the week of {report.next_week}[/]"
     trained = [outcome for outcome in report if outcome.status == "trained"]
@@ -189,11 +202,14 @@ def headline(on: Console, tenant: str, weeks: Sequence[dt.date]) -> None:
     on.print(f"[bold]{tenant}[/]  [dim]{_n(len(weeks), 'week')}, {span}[/]")
 
 
-def show_summary(on: Console, summary: Mapping[str, Any]) -> None:
-    """What the run found: accounts, quarantine, model beside the rule, risk categories; then what went wrong."""
+def show_summary(on: Console, summary: Mapping[str, Any], look: str) -> None:
+    """What the run found: accounts, quarantine, model beside the rule, risk categories; then what went wrong.
+
+    `look` is the command that shows the quarantine.
+    """
     on.print()
     _show_accounts(on, summary["tables"])
-    _show_quarantine(on, summary["quarantine_reasons"])
+    _show_quarantine(on, summary["quarantine_reasons"], summary["unmapped_codes"], look)
     _show_model(on, summary["model"])
     _show_risk(on, summary["predictions"])
     explained = tuple(f"{table}:" for table in summary["quarantine_reasons"])
@@ -221,14 +237,33 @@ def _show_accounts(on: Console, tables: Mapping[str, Mapping[str, int]]) -> None
     on.print()
 
 
-def _show_quarantine(on: Console, reasons: Mapping[str, Mapping[str, int]]) -> None:
+def _show_quarantine(
+    on: Console,
+    reasons: Mapping[str, Mapping[str, int]],
+    unmapped: Mapping[str, Mapping[str, Mapping[str, int]]],
+    look: str,
+) -> None:
+    """The commonest reasons of each table, the codes that no profile maps, and where to go on from here."""
     if not reasons:
         return
     why = _table("Quarantined, by reason", "rows")
     for table, counted in reasons.items():
-        for number, (reason, rows) in enumerate(counted.items()):
+        for number, (reason, rows) in enumerate(list(counted.items())[:REASONS_PER_TABLE]):
             why.add_row(f"{table if number == 0 else '':<{NAME_WIDTH}}{reason}", f"{rows:,}")
+        if len(counted) > REASONS_PER_TABLE:
+            why.add_row(f"{'':<{NAME_WIDTH}}[dim]and {_n(len(counted) - REASONS_PER_TABLE, 'more reason')}[/]")
     on.print(why)
+    for table, columns in unmapped.items():
+        for column, codes in columns.items():
+            named = ", ".join(
+                f"'{printable(code)}' ({rows:,})" for code, rows in list(codes.items())[:CODES_PER_COLUMN]
+            )
+            more = f" and {len(codes) - CODES_PER_COLUMN:,} more" if len(codes) > CODES_PER_COLUMN else ""
+            on.print(
+                f"[yellow]![/] {table}.{column}: codes that the profile does not map: {escape(named)}{more}",
+                soft_wrap=True,
+            )
+    on.print(f"  [dim]what they mean, where, and how to mend them:[/] {escape(look)}", soft_wrap=True)
     on.print()
 
 
@@ -285,6 +320,142 @@ def show_where_to_look(on: Console, command: str, home: Path | None) -> None:
     on.print("      [dim]every landed week again; nothing changes[/]", soft_wrap=True)
 
 
+def show_quarantine(
+    on: Console, tenant: str, tallies: Sequence[Tally], replays: Sequence[Replay] | None, zone: str
+) -> None:
+    """Counts of quarantined rows by table, reason and file, and what the reasons mean; no row's content.
+
+    With `replays` (not None) also what became of closed rows, in times of `zone`.
+    """
+    waiting = sum(tally.open for tally in tallies)
+    oldest = min((tally.oldest for tally in tallies if tally.oldest), default=None)
+    since = f", the oldest since {_day(oldest.astimezone(ZoneInfo(zone)))}" if oldest else ""
+    on.print(f"[bold]{tenant}[/]  {_n(waiting, 'row')} in quarantine{since}")
+    mended = sum(tally.corrected for tally in tallies)
+    if mended:
+        on.print(f"  [dim]{mended:,} of them corrected, and not replayed yet[/]")
+    if not tallies:
+        return
+    on.print()
+    columns = ("open",) if replays is None else ("open", "replayed", "superseded")
+    listed = _table("Table, reason, file", *columns)
+
+    def line(name: str, rows: Collection[Tally], style: str = "") -> None:
+        figures = (sum(getattr(tally, column) for tally in rows) for column in columns)
+        listed.add_row(name, *(f"{figure:,}" if figure else "[dim]0[/]" for figure in figures), style=style)
+
+    for table, of_table in _grouped(tallies, lambda tally: [tally.table]).items():
+        line(f"[bold]{table}[/]", of_table)
+        for reason, of_reason in _grouped(of_table, lambda tally: tally.reasons).items():
+            line(f"  {escape(reason)}", of_reason)
+            files = _grouped(of_reason, lambda tally: [tally.file_name])
+            for file, of_file in list(files.items())[:FILES_PER_REASON]:
+                line(f"    {escape(file)}", of_file, style="dim")
+            if len(files) > FILES_PER_REASON:
+                listed.add_row(f"    and {_n(len(files) - FILES_PER_REASON, 'more file')}", style="dim")
+    on.print(listed)
+    if any(len(tally.reasons) > 1 for tally in tallies):
+        on.print("  [dim]a row with several reasons counts under each of them[/]")
+    if replays:
+        on.print()
+        on.print("[bold]Replayed[/]")
+        for replay in replays:
+            fixed = f", {replay.corrected:,} corrected" if replay.corrected else ""
+            run = f" by run {replay.run_id}" if replay.run_id else ""
+            on.print(
+                f"  {replay.table:<{NAME_WIDTH}} {_n(replay.rows, 'row')}{fixed} "
+                f"[dim]{_moment(replay.replayed_at, zone)}{run}[/]",
+                soft_wrap=True,
+            )
+    on.print()
+    show_reasons(on, sorted({reason for tally in tallies if tally.open for reason in tally.reasons}))
+
+
+def _grouped(tallies: Sequence[Tally], keys: Callable[[Tally], Sequence[str]]) -> dict[str, list[Tally]]:
+    """The tallies under each of their keys, the key with most open rows first."""
+    found: dict[str, list[Tally]] = {}
+    for tally in tallies:
+        for key in keys(tally):
+            found.setdefault(key, []).append(tally)
+    return dict(sorted(found.items(), key=lambda item: (-sum(tally.open for tally in item[1]), item[0])))
+
+
+def show_reasons(on: Console, codes: Sequence[str]) -> None:
+    """What the rules behind these codes mean, and how to mend them."""
+    from edupulse_pipelines.schema.reasons import reason_for
+
+    known = {reason.spelling: reason for code in codes if (reason := reason_for(code)) is not None}
+    for spelling, reason in known.items():
+        on.print(f"[bold]{escape(spelling)}[/]  {escape(reason.meaning)}", soft_wrap=True)
+        on.print(f"    [dim]{escape(reason.fix)}[/]", soft_wrap=True)
+
+
+def show_row(on: Console, row: Any, zone: str, *, values: bool, canonical: Callable[[str], str]) -> None:
+    """One quarantined row: where it is from, what is wrong, what became of it; with `values` also what stands in it.
+
+    `canonical` gives our name of a file's column; columns that a reason names are marked.
+    """
+    where = f"[bold]{escape(row.file_name)} line {row.line_number}[/]"
+    on.print(f"{where}  [dim]{row.table_name}  {row.id}[/]", soft_wrap=True)
+    trace = [f"in quarantine since {_moment(row.quarantined_at, zone)}"]
+    trace += [f"corrected {_moment(row.corrected_at, zone)}"] if row.corrected_at else []
+    by = f" by run {row.replay_run_id}" if row.replay_run_id else ""
+    trace += [f"replayed {_moment(row.replayed_at, zone)}{by}"] if row.replayed_at else []
+    trace += [f"its file was replaced {_moment(row.superseded_at, zone)}"] if row.superseded_at else []
+    on.print(f"  [yellow]{escape(', '.join(row.reasons))}[/]  [dim]{escape('; '.join(trace))}[/]", soft_wrap=True)
+    if not values:
+        return
+    named = {reason.partition(":")[2] for reason in row.reasons}
+    fields = row.raw if isinstance(row.raw, dict) else {f"field {n}": text for n, text in enumerate(row.raw, start=1)}
+    after = row.corrected or {}
+    for name in dict.fromkeys([*fields, *after]):
+        mark = "[yellow]▸[/]" if canonical(name) in named else " "
+        was, now = fields.get(name, ""), after.get(name)
+        changed = f" [dim]corrected to[/] {escape(printable(now))}" if now is not None and now != was else ""
+        on.print(f"  {mark} {escape(printable(name)):<{NAME_WIDTH}} {escape(printable(was))}{changed}", soft_wrap=True)
+
+
+def show_exported(on: Console, files: Sequence[ExportedFile], replay: str) -> None:
+    """The CSVs that were written, and the command that takes them back."""
+    for file in files:
+        misfits = f", {file.misfits:,} of them in _raw_line" if file.misfits else ""
+        on.print(f"  [green]✓[/] {escape(str(file.path))}  {_n(file.rows, 'row')}{misfits}", soft_wrap=True)
+    on.print(
+        "[yellow]![/] These files hold student records. Only you can read them; remove them when you are done.",
+        soft_wrap=True,
+    )
+    on.print("Mend the cells (as text, columns and row order as you like; delete lines you do not mend), then:")
+    on.print(f"  {replay} {' '.join(shlex.quote(str(file.path)) for file in files)}", markup=False, soft_wrap=True)
+
+
+def show_corrections(on: Console, counts: CorrectionCounts, *, recorded: bool) -> None:
+    """What edited CSVs say: rows and columns, no values."""
+    done = "recorded" if recorded else "found; nothing is recorded"
+    on.print(
+        f"{_n(counts.read, 'row')} read: [bold]{_n(counts.corrected, 'correction')}[/] {done}, "
+        f"{counts.unchanged:,} unchanged"
+    )
+    for table, columns in counts.columns.items():
+        changed = ", ".join(f"{name} {rows:,}" for name, rows in columns.items())
+        on.print(f"  [dim]{table}: {escape(changed)}[/]", soft_wrap=True)
+    if counts.replaced:
+        on.print(f"  [dim]{_n(counts.replaced, 'earlier correction')} replaced[/]")
+
+
+def show_replay(on: Console, counts: Mapping[str, Any], left: Mapping[str, Mapping[str, int]]) -> None:
+    """What a replay loaded, and why the rest could not be; `left` are open rows by table and reason."""
+    shown = _table("Replayed", "tried", "loaded", "still in quarantine")
+    for table, count in counts.items():
+        still = f"[yellow]{count.still_quarantined:,}[/]" if count.still_quarantined else "[dim]0[/]"
+        shown.add_row(table, f"{count.tried:,}", f"{count.loaded:,}", still)
+    on.print(shown)
+    for table, reasons in left.items():
+        if counts[table].still_quarantined:
+            why = ", ".join(f"{reason} {rows:,}" for reason, rows in list(reasons.items())[:REASONS_PER_TABLE])
+            on.print(f"  [yellow]![/] {table}: {escape(why)}", soft_wrap=True)
+    show_reasons(on, [reason for reasons in left.values() for reason in reasons])
+
+
 def show_lines(on: Console, title: str, lines: Sequence[str]) -> None:
     """A titled list."""
     on.print(f"[bold]{title}[/]")
@@ -303,6 +474,16 @@ def _table(title: str, *columns: str) -> Table:
 def _metric(metrics: Mapping[str, Any], name: str) -> str:
     value = (metrics.get("precision_at_k") or {}).get(name) if name.startswith("k") else metrics.get(name)
     return "not defined" if value is None else f"{value:.3f}"
+
+
+def printable(text: str) -> str:
+    """A value that a terminal can show as it is: control characters, which could command it, are spelled out."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def _moment(moment: dt.datetime, zone: str) -> str:
+    local = moment.astimezone(ZoneInfo(zone))
+    return f"{_day(local)} {local:%H:%M}"
 
 
 def _day(day: dt.date) -> str:

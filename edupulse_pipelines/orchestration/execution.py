@@ -10,6 +10,7 @@ import datetime as dt
 import os
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +23,9 @@ from edupulse_pipelines.errors import EduPulseError
 from edupulse_pipelines.orchestration.assembly import build_defs
 from edupulse_pipelines.orchestration.jobs import op_name, weekly_job_name
 from edupulse_pipelines.orchestration.partitions import week_tags
-from edupulse_pipelines.orchestration.resources import Database, Progress
+from edupulse_pipelines.orchestration.progress import StepProgress
+from edupulse_pipelines.orchestration.reporting import unknown_rates
+from edupulse_pipelines.orchestration.resources import Database
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import Settings, TenantSettings
 from edupulse_pipelines.weeks import last_closed_week
@@ -44,22 +47,6 @@ concurrency:
     granularity: run
     default_limit: 1
 """
-
-
-class StepProgress(Progress):
-    """Keeps the reports of the steps; a subclass may draw them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._log = None
-        self.reports: dict[str, Any] = {}
-
-    def started(self, asset: str, log: Any) -> None:
-        """Nothing to log: the command line shows it."""
-
-    def finished(self, asset: str, report: Any) -> None:
-        """Keep the report for the summary."""
-        self.reports[asset] = report
 
 
 @dataclass(frozen=True)
@@ -131,7 +118,8 @@ def run_weekly_job(
             raise_on_error=False,
         )
         errors, warnings = _messages(result.all_events)
-    warnings += _unknown_columns(heard.reports) + _stale_scores(tenant, weeks, heard.reports)
+    warnings += _unknown_columns(heard.reports) + _unknown_rates(tenant, heard.reports)
+    warnings += _stale_scores(tenant, weeks, heard.reports)
     warnings += _left_behind(settings, tenant)
     if not result.success and not errors:
         errors = ["The run failed before its first step; see it in the Dagster UI (`edupulse dev`)."]
@@ -158,6 +146,13 @@ def _unknown_columns(reports: dict[str, Any]) -> list[str]:
         f"{table}: column {column!r} is not known and was not loaded ({count} {'file' if count == 1 else 'files'})"
         for (table, column), count in unknown.items()
     ]
+
+
+def _unknown_rates(tenant: TenantSettings, reports: dict[str, Any]) -> list[str]:
+    """Absences without a calendar are kept, but they are a share of nothing."""
+    report = reports.get("weekly_activity")
+    said = unknown_rates(tenant.name, report.weeks_without_calendar) if report is not None else None
+    return [said] if said else []
 
 
 def _stale_scores(tenant: TenantSettings, weeks: Sequence[dt.date], reports: dict[str, Any]) -> list[str]:
@@ -190,7 +185,7 @@ def summarise(settings: Settings, tenant: TenantSettings, outcome: RunOutcome) -
     """The summary of a run as `--json` prints it: the contract's keys, and some more behind them."""
     from edupulse_pipelines.orchestration import summaries
 
-    tables, reasons, replayed = {}, {}, {}
+    tables, reasons, replayed, unmapped = {}, {}, {}, {}
     for table in RECORD_TABLES:
         report = outcome.reports.get(table)
         deliveries = report.deliveries if report is not None else []
@@ -202,6 +197,8 @@ def summarise(settings: Settings, tenant: TenantSettings, outcome: RunOutcome) -
                 counted[reason] = counted.get(reason, 0) + count
         if counted:
             reasons[table] = dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
+        if codes := _unmapped_codes(deliveries):
+            unmapped[table] = codes
     closed = last_closed_week(tenant.timezone)
     with Database(settings.database_url).engine() as engine, engine.connect() as connection:
         students = summaries.row_count(connection, tenant.name, "students")
@@ -219,11 +216,24 @@ def summarise(settings: Settings, tenant: TenantSettings, outcome: RunOutcome) -
         "weeks_list": [week.isoformat() for week in outcome.weeks],
         "replayed": replayed,
         "quarantine_reasons": reasons,
+        "unmapped_codes": unmapped,
         "success": outcome.success,
         "errors": outcome.errors,
         "warnings": outcome.warnings,
         "run_id": outcome.run_id,
     }
+
+
+def _unmapped_codes(deliveries: Sequence[Any]) -> dict[str, dict[str, int]]:
+    """By column the codes of these deliveries that the profile does not map, the commonest first."""
+    counted: Counter[tuple[str, str]] = Counter()
+    for delivery in deliveries:
+        for found in delivery.unmapped_codes:
+            counted[found["column"], found["code"]] += found["rows"]
+    by_column: dict[str, dict[str, int]] = {}
+    for (column, code), rows in sorted(counted.items(), key=lambda item: (item[0][0], -item[1], item[0][1])):
+        by_column.setdefault(column, {})[code] = rows
+    return by_column
 
 
 def _messages(events: Sequence[DagsterEvent]) -> tuple[list[str], list[str]]:

@@ -58,6 +58,16 @@ def totals(by_week: Mapping[dt.date, Mapping[str, Number]], names: Sequence[str]
     return {f"run_{name}": sum(int(numbers.get(name) or 0) for numbers in by_week.values()) for name in names}
 
 
+def unknown_rates(tenant: str, weeks: int) -> str | None:
+    """What is said when only absences are recorded and no calendar says of which days; None when there is nothing."""
+    if not weeks:
+        return None
+    return (
+        f"attendance rates unknown for {weeks} {'week' if weeks == 1 else 'weeks'}: no instructional calendar; "
+        f"declare [tenants.{tenant}.calendar]"
+    )
+
+
 def materialized(
     row_count: int | None = None, *, check_results: Sequence[AssetCheckResult] = (), **metadata: Any
 ) -> MaterializeResult:

@@ -7,15 +7,14 @@ step.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from logging import Logger
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dagster import ResourceDefinition
 
+from edupulse_pipelines.orchestration.progress import Progress
 from edupulse_pipelines.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,32 +59,6 @@ class ModelRegistry:
         from edupulse_pipelines.risk.registry import Registry
 
         return Registry(self._tracking_uri, self._artifact_root)
-
-
-class Progress:
-    """Hears what the steps do. This one writes to the step's log; the command line swaps in one that draws."""
-
-    seconds_between_lines = 10.0
-
-    def __init__(self) -> None:
-        self._log: Logger | None = None
-        self._spoke_at = 0.0
-
-    def started(self, asset: str, log: Logger) -> None:
-        """The step of `asset` begins."""
-        self._log, self._spoke_at = log, time.monotonic()
-
-    def advanced(self, done: int, total: int, unit: str = "rows") -> None:
-        """`done` of `total` units of the running step are finished; says so every ten seconds."""
-        if self._log is not None and time.monotonic() - self._spoke_at >= self.seconds_between_lines:
-            self._spoke_at = time.monotonic()
-            self._log.info(f"{done:,} of {total:,} {unit}")
-
-    def finished(self, asset: str, report: Any) -> None:
-        """The room's function returned `report`."""
-
-    def failed(self, asset: str, message: str) -> None:
-        """The step of `asset` stops with `message`."""
 
 
 def default_resources(settings: Settings) -> Mapping[str, object]:

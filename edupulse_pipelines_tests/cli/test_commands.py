@@ -26,13 +26,18 @@ def home(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(
     "words",
-    [[], ["demo"], ["generate"], ["run"], ["dev"], ["db"], ["db", "upgrade"], ["db", "current"], ["db", "check"]],
+    [
+        [],
+        *(["demo"], ["generate"], ["run"], ["dev"]),
+        *(["db"], ["db", "upgrade"], ["db", "current"], ["db", "check"]),
+        *(["quarantine"], *(["quarantine", name] for name in ("list", "show", "export", "replay"))),
+    ],
 )
 def test_help(words: list[str]) -> None:
     done = edupulse(*words, "--help")
     assert done.exit_code == 0
     assert "Usage:" in done.output
-    if words and words != ["db"]:
+    if words and words not in (["db"], ["quarantine"]):
         assert "--home" in done.output
 
 

@@ -32,7 +32,15 @@ def _raw_asset(settings: Settings, tenant: TenantSettings, table: str) -> Assets
         with step(context, progress), database.engine() as engine:
             from edupulse_pipelines.ingest.archive import archive_files
 
-            report = archive_files(engine, settings.raw_dir, tenant, table, weeks, run_id=context.run_id)
+            report = archive_files(
+                engine,
+                settings.raw_dir,
+                tenant,
+                table,
+                weeks,
+                run_id=context.run_id,
+                progress=lambda done, total: progress.advanced(done >> 20, total >> 20, "MiB"),
+            )
             progress.finished(name, report)
         by_week: dict[dt.date, Counter[str]] = {
             week: Counter(files=0, rows=0, bytes=0, archived=0, known=0, refused=0) for week in weeks
