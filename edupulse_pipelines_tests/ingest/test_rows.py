@@ -229,3 +229,14 @@ def test_a_column_that_is_empty_throughout_is_null_throughout(district: District
     district.land(1, students=f"{STUDENT_HEADER},{names}\nZQ1,ZQa,ZQb,2010-01-01{',' * 8}\n")
     assert district.run("students")["students"].counts == (1, 1, 0, 0, 0)
     assert district.rows("students", "gpa", "exit_date", "enrollment_date") == [(None, None, dt.date(2025, 9, 8))]
+
+
+def test_a_row_that_takes_its_record_back_needs_its_key_and_nothing_else(district: District) -> None:
+    district.enrol("ZQ1")
+    district.land(1, attendance_records=f"{ATTENDANCE_HEADER}\nZQ1,2025-09-02,present\n")
+    district.run("attendance_records")
+    rows = ["ZQ1,2025-09-02,nonsense,TRUE", "ZQ1,,present,true", "ZQ1,2025-09-03,present,yes"]
+    district.land(2, attendance_records="\n".join([f"{ATTENDANCE_HEADER},_deleted", *rows]))
+    loaded = district.run("attendance_records")["attendance_records"]
+    assert loaded.counts == (4, 0, 1, 1, 2)
+    assert district.reasons("attendance_records") == {3: ["required:date"], 4: ["values:_deleted"]}
