@@ -41,9 +41,10 @@ types: $(INSTALLED) ## Type check
 
 check: test lint types ## What CI runs
 
-sql: $(INSTALLED) ## Generate sql/schema and the data dictionary
+sql: $(INSTALLED) ## Generate sql/schema, the data dictionary and docs/sending-data.md
 	@$(BIN)/python -m edupulse_pipelines.schema.ddl sql/schema
 	@$(BIN)/python -m edupulse_pipelines.schema.dictionary docs/data-dictionary.md
+	@$(BIN)/python -m edupulse_pipelines.schema.sending_data docs/sending-data.md
 
 bench: $(INSTALLED) ## The benchmarks, each against the other way of doing it
 	@for name in features imports; do $(BIN)/python -m edupulse_pipelines_tests.benchmarks $$name || exit 1; done

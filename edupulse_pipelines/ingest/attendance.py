@@ -213,7 +213,7 @@ class AttendanceMerge:
 
     def _by_table(self, rows: _Rows) -> list[tuple[str, _Rows]]:
         """The rows by the table that may have their records."""
-        tables: dict[str, list[dt.date]] = {}
+        tables: dict[str, list[int]] = {}
         months = _month_numbers(rows.date)
         for number in np.unique(months).tolist():
             tables.setdefault(self._table(_month(number)), []).append(number)

@@ -112,7 +112,7 @@ def copy_binary(connection: Connection, table: str, columns: Sequence[str], bloc
     buffer = io.BytesIO()
     buffer.write(b"PGCOPY\n\xff\r\n\0" + bytes(8))
     for block in blocks:
-        buffer.write(memoryview(block.view(np.uint8)))
+        buffer.write(block.tobytes())
     buffer.write(b"\xff\xff")
     buffer.seek(0)
     driver: Any = connection.connection.driver_connection

@@ -104,11 +104,11 @@ class References:
         by_id: dict[uuid.UUID, uuid.UUID] = {}
         by_day: dict[tuple[str, str, str | None], uuid.UUID] = {}
         zone = ZoneInfo(self._tenant.timezone)
-        for row in self._read(connection, named, piece.column("district_id").texts.to_pylist()):
-            by_id[row.id] = row.id
-            for day in (row.prediction_date.astimezone(zone).date(), row.feature_date):
-                for version in (row.model_version, None):
-                    by_day[row.district_id, day.isoformat(), version] = row.id
+        for each in self._read(connection, named, piece.column("district_id").texts.to_pylist()):
+            by_id[each.id] = each.id
+            for when in (each.prediction_date.astimezone(zone).date(), each.feature_date):
+                for of_version in (each.model_version, None):
+                    by_day[each.district_id, when.isoformat(), of_version] = each.id
         found: list[str | None] = []
         readable = piece.readable
         dialect = connection.dialect.name

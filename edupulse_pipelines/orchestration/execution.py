@@ -26,6 +26,7 @@ from edupulse_pipelines.orchestration.partitions import week_tags
 from edupulse_pipelines.orchestration.progress import StepProgress
 from edupulse_pipelines.orchestration.reporting import unknown_rates
 from edupulse_pipelines.orchestration.resources import Database
+from edupulse_pipelines.schema.reasons import REASONS
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import Settings, TenantSettings
 from edupulse_pipelines.weeks import last_closed_week
@@ -118,7 +119,8 @@ def run_weekly_job(
             raise_on_error=False,
         )
         errors, warnings = _messages(result.all_events)
-    warnings += _unknown_columns(heard.reports) + _unknown_rates(tenant, heard.reports)
+    warnings += _unknown_columns(heard.reports) + _about_records(heard.reports)
+    warnings += _unknown_rates(tenant, heard.reports)
     warnings += _stale_scores(tenant, weeks, heard.reports)
     warnings += _left_behind(settings, tenant)
     if not result.success and not errors:
@@ -146,6 +148,27 @@ def _unknown_columns(reports: dict[str, Any]) -> list[str]:
         f"{table}: column {column!r} is not known and was not loaded ({count} {'file' if count == 1 else 'files'})"
         for (table, column), count in unknown.items()
     ]
+
+
+def _about_records(reports: dict[str, Any]) -> list[str]:
+    """What a load noticed beside its accounts: warnings, entries of the source that are no records, deletions."""
+    said = []
+    for table in RECORD_TABLES:
+        report = reports.get(table)
+        if report is None or not hasattr(report, "deliveries"):
+            continue
+        for name, count in sorted(report.warnings.items()):
+            said.append(f"{table}: {name} ({count:,}): {REASONS[name].meaning} {REASONS[name].fix}")
+        left_out: Counter[str] = Counter()
+        for delivery in report.deliveries:
+            left_out.update(delivery.left_out)
+        if left_out:
+            listed = ", ".join(f"{reason} {count:,}" for reason, count in sorted(left_out.items()))
+            said.append(f"{table}: entries of the source that are no records: {listed}")
+        deleted = sum(delivery.deleted for delivery in report.deliveries)
+        if deleted:
+            said.append(f"{table}: {deleted:,} records taken back (marked in `deleted_on`, not removed)")
+    return said
 
 
 def _unknown_rates(tenant: TenantSettings, reports: dict[str, Any]) -> list[str]:

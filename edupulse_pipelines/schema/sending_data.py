@@ -76,7 +76,8 @@ _FORMATS = f"""## How files may be written
 _PROFILE = """## Your own way of writing: the profile
 
 The profile says how to read your files; it changes nothing in what is archived. So after mending the profile,
-`edupulse quarantine replay` loads the rows that had failed for it.
+`edupulse quarantine replay` loads the rows that had failed for it, and `edupulse run --all` loads every landed file
+whose rows mean something else now once more.
 
 ```toml
 [tenants.lakeside]

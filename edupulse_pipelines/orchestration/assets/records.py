@@ -57,9 +57,20 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
                 f"the load stopped ({type(error).__name__})",
             )
             raise
-        by_week: dict[dt.date, Counter[str]] = {week: Counter(dict.fromkeys(ACCOUNTS, 0)) for week in weeks}
+        by_week: dict[dt.date, Counter[str]] = {week: Counter(dict.fromkeys((*ACCOUNTS, "deleted"), 0)) for week in weeks}
         for delivery in report.deliveries:
-            by_week[delivery.week].update({name: getattr(delivery, name) for name in ACCOUNTS})
+            by_week[delivery.week].update({name: getattr(delivery, name) for name in (*ACCOUNTS, "deleted")})
+        left_out: Counter[str] = Counter()
+        unmapped: Counter[tuple[str, str]] = Counter()
+        for delivery in report.deliveries:
+            left_out.update(delivery.left_out)
+            unmapped.update({(code["column"], code["code"]): code["rows"] for code in delivery.unmapped_codes})
+        told: dict[str, list[dict[str, str | int]]] = {
+            "left_out": [{"reason": reason, "entries": count} for reason, count in sorted(left_out.items())],
+            "unmapped_codes": [
+                {"column": column, "code": code, "rows": count} for (column, code), count in sorted(unmapped.items())
+            ],
+        }
         reporting.write_week_metadata(context, by_week, rows="read")
         yield reporting.materialized(
             stored,
@@ -68,7 +79,8 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
                 checks.expectations(report, tenant.max_quarantined),
             ],
             replayed=report.replayed,
-            **reporting.totals(by_week, ACCOUNTS),
+            **reporting.totals(by_week, (*ACCOUNTS, "deleted")),
+            **{name: checks.table(rows) for name, rows in told.items() if rows},
         )
 
     return records
