@@ -265,7 +265,7 @@ class ProfileSettings(_Section):
         return self.date_format == ISO_DATE
 
     def fingerprint(self, table: str) -> str:
-        """A hash of all that decides what the rows of a table's files mean; a file loaded under another is loaded again."""
+        """A hash of what decides what the rows of a table's files mean; a file loaded under another is loaded again."""
         meaning = self.model_dump(mode="json", exclude={"encoding", "delimiter", "extra_credit", "columns", "codes"})
         meaning |= {"columns": self.columns.get(table, {}), "codes": self.codes.get(table, {})}
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
@@ -390,7 +390,8 @@ class CalendarSettings(_Section):
 
     @model_validator(mode="after")
     def _needs_terms(self) -> CalendarSettings:
-        given = sorted(self.model_fields_set - {"terms"})
+        default = {"holidays": (), "extra_days": (), "weekdays": WEEKDAYS[:5]}
+        given = [name for name, value in default.items() if getattr(self, name) != value]
         if given and not self.terms:
             raise ValueError(f"{given[0]} without terms: say from when to when there is school")
         return self

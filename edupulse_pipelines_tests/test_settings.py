@@ -11,6 +11,7 @@ from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.settings import ProfileSettings, load_settings, normalise_database_url
 
 PROFILE = "[tenants.lakeside.profile]\n"
+TERM = "[tenants.lakeside.calendar]\nterms = [{ start = 2025-09-01, end = 2026-06-12 }]\n"
 GOOD = {"timezone": '"America/New_York"', "first_week": "2025-09-01"}
 
 
@@ -112,6 +113,28 @@ def test_date_formats_in_one_spelling(given: str, expected: str) -> None:
     assert profile.iso_dates == (expected == "%Y-%m-%d")
 
 
+def test_attendance_and_its_calendar(tmp_path: Path) -> None:
+    extra = (
+        "[tenants.lakeside.attendance]\nrecording = 'exceptions'\nsessions_per_day = 6\n"
+        f"{TERM}holidays = [2025-12-25, {{ start = 2026-04-03, end = '2026-04-06' }}]\nextra_days = [2026-01-10]\n"
+        "[tenants.hillside]\ntimezone = 'UTC'\nfirst_week = 2025-09-01\n"
+    )
+    written(tmp_path, extra=extra)
+    lakeside, hillside = load_settings(home=tmp_path).tenants.values()
+    assert (lakeside.attendance.recording, lakeside.attendance.sessions_per_day) == ("exceptions", 6)
+    calendar = lakeside.calendar
+    spans = [(span.start.isoformat(), span.end.isoformat()) for span in (*calendar.terms, *calendar.holidays)]
+    assert spans == [
+        ("2025-09-01", "2026-06-12"),
+        ("2025-12-25", "2025-12-25"),
+        ("2026-04-03", "2026-04-06"),
+    ]
+    assert calendar.weekdays == ("monday", "tuesday", "wednesday", "thursday", "friday")
+    assert calendar.extra_days == (dt.date(2026, 1, 10),)
+    assert (hillside.attendance.recording, hillside.attendance.sessions_per_day) == ("all", 1)
+    assert hillside.calendar.terms == ()
+
+
 def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "config"
     folder.mkdir()
@@ -179,6 +202,20 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ({}, "[tenants.lakeside.files]\nmax_file_gib = 0", "files.max_file_gib"),
         ({}, "[tenants.lakeside.files]\nmax_compression_ratio = 0.5", "files.max_compression_ratio"),
         ({}, "[tenants.lakeside.models]\nkind = 'x'", "models"),
+        ({}, "[tenants.lakeside.attendance]\nrecording = 'absences'", "attendance.recording"),
+        ({}, "[tenants.lakeside.attendance]\nsessions_per_day = 0", "attendance.sessions_per_day"),
+        ({}, "[tenants.lakeside.calendar]\nterms = [{ start = 2025-09-01 }]", "calendar.terms.0.end"),
+        ({}, "[tenants.lakeside.calendar]\nterms = [{ start = 5, end = 2025-09-01 }]", "calendar.terms.0.start: not a"),
+        (
+            {},
+            "[tenants.lakeside.calendar]\nterms = [{ start = 2025-09-02, end = 2025-09-01 }]",
+            "calendar.terms.0: the end 2025-09-01 lies before",
+        ),
+        ({}, "[tenants.lakeside.calendar]\nholidays = [2025-12-25]", "calendar: holidays without terms"),
+        ({}, f"{TERM}weekdays = []", "calendar.weekdays"),
+        ({}, f"{TERM}weekdays = ['Mon']", "calendar.weekdays.0"),
+        ({}, f"{TERM}holidays = ['Christmas']", "calendar.holidays.0"),
+        ({}, f"{TERM}extra_days = [2025-12-25T08:00:00]", "calendar.extra_days.0: not a date"),
         ({}, PROFILE + "encoding = 'ascii'", "profile.encoding"),
         ({}, PROFILE + "delimiter = ':'", "profile.delimiter"),
         ({}, PROFILE + "delimiter = true", "profile.delimiter"),

@@ -5,9 +5,10 @@ text. Not here: how a feature is computed (``vectors``).
 
 Words used below. *School week*: Monday to Sunday, a week in which the district sent anything
 (``school_calendar``); holidays are skipped, so "the last four school weeks" may span more than four calendar weeks.
-Only weeks since the student's enrolment count. *Session*: one recorded attendance mark. A feature is missing
-(NULL) when its domain was not sent yet or the student has nothing recorded in its window, unless its definition
-says otherwise.
+Only weeks since the student's enrolment count. *Session*: one recorded attendance mark; where a district sends only
+absences also each one of the instructional calendar that no record speaks of, and a week without a calendar has none.
+A feature is missing (NULL) when its domain was not sent yet or the student has nothing recorded in its window, unless
+its definition says otherwise.
 """
 
 from __future__ import annotations

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterable
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from edupulse_pipelines.database import new_ids
-from edupulse_pipelines.features.reading import write_rows
+from edupulse_pipelines.features.reading import write_columns
 from edupulse_pipelines.schema.sqlalchemy_tables import pending_updates
 
 Stage = Literal["weekly_activity", "student_features"]
@@ -43,15 +43,12 @@ def take_marks(connection: sa.Connection, tenant_id: str, stage: Stage) -> set[M
 
 def put_marks(connection: sa.Connection, tenant_id: str, stage: Stage, marks: Iterable[Mark]) -> None:
     """Leave marks for a stage."""
-    rows = [
-        {
-            "tenant_id": tenant_id,
-            "stage": stage,
-            "student_id": None if student is None else uuid.UUID(student.decode()),
-            "week_start": week,
-        }
-        for student, week in marks
-    ]
-    for row, id_ in zip(rows, new_ids(len(rows)), strict=True):
-        row["id"] = id_
-    write_rows(connection, sa.insert(pending_updates), rows)
+    left = list(marks)
+    columns: dict[str, Sequence[Any]] = {
+        "id": new_ids(len(left)),
+        "tenant_id": [tenant_id] * len(left),
+        "stage": [stage] * len(left),
+        "student_id": [None if student is None else uuid.UUID(student.decode()) for student, _ in left],
+        "week_start": [week for _, week in left],
+    }
+    write_columns(connection, pending_updates, columns)

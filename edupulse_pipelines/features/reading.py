@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
+from sqlalchemy.dialects import sqlite
 
 Bytes = npt.NDArray[np.bytes_]
 Integers = npt.NDArray[np.int64]
@@ -43,20 +44,25 @@ def plain(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     return sa.type_coerce(column, sa.types.NullType())
 
 
-def read_arrays(connection: sa.Connection, statement: sa.Select[Any], *types: str) -> list[npt.NDArray[Any]]:
-    """The statement's columns as arrays of `types`."""
+def read_pieces(connection: sa.Connection, statement: sa.Select[Any], *types: str) -> Iterator[list[npt.NDArray[Any]]]:
+    """The statement's columns as arrays of `types`, some thousand rows at a time; the last piece is empty."""
     dtype = np.dtype([(f"column_{number}", type_) for number, type_ in enumerate(types)])
     result = connection.execute(statement)
-    parts: list[list[npt.NDArray[Any]]] = []
     cursor: Any = result.cursor
     try:
         # A piece at a time, taken apart while it is still in the processor's cache.
-        while not parts or len(parts[-1][0]):
+        while True:
             rows = np.fromiter(islice(cursor, _ROWS_TAKEN_APART_AT_ONCE), dtype=dtype)
-            parts.append([np.ascontiguousarray(rows[name]) for name in dtype.names or ()])
+            yield [np.ascontiguousarray(rows[name]) for name in dtype.names or ()]
+            if not len(rows):
+                return
     finally:
         result.close()
-    return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
+
+
+def read_arrays(connection: sa.Connection, statement: sa.Select[Any], *types: str) -> list[npt.NDArray[Any]]:
+    """The statement's columns as arrays of `types`."""
+    return concatenated(list(read_pieces(connection, statement, *types)))
 
 
 def concatenated(parts: list[list[npt.NDArray[Any]]]) -> list[npt.NDArray[Any]]:
@@ -91,6 +97,62 @@ def id_batches(ids: Sequence[uuid.UUID]) -> Iterator[Sequence[uuid.UUID]]:
     """`ids` in pieces that fit one query."""
     for start in range(0, len(ids), IDS_PER_QUERY):
         yield ids[start : start + IDS_PER_QUERY]
+
+
+def write_columns(
+    connection: sa.Connection, table: sa.Table, columns: Mapping[str, Sequence[Any]], *, overwrite: Sequence[str] = ()
+) -> None:
+    """Insert the rows that `columns` hold by name (JSON as text), overwriting the row of the same key `overwrite`.
+
+    PostgreSQL gets each column as one array, which takes it a quarter of the time of as many rows of parameters.
+    """
+    count = len(next(iter(columns.values())))
+    write = _insert_arrays if connection.dialect.name == "postgresql" else _insert_rows
+    for start in range(0, count, ROWS_PER_WRITE):
+        part = {name: values[start : start + ROWS_PER_WRITE] for name, values in columns.items()}
+        write(connection, table, part, overwrite)
+
+
+def _insert_arrays(
+    connection: sa.Connection, table: sa.Table, columns: Mapping[str, Sequence[Any]], overwrite: Sequence[str]
+) -> None:
+    # A cast to VARCHAR(n) would cut what is too long for the column, instead of refusing it.
+    types = [
+        "TEXT" if isinstance(table.c[name].type, sa.String) else table.c[name].type.compile(dialect=connection.dialect)
+        for name in columns
+    ]
+    arrays = ", ".join(f"CAST(:{name} AS {type_}[])" for name, type_ in zip(columns, types, strict=True))
+    statement = f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT * FROM unnest({arrays})"
+    if overwrite:
+        values = ", ".join(f"{name} = excluded.{name}" for name in columns if name not in overwrite)
+        statement += f" ON CONFLICT ({', '.join(overwrite)}) DO UPDATE SET {values}"
+    connection.execute(sa.text(statement), {name: _array_literal(values) for name, values in columns.items()})
+
+
+def _array_literal(values: Sequence[Any]) -> str:
+    """The values as PostgreSQL writes an array."""
+    written = [
+        "NULL"
+        if value is None
+        else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        if isinstance(value, str)
+        else str(value)
+        for value in values
+    ]
+    return "{" + ",".join(written) + "}"
+
+
+def _insert_rows(
+    connection: sa.Connection, table: sa.Table, columns: Mapping[str, Sequence[Any]], overwrite: Sequence[str]
+) -> None:
+    # A column of JSON would serialise the text again.
+    types = {name: sa.Text() if isinstance(table.c[name].type, sa.JSON) else table.c[name].type for name in columns}
+    statement = sqlite.insert(sa.table(table.name, *(sa.column(name, type_) for name, type_ in types.items())))
+    if overwrite:
+        values = {name: statement.excluded[name] for name in columns if name not in overwrite}
+        statement = statement.on_conflict_do_update(index_elements=overwrite, set_=values)
+    rows = zip(*columns.values(), strict=True)
+    connection.execute(statement, [dict(zip(columns, row, strict=True)) for row in rows])
 
 
 def write_rows(connection: sa.Connection, statement: Any, rows: Sequence[dict[str, Any]]) -> None:

@@ -1,7 +1,7 @@
 """The school calendar of a tenant: which weeks had school, and since when each domain is sent. Read from the data.
 
-No holiday table: a week is a school week when the district sent anything for it. Knows the manifest and weekly
-activity; not the records, not the vectors.
+No holiday table: a week is a school week when the district sent anything for it, even of a student who was deleted
+since. Knows the manifest and weekly activity; not the records, not the vectors.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def school_calendar(connection: sa.Connection, tenant_id: str, first_week: dt.da
     ).all()
     last_delivered = max((week_of_delivery(delivered_on) for _, delivered_on, _ in files), default=None)
     weeks = {week_of_delivery(delivered_on) for _, delivered_on, rows_read in files if rows_read}
-    weeks.update(_activity_weeks(connection, tenant_id))
+    weeks.update(activity_weeks(connection, tenant_id))
 
     since: dict[str, dt.date | None] = {}
     for domain in DOMAINS:
@@ -83,7 +83,8 @@ def distinct_days(
     return days
 
 
-def _activity_weeks(connection: sa.Connection, tenant_id: str) -> list[dt.date]:
+def activity_weeks(connection: sa.Connection, tenant_id: str) -> list[dt.date]:
+    """The weeks with a row of weekly activity, ascending."""
     return distinct_days(connection, weekly_activity.c.week_start, weekly_activity.c.tenant_id == tenant_id)
 
 

@@ -18,11 +18,12 @@ import numpy.typing as npt
 import orjson
 import pandas as pd
 import sqlalchemy as sa
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Engine
 
 from edupulse_pipelines.database import writing
 from edupulse_pipelines.features.definitions import FEATURE_NAMES, LOOKBACK_WEEKS
+from edupulse_pipelines.features.enrolment import Students, read_students
+from edupulse_pipelines.features.known_activity import known_sessions
 from edupulse_pipelines.features.pending import Mark, take_marks
 from edupulse_pipelines.features.reading import (
     DAY,
@@ -39,6 +40,7 @@ from edupulse_pipelines.features.reading import (
     positions,
     read_arrays,
     uuids,
+    write_columns,
     write_rows,
 )
 from edupulse_pipelines.features.school_calendar import SchoolCalendar, distinct_days, school_calendar
@@ -63,12 +65,7 @@ READ_COLUMNS: tuple[str, ...] = (
 )
 """Columns of `read_features`; `weeks_of_data` is one of the named features."""
 
-# The vector goes in as the text that orjson wrote: the column's own type would serialise a Python object again.
-_text_vector = sa.table(
-    student_features.name,
-    *(sa.column(column.name, column.type) for column in student_features.c if column.name != "feature_vector"),
-    sa.column("feature_vector", sa.Text()),
-)
+_WRITTEN = ("tenant_id", "student_id", "feature_date", *_SCALARS, "feature_vector")
 
 
 @dataclass(frozen=True)
@@ -117,49 +114,6 @@ def update_student_features(engine: Engine, tenant_id: str, first_week: dt.date 
     return FeatureReport(*counts.tolist())
 
 
-@dataclass(frozen=True)
-class Students:
-    """Students by position, in the order of their ids."""
-
-    ids: Bytes
-    """The database's text of the id."""
-    enrolled: npt.NDArray[np.datetime64]
-    left: npt.NDArray[np.datetime64]
-    """NaT while enrolled."""
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, selection: Any) -> Students:
-        return Students(self.ids[selection], self.enrolled[selection], self.left[selection])
-
-    def frame(self) -> pd.DataFrame:
-        """As `feature_vectors` takes them; `student_id` is the position."""
-        return pd.DataFrame(
-            {
-                "student_id": np.arange(len(self)),
-                "enrollment_date": self.enrolled.astype("datetime64[s]"),
-                "exit_date": self.left.astype("datetime64[s]"),
-            }
-        )
-
-
-def read_students(connection: sa.Connection, tenant_id: str) -> Students:
-    """Every student of the tenant with the days of enrolment and exit."""
-    table = students.c
-    ids, enrolled, left = read_arrays(
-        connection,
-        sa.select(as_text(table.id), as_text(table.enrollment_date), as_text(table.exit_date)).where(
-            table.tenant_id == tenant_id
-        ),
-        ID,
-        DAY,
-        DAY,
-    )
-    order = np.argsort(ids)
-    return Students(ids[order], days(enrolled[order]), days(left[order]))
-
-
 def read_activity(
     connection: sa.Connection, tenant_id: str, people: Students, weeks: Sequence[dt.date], *, everyone: bool
 ) -> pd.DataFrame:
@@ -169,7 +123,10 @@ def read_activity(
     are then found by week alone.
     """
     table = weekly_activity.c
-    measures = [plain(table[name]) for name in ACTIVITY_MEASURES]
+    measures = [
+        plain(known_sessions(name.removeprefix("sessions_")) if name.startswith("sessions_") else table[name])
+        for name in ACTIVITY_MEASURES
+    ]
     types = [NUMBER for _ in ACTIVITY_MEASURES]
     if everyone:  # week by week, so that no row need say its week
         parts = []
@@ -195,7 +152,7 @@ def read_features(connection: sa.Connection, tenant_id: str, weeks: Sequence[dt.
     """The stored vectors of `weeks` (Mondays): `READ_COLUMNS`, ordered by feature_date and district_id.
 
     Dates are `datetime.date` (exit_date None while enrolled), `student_id` is a UUID, `grade_level`, `data_quality` and
-    the named features are floats, NaN where missing.
+    the named features are floats, NaN where missing. Deleted students have none.
     """
     person, vector = students.c, student_features.c
     ids, district_ids, levels, enrolled, left = read_arrays(
@@ -206,7 +163,7 @@ def read_features(connection: sa.Connection, tenant_id: str, weeks: Sequence[dt.
             plain(person.grade_level),
             as_text(person.enrollment_date),
             as_text(person.exit_date),
-        ).where(person.tenant_id == tenant_id),
+        ).where(person.tenant_id == tenant_id, person.deleted_on.is_(None)),
         ID,
         OBJECT,
         NUMBER,
@@ -230,9 +187,11 @@ def read_features(connection: sa.Connection, tenant_id: str, weeks: Sequence[dt.
             ID,
             OBJECT,
         )
-        if not len(of):
+        place = positions(of, ids[by_id])
+        of_somebody = place >= 0
+        if not of_somebody.any():
             continue
-        student = by_id[positions(of, ids[by_id])]
+        student, texts = by_id[place[of_somebody]], texts[of_somebody]
         order = np.argsort(rank[student])
         student = student[order]
         quality, values = _parsed(texts[order])
@@ -322,8 +281,8 @@ def _update_batch(
         texts = vector_json(vectors)
 
     stored = _stored(connection, tenant_id, people, first, everyone)
-    new: list[dict[str, Any]] = []
-    changed: list[dict[str, Any]] = []
+    new: list[tuple[Any, ...]] = []
+    changed: list[tuple[Any, ...]] = []
     unchanged = 0
     for number, sunday, *scalars, text in zip(*columns, texts, strict=True):
         before = stored.pop((number, sunday), None)
@@ -334,11 +293,11 @@ def _update_batch(
             continue
         else:
             target = changed
-        row = {"tenant_id": tenant_id, "student_id": ids[number], "feature_date": sunday, "feature_vector": text}
-        row.update(zip(_SCALARS, scalars, strict=True))
-        target.append(row)
-    write_rows(connection, sa.insert(_text_vector), new)
-    write_rows(connection, _upsert(connection.dialect.name), changed)
+        target.append((tenant_id, ids[number], sunday, *scalars, text))
+    for rows, key in ((new, ()), (changed, ("student_id", "feature_date"))):
+        if rows:
+            written = dict(zip(_WRITTEN, zip(*rows, strict=True), strict=True))
+            write_columns(connection, student_features, written, overwrite=key)
     table = student_features
     write_rows(
         connection,
@@ -369,16 +328,6 @@ def _stored(
     return stored
 
 
-def _upsert(dialect: str) -> Any:
-    """Insert that overwrites the row of the same key: sent in batches, which an UPDATE is not on PostgreSQL."""
-    insert: Any = postgresql.insert if dialect == "postgresql" else sqlite.insert
-    statement = insert(_text_vector)
-    return statement.on_conflict_do_update(
-        index_elements=["student_id", "feature_date"],
-        set_={name: statement.excluded[name] for name in (*_SCALARS, "feature_vector")},
-    )
-
-
 def _of(
     statement: sa.Select[Any], column: sa.ColumnElement[Any], people: Students, *, everyone: bool
 ) -> Iterator[sa.Select[Any]]:
@@ -390,8 +339,7 @@ def _of(
 
 
 def _any_enrolled(people: Students, sunday: dt.date) -> bool:
-    day = np.datetime64(sunday, "D")
-    return bool(np.any((people.enrolled <= day) & (np.isnat(people.left) | (people.left > day))))
+    return bool(np.any(people.enrolled_on(np.datetime64(sunday, "D"))))
 
 
 def _dates(texts: Bytes) -> npt.NDArray[np.object_]:

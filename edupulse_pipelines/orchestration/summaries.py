@@ -16,11 +16,12 @@ from edupulse_pipelines.weeks import feature_date, week_start
 
 
 def row_count(connection: sa.Connection, tenant: str, table: str) -> int:
-    """Rows of the tenant in `table`."""
+    """Rows of the tenant in `table`, without deleted records."""
     counted = tables.metadata.tables[table]
-    return connection.execute(
-        sa.select(sa.func.count()).select_from(counted).where(counted.c.tenant_id == tenant)
-    ).scalar_one()
+    query = sa.select(sa.func.count()).select_from(counted).where(counted.c.tenant_id == tenant)
+    if "deleted_on" in counted.c:
+        query = query.where(counted.c.deleted_on.is_(None))
+    return connection.execute(query).scalar_one()
 
 
 def accounts_on_record(
@@ -68,21 +69,26 @@ def accounts_on_record(
 
 
 def activity_by_week(connection: sa.Connection, tenant: str, weeks: Sequence[dt.date]) -> dict[dt.date, dict[str, Any]]:
-    """Per week (Monday) that has rows: students with activity, sessions, attendance rate, grades, incidents."""
+    """Per week (Monday) that has rows: students with activity, sessions, attendance rate, grades, incidents.
+
+    Sessions whose number is not known (only absences are recorded, and there is no calendar) are not counted.
+    """
+    from edupulse_pipelines.features.known_activity import known_sessions, on_record
     from edupulse_pipelines.features.vectors import attendance_rate
 
     rows = tables.weekly_activity
-    names = (
-        "sessions_present",
-        "sessions_tardy",
-        "sessions_absent",
-        "sessions_excused",
-        "grade_count",
-        "incident_count",
-    )
+    sums_of = [
+        *(known_sessions(status) for status in ("present", "tardy", "absent", "excused")),
+        rows.c.grade_count,
+        rows.c.incident_count,
+    ]
     query = (
-        sa.select(rows.c.week_start, sa.func.count(), *(sa.func.sum(rows.c[name]) for name in names))
-        .where(rows.c.tenant_id == tenant, rows.c.week_start.between(min(weeks), max(weeks)))
+        sa.select(rows.c.week_start, sa.func.count(), *(sa.func.sum(column) for column in sums_of))
+        .where(
+            rows.c.tenant_id == tenant,
+            rows.c.week_start.between(min(weeks), max(weeks)),
+            on_record(rows.c.student_id),
+        )
         .group_by(rows.c.week_start)
         .order_by(rows.c.week_start)
     )

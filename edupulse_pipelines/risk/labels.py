@@ -2,6 +2,8 @@
 
 The horizon of as-of week w is the calendar weeks w+1 to w+H, that is the days after the week's Sunday up to Sunday +
 7 H. An event needs to be recorded: without a session there is no low attendance, without a grade no failed course.
+Weeks whose sessions are unknown (only absences are sent, and no calendar says what they are a share of) have none.
+Deleted students have no labels.
 Who is in the cohort is the business of `cohorts`; whether a horizon has passed, of `splits`.
 """
 
@@ -16,6 +18,7 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from edupulse_pipelines.features.known_activity import known_sessions, on_record
 from edupulse_pipelines.features.vectors import attendance_rate
 from edupulse_pipelines.schema.sqlalchemy_tables import students, weekly_activity, weekly_course_grades
 from edupulse_pipelines.settings import LabelSettings, TenantSettings
@@ -34,7 +37,7 @@ class Labels:
     """Adverse events per student and as-of week: each event a boolean array of shape (students, weeks)."""
 
     district_ids: NDArray[np.object_]
-    """All students of the tenant, sorted as text."""
+    """All students of the tenant who were not deleted, sorted as text."""
     weeks: tuple[dt.date, ...]
     """The as-of weeks (Mondays), ascending."""
     events: dict[str, Grid]
@@ -57,7 +60,7 @@ def labels(connection: sa.Connection, tenant: TenantSettings, as_of_weeks: Seque
     weeks = tuple(sorted(set(as_of_weeks)))
     rows = connection.execute(
         sa.select(students.c.id, students.c.district_id, students.c.exit_date, students.c.exit_type).where(
-            students.c.tenant_id == tenant.name
+            students.c.tenant_id == tenant.name, students.c.deleted_on.is_(None)
         )
     ).all()
     rows = sorted(rows, key=lambda row: row.district_id)
@@ -113,16 +116,15 @@ def _activity_events(
     table, settings = weekly_activity.c, tenant.label
     shape = (len(position), horizon.size)
     measures = [
-        table.sessions_present,
-        table.sessions_tardy,
-        table.sessions_absent,
-        table.sessions_excused,
+        *(known_sessions(status) for status in ("present", "tardy", "absent", "excused")),
         table.incident_count,
         sa.func.coalesce(table.severity_highest, 0),
     ]
     grids = [np.zeros(shape, dtype=np.int32) for _ in measures]
     statement = sa.select(table.student_id, table.week_start, *measures).where(
-        table.tenant_id == tenant.name, table.week_start.between(horizon.first, horizon.last)
+        table.tenant_id == tenant.name,
+        table.week_start.between(horizon.first, horizon.last),
+        on_record(table.student_id),
     )
     for chunk in _chunks(connection, statement):
         student, week, *counts = zip(*chunk, strict=True)
@@ -155,6 +157,7 @@ def _failed_courses(
         table.tenant_id == tenant_id,
         table.week_start.between(horizon.first, horizon.last),
         table.grade_count > 0,
+        on_record(table.student_id),
     )
     pair_of: dict[tuple[int, str], int] = {}
     pairs, columns, counts, means = [], [], [], []

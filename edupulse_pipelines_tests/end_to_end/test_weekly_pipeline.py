@@ -355,3 +355,27 @@ def test_a_student_who_turns_out_to_have_left_breaks_no_week(tmp_path: Path) -> 
     again = district.summary()
     assert again["success"], again["errors"]
     assert again["predictions"]["scored"] == after["predictions"]["scored"]
+
+
+def test_absences_without_a_calendar_have_no_rate_and_with_one_they_do(district: District) -> None:
+    for path in district.home.glob(f"landing/{TENANT}/*/attendance_records.csv"):
+        header, *lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        path.write_text(header + "".join(line for line in lines if ",present" not in line), encoding="utf-8")
+    config = district.home / "edupulse.toml"
+    sections = f'[tenants.{TENANT}.attendance]\nrecording = "exceptions"\n'
+    config.write_text(config.read_text(encoding="utf-8") + sections, encoding="utf-8")
+    summary = district.summary("--all")
+    (said,) = [warning for warning in summary["warnings"] if "attendance" in warning]
+    assert said.startswith("attendance rates unknown for 6 weeks: no instructional calendar; declare [tenants.")
+    known = "SELECT COUNT(attendance_rate), COUNT(*) FROM student_features"
+    ((rates, vectors),) = district.query(known)
+    assert (rates, vectors > 100) == (0, True)
+
+    monday, today = week_of_delivery(district.deliveries[0]), dt.date.today()
+    calendar = f"[tenants.{TENANT}.calendar]\nterms = [{{ start = {monday}, end = {today} }}]\n"
+    config.write_text(config.read_text(encoding="utf-8") + calendar, encoding="utf-8")
+    assert not [warning for warning in district.summary()["warnings"] if "attendance" in warning]
+    assert district.query(known) == [(vectors, vectors)]
+    ((lowest, mean),) = district.query("SELECT MIN(attendance_rate), AVG(attendance_rate) FROM student_features")
+    assert 0 < lowest < mean < 1
+    assert mean > 0.8

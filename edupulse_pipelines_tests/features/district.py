@@ -22,12 +22,14 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
     discipline_incidents,
     grades,
     ingested_files,
+    instructional_days,
     pending_updates,
     student_features,
     students,
     weekly_activity,
     weekly_course_grades,
 )
+from edupulse_pipelines.settings import WEEKDAYS, AttendanceSettings, CalendarSettings
 from edupulse_pipelines.weeks import WEEK, feature_date, week_of_delivery, week_start
 
 FIRST_WEEK = dt.date(2024, 9, 2)
@@ -61,6 +63,12 @@ class District:
     records: dict[tuple[str, Any], dict[str, Any]] = field(default_factory=dict)
     deliveries: list[Delivery] = field(default_factory=list)
     ids: list[uuid.UUID] = field(default_factory=list)
+    deleted: set[int] = field(default_factory=set)
+    whole_weeks: bool = False
+    """Whether loading marks the weeks of records for every student."""
+    attendance: AttendanceSettings = field(default_factory=AttendanceSettings)
+    calendar: CalendarSettings = field(default_factory=CalendarSettings)
+    source_days: set[dt.date] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.ids = [uuid.uuid4() for _ in self.enrolment]
@@ -108,6 +116,31 @@ class District:
             if days:
                 self.mark(connection, "student_features", self.ids[number], week_start(min(days)))
 
+    def delete_student(self, number: int, *, deleted: bool = True) -> None:
+        """A student is taken back, or delivered again."""
+        (self.deleted.add if deleted else self.deleted.discard)(number)
+        table, (enrolled, _) = students, self.enrolment[number]
+        with self.engine.begin() as connection:
+            changed = sa.update(table).where(table.c.id == self.ids[number])
+            connection.execute(changed.values(deleted_on=FIRST_WEEK if deleted else None))
+            self.mark(connection, "student_features", self.ids[number], week_start(enrolled))
+
+    def delete_record(self, key: tuple[str, Any]) -> None:
+        """A record is taken back."""
+        gone, table = self.records.pop(key), TABLES[key[0]]
+        with self.engine.begin() as connection:
+            connection.execute(sa.update(table).where(table.c.id == gone["id"]).values(deleted_on=FIRST_WEEK))
+            monday = week_start(gone[DATE_COLUMNS[key[0]]])
+            self.mark(connection, "weekly_activity", self.ids[gone["student"]], monday)
+
+    def name_days(self, days: set[dt.date]) -> None:
+        """The calendar of the source names days of instruction."""
+        with self.engine.begin() as connection:
+            for day in days - self.source_days:
+                row = {"tenant_id": self.name, "date": day, "delivered_on": FIRST_WEEK}
+                connection.execute(sa.insert(instructional_days).values(row))
+        self.source_days |= days
+
     def deliver(self, delivery: Delivery) -> None:
         """Merge a delivery: for one key the newest delivery wins, whatever the order of processing."""
         with self.engine.begin() as connection:
@@ -154,7 +187,8 @@ class District:
         for version in (old, new):
             if version is not None:
                 day = version[DATE_COLUMNS[table]]
-                self.mark(connection, "weekly_activity", self.ids[row["student"]], week_start(day))
+                student = None if self.whole_weeks else self.ids[row["student"]]
+                self.mark(connection, "weekly_activity", student, week_start(day))
 
     def snapshot(self) -> dict[str, list[tuple[Any, ...]]]:
         """Everything computed, by student number and without timestamps, in one order."""
@@ -213,21 +247,69 @@ def expected_activity(district: District) -> dict[tuple[int, dt.date], dict[str,
         day = row[DATE_COLUMNS[table]]
         cell = found.setdefault((row["student"], week_start(day)), {name: [] for name in TABLES})
         cell[table].append((day, row[VALUE_COLUMNS[table]]))
+    exceptions = district.attendance.recording == "exceptions"
+    taught: dict[tuple[int, dt.date], list[dt.date]] = {}
+    weeks = calendar_weeks(district) if exceptions else {}
+    for monday, days in weeks.items():
+        for student, (enrolled, left) in enumerate(district.enrolment):
+            here = [day for day in days or [] if enrolled <= day and (left is None or day < left)]
+            taught[student, monday] = [] if student in district.deleted else here
+            if taught[student, monday]:
+                found.setdefault((student, monday), {name: [] for name in TABLES})
     activity = {}
     for key, cell in found.items():
         statuses = [status for _, status in cell["attendance_records"]]
+        present = statuses.count("present")
+        for day in taught.get(key, []):
+            here = [status for one, status in cell["attendance_records"] if one == day]
+            said = here.count("present")
+            present += max(said, district.attendance.sessions_per_day - (len(here) - said)) - said
         scores = [score for _, score in cell["grades"] if score is not None]
         severities = [severity for _, severity in cell["discipline_incidents"]]
         activity[key] = {
-            **{f"sessions_{status}": statuses.count(status) for status in ("present", "absent", "tardy", "excused")},
+            "sessions_present": present,
+            **{f"sessions_{status}": statuses.count(status) for status in ("absent", "tardy", "excused")},
             "unexcused_absences": len({day for day, status in cell["attendance_records"] if status == "absent"}),
             "grade_count": len(scores),
             "grade_mean": statistics.fmean(scores) if scores else None,
             "grade_lowest": min(scores, default=None),
             "incident_count": len(severities),
             "severity_highest": max(severities, default=None),
+            "sessions_basis": None,
         }
+        if exceptions and weeks.get(key[1]) is None:
+            activity[key]["sessions_basis"] = "unknown"
+        elif exceptions:
+            digits = "".join(str(day.isoweekday()) for day in taught[key]) or "-"
+            activity[key]["sessions_basis"] = f"{digits} x {district.attendance.sessions_per_day}"
     return activity
+
+
+def calendar_weeks(district: District) -> dict[dt.date, list[dt.date] | None]:
+    """The weeks with delivered attendance, each with its days of instruction; None where nobody knows them."""
+    weeks = {week_of_delivery(d.delivered_on) for d in district.deliveries if "attendance_records" in d.records}
+    last = max(weeks, default=dt.date.min)
+    weeks |= {week_start(row["date"]) for (table, _), row in district.records.items() if table == "attendance_records"}
+    settings = district.calendar
+    spoken_of = [day for span in settings.terms for day in (span.start, span.end)]
+    spoken_of += settings.extra_days if settings.terms else []
+    known: dict[dt.date, list[dt.date] | None] = {}
+    for monday in sorted(week for week in weeks if week <= last):
+        days = [monday + dt.timedelta(days=number) for number in range(7)]
+        if spoken_of and week_start(min(spoken_of)) <= monday <= max(spoken_of):
+            known[monday] = [
+                day
+                for day in days
+                if day in settings.extra_days
+                or (
+                    WEEKDAYS[day.weekday()] in settings.weekdays
+                    and any(span.start <= day <= span.end for span in settings.terms)
+                    and not any(span.start <= day <= span.end for span in settings.holidays)
+                )
+            ]
+        else:
+            known[monday] = [day for day in days if day in district.source_days] or None
+    return known
 
 
 def expected_vectors(district: District) -> dict[tuple[int, dt.date], dict[str, Any]]:
@@ -250,10 +332,13 @@ def expected_vectors(district: District) -> dict[tuple[int, dt.date], dict[str, 
         }[domain]
         known += [monday for (_, monday), row in activity.items() if any(row[name] for name in measures)]
         since[domain] = min(known, default=None)
+    for row in activity.values():
+        if row["sessions_basis"] == "unknown":  # no sessions that a rate could be a share of
+            row.update({name: 0 for name in row if name.startswith("sessions_") and name != "sessions_basis"})
     school_weeks = sorted(monday for monday in weeks if monday <= last)
     vectors = {}
     for student, (enrolled, left) in enumerate(district.enrolment):
-        for monday in school_weeks:
+        for monday in school_weeks if student not in district.deleted else []:
             sunday = feature_date(monday)
             if enrolled <= sunday and (left is None or left > sunday):
                 window = [w for w in school_weeks if week_start(enrolled) <= w <= monday]

@@ -15,6 +15,7 @@ from edupulse_pipelines.features import read_features, update_student_features, 
 from edupulse_pipelines.features.definitions import FEATURE_NAMES
 from edupulse_pipelines.features.school_calendar import school_calendar
 from edupulse_pipelines.features.store import READ_COLUMNS
+from edupulse_pipelines.schema.sqlalchemy_tables import pending_updates, students
 from edupulse_pipelines.weeks import WEEK, feature_date, week_start
 from edupulse_pipelines_tests.features.district import (
     DATE_COLUMNS,
@@ -78,7 +79,7 @@ enrolments = st.lists(
 
 
 def update(district: District) -> None:
-    update_weekly_activity(district.engine, district.name)
+    update_weekly_activity(district.engine, district.name, attendance=district.attendance, calendar=district.calendar)
     update_student_features(district.engine, district.name)
     assert district.marks() == 0
 
@@ -208,6 +209,75 @@ def test_changed_enrolment_is_followed(
     assert_as_expected(district)
 
 
+@property_test
+@given(found=deliveries(), enrolment=enrolments, data=st.data())
+def test_deleted_records_and_students_are_as_if_they_had_never_come(
+    engine: sa.Engine, found: list[Delivery], enrolment: list[Any], data: st.DataObject
+) -> None:
+    district = District(engine, list(enrolment))
+    for delivery in found:
+        district.deliver(delivery)
+        if data.draw(st.booleans(), label="update now"):
+            update(district)
+    for key in data.draw(st.permutations(sorted(district.records, key=str)), label="deleted")[:4]:
+        district.delete_record(key)
+    district.delete_student(0)
+    update(district)
+    assert_as_expected(district)
+    with engine.connect() as connection:
+        weeks = school_calendar(connection, district.name).weeks
+        assert "s0" not in set(read_features(connection, district.name, weeks)["district_id"])
+    district.delete_student(0, deleted=False)
+    update(district)
+    assert_as_expected(district)
+
+
+def test_vectors_of_a_student_who_has_just_been_deleted_are_not_read(four_weeks: District) -> None:
+    with four_weeks.engine.begin() as connection:
+        number = sa.update(students).where(students.c.id == four_weeks.ids[0])
+        connection.execute(number.values(deleted_on=week(6)))
+        assert read_features(connection, four_weeks.name, [week(4)])["district_id"].tolist() == ["s1"]
+        connection.execute(
+            sa.update(students).where(students.c.tenant_id == four_weeks.name).values(deleted_on=week(6))
+        )
+        assert read_features(connection, four_weeks.name, [week(4)]).empty
+
+
+@property_test
+@given(found=deliveries(), enrolment=enrolments, data=st.data())
+def test_a_mark_of_a_whole_week_is_a_mark_of_every_student(
+    engine: sa.Engine, found: list[Delivery], enrolment: list[Any], data: st.DataObject
+) -> None:
+    """As a bulk load leaves it: one mark a week in place of those of the students."""
+    one_by_one = District(engine, list(enrolment))
+    together = District(engine, list(enrolment), whole_weeks=True)
+    for delivery in found:
+        updates = data.draw(st.booleans(), label="update now")
+        for district in (one_by_one, together):
+            district.deliver(delivery)
+            if updates:
+                update(district)
+    update(one_by_one)
+    update(together)
+    assert together.snapshot() == one_by_one.snapshot()
+
+
+def test_a_whole_week_leaves_one_mark_for_all_vectors_and_others_for_earlier_weeks(four_weeks: District) -> None:
+    with four_weeks.engine.begin() as connection:
+        for student, number in ((None, 2), (None, 4), (four_weeks.ids[0], 1), (four_weeks.ids[1], 4)):
+            four_weeks.mark(connection, "weekly_activity", student, week(number))
+    report = update_weekly_activity(four_weeks.engine, four_weeks.name)
+    assert (report.recomputed, report.unchanged) == (5, 5)
+    left = sa.select(pending_updates.c.stage, pending_updates.c.student_id, pending_updates.c.week_start).where(
+        pending_updates.c.tenant_id == four_weeks.name
+    )
+    with four_weeks.engine.connect() as connection:
+        assert set(connection.execute(left).tuples()) == {
+            ("student_features", None, week(2)),
+            ("student_features", four_weeks.ids[0], week(1)),
+        }
+
+
 def attended(days: list[dt.date], students: int = 2) -> dict[Any, dict[str, Any]]:
     return {
         (student, day, 0): record("attendance_records", student, day, "present")
@@ -235,6 +305,24 @@ def test_a_late_row_recomputes_that_students_weeks_from_its_own_on(four_weeks: D
     changed = {key for key, row in {row[:2]: row[2:] for row in four_weeks.updated_at()}.items() if row != before[key]}
     late_student = four_weeks.ids[1]
     assert changed == {(late_student, feature_date(week(number))) for number in (1, 2, 4)}
+    assert_as_expected(four_weeks)
+
+
+def test_a_course_may_be_called_anything(four_weeks: District) -> None:
+    names = ['"', "\\", "a,b", "{}", "NULL", "", "é'%s :x", "x" * 50]
+
+    def delivery(number: int, scores: dict[str, float | None]) -> Delivery:
+        rows = {name: {**record("grades", 0, week(4), score), "course_id": name} for name, score in scores.items()}
+        return Delivery(week(number), {"grades": rows})
+
+    four_weeks.deliver(delivery(6, dict.fromkeys(names, 80.0)))
+    update(four_weeks)
+    rows = [row for row in four_weeks.snapshot()["weekly_course_grades"] if row[1] == week(4)]
+    assert [row[2] for row in rows] == sorted(names)
+    four_weeks.deliver(delivery(7, {name: 81.0 if name != "NULL" else None for name in names}))
+    update(four_weeks)
+    rows = [row for row in four_weeks.snapshot()["weekly_course_grades"] if row[1] == week(4)]
+    assert [row[2:] for row in rows] == [(name, 1, 81.0, 81.0) for name in sorted(names) if name != "NULL"]
     assert_as_expected(four_weeks)
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 
+from edupulse_pipelines.risk.cohorts import read_cohort
 from edupulse_pipelines.risk.labels import labels
+from edupulse_pipelines.schema.sqlalchemy_tables import students
 from edupulse_pipelines.settings import LabelSettings, TenantSettings
 from edupulse_pipelines_tests.risk.district import District, made_up_district, tenant_settings, week, write
 
@@ -130,6 +132,26 @@ def test_events_can_be_switched_off(engine: sa.Engine) -> None:
     tenant = tenant.model_copy(update={"label": LabelSettings(exit_types=())})
     with engine.connect() as connection:
         assert set(labels(connection, tenant, [week(0)]).events) == {"attendance", "course", "incident"}
+
+
+def test_a_deleted_student_has_no_label_and_is_in_no_cohort(engine: sa.Engine) -> None:
+    tenant = tenant_settings()
+    write(engine, tenant, made_up_district(count=12, weeks=14))
+    with engine.connect() as connection:
+        before = labels(connection, tenant, [week(5)])
+    gone = before.district_ids[[1, 4]]
+    with engine.begin() as connection:
+        changed = sa.update(students).where(students.c.tenant_id == tenant.name, students.c.district_id.in_(gone))
+        connection.execute(changed.values(deleted_on=week(14)))
+        after = labels(connection, tenant, [week(5)])
+        cohort = read_cohort(connection, tenant, [week(5)])
+    kept = ~np.isin(before.district_ids, gone)
+    assert list(after.district_ids) == list(before.district_ids[kept])
+    assert {name: grid.tolist() for name, grid in after.events.items()} == {
+        name: grid[kept].tolist() for name, grid in before.events.items()
+    }
+    assert 0 < len(cohort.district_ids) <= 10
+    assert not set(cohort.district_ids) & set(gone)
 
 
 def test_another_tenant_is_not_looked_at(engine: sa.Engine) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from edupulse_pipelines.features import update_weekly_activity
 from edupulse_pipelines.schema import sqlalchemy_tables as tables
 from edupulse_pipelines.weeks import week_start
 
@@ -137,6 +138,19 @@ def filled(engine: sa.Engine) -> sa.Engine:
                 }
             ],
         )
+        connection.execute(
+            tables.pending_updates.insert(),
+            [
+                {
+                    "id": uuid.uuid4(),
+                    "tenant_id": "north",
+                    "stage": "weekly_activity",
+                    "week_start": week_start(one),
+                }
+                for one in (day, TODAY - dt.timedelta(days=80))
+            ],
+        )
+    update_weekly_activity(engine, "north")
     return engine
 
 
@@ -180,6 +194,27 @@ def test_attendance_trends_count_tardy_as_attended(filled: sa.Engine) -> None:
     ]
     week = str(THIS_WEEK - dt.timedelta(days=7))
     assert found == [(9, week, 5, 3, 1, 0.6), (None, week, 1, 0, 0, 0.0)]
+
+
+def test_attendance_of_unknown_sessions_has_no_rate(filled: sa.Engine) -> None:
+    rows_of = tables.weekly_activity
+    with filled.begin() as connection:
+        connection.execute(
+            sa.update(rows_of).where(rows_of.c.student_id != identifier(1)).values(sessions_basis="unknown")
+        )
+    found = [(row["total_records"], row["attendance_rate"]) for row in rows(filled, "attendance_trends")]
+    assert [(total, rate and round(float(rate), 3)) for total, rate in found] == [(5, 0.667), (1, None)]
+
+
+def test_deleted_students_and_verdicts_are_in_no_list(filled: sa.Engine) -> None:
+    with filled.begin() as connection:
+        for table, deleted in ((tables.students, [1, 3]), (tables.training_feedback, [301, 306])):
+            ids = [identifier(number) for number in deleted]
+            connection.execute(sa.update(table).where(table.c.id.in_(ids)).values(deleted_on=TODAY))
+    assert [row["district_id"] for row in rows(filled, "current_risk")] == ["A-2", "A-1"]
+    assert [row["district_id"] for row in rows(filled, "weekly_list_by_grade_level")] == ["A-2", "A-1"]
+    assert [row["grade_level"] for row in rows(filled, "attendance_trends")] == [None]
+    assert [row["model_version"] for row in rows(filled, "model_performance")] == ["m2"]
 
 
 def test_model_performance_counts_recent_verdicts(filled: sa.Engine) -> None:

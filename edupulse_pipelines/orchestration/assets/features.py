@@ -35,7 +35,7 @@ def _weekly_activity(tenant: TenantSettings) -> AssetsDefinition:
                     "the same name and run the week again.\n" + "\n".join(refused),
                     allow_retries=False,
                 )
-            report = update_weekly_activity(engine, tenant.name, tenant.first_week)
+            report = update_weekly_activity(engine, tenant.name, tenant.first_week, tenant.attendance, tenant.calendar)
             progress.finished("weekly_activity", report)
             with engine.connect() as connection:
                 shown = summaries.activity_by_week(connection, tenant.name, reporting.plotted(weeks))
@@ -61,6 +61,7 @@ def _weekly_activity(tenant: TenantSettings) -> AssetsDefinition:
             student_weeks_updated=report.updated,
             student_weeks_unchanged=report.unchanged,
             student_weeks_deleted=report.deleted,
+            attendance_rates=reporting.unknown_rates(tenant.name, report.weeks_without_calendar),
         )
 
     return weekly_activity

@@ -59,7 +59,8 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
             raise
         by_week: dict[dt.date, Counter[str]] = {week: Counter(dict.fromkeys((*ACCOUNTS, "deleted"), 0)) for week in weeks}
         for delivery in report.deliveries:
-            by_week[delivery.week].update({name: getattr(delivery, name) for name in (*ACCOUNTS, "deleted")})
+            # A delivery of an earlier week may have been left over by a run that stopped.
+            by_week.setdefault(delivery.week, Counter()).update({name: getattr(delivery, name) for name in (*ACCOUNTS, "deleted")})
         left_out: Counter[str] = Counter()
         unmapped: Counter[tuple[str, str]] = Counter()
         for delivery in report.deliveries:

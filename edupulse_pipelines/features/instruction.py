@@ -1,0 +1,195 @@
+"""What a district that sends only absences leaves unsaid: on which days there was school, and so who was there.
+
+Everybody enrolled on a day of instruction attended its sessions, unless a record says otherwise. Which days those are
+is said by the tenant's settings or, for weeks that these do not cover, by the calendar of the source. A week without
+either has no attendance rate: its sessions are unknown, never absent. Here: the calendar, and which student-weeks it
+makes stale. Not here: the counting (`roll_up`).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from edupulse_pipelines.features.known_activity import UNKNOWN
+from edupulse_pipelines.features.reading import ID, Bytes, as_text, read_arrays
+from edupulse_pipelines.features.school_calendar import activity_weeks
+from edupulse_pipelines.schema.sqlalchemy_tables import (
+    attendance_records,
+    ingested_files,
+    instructional_days,
+    students,
+    weekly_activity,
+)
+from edupulse_pipelines.settings import WEEKDAYS, AttendanceSettings, CalendarSettings, DaySpan
+from edupulse_pipelines.weeks import WEEK, feature_date, week_of_delivery, week_start, weeks_between
+
+
+@dataclass(frozen=True)
+class Instruction:
+    """The instructional calendar of the weeks for which attendance was delivered; weeks are Mondays."""
+
+    sessions_per_day: int
+    days: dict[dt.date, tuple[dt.date, ...]]
+    """Days of instruction by week, of the weeks whose calendar is known; none in a week of holidays."""
+    unknown_weeks: tuple[dt.date, ...]
+    """Weeks with absences on record of which no calendar is known: their attendance rates are unknown."""
+
+    def basis(self, digits: str) -> str:
+        """`sessions_basis` of a student-week with these days of instruction (1 = Monday)."""
+        return f"{digits or '-'} x {self.sessions_per_day}"
+
+
+def instruction(
+    connection: sa.Connection,
+    tenant_id: str,
+    first_week: dt.date | None,
+    attendance: AttendanceSettings,
+    calendar: CalendarSettings,
+) -> Instruction | None:
+    """The instruction of a tenant that records exceptions only; None where every session is recorded."""
+    if attendance.recording == "all":
+        return None
+    weeks = attendance_weeks(connection, tenant_id, first_week)
+    days = {week: tuple(_days_of_week(week, calendar)) for week in weeks if _covers(calendar, week)}
+    days.update(_days_of_source(connection, tenant_id, [week for week in weeks if week not in days]))
+    unknown = tuple(week for week in weeks if week not in days and _first_record(connection, tenant_id, week) == week)
+    return Instruction(attendance.sessions_per_day, days, unknown)
+
+
+def attendance_weeks(connection: sa.Connection, tenant_id: str, first_week: dt.date | None = None) -> list[dt.date]:
+    """The weeks (Mondays, ascending) for which the district delivered attendance.
+
+    Those of a loaded file, even one without rows, those that a full snapshot spans, and those with a record, up to the
+    newest delivered one: a record of the week that is still open does not say that everybody else was there.
+    """
+    files = connection.execute(
+        sa.select(ingested_files.c.delivered_on, ingested_files.c.snapshot).where(
+            ingested_files.c.tenant_id == tenant_id,
+            ingested_files.c.table_name == "attendance_records",
+            ingested_files.c.status == "loaded",
+        )
+    ).all()
+    if not files:
+        return []
+    weeks = {week_of_delivery(delivered_on) for delivered_on, _ in files}
+    last = max(weeks)
+    for _, snapshot in files:
+        if snapshot:
+            begin, end = (week_start(dt.date.fromisoformat(snapshot[side])) for side in ("from", "to"))
+            weeks.update(weeks_between(max(begin, first_week or begin), min(end, last)))
+    week = _first_record(connection, tenant_id, first_week or dt.date.min)
+    while week is not None and week <= last:  # from week to week through the index, past those that are known already
+        weeks.add(week)
+        following = week + WEEK
+        while following in weeks:
+            following += WEEK
+        week = _first_record(connection, tenant_id, following)
+    return sorted(week for week in weeks if (first_week or week) <= week <= last)
+
+
+def _first_record(connection: sa.Connection, tenant_id: str, since: dt.date) -> dt.date | None:
+    """The week of the first attendance record dated `since` or later."""
+    record = attendance_records.c
+    day = connection.execute(
+        sa.select(sa.func.min(record.date)).where(
+            record.tenant_id == tenant_id, record.deleted_on.is_(None), record.date >= since
+        )
+    ).scalar()
+    return None if day is None else week_start(day)
+
+
+def stale_sessions(
+    connection: sa.Connection, tenant_id: str, calendar: Instruction | None
+) -> Iterator[tuple[dt.date, Bytes | None]]:
+    """Week by week, whose stored sessions do not say what the calendar and the enrolments say now; None: everybody's.
+
+    Compares with `sessions_basis`, so that nobody has to mark what a changed calendar, recording or enrolment touches.
+    """
+    known, otherwise = ({}, None) if calendar is None else (calendar.days, UNKNOWN)
+    for week in activity_weeks(connection, tenant_id):
+        if week not in known and _basis_of_week(connection, tenant_id, week) != otherwise:
+            yield week, None
+    if calendar is not None:
+        for week, days in known.items():
+            (ids,) = read_arrays(connection, _differing(tenant_id, calendar, week, days), ID)
+            if len(ids):
+                yield week, ids
+
+
+def _basis_of_week(connection: sa.Connection, tenant_id: str, week: dt.date) -> str | None:
+    """The basis of any row: without a known calendar all rows of a week, which are always written together, agree."""
+    rows = weekly_activity.c
+    query = sa.select(rows.sessions_basis).where(rows.tenant_id == tenant_id, rows.week_start == week).limit(1)
+    return connection.execute(query).scalar()
+
+
+def _differing(tenant_id: str, calendar: Instruction, week: dt.date, days: Sequence[dt.date]) -> sa.Select[tuple[str]]:
+    """The students whose row of the week has another basis, is missing or is one too many."""
+    person, row = students.c, weekly_activity.c
+
+    def enrolled(first: dt.date, last: dt.date) -> sa.ColumnElement[bool]:
+        until = sa.or_(person.exit_date.is_(None), person.exit_date > last)
+        return sa.and_(person.deleted_on.is_(None), person.enrollment_date <= first, until)
+
+    digits: sa.ColumnElement[str] = sa.literal("")
+    for day in days:
+        digits = digits.concat(sa.case((enrolled(day, day), str(day.isoweekday())), else_=""))
+    if days:  # most students by one comparison
+        digits = sa.case((enrolled(days[0], days[-1]), "".join(str(day.isoweekday()) for day in days)), else_=digits)
+    expected = sa.case((digits == "", calendar.basis("")), else_=digits.concat(calendar.basis("?").removeprefix("?")))
+    stored = students.outerjoin(
+        weekly_activity,
+        sa.and_(row.tenant_id == person.tenant_id, row.student_id == person.id, row.week_start == week),
+    )
+    return (
+        sa.select(as_text(person.id))
+        .select_from(stored)
+        .where(
+            person.tenant_id == tenant_id,
+            sa.or_(
+                sa.and_(row.student_id.is_(None), digits != ""),
+                sa.and_(row.student_id.is_not(None), sa.func.coalesce(row.sessions_basis, "") != expected),
+            ),
+        )
+    )
+
+
+def _covers(calendar: CalendarSettings, week: dt.date) -> bool:
+    """Whether the settings speak of the week: it lies between their first and their last day."""
+    if not calendar.terms:
+        return False
+    first = min(*(term.start for term in calendar.terms), *calendar.extra_days, dt.date.max)
+    last = max(*(term.end for term in calendar.terms), *calendar.extra_days, dt.date.min)
+    return first <= feature_date(week) and week <= last
+
+
+def _days_of_week(week: dt.date, calendar: CalendarSettings) -> Iterator[dt.date]:
+    for number, name in enumerate(WEEKDAYS):
+        day = week + dt.timedelta(days=number)
+        taught = name in calendar.weekdays and _within(day, calendar.terms) and not _within(day, calendar.holidays)
+        if taught or day in calendar.extra_days:
+            yield day
+
+
+def _within(day: dt.date, spans: Sequence[DaySpan]) -> bool:
+    return any(span.start <= day <= span.end for span in spans)
+
+
+def _days_of_source(
+    connection: sa.Connection, tenant_id: str, weeks: Sequence[dt.date]
+) -> dict[dt.date, tuple[dt.date, ...]]:
+    """The days that the source's own calendar names, of those of `weeks` in which it names any."""
+    if not weeks:
+        return {}
+    day = instructional_days.c.date
+    named: dict[dt.date, list[dt.date]] = {}
+    query = sa.select(day).where(
+        instructional_days.c.tenant_id == tenant_id, day.between(weeks[0], feature_date(weeks[-1]))
+    )
+    for found in connection.scalars(query.order_by(day)):
+        named.setdefault(week_start(found), []).append(found)
+    return {week: tuple(named[week]) for week in weeks if week in named}

@@ -1,0 +1,292 @@
+"""The roll-up of records to student-weeks: attendance, grades and incidents read and counted, for a batch at a time.
+
+Reads only; which student-weeks are computed and how they are stored is in `weekly_activity`. Records that were deleted
+are as if they were not there.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import sqlalchemy as sa
+
+from edupulse_pipelines.features.enrolment import Students
+from edupulse_pipelines.features.instruction import Instruction
+from edupulse_pipelines.features.known_activity import UNKNOWN
+from edupulse_pipelines.features.reading import (
+    DAY,
+    ID,
+    NUMBER,
+    OBJECT,
+    Bytes,
+    Integers,
+    as_text,
+    id_batches,
+    ordinals,
+    plain,
+    positions,
+    read_pieces,
+)
+from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES
+from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records, discipline_incidents, grades
+
+Floats = npt.NDArray[np.float64]
+Booleans = npt.NDArray[np.bool_]
+
+BASIS = "S20"
+"""Type of `sessions_basis` in arrays; empty is NULL."""
+STATUSES = ("absent", "excused", "present", "tardy")
+NULLABLE = frozenset({"grade_mean", "grade_lowest", "severity_highest"})
+Span = Literal["day", "week", "students"]
+"""How the rows of every student are found in a table: day by day, by the week at once, or by naming the students."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Marked student-weeks of some students as cells of a grid [students x weeks], row by row.
+
+    `everyone` says that it is one week of all students of the tenant: rows are then found without naming them.
+    """
+
+    ids: Bytes
+    keys: list[uuid.UUID]
+    first: dt.date
+    weeks: int
+    marked: Booleans
+    everyone: bool = False
+
+    @property
+    def last_day(self) -> dt.date:
+        """The Sunday of the last week."""
+        return self.first + dt.timedelta(days=7 * self.weeks - 1)
+
+    def week(self, cell: int) -> dt.date:
+        """The Monday of a cell."""
+        return self.first + dt.timedelta(days=7 * (cell % self.weeks))
+
+
+@dataclass
+class Courses:
+    """Numbers for the names of courses, given as they are met."""
+
+    names: dict[str, int] = field(default_factory=dict)
+
+    def numbers(self, names: npt.NDArray[np.object_]) -> Integers:
+        """The number of each name."""
+        known = self.names
+        return np.fromiter((known.setdefault(name, len(known)) for name in names.tolist()), np.int64, len(names))
+
+
+@dataclass(frozen=True)
+class CourseGrades:
+    """Grades by cell and course, in no particular order; `course` numbers a name of `Courses`."""
+
+    cell: Integers
+    course: Integers
+    count: Integers
+    mean: Floats
+    lowest: Floats
+
+
+@dataclass(frozen=True)
+class RolledUp:
+    """What the records say of a batch's cells."""
+
+    measures: Floats
+    """[`ACTIVITY_MEASURES` x cells]"""
+    basis: Bytes
+    exists: Booleans
+    """Marked cells with records, or with sessions that no record contradicts."""
+    course_grades: CourseGrades
+
+
+def rolled_up(
+    connection: sa.Connection,
+    tenant_id: str,
+    batch: Batch,
+    courses: Courses,
+    calendar: Instruction | None,
+    people: Students,
+) -> RolledUp:
+    """The batch's weekly activity as the records have it now; `people` are all students, asked for with a calendar."""
+    cells = len(batch.marked)
+    measure = {name: np.full(cells, np.nan) if name in NULLABLE else np.zeros(cells) for name in ACTIVITY_MEASURES}
+    sessions = _sessions_by_day(connection, tenant_id, batch)
+    exists: Booleans = np.any(sessions > 0, axis=(0, 2))
+    basis = np.zeros(cells, dtype=BASIS)
+    if calendar is not None:
+        taught = _taught(batch, calendar, people[positions(batch.ids, people.ids)])
+        exceptions = sum(sessions[STATUSES.index(status)] for status in STATUSES if status != "present")
+        present = sessions[STATUSES.index("present")]
+        # A day's sessions that no record speaks of were attended.
+        present[taught] = np.maximum(present, calendar.sessions_per_day - exceptions)[taught]
+        exists |= taught.any(axis=1)
+        basis = _basis(batch, calendar, taught)
+    for number, status in enumerate(STATUSES):
+        measure[f"sessions_{status}"] = sessions[number].sum(axis=1).astype(np.float64)
+    measure["unexcused_absences"] = (sessions[STATUSES.index("absent")] > 0).sum(axis=1).astype(np.float64)
+
+    cell, (score, course) = _all_of(
+        read_cells(
+            connection,
+            tenant_id,
+            batch,
+            grades.c.submission_date,
+            {"grade_value": NUMBER, "course_id": OBJECT},
+            everyones="students",
+        ),
+        lambda score, course: [score, courses.numbers(course)],
+    )
+    exists[cell] = True
+    known = ~np.isnan(score)
+    cell, score, course = cell[known], score[known], course[known]
+    group, count, mean, lowest = _grade_groups(cell, score)
+    measure["grade_count"][group] = count
+    measure["grade_mean"][group] = mean
+    measure["grade_lowest"][group] = lowest
+    several = max(1, len(courses.names))
+    group, count, mean, lowest = _grade_groups(cell * several + course, score)
+    course_grades = CourseGrades(group // several, group % several, count, mean, lowest)
+
+    cell, (severity,) = _all_of(
+        read_cells(
+            connection,
+            tenant_id,
+            batch,
+            discipline_incidents.c.incident_date,
+            {"severity_level": NUMBER},
+            everyones="week",
+        )
+    )
+    measure["incident_count"] = np.bincount(cell, minlength=cells).astype(np.float64)
+    highest = np.zeros(cells)
+    np.maximum.at(highest, cell, severity)
+    measure["severity_highest"] = np.where(highest > 0, highest, np.nan)
+    exists[cell] = True
+
+    return RolledUp(
+        np.stack([measure[name] for name in ACTIVITY_MEASURES]), basis, exists & batch.marked, course_grades
+    )
+
+
+def read_cells(
+    connection: sa.Connection,
+    tenant_id: str,
+    batch: Batch,
+    date: sa.Column[dt.date],
+    columns: dict[str, str],
+    *,
+    everyones: Span,
+) -> Iterator[tuple[Integers, Integers, list[npt.NDArray[Any]]]]:
+    """Rows of marked cells of the date column's table: cell, day of the week (0 = Monday), and the columns by type.
+
+    A piece at a time; `everyones` says how the rows of all students are best found. Deleted rows are left out.
+    """
+    table = date.table
+    assert isinstance(table, sa.Table)
+    wanted = sa.select(as_text(table.c.student_id), as_text(date), *(plain(table.c[name]) for name in columns))
+    yield from _cells(connection, batch, _on_record(wanted, table, tenant_id), date, columns.values(), everyones)
+
+
+def _sessions_by_day(connection: sa.Connection, tenant_id: str, batch: Batch) -> npt.NDArray[np.int32]:
+    """Recorded sessions [`STATUSES` x cells x 7 days]; added up by the database, which has up to ten a day to send."""
+    table, record = attendance_records, attendance_records.c
+    counts = [sa.func.count().filter(record.status == status) for status in STATUSES]
+    wanted = sa.select(as_text(record.student_id), as_text(record.date), *counts)
+    statement = _on_record(wanted, table, tenant_id).group_by(record.student_id, record.date)
+    sessions = np.zeros((len(STATUSES), len(batch.marked) * 7), dtype=np.int32)
+    for cell, day, values in _cells(connection, batch, statement, record.date, ["i4"] * len(STATUSES), "day"):
+        for number, value in enumerate(values):
+            sessions[number, cell * 7 + day] = value
+    return sessions.reshape(len(STATUSES), -1, 7)
+
+
+def _on_record(statement: sa.Select[Any], table: sa.Table, tenant_id: str) -> sa.Select[Any]:
+    statement = statement.where(table.c.tenant_id == tenant_id)
+    return statement.where(table.c.deleted_on.is_(None)) if "deleted_on" in table.c else statement
+
+
+def _cells(
+    connection: sa.Connection,
+    batch: Batch,
+    statement: sa.Select[Any],
+    date: sa.Column[dt.date],
+    types: Any,
+    everyones: Span,
+) -> Iterator[tuple[Integers, Integers, list[npt.NDArray[Any]]]]:
+    """The rows of a statement that selects student, date and columns of `types`."""
+    for part in _parts(batch, statement, date, everyones):
+        for student, day_text, *values in read_pieces(connection, part, ID, DAY, *types):
+            day = ordinals(day_text) - batch.first.toordinal()
+            place = positions(student, batch.ids)
+            cell = place * batch.weeks + day // 7
+            keep = (place >= 0) & batch.marked[cell]
+            yield cell[keep], day[keep] % 7, [column[keep] for column in values]
+
+
+def _parts(
+    batch: Batch, statement: sa.Select[Any], date: sa.Column[dt.date], everyones: Span
+) -> Iterator[sa.Select[Any]]:
+    """The statement in parts whose results the memory holds."""
+    if batch.everyone and everyones == "day":
+        for number in range(7 * batch.weeks):
+            yield statement.where(date == batch.first + dt.timedelta(days=number))
+        return
+    statement = statement.where(date.between(batch.first, batch.last_day))
+    if batch.everyone and everyones == "week":
+        yield statement
+        return
+    for ids in id_batches(batch.keys):
+        yield statement.where(date.table.c.student_id.in_(ids))
+
+
+def _all_of(pieces: Any, shortened: Any = lambda *columns: list(columns)) -> tuple[Integers, list[npt.NDArray[Any]]]:
+    """Cell and columns of all pieces; `shortened` makes smaller columns of a piece's."""
+    cells, columns = [], []
+    for cell, _, values in pieces:
+        cells.append(cell)
+        columns.append(shortened(*values))
+    return np.concatenate(cells), [np.concatenate(parts) for parts in zip(*columns, strict=True)]
+
+
+def _taught(batch: Batch, calendar: Instruction, people: Students) -> Booleans:
+    """Whether the student of a cell was enrolled and had instruction on each day [cells x 7]."""
+    days = np.datetime64(batch.first, "D") + np.arange(7 * batch.weeks)
+    taught = [day for week in _weeks(batch) for day in calendar.days.get(week, ())]
+    of_instruction = np.isin(days, np.array(taught, dtype="datetime64[D]"))
+    cells = np.zeros((len(people), len(days)), dtype=np.bool_)
+    for number in np.flatnonzero(of_instruction).tolist():
+        cells[:, number] = people.enrolled_on(days[number])
+    return cells.reshape(-1, 7)
+
+
+def _basis(batch: Batch, calendar: Instruction, taught: Booleans) -> Bytes:
+    texts = [
+        calendar.basis("".join(str(day + 1) for day in range(7) if code >> day & 1)).encode() for code in range(2**7)
+    ]
+    basis = np.array(texts, dtype=BASIS)[taught @ (1 << np.arange(7))].reshape(-1, batch.weeks)
+    basis[:, [week not in calendar.days for week in _weeks(batch)]] = UNKNOWN.encode()
+    return basis.reshape(-1)
+
+
+def _weeks(batch: Batch) -> Sequence[dt.date]:
+    return [batch.week(number) for number in range(batch.weeks)]
+
+
+def _grade_groups(key: Integers, score: Floats) -> tuple[Integers, Integers, Floats, Floats]:
+    """Per distinct key: key, count, mean and lowest score. Added in order of size, so that no order of rows matters."""
+    if not len(key):
+        return key, key, score, score
+    order = np.lexsort((score, key))
+    key, score = key[order], score[order]
+    starts = np.flatnonzero(np.r_[True, np.diff(key) != 0])
+    count = np.diff(np.r_[starts, len(key)])
+    # The mean of equal scores may round a hair past 100.
+    mean = np.clip(np.add.reduceat(score, starts) / count, 0.0, 100.0)
+    return key[starts], count, mean, score[starts]
