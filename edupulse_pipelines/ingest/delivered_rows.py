@@ -29,6 +29,8 @@ from edupulse_pipelines.sources.profiles import add_codes, apply_profile
 from edupulse_pipelines.sources.records import FIELDS, LINE_NUMBER, PROBLEM, SYSTEM_COLUMNS, RefusedFile
 
 PIECE_ROWS = 250_000
+_PIECE_ROWS_OF_TEXT = 100_000
+"""Of tables other than attendance, whose rows hold text of their own: a piece takes about as much memory."""
 _KEPT_BYTES = 96 << 20
 """Up to here a delivery's rows are kept from the first reading for the second."""
 _NOT_OF_THE_FILE = {*SYSTEM_COLUMNS, "_file_name", "_sha256"}
@@ -74,8 +76,6 @@ class DeliveredRows:
         delivered_on: dt.date,
         files: list[ArchivedContent],
         profile: ProfileSettings,
-        *,
-        piece_rows: int | None = None,
     ) -> None:
         self.table = table
         self.delivered_on = delivered_on
@@ -84,7 +84,7 @@ class DeliveredRows:
         self.count = sum(file.rows for file in files)
         self._files = files
         self._profile = profile
-        self._piece_rows = piece_rows or PIECE_ROWS
+        self._piece_rows = PIECE_ROWS if table == "attendance_records" else min(PIECE_ROWS, _PIECE_ROWS_OF_TEXT)
         self._headers = [pq.read_schema(file.path).names for file in files]
         self._kept: list[Piece] | None = []
         kept_bytes = 0

@@ -120,9 +120,10 @@ def load_records(
         counts = loader.deliver(delivered_on, files, judged)
         counts.failed_expectations = failed_expectations(table, counts.reasons, weighted=loader.weighted)
         loader.report.deliveries.append(counts)
-    if any(UNKNOWN_RECORD in counts.reasons for counts in loader.report.deliveries):
-        # What they take back may have come with one of these deliveries, whichever was loaded first.
-        loader.report.replayed += loader.replay().loaded
+    loader.deliver_again()
+    if loader.merged:
+        # What waiting rows take back may have come with one of these deliveries, whichever was loaded first.
+        loader.report.replayed += loader.replay(only=UNKNOWN_RECORD).loaded
     return loader.report
 
 
@@ -227,6 +228,8 @@ class _Loader:
         self.report = LoadReport()
         self.weighted = tenant.grading_scale == "weighted"
         self.total = 0
+        self.merged = False
+        self._again: set[dt.date] = set()
         self._done = 0
         self._progress = progress
         self._references: References | None = None
@@ -432,6 +435,7 @@ class _Loader:
         self, connection: Connection, delivered_on: dt.date, files: list[sa.Row], judged: _Rows
     ) -> DeliveryCounts:
         """Merge one delivery, keep its bad rows, and enter the account of each of its files."""
+        self.merged = True
         counts = DeliveryCounts(week_of_delivery(delivered_on), delivered_on, read=sum(row.rows_read for row in files))
         marks = self._marks(connection)
         self._mark_week(connection, delivered_on, counts.read, marks)
@@ -554,7 +558,7 @@ class _Loader:
             kept.setdefault(file, {})[line] = BadRow(raw, reasons[row])
         for number in np.unique(piece.file).tolist():
             lines = piece.line_numbers[piece.file == number]
-            quarantine.keep(
+            freed = quarantine.keep(
                 connection,
                 tenant=self.tenant.name,
                 table=self.table,
@@ -565,11 +569,43 @@ class _Loader:
                 bad=kept.get(number, {}),
                 run_id=self.run_id,
             )
+            if freed:
+                self._open_again(connection, delivered_on, files[number].sha256)
+
+    def _open_again(self, connection: Connection, delivered_on: dt.date, sha256: str) -> None:
+        """Have the other deliveries of a content merged again: rows of it that waited in them are good now.
+
+        They share their entries in quarantine with this delivery, which has just closed them.
+        """
+        files = ingested_files.c
+        others = (
+            files.tenant_id == self.tenant.name,
+            files.table_name == self.table,
+            files.sha256 == sha256,
+            files.delivered_on != delivered_on,
+            files.status == "loaded",
+            files.rows_quarantined > 0,
+        )
+        self._again.update(connection.scalars(sa.select(files.delivered_on).where(*others)))
+        connection.execute(ingested_files.update().where(*others).values(status="archived"))
+
+    def deliver_again(self) -> None:
+        """Merge what `_open_again` has opened; rows that are loaded by it are counted as replayed."""
+        while self._again:
+            delivered_on = min(self._again)
+            self._again.remove(delivered_on)
+            with self.engine.connect() as connection:
+                files = _manifest(connection, self.tenant.name, self.table, delivered_on).get(delivered_on, [])
+            before = sum(row.rows_quarantined for row in files)
+            if any(row.status == "archived" for row in files):
+                rows = self._rows(delivered_on, files)
+                counts = self.deliver(delivered_on, files, _Rows(rows, self._judge(rows)))
+                self.report.replayed += max(0, before - counts.quarantined)
 
     # Trying again
 
-    def replay(self, *, every: bool = False) -> ReplayCounts:
-        """Try the waiting rows of this table again (`every`: all open ones).
+    def replay(self, *, every: bool = False, only: str | None = None) -> ReplayCounts:
+        """Try the waiting rows of this table again (`every`: all open ones; `only`: those with this reason).
 
         The delivery is read anew from the archive, so that identity and conflicts are those of the whole delivery; only
         the waiting lines are merged.
@@ -578,6 +614,8 @@ class _Loader:
         tried = 0
         with self.engine.connect() as connection:
             for row in quarantine.waiting(connection, self.tenant.name, self.table, every=every):
+                if only is not None and only not in row.reasons:
+                    continue
                 if every or self._may_be_good_now(connection, row):
                     lines.setdefault(row.file_hash, set()).add(row.line_number)
                     tried += 1

@@ -50,12 +50,13 @@ def keep(
     lines: tuple[int, int],
     bad: Mapping[int, BadRow],
     run_id: str | None,
-) -> None:
+) -> int:
     """Make the open quarantine of this content between two `lines` (both included) exactly `bad` (by line).
 
     Rows that are in quarantine already keep their entry, with the reasons of now; entries of lines that are good now
-    are marked as replayed.
+    are marked as replayed. Returns how many of these had waited for something to arrive.
     """
+    freed = 0
     now = dt.datetime.now(dt.UTC)
     columns = quarantined_records.c
     stored = {
@@ -98,8 +99,10 @@ def keep(
             }
         elif line not in bad and is_open:
             changed = {"replayed_at": now, "replay_run_id": run_id}
+            freed += not REPLAYABLE.isdisjoint(row.reasons)
         if changed:
             connection.execute(quarantined_records.update().where(columns.id == row.id).values(**changed))
+    return freed
 
 
 def open_count(connection: Connection, tenant: str, table: str, file_hash: str) -> int:
