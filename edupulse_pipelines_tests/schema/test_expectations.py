@@ -12,15 +12,16 @@ import uuid
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.ingest.archive import PROBLEM
-from edupulse_pipelines.ingest.frames import with_numbers
+from edupulse_pipelines.ingest.frames import Coded, Piece
 from edupulse_pipelines.ingest.validation import expectations_for, validate
 from edupulse_pipelines.schema.declaration import Column, Table
-from edupulse_pipelines.schema.delivery import DELIVERED
+from edupulse_pipelines.schema.delivery import DELETED, DELIVERED
 from edupulse_pipelines.schema.expectations import CONFLICTING_DUPLICATE, KEY_VERSIONS
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.schema.tables import RECORD_TABLES, TABLES
@@ -56,7 +57,7 @@ def poisons(column: Column, *, weighted: bool) -> Iterator[tuple[str, str, str]]
     if column.length is not None and column.values is None:  # a text that is too long is not in the set either
         yield "é" * (column.length + 1), f"length:{column.name}", "length"
     if column.values is not None:
-        for text in ("X", column.values[0].upper(), column.values[0] + " "):
+        for text in {"X", column.values[0].upper(), column.values[0] + " "} - set(column.values):
             yield text, f"values:{column.name}", "values"
     step = 1 if column.type == "integer" else 0.001
     if column.minimum is not None:
@@ -79,15 +80,28 @@ def limits(column: Column, *, weighted: bool) -> Iterator[str]:
         yield ""
 
 
+def good_row(table: str) -> dict[str, str]:
+    """A valid row that says something of every column (and takes no record back)."""
+    return {column.name: "" if column.name == DELETED else valid_text(column) for column in DELIVERED[table].columns}
+
+
 def judged(table: str, rows: list[dict[str, str]], versions: list[int], *, weighted: bool) -> list[list[str]]:
     """The reasons of each row."""
-    frame = pd.DataFrame(rows, columns=list(DELIVERED[table].column_names)).map(lambda text: text or None)
-    frame[PROBLEM] = None
-    frame["delivered_on"] = DELIVERED_ON
-    frame = with_numbers(frame, table)
-    frame[KEY_VERSIONS] = [float(count) for count in versions]
-    reasons = validate(frame, table, weighted=weighted)
-    return [reasons.get(position, []) for position in range(len(rows))]
+    names = DELIVERED[table].column_names
+    piece = Piece(
+        table=table,
+        start=0,
+        file=np.zeros(len(rows), dtype=np.int16),
+        line_numbers=np.arange(2, len(rows) + 2),
+        problems={},
+        columns={name: Coded.of(pa.array([row[name] or None for row in rows], pa.string())) for name in names},
+        present={0: frozenset(names)},
+        delivered_on=DELIVERED_ON,
+        versions=np.array(versions, dtype=np.int32),
+        repeat=np.zeros(len(rows), dtype=np.bool_),
+    )
+    (reasons,) = validate([piece], table, weighted=weighted)
+    return [reasons.get(row, []) for row in range(len(rows))]
 
 
 def test_every_kind_of_constraint_is_known_here() -> None:
@@ -97,7 +111,7 @@ def test_every_kind_of_constraint_is_known_here() -> None:
 
 @pytest.mark.parametrize(("table", "weighted"), [*((table, False) for table in RECORD_TABLES), ("students", True)])
 def test_one_poison_row_per_declared_constraint(table: str, weighted: bool) -> None:
-    good = {column.name: valid_text(column) for column in DELIVERED[table].columns}
+    good = good_row(table)
     rows, versions, expected = [good, good], [1, 2], [[], [CONFLICTING_DUPLICATE]]
     poisoned: set[tuple[str, str]] = set()
     for column in DELIVERED[table].columns:
@@ -144,9 +158,8 @@ def test_one_poison_row_per_declared_constraint(table: str, weighted: bool) -> N
 
 def test_an_expectation_that_cannot_be_evaluated_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """GX answers a broken metric with `success=False` and an empty result, which must not read as zero bad rows."""
-    good = {column.name: valid_text(column) for column in DELIVERED["attendance_records"].columns}
     expectations = expectations_for("attendance_records", weighted=False)
-    frame = with_numbers(pd.DataFrame([good]), "attendance_records").drop(columns="period:number")
+    frame = pd.DataFrame([good_row("attendance_records")])
     frame["period:number"] = [object()]
     frame[KEY_VERSIONS] = 1.0
     with pytest.raises(RuntimeError, match=r"period:number was not evaluated"):
