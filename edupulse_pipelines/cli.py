@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from edupulse_pipelines.ingest.landing import Delivery
 
 DEFAULT_SEED = 20260901
+ATTENDANCE = "attendance_records"
+"""The one table that is partitioned by month."""
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -607,7 +609,15 @@ def _row_facts(row: Any, *, values: bool) -> dict[str, Any]:
 
 @main.group()
 def db() -> None:
-    """The database's schema: bring it up to date, ask where it is, compare it."""
+    """The database: its schema, and on PostgreSQL the months that attendance is partitioned by.
+
+    \b
+    Schema:         edupulse db upgrade | current | check
+    Months:         edupulse db partitions
+                    edupulse db maintain                (so does the job maintain_partitions, weekly)
+    Archive one:    edupulse db detach-month 2024-09    (dump its table, then empty it)
+                    edupulse db attach-month 2024-09    (and back)
+    """
 
 
 @db.command("upgrade")
@@ -654,6 +664,109 @@ def db_check(as_json: bool, home: Path | None) -> None:
     else:
         _answer("The database is as declared.", {"differences": differences}, as_json)
     sys.exit(1 if differences else 0)
+
+
+_NOT_PARTITIONED = "On SQLite attendance is one table; there are no partitions."
+
+
+@db.command("partitions")
+@json_option
+@command
+def db_partitions(as_json: bool, home: Path | None) -> None:
+    """The months of attendance with rows and size, detached ones too, and what lies in the default partition."""
+    from edupulse_pipelines import console
+    from edupulse_pipelines.operations import partitions
+
+    with _database_with_schema(home) as engine, engine.connect() as connection:
+        partitioned = partitions.is_partitioned(connection)
+        tables = partitions.PARTITIONED if partitioned else {}
+        months = {table: partitions.stored_months(connection, table) for table in tables}
+        default = {table: partitions.default_months(connection, table) for table in tables}
+    if as_json:
+        listed = {
+            table: {
+                "months": [{**vars(month), "month": f"{month.month:%Y-%m}"} for month in months[table]],
+                "default": default[table],
+            }
+            for table in tables
+        }
+        _print_json({"partitioned": partitioned, "tables": listed})
+        return
+    if not partitioned:
+        click.echo(_NOT_PARTITIONED)
+    for table in tables:
+        console.show_partitions(console.console(), table, months[table], default[table])
+
+
+@db.command("maintain")
+@json_option
+@command
+def db_maintain(as_json: bool, home: Path | None) -> None:
+    """Make this month and the following ones, and move rows out of the default partition. Safe to repeat."""
+    from edupulse_pipelines.operations import partitions
+
+    with _database_with_schema(home) as engine:
+        done = partitions.maintain(engine, dt.datetime.now(dt.UTC).date())
+    facts = {
+        table: {
+            "made": of_table.made,
+            "moved": {f"{month:%Y-%m}": rows for month, rows in sorted(of_table.moved.items())},
+            "left": of_table.left,
+        }
+        for table, of_table in done.items()
+    }
+    said = "\n".join(f"{table}: {of_table.in_words}." for table, of_table in done.items())
+    _answer(said or _NOT_PARTITIONED, {"partitioned": bool(done), "tables": facts}, as_json)
+
+
+def _month(_context: click.Context, _parameter: click.Parameter, text: str) -> dt.date:
+    try:
+        return dt.datetime.strptime(text, "%Y-%m").date()
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a month like 2024-09.") from None
+
+
+month_argument = click.argument("month", metavar="YYYY-MM", callback=_month)
+
+
+@db.command("detach-month")
+@month_argument
+@json_option
+@command
+def db_detach_month(month: dt.date, as_json: bool, home: Path | None) -> None:
+    """Take a month of attendance out of the pipelines' sight, into a table of its own, for archiving.
+
+    Waits for loads that are under way. What has been computed from the month (weekly activity, features, predictions)
+    stays. Dump the table, then TRUNCATE it: while it stands, rows of the month that are delivered go to quarantine
+    (`detached_month`). DROP it, and the month is like one that never was.
+    """
+    from edupulse_pipelines.operations import partitions
+
+    with _database_with_schema(home) as engine:
+        detached = partitions.detach_month(engine, ATTENDANCE, month)
+    said = f"{month:%Y-%m} is now the table {detached.name}. Dump it, then TRUNCATE it; do not drop it."
+    _answer(said, {"month": f"{month:%Y-%m}", "table": detached.name, "attached": False}, as_json)
+
+
+@db.command("attach-month")
+@month_argument
+@json_option
+@command
+def db_attach_month(month: dt.date, as_json: bool, home: Path | None) -> None:
+    """Bring back a month of attendance that was detached; its rows are checked again.
+
+    The table has to be there with its rows: restore it from its dump first. The next weekly job computes the weeks of
+    the month again.
+    """
+    from edupulse_pipelines.operations import partitions
+
+    with _database_with_schema(home) as engine:
+        attached = partitions.attach_month(engine, ATTENDANCE, month)
+    said = (
+        f"{month:%Y-%m} is back. Rows of the month that wait in quarantine: "
+        f"{_to_type(f'quarantine replay --table {ATTENDANCE}', home)}"
+    )
+    _answer(said, {"month": f"{month:%Y-%m}", "table": attached.name, "attached": True}, as_json)
 
 
 def _tenants(settings: Settings, name: str | None, *, as_json: bool) -> list[TenantSettings]:
@@ -832,6 +945,15 @@ def _filled_database(settings: Settings) -> Iterator[Engine | None]:
         raise EduPulseError(said) from None
     finally:
         engine.dispose()
+
+
+@contextmanager
+def _database_with_schema(home: Path | None) -> Iterator[Engine]:
+    """An engine over a database at this version's schema; EduPulseError for an empty one."""
+    with _filled_database(load_settings(home=home)) as engine:
+        if engine is None:
+            raise EduPulseError("The database is empty: `edupulse db upgrade` makes its tables.")
+        yield engine
 
 
 def _date(text: str | None) -> dt.date | None:

@@ -27,6 +27,7 @@ from edupulse_pipelines.orchestration.progress import Pace, StepProgress
 if TYPE_CHECKING:
     from edupulse_pipelines.ingest.corrections import CorrectionCounts, ExportedFile
     from edupulse_pipelines.ingest.quarantine import Replay, Tally
+    from edupulse_pipelines.operations.partitions import StoredMonth
 
 NAME_WIDTH = 24
 STEPS = 14
@@ -42,6 +43,7 @@ BAR_WIDTH = 30
 REASONS_PER_TABLE = 5
 FILES_PER_REASON = 5
 CODES_PER_COLUMN = 10
+MONTHS_SHOWN = 20
 GENERATING = "landing files"
 
 
@@ -214,7 +216,7 @@ def show_summary(on: Console, summary: Mapping[str, Any], look: str) -> None:
     _show_risk(on, summary["predictions"])
     explained = tuple(f"{table}:" for table in summary["quarantine_reasons"])
     for warning in summary["warnings"]:
-        if explained and warning.startswith(explained):
+        if explained and warning.startswith(explained) and " quarantined" in warning:
             continue  # the table of reasons has said it
         on.print(f"[yellow]![/] {escape(warning)}", soft_wrap=True)
     for error in summary["errors"]:
@@ -454,6 +456,28 @@ def show_replay(on: Console, counts: Mapping[str, Any], left: Mapping[str, Mappi
             why = ", ".join(f"{reason} {rows:,}" for reason, rows in list(reasons.items())[:REASONS_PER_TABLE])
             on.print(f"  [yellow]![/] {table}: {escape(why)}", soft_wrap=True)
     show_reasons(on, [reason for reasons in left.values() for reason in reasons])
+
+
+def show_partitions(on: Console, table: str, months: Sequence[StoredMonth], default: Mapping[str, int]) -> None:
+    """The months of a partitioned table, and what lies in the default partition."""
+    if months:
+        listed = _table(table, "rows, about", "MiB")
+        for month in months:
+            said = "" if month.attached else " [yellow]detached[/]"
+            listed.add_row(f"{month.month:%Y-%m}{said}", f"{month.rows:,}", f"{month.bytes / (1 << 20):,.1f}")
+        on.print(listed)
+    else:
+        on.print(f"[bold]{table}[/] has no month yet.")
+    if not default:
+        on.print("The default partition is empty.")
+        return
+    on.print(f"[yellow]![/] {_n(sum(default.values()), 'row')} in the default partition:")
+    for name, rows in list(default.items())[:MONTHS_SHOWN]:
+        on.print(f"  {name}  {_n(rows, 'row')}")
+    if len(default) > MONTHS_SHOWN:
+        on.print(f"  and {_n(len(default) - MONTHS_SHOWN, 'more month')}")
+    on.print("  [dim]`edupulse db maintain` moves them into months of their own. What is dated before 1970 or ahead[/]")
+    on.print("  [dim]of now stays, until the district corrects the date.[/]")
 
 
 def show_lines(on: Console, title: str, lines: Sequence[str]) -> None:

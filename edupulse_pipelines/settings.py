@@ -344,7 +344,8 @@ WEEKDAYS: tuple[Weekday, ...] = get_args(Weekday)
 class AttendanceSettings(_Section):
     """What attendance records say: every session, or only the absences and tardies (everybody else was there)."""
 
-    recording: Literal["all", "exceptions"] = "all"
+    recording: Literal["auto", "all", "exceptions"] = "auto"
+    """`auto`: exceptions where the newest attendance came as Ed-Fi, which knows nothing else; all otherwise."""
     sessions_per_day: int = Field(1, ge=1, le=20)
     """Sessions of one school day where only exceptions are recorded; 1: attendance is daily."""
 

@@ -131,7 +131,7 @@ def test_attendance_and_its_calendar(tmp_path: Path) -> None:
     ]
     assert calendar.weekdays == ("monday", "tuesday", "wednesday", "thursday", "friday")
     assert calendar.extra_days == (dt.date(2026, 1, 10),)
-    assert (hillside.attendance.recording, hillside.attendance.sessions_per_day) == ("all", 1)
+    assert (hillside.attendance.recording, hillside.attendance.sessions_per_day) == ("auto", 1)
     assert hillside.calendar.terms == ()
 
 

@@ -51,13 +51,27 @@ def instruction(
     calendar: CalendarSettings,
 ) -> Instruction | None:
     """The instruction of a tenant that records exceptions only; None where every session is recorded."""
-    if attendance.recording == "all":
+    if attendance.recording == "all" or (
+        attendance.recording == "auto" and not _sends_exceptions(connection, tenant_id)
+    ):
         return None
     weeks = attendance_weeks(connection, tenant_id, first_week)
     days = {week: tuple(_days_of_week(week, calendar)) for week in weeks if _covers(calendar, week)}
     days.update(_days_of_source(connection, tenant_id, [week for week in weeks if week not in days]))
     unknown = tuple(week for week in weeks if week not in days and _first_record(connection, tenant_id, week) == week)
     return Instruction(attendance.sessions_per_day, days, unknown)
+
+
+def _sends_exceptions(connection: sa.Connection, tenant_id: str) -> bool:
+    """Whether the district's attendance comes in a format that knows exceptions only, which Ed-Fi's is."""
+    files = ingested_files.c
+    newest = connection.scalar(
+        sa.select(files.source_format)
+        .where(files.tenant_id == tenant_id, files.table_name == "attendance_records", files.status == "loaded")
+        .order_by(files.delivered_on.desc(), files.file_name)
+        .limit(1)
+    )
+    return (newest or "").startswith("Ed-Fi")
 
 
 def attendance_weeks(connection: sa.Connection, tenant_id: str, first_week: dt.date | None = None) -> list[dt.date]:

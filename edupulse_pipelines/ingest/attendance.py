@@ -41,7 +41,7 @@ from edupulse_pipelines.ingest.frames import Integers, Piece
 from edupulse_pipelines.ingest.marks import Marks
 from edupulse_pipelines.ingest.merge import INSERTED, QUARANTINED, UNCHANGED, UPDATED, Outcomes, typed
 from edupulse_pipelines.ingest.references import References
-from edupulse_pipelines.ingest.validation import UNKNOWN_RECORD, Reasons
+from edupulse_pipelines.ingest.validation import DETACHED_MONTH, UNKNOWN_RECORD, Reasons
 from edupulse_pipelines.operations import partitions
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records
@@ -89,24 +89,45 @@ class Prepared:
     """What one piece brings, made without the database.
 
     outcomes: per row of the piece, as far as they are known; new: rows of days for which nothing is stored, sorted, by
-    the month of their partition, ready to be written; met: the others, that have to be looked up.
+    the month of their partition, ready to be written; met: the others, that have to be looked up; refused: places of
+    rows whose month is detached.
     """
 
     outcomes: Outcomes
     new: dict[dt.date, Any]
     met: _Rows
     touched: _Rows
+    refused: Integers
 
 
 def make_room(engine: Engine, days: Counter[dt.date], first_week: dt.date, delivered_on: dt.date) -> None:
     """Make the partitions that a delivery with so many rows by day needs, but for those that are built in bulk.
 
-    In a transaction of its own, before the delivery's: nobody else has to wait for that one.
+    In transactions of their own, before the delivery's: nobody else has to wait for that one.
     """
     months = _months(days, first_week, delivered_on)
     with engine.connect() as connection:
-        apart = partitions.bulk_months(connection, TABLE, months, BULK_ROWS)
-    partitions.ensure_months(engine, TABLE, set(months) - set(apart))
+        apart = _months_apart(connection, days, months, delivered_on) or []
+        # Rows of a month that nobody had asked for yet are moved into it, and then it is none to be built.
+        held = partitions.default_months(connection, TABLE)
+    partitions.ensure_months(
+        engine, TABLE, {month for month in months if month not in apart or f"{month:%Y-%m}" in held}
+    )
+
+
+def _months_apart(
+    connection: Connection, days: Counter[dt.date], months: dict[dt.date, int], delivered_on: dt.date
+) -> list[dt.date] | None:
+    """The months to build apart; None when some of the rows go to the default partition.
+
+    Then nothing is built apart: whoever attaches a month needs the default partition, and two such deliveries would
+    wait for each other.
+    """
+    there = partitions.partitions(connection, TABLE).keys() | partitions.detached_months(connection, TABLE).keys()
+    wanted = {partitions.month_of(day) for day in days if day <= delivered_on}
+    if wanted - months.keys() - there:
+        return None
+    return partitions.bulk_months(connection, TABLE, months, BULK_ROWS)
 
 
 def _months(days: Counter[dt.date], first_week: dt.date, delivered_on: dt.date) -> dict[dt.date, int]:
@@ -138,30 +159,41 @@ class AttendanceMerge:
         self.marks = marks
         self._binary = connection.dialect.name == "postgresql"
         months = _months(rows.days, first_week, rows.delivered_on)
-        self._apart: dict[dt.date, str] = dict.fromkeys(
-            partitions.bulk_months(connection, TABLE, months, BULK_ROWS), ""
-        )
+        partitions.hold_months(connection)
+        detached = partitions.detached_months(connection, TABLE)
+        self._detached = np.array([_month_number(month) for month in detached], dtype=np.int64)
+        apart = _months_apart(connection, rows.days, months, rows.delivered_on)
+        if apart is None:
+            partitions.hold_default(connection, TABLE)
+        self._apart: dict[dt.date, str] = dict.fromkeys(apart or [], "")
         self._partitions = partitions.partitions(connection, TABLE)
-        # Asked before the first row is written, so that what is written here is not found.
-        self._known_days = np.array(sorted((day - _EPOCH).days for day in rows.days if self._any(day)), dtype=np.int64)
+        # Asked before the first row is written, so that what is written here is not found; and only of days that can
+        # come, because what nobody claims is in the default partition, which others need.
+        days = [day for day in rows.days if day <= self.delivered_on and partitions.month_of(day) not in detached]
+        self._known_days = np.array(sorted((day - _EPOCH).days for day in days if self._any(day)), dtype=np.int64)
 
     def prepare(self, piece: Piece, reasons: Reasons, good: npt.NDArray[np.bool_]) -> Prepared:
         """Sort out the good rows of a piece (rows with a reason are quarantined); asks the database nothing."""
         outcomes: Outcomes = np.full(len(piece), UNCHANGED, dtype=np.int8)
         rows = self._rows(piece, np.flatnonzero(good))
+        away = np.isin(_month_numbers(rows.date), self._detached)
+        refused = rows.place[away]
+        if len(refused):
+            rows = rows.take(~away)
         known = np.isin(rows.date, self._known_days) | rows.deleted
         fresh = rows.take(~known) if known.any() else rows
         order = np.lexsort((fresh.period, fresh.date, self.references.rank[fresh.student]))
         fresh = fresh.take(order)
         outcomes[fresh.place] = INSERTED
-        return Prepared(outcomes, self._ready(fresh), rows.take(known), fresh)
+        return Prepared(outcomes, self._ready(fresh), rows.take(known), fresh, refused)
 
     def write(self, prepared: Prepared) -> Reasons:
         """Write what was prepared and look up the rest; completes `prepared.outcomes`.
 
         Returns the reasons (by row of the piece) of rows that are refused.
         """
-        reasons: Reasons = {}
+        reasons: Reasons = {place: [DETACHED_MONTH] for place in prepared.refused.tolist()}
+        prepared.outcomes[prepared.refused] = QUARANTINED
         self._insert(prepared.new)
         self._mark(prepared.touched)
         if len(prepared.met.place):
@@ -421,3 +453,8 @@ def _month_numbers(days: Integers) -> Integers:
 
 def _month(number: int) -> dt.date:
     return dt.date(1970 + number // 12, number % 12 + 1, 1)
+
+
+def _month_number(month: dt.date) -> int:
+    """The reverse of `_month`."""
+    return (month.year - 1970) * 12 + month.month - 1

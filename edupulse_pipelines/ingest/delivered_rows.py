@@ -207,7 +207,7 @@ class DeliveredRows:
         piece = Piece(
             table=self.table,
             start=start,
-            file=np.repeat(np.array([file for file, _ in parts], dtype=np.int16), [len(part) for _, part in parts]),
+            file=np.repeat(np.array([file for file, _ in parts], dtype=np.int32), [len(part) for _, part in parts]),
             line_numbers=whole[LINE_NUMBER].to_numpy(),
             problems=(
                 {row: problem for row, problem in enumerate(problems.to_pylist()) if problem is not None}

@@ -76,7 +76,7 @@ class Piece:
 
     table: str
     start: int
-    file: npt.NDArray[np.int16]
+    file: npt.NDArray[np.int32]
     line_numbers: Integers
     problems: dict[int, str]
     columns: dict[str, Coded]
@@ -166,7 +166,8 @@ def _mixed(into: Hashes, column: Hashes) -> Hashes:
 def fingerprints(piece: Piece) -> npt.NDArray[Any]:
     """Per row: `keyed` (it says which record it is), `usable`, and `key` and `content` as 64-bit hashes.
 
-    Rows that could not be read have neither; two equal hashes of different texts would only quarantine a row too many.
+    Rows that could not be read have neither. Equal hashes of different keys would quarantine a row too many, and of
+    different contents of one key take a conflict for a repeat: with 64 bits, less than once in a billion deliveries.
     A row without a key of its own has its content, `_deleted` aside, for a key.
     """
     contract = DELIVERED[piece.table]
@@ -201,7 +202,7 @@ class Identities:
 
     Fed with the fingerprints of one piece after the other (`add`), then asked for each piece (`attach`). Above
     `in_memory` rows the fingerprints wait on disk, in as many parts as are needed to look at one at a time: what is
-    kept in memory is only what repeats.
+    kept in memory is only what repeats (8 bytes a row; some 100 where rows have no id of their own).
     """
 
     def __init__(self, table: str, *, in_memory: int = 4_000_000) -> None:
@@ -232,7 +233,8 @@ class Identities:
 
     def _spill(self) -> None:
         if not self._parts:
-            self._parts = [tempfile.TemporaryFile(prefix="edupulse-") for _ in range(self._PARTS)]
+            # Closed in `finish`; they have no names, so that nothing stays behind a process that is killed.
+            self._parts = [tempfile.TemporaryFile(prefix="edupulse-") for _ in range(self._PARTS)]  # noqa: SIM115
         rows = np.concatenate(self._waiting)
         self._waiting = []
         part = (rows["key"] >> np.uint64(58)).astype(np.int64)

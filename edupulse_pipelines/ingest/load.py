@@ -8,10 +8,12 @@ updated + unchanged + quarantined. Reading is in `delivered_rows`, judging in `v
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,7 @@ from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.profiles import MISSING_DATE_OF_BIRTH, presentable_codes
 from edupulse_pipelines.weeks import week_of_delivery
 
+_WAITING_BATCH = 20_000
 CONFIRMED_LATER_ROWS = 20_000
 """Rows from which on a delivery that only confirms the newest one is not merged until an older delivery asks for it:
 rewriting every record for the sake of its `delivered_on` would cost as much as its first load."""
@@ -121,6 +124,7 @@ def load_records(
         counts.failed_expectations = failed_expectations(table, counts.reasons, weighted=loader.weighted)
         loader.report.deliveries.append(counts)
     loader.deliver_again()
+    loader.try_snapshots()
     if loader.merged:
         # What waiting rows take back may have come with one of these deliveries, whichever was loaded first.
         loader.report.replayed += loader.replay(only=UNKNOWN_RECORD).loaded
@@ -229,7 +233,9 @@ class _Loader:
         self.weighted = tenant.grading_scale == "weighted"
         self.total = 0
         self.merged = False
+        self._of = (tenant.name, table)
         self._again: set[dt.date] = set()
+        self._reopened: set[uuid.UUID] = set()
         self._done = 0
         self._progress = progress
         self._references: References | None = None
@@ -309,8 +315,8 @@ class _Loader:
         later; `confirms`: they are just the newest delivery, which is older; None: they have to be merged.
 
         One and the same delivery, and for `known` not a row of it in quarantine: rows of different files can repeat or
-        contradict each other. A student's first delivery is a fact of its own (`enrollment_date`), so for students a later date
-        does not say everything. A snapshot says what is not there, too.
+        contradict each other. A student's first delivery is a fact of its own (`enrollment_date`), so for students a
+        later date does not say everything. A snapshot says what is not there, too.
         """
         if all(row.status == "loaded" for row in files):
             return "loaded"
@@ -382,31 +388,44 @@ class _Loader:
         if judged is None:
             return
         files = ingested_files.c
+        confirming = (
+            files.tenant_id == self.tenant.name,
+            files.table_name == self.table,
+            files.confirms_only.is_(True),
+        )
         while True:
             with self.engine.connect() as connection:
                 waiting = connection.scalar(
-                    sa.select(sa.func.min(files.delivered_on)).where(
-                        files.tenant_id == self.tenant.name,
-                        files.table_name == self.table,
-                        files.status == "loaded",
-                        files.confirms_only.is_(True),
-                        files.delivered_on > delivered_on,
-                    )
+                    sa.select(sa.func.min(files.delivered_on)).where(*confirming, files.delivered_on > delivered_on)
                 )
-                found = [] if waiting is None else _manifest(connection, self.tenant.name, self.table, waiting)[waiting]
+                found = [] if waiting is None else _manifest(connection, *self._of, waiting).get(waiting, [])
             if waiting is None:
                 return
-            rows = self._rows(waiting, found)
+            # A delivery with a file that is not loaded will be merged as a whole when its turn comes.
+            whole = found and all(row.status == "loaded" for row in found)
+            rows = self._rows(waiting, found) if whole else None
             with self._writing() as connection:
-                marks = self._marks(connection)
-                merge = self._attendance(connection, rows, marks)
-                for piece in ahead(self._prepared(connection, self._judge(rows), merge)):
-                    self._merge_piece(connection, rows, piece, marks, merge)
-                if merge is not None:
-                    merge.close()
+                if rows is not None:
+                    self._confirm(connection, rows, _without_copies(found))
                 connection.execute(
-                    ingested_files.update().where(files.id.in_([row.id for row in found])).values(confirms_only=False)
+                    ingested_files.update()
+                    .where(*confirming, files.delivered_on == waiting)
+                    .values(confirms_only=False)
                 )
+
+    def _confirm(self, connection: Connection, rows: DeliveredRows, files: list[sa.Row]) -> None:
+        """Merge a delivery that has its account already; rows that are in quarantine are left to the replay."""
+        marks = self._marks(connection)
+        held = [quarantine.open_lines(connection, *self._of, row.sha256) for row in files]
+        merge = self._attendance(connection, rows, marks)
+        for piece, reasons in self._judge(rows):
+            asked = np.ones(len(piece), dtype=np.bool_)
+            for number, lines in enumerate(held):
+                asked &= (piece.file != number) | ~np.isin(piece.line_numbers, lines)
+            self._merge_piece(connection, rows, self._prepare(connection, piece, reasons, merge, asked), marks, merge)
+        if merge is not None:
+            merge.close()
+        marks.write(connection)
 
     def _count_again(
         self, connection: Connection, delivered_on: dt.date, files: list[sa.Row], known: str
@@ -438,7 +457,8 @@ class _Loader:
         self.merged = True
         counts = DeliveryCounts(week_of_delivery(delivered_on), delivered_on, read=sum(row.rows_read for row in files))
         marks = self._marks(connection)
-        self._mark_week(connection, delivered_on, counts.read, marks)
+        if not all(row.loaded_at for row in files):
+            self._mark_week(connection, delivered_on, counts.read, marks)
         for row in files:
             self._supersede_replaced(connection, row)
         originals = _without_copies(files)
@@ -450,7 +470,7 @@ class _Loader:
             outcomes = self._merge_piece(connection, judged.rows, ready, marks, merge)
             tally.update(code for codes in reasons.values() for code in codes)
             counts.deleted += int((piece.deleted & (outcomes == UPDATED)).sum())
-            cells = np.bincount(piece.file * len(OUTCOMES) + outcomes, minlength=accounts.size)
+            cells = np.bincount(piece.file.astype(np.int64) * len(OUTCOMES) + outcomes, minlength=accounts.size)
             accounts += cells.reshape(accounts.shape)
             self._keep(connection, delivered_on, originals, judged.rows, piece, reasons)
             self._advance(len(piece))
@@ -467,14 +487,11 @@ class _Loader:
                 account = {"unchanged": row.rows_read - held, "quarantined": held}
                 tally.update(quarantine.open_reasons(connection, self.tenant.name, self.table, row.sha256))
                 self._advance(row.rows_read)
-            self._account(connection, row, account)
+            self._account(connection, row, _added(row, account) if row.id in self._reopened else account)
             for name, count in account.items():
                 setattr(counts, name, getattr(counts, name) + count)
         counts.deleted += self._snapshots(connection, delivered_on, marks)
-        if counts.deleted:
-            connection.execute(
-                ingested_files.update().where(ingested_files.c.id == files[0].id).values(rows_deleted=counts.deleted)
-            )
+        self._add_deleted(connection, files[0], counts.deleted)
         self._instructional_days(connection, delivered_on, originals)
         marks.write(connection)
         counts.reasons = dict(sorted(tally.items()))
@@ -586,14 +603,39 @@ class _Loader:
             files.status == "loaded",
             files.rows_quarantined > 0,
         )
-        self._again.update(connection.scalars(sa.select(files.delivered_on).where(*others)))
+        opened = connection.execute(sa.select(files.id, files.delivered_on).where(*others)).all()
+        self._again.update(day for _, day in opened)
+        self._reopened.update(identifier for identifier, _ in opened)
         connection.execute(ingested_files.update().where(*others).values(status="archived"))
+
+    def try_snapshots(self) -> None:
+        """Apply the newest snapshot, should it have had to wait: what was in its way may have been taken away since."""
+        files = ingested_files.c
+        if self.merged:
+            return  # each merged delivery has done so
+        with self.engine.connect() as connection:
+            newest = connection.scalar(
+                sa.select(sa.func.max(files.delivered_on)).where(
+                    files.tenant_id == self.tenant.name,
+                    files.table_name == self.table,
+                    files.status == "loaded",
+                    files.snapshot.is_not(None),
+                )
+            )
+            found = [] if newest is None else _manifest(connection, *self._of, newest).get(newest, [])
+        if not found:
+            return
+        with self._writing() as connection:
+            marks = self._marks(connection)
+            self._add_deleted(connection, found[0], self._snapshots(connection, found[0].delivered_on, marks))
+            marks.write(connection)
 
     def deliver_again(self) -> None:
         """Merge what `_open_again` has opened; rows that are loaded by it are counted as replayed."""
-        while self._again:
-            delivered_on = min(self._again)
-            self._again.remove(delivered_on)
+        done: set[dt.date] = set()
+        while waiting := self._again - done:
+            delivered_on = min(waiting)
+            done.add(delivered_on)  # once: what frees a row of one may hold a row of another
             with self.engine.connect() as connection:
                 files = _manifest(connection, self.tenant.name, self.table, delivered_on).get(delivered_on, [])
             before = sum(row.rows_quarantined for row in files)
@@ -613,10 +655,10 @@ class _Loader:
         lines: dict[str, set[int]] = {}
         tried = 0
         with self.engine.connect() as connection:
-            for row in quarantine.waiting(connection, self.tenant.name, self.table, every=every):
-                if only is not None and only not in row.reasons:
-                    continue
-                if every or self._may_be_good_now(connection, row):
+            waiting = quarantine.waiting(connection, *self._of, every=every)
+            while batch := list(islice(waiting, _WAITING_BATCH)):
+                wanted = [row for row in batch if only is None or only in row.reasons]
+                for row in wanted if every else self._maybe_good_now(connection, wanted):
                     lines.setdefault(row.file_hash, set()).add(row.line_number)
                     tried += 1
             manifest = _manifest(connection, self.tenant.name, self.table) if lines else {}
@@ -632,19 +674,23 @@ class _Loader:
                 freed |= self._merge_lines(connection, rows, files, lines)
         return ReplayCounts(tried, len(freed), tried - len(freed))
 
-    def _may_be_good_now(self, connection: Connection, row: sa.Row) -> bool:
-        if self.table == "training_feedback" or UNKNOWN_RECORD in row.reasons:
-            return True
-        values = row.corrected or row.raw
-        if not isinstance(values, dict):
-            return False
+    def _maybe_good_now(self, connection: Connection, rows: list[sa.Row]) -> list[sa.Row]:
+        """Those of the waiting rows whose student has come, or that wait for something else."""
+        if self.table == "training_feedback":
+            return rows
         profile = self.tenant.profile
-        numbers = [
-            value
-            for name, value in values.items()
-            if name == "district_id" or profile.canonical_name(self.table, name) == "district_id"
+
+        def number(row: sa.Row) -> str | None:
+            values = row.corrected or row.raw
+            for name, value in values.items() if isinstance(values, dict) else ():
+                if name == "district_id" or profile.canonical_name(self.table, name) == "district_id":
+                    return str(value)
+            return None
+
+        places = self._known(connection).places(pa.array([number(row) for row in rows], pa.string()))
+        return [
+            row for row, place in zip(rows, places.tolist(), strict=True) if place >= 0 or UNKNOWN_RECORD in row.reasons
         ]
-        return any(self._known(connection).knows(number) for number in numbers)
 
     def _merge_lines(
         self,
@@ -664,7 +710,7 @@ class _Loader:
         for piece in rows.pieces():
             asked = np.zeros(len(piece), dtype=np.bool_)
             for number, row in enumerate(originals):
-                if row.sha256 in lines:
+                if row.sha256 in lines and row.status == "loaded":
                     asked |= (piece.file == number) & np.isin(piece.line_numbers, list(lines[row.sha256]))
             if not asked.any():
                 continue
@@ -676,9 +722,7 @@ class _Loader:
                 good = {
                     int(piece.line_numbers[place]): OUTCOMES[outcomes[place]] for place in mine if place not in reasons
                 }
-                new = quarantine.release(
-                    connection, self.tenant.name, self.table, row.sha256, list(good), self.run_id
-                )
+                new = quarantine.release(connection, self.tenant.name, self.table, row.sha256, list(good), self.run_id)
                 if new:
                     self._correct_accounts(connection, row, Counter(good[line] for line in new))
                 freed |= {(row.sha256, line) for line in new}
@@ -686,7 +730,7 @@ class _Loader:
                 quarantine.reconsider(connection, self.tenant.name, self.table, row.sha256, still_bad)
         if merge is not None:
             merge.close()
-        self._snapshots(connection, rows.delivered_on, marks)
+        self._add_deleted(connection, files[0], self._snapshots(connection, rows.delivered_on, marks))
         marks.write(connection)
         return freed
 
@@ -737,18 +781,14 @@ class _Loader:
         ).all()
         own = 0
         for day, snapshot in {row.delivered_on: row.snapshot for row in rows}.items():
-            incomplete = connection.scalar(
+            refused = connection.scalar(
                 sa.select(sa.func.count())
                 .select_from(ingested_files)
-                .where(
-                    files.tenant_id == self.tenant.name,
-                    files.table_name == self.table,
-                    files.delivered_on == day,
-                    sa.or_(
-                        sa.and_(files.status == "loaded", files.rows_quarantined > 0),
-                        files.status.in_(("archived", "refused")),
-                    ),
-                )
+                .where(*of_table[:2], files.delivered_on == day, files.status == "refused")
+            )
+            found = _manifest(connection, *self._of, day).get(day, [])
+            incomplete = refused or any(
+                row.status != "loaded" or quarantine.open_count(connection, *self._of, row.sha256) for row in found
             )
             if incomplete:
                 self._count_warning(SNAPSHOT_WAITS, 1)
@@ -854,12 +894,19 @@ class _Loader:
         )
 
     def _correct_accounts(self, connection: Connection, row: sa.Row, freed: Mapping[str, int]) -> None:
-        """Move freed rows from quarantined to what they became, for every delivery of this content."""
+        """Move freed rows from quarantined to what they became, in each delivery of this content that held them."""
         files = ingested_files.c
         count = sum(freed.values())
+        held = (
+            files.tenant_id == row.tenant_id,
+            files.table_name == row.table_name,
+            files.sha256 == row.sha256,
+            files.status == "loaded",
+            files.rows_quarantined >= count,
+        )
         connection.execute(
             ingested_files.update()
-            .where(files.id == row.id)
+            .where(*held, files.id == row.id)
             .values(
                 rows_inserted=files.rows_inserted + freed.get("inserted", 0),
                 rows_updated=files.rows_updated + freed.get("updated", 0),
@@ -869,15 +916,14 @@ class _Loader:
         )
         connection.execute(
             ingested_files.update()
-            .where(
-                files.tenant_id == row.tenant_id,
-                files.table_name == row.table_name,
-                files.sha256 == row.sha256,
-                files.status == "loaded",
-                files.id != row.id,
-            )
+            .where(*held, files.id != row.id)
             .values(rows_unchanged=files.rows_unchanged + count, rows_quarantined=files.rows_quarantined - count)
         )
+
+    def _add_deleted(self, connection: Connection, row: sa.Row, count: int) -> None:
+        if count:
+            of_file = ingested_files.update().where(ingested_files.c.id == row.id)
+            connection.execute(of_file.values(rows_deleted=ingested_files.c.rows_deleted + count))
 
 
 @contextmanager
@@ -886,6 +932,17 @@ def _exclusively(engine: Engine, tenant: str, table: str) -> Iterator[Connection
     with writing(engine) as connection:
         take_turn(connection, tenant, [table])
         yield connection
+
+
+def _added(row: sa.Row, outcome: Mapping[str, int]) -> Mapping[str, int]:
+    """The account of a file that is merged a second time: what it brought the first time it has brought."""
+    inserted = row.rows_inserted + outcome.get("inserted", 0)
+    updated = row.rows_updated + outcome.get("updated", 0)
+    quarantined = outcome.get("quarantined", 0)
+    unchanged = row.rows_read - inserted - updated - quarantined
+    if unchanged < 0:  # a row was inserted the first time and updated the second
+        return outcome
+    return {"inserted": inserted, "updated": updated, "unchanged": unchanged, "quarantined": quarantined}
 
 
 def _left_out(files: list[sa.Row]) -> dict[str, int]:

@@ -115,6 +115,12 @@ def open_count(connection: Connection, tenant: str, table: str, file_hash: str) 
     )
 
 
+def open_lines(connection: Connection, tenant: str, table: str, file_hash: str) -> list[int]:
+    """The lines of this content that are still in quarantine."""
+    query = sa.select(quarantined_records.c.line_number).where(_of(tenant, table, file_hash), _open)
+    return list(connection.scalars(query))
+
+
 def open_reasons(connection: Connection, tenant: str, table: str, file_hash: str) -> dict[str, int]:
     """How many open rows of this content have each reason."""
     counts: dict[str, int] = {}

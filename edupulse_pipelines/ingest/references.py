@@ -67,10 +67,6 @@ class References:
         found: Integers = pc.index_in(numbers, value_set=self._numbers).fill_null(-1).to_numpy().astype(np.int64)
         return found
 
-    def knows(self, number: object) -> bool:
-        """Whether there is a student of this number."""
-        return isinstance(number, str) and pc.index(self._numbers, pa.scalar(number)).as_py() >= 0
-
     def resolve(self, connection: Connection, piece: Piece, reasons: Reasons) -> pa.Array | None:
         """For each row of the piece the id of what it is about (null: nothing); None for students.
 

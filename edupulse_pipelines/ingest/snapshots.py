@@ -61,6 +61,3 @@ def take_back_vanished(
         .values(deleted_on=snapshot_on)
     )
     return count
-
-
-__all__ = ["EVENT_DATES", "take_back_vanished"]

@@ -39,6 +39,8 @@ UNKNOWN_RECORD = "unknown_record"
 """A row takes back a record that has not arrived."""
 MOVED_STUDENT = "moved_student"
 """The record of this `source_record_id` is another student's."""
+DETACHED_MONTH = "detached_month"
+"""The row's month has been taken out of the table."""
 REPLAYABLE = frozenset({UNKNOWN_STUDENT, UNKNOWN_PREDICTION, UNKNOWN_RECORD})
 """Reasons that can vanish without the file being changed: what the row waits for may still arrive."""
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dagster import AssetsDefinition, Definitions, ScheduleDefinition, in_process_executor
+from dagster import AssetsDefinition, Definitions, JobDefinition, ScheduleDefinition, in_process_executor
 from dagster._core.definitions.partitions.partitioned_schedule import UnresolvedPartitionedAssetScheduleDefinition
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from edupulse_pipelines.orchestration.assets import tenant_assets
 from edupulse_pipelines.orchestration.jobs import tenant_jobs
+from edupulse_pipelines.orchestration.maintenance import maintenance_job, maintenance_schedule
 from edupulse_pipelines.orchestration.presentation import present
 from edupulse_pipelines.orchestration.resources import default_resources
 from edupulse_pipelines.orchestration.schedules import training_schedule, weekly_schedule
@@ -15,7 +16,7 @@ from edupulse_pipelines.settings import Settings
 
 
 def build_defs(settings: Settings, **resource_overrides: object) -> Definitions:
-    """Assets, jobs and schedules of every tenant in `settings`, over the settings' database and registry.
+    """Assets, jobs and schedules of every tenant in `settings` and of maintenance, over its database and registry.
 
     `resource_overrides` replace resources by name (`database`, `registry`, `progress`), for a test or a deployment.
     TypeError for a name that no asset uses.
@@ -26,9 +27,11 @@ def build_defs(settings: Settings, **resource_overrides: object) -> Definitions:
         raise TypeError(f"no such resource: {', '.join(unknown)} (there are: {', '.join(sorted(resources))})")
     resources.update(resource_overrides)
     assets: list[AssetsDefinition] = []
-    jobs: list[UnresolvedAssetJobDefinition] = []
-    schedules: list[UnresolvedPartitionedAssetScheduleDefinition | ScheduleDefinition] = []
     configured = settings.config_path.is_file()
+    jobs: list[UnresolvedAssetJobDefinition | JobDefinition] = [maintenance_job()]
+    schedules: list[UnresolvedPartitionedAssetScheduleDefinition | ScheduleDefinition] = [
+        maintenance_schedule(settings, running=configured)
+    ]
     for tenant in settings.tenants.values():
         assets += tenant_assets(settings, tenant)
         of_tenant = tenant_jobs(tenant)

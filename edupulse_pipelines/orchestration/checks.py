@@ -32,6 +32,8 @@ ACCOUNTING_IDENTITY = "accounting_identity"
 EXPECTATIONS = "expectations"
 EVERY_COHORT_STUDENT_SCORED = "every_cohort_student_scored"
 REGISTRY_MATCHES_TABLE = "registry_matches_table"
+DEFAULT_PARTITION_EMPTY = "default_partition_empty"
+_MONTHS_SHOWN = 50
 
 
 def raw_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:
@@ -41,15 +43,29 @@ def raw_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:
             FILES_READABLE,
             asset=asset,
             description=(
-                "Every landed file of the week could be read: UTF-8, CSV with a header, the required columns there. "
+                "Every landed file of the week could be read: text in its encoding, a header, the required columns. "
                 "A refused file contributes no row; weekly_activity stops until a readable one is landed."
             ),
         )
     ]
 
 
-def record_check_specs(asset: AssetKey, max_quarantined: float) -> list[AssetCheckSpec]:
-    """The checks of a record asset; both stop the assets downstream when they fail as errors."""
+def record_check_specs(asset: AssetKey, max_quarantined: float, *, by_month: bool = False) -> list[AssetCheckSpec]:
+    """The checks of a record asset; the first two stop the assets downstream when they fail as errors.
+
+    by_month: whether the table is partitioned (where the database does that).
+    """
+    alerts = [
+        AssetCheckSpec(
+            DEFAULT_PARTITION_EMPTY,
+            asset=asset,
+            description=(
+                "No row of the district lies in the default partition, where rows go whose month has none of its own: "
+                "days of long before its first week, mostly typed wrong. A warning; nothing stops. Passes on SQLite, "
+                "which has no partitions."
+            ),
+        )
+    ]
     return [
         AssetCheckSpec(
             ACCOUNTING_IDENTITY,
@@ -72,6 +88,7 @@ def record_check_specs(asset: AssetKey, max_quarantined: float) -> list[AssetChe
                 "(`max_quarantined`): the good rows stay merged, and what is downstream waits."
             ),
         ),
+        *(alerts if by_month else []),
     ]
 
 
@@ -272,6 +289,28 @@ def expectations(report: LoadReport, max_quarantined: float) -> AssetCheckResult
             f"{max_quarantined:.1%}: {common}"
             if blocking
             else f"{counted(quarantined, 'row')} quarantined (at most {worst_share:.1%} of a delivery): {common}"
+        ),
+    )
+
+
+def default_partition_empty(months: Mapping[str, int] | None) -> AssetCheckResult:
+    """Passed without a row in the default partition; `months`: rows there by month, None without partitions."""
+    if not months:
+        said = "No row in the default partition" if months is not None else "No partitions on SQLite"
+        return AssetCheckResult(check_name=DEFAULT_PARTITION_EMPTY, passed=True, metadata={"rows": 0}, description=said)
+    rows = sum(months.values())
+    shown: list[dict[str, str | int]] = [
+        {"month": month, "rows": count} for month, count in sorted(months.items())[:_MONTHS_SHOWN]
+    ]
+    return AssetCheckResult(
+        check_name=DEFAULT_PARTITION_EMPTY,
+        passed=False,
+        severity=AssetCheckSeverity.WARN,
+        metadata={"rows": rows, "months": len(months), "by_month": table(shown)},
+        description=(
+            f"{counted(rows, 'row')} in the default partition, of {counted(len(months), 'month')}. `edupulse db "
+            "maintain` gives each month a partition of its own; rows that stay are dated before 1970 or ahead of now, "
+            "and need their date corrected by the district"
         ),
     )
 

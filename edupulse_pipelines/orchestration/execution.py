@@ -159,6 +159,13 @@ def _about_records(reports: dict[str, Any]) -> list[str]:
             continue
         for name, count in sorted(report.warnings.items()):
             said.append(f"{table}: {name} ({count:,}): {REASONS[name].meaning} {REASONS[name].fix}")
+        raw = reports.get(f"raw_{table}")
+        notes: Counter[str] = Counter()
+        for file in raw.files if raw is not None else []:
+            notes.update(file.notes)
+        if notes:
+            listed = ", ".join(f"{name} {count:,}" for name, count in sorted(notes.items()))
+            said.append(f"{table}: noted while the source was read: {listed}")
         left_out: Counter[str] = Counter()
         for delivery in report.deliveries:
             left_out.update(delivery.left_out)

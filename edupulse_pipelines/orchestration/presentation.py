@@ -137,11 +137,11 @@ def look_of(name: str, database: str) -> Look:
             kinds=frozenset({"csv", "parquet"}),
             owner=DATA_ENGINEERING,
             description=(
-                f"The landed files `<delivery date>/{table.name}.csv` of the week, archived exactly as they came: "
-                "text in Parquet, "
-                "with file name, line number and SHA-256. A file known by its hash is not archived twice. Nothing is "
-                "interpreted here; a file that is not UTF-8 CSV with the required columns is refused, and named "
-                "by the check."
+                f"The landed files of the week (`<delivery date>/{table.name}.csv`, packed or not, or what a OneRoster "
+                "or Ed-Fi bundle holds of it), archived exactly as they came: text in Parquet with the line numbers; "
+                "the manifest has file name and SHA-256. A file known by its hash is not archived twice. Nothing is "
+                "interpreted here; a file that cannot be read, or lacks a required column, is refused, and named by "
+                "the check."
             ),
             metadata={"dagster/column_schema": raw_schema(DELIVERED[table.name])},
         )

@@ -10,16 +10,16 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from dagster import AssetExecutionContext, Failure
+from dagster import AssetExecutionContext, Failure, OpExecutionContext
 
 from edupulse_pipelines.errors import EduPulseError
 from edupulse_pipelines.orchestration.resources import Progress
 
 
 @contextmanager
-def step(context: AssetExecutionContext, progress: Progress) -> Iterator[None]:
-    """The frame of one asset's work; raises Failure, which Dagster shows without a traceback of ours."""
-    name = context.asset_key.path[-1]
+def step(context: AssetExecutionContext | OpExecutionContext, progress: Progress) -> Iterator[None]:
+    """The frame of one step's work; raises Failure, which Dagster shows without a traceback of ours."""
+    name = context.asset_key.path[-1] if isinstance(context, AssetExecutionContext) else context.op.name
     progress.started(name, context.log)
     try:
         yield

@@ -9,8 +9,6 @@ from edupulse_pipelines.schema.delivery import DeliveredTable
 
 PROVENANCE = (
     TableColumn(name="_line_number", type="integer", description="The row's first line in the file; header = 1."),
-    TableColumn(name="_file_name", type="string", description="Name of the landed file."),
-    TableColumn(name="_sha256", type="string", description="SHA-256 of the landed file."),
     TableColumn(name="_problem", type="string", description="Why the row does not fit the header; else NULL."),
     TableColumn(name="_fields", type="string", description="The fields of such a row, as a JSON list."),
 )

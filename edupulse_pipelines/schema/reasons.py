@@ -124,6 +124,13 @@ _ROW = (
         "back with `_deleted` and send a new one under a new id.",
     ),
     Reason(
+        code="detached_month",
+        kind="row",
+        meaning="The month of the row has been taken out of the database, for archiving.",
+        fix="Bring the month back with `edupulse db attach-month` and run `edupulse quarantine replay`; or correct the "
+        "date, if it is wrong.",
+    ),
+    Reason(
         code="malformed_row",
         kind="row",
         meaning="The line is not valid CSV: most often a quote that is opened and never closed.",

@@ -157,7 +157,7 @@ timezone = "America/Chicago"
 first_week = 2026-08-31
 
 [tenants.lakeside.attendance]
-recording = "exceptions"                 # default: "all", a row for every session
+recording = "exceptions"                 # or "all", a row for every session; default "auto": exceptions from Ed-Fi
 sessions_per_day = 1                     # more where attendance is taken by period
 
 [tenants.lakeside.calendar]

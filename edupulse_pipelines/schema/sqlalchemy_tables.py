@@ -160,9 +160,7 @@ def _build(table: Table, metadata: sa.MetaData) -> sa.Table:
             for key in table.foreign_keys
         ),
         *(
-            sa.UniqueConstraint(
-                *unique.columns, name=f"uq_{table.name}_{_part(unique.columns)}"
-            )
+            sa.UniqueConstraint(*unique.columns, name=f"uq_{table.name}_{_part(unique.columns)}")
             for unique in table.uniques
             if unique.coalesce is None and unique.where is None
         ),

@@ -225,8 +225,8 @@ ATTENDANCE_RECORDS = Table(
     # (id, date) and not id alone: PostgreSQL wants the partition column in the key of a table partitioned by month.
     partition_by_month="date",
     primary_key=("id", "date"),
-    # A plain UNIQUE lets duplicates through when period is NULL. Without the tenant, which the student's id implies, and
-    # with the day before the tenant: comparing the same text first made each index cost twice as much to build.
+    # A plain UNIQUE lets duplicates through when period is NULL. Without the tenant, which the student's id implies,
+    # and with the day before the tenant: comparing the same text first made each index cost twice as much to build.
     uniques=(Unique(("student_id", "date", "period"), coalesce="period"),),
     foreign_keys=(_OF_STUDENT,),
     indexes=(Index(("date", "tenant_id")),),
@@ -718,7 +718,9 @@ QUARANTINED_RECORDS = Table(
             comment="The row as a person corrected it, by column of the file; it is loaded in place of `raw`.",
         ),
         Column(name="corrected_at", type="timestamp", nullable=True, comment="When it was corrected."),
-        Column(name="replay_run_id", type="text", length=50, nullable=True, comment="The run that loaded it after all."),
+        Column(
+            name="replay_run_id", type="text", length=50, nullable=True, comment="The run that loaded it after all."
+        ),
     ),
     primary_key=("id",),
     # With the table: a district may deliver the same bytes under the names of two tables.

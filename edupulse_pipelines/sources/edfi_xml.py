@@ -62,6 +62,24 @@ def interchange_of(stream: BinaryIO) -> Interchange | None:
     return None
 
 
+def has_a_root(stream: BinaryIO) -> bool:
+    """Whether the file begins as an XML document of any kind; False for an empty or damaged one."""
+    parser = expat.ParserCreate(namespace_separator=" ")
+
+    def begun(name: str, *_: object) -> None:
+        raise _Found(name, None)
+
+    parser.StartElementHandler = begun
+    parser.StartDoctypeDeclHandler = begun
+    try:
+        parser.Parse(stream.read(_LONGEST_PROLOG), True)
+    except _Found:
+        return True
+    except (expat.ExpatError, ValueError):
+        pass
+    return False
+
+
 class _Found(Exception):
     """The root element has been seen; `interchange` is None when it is none of Ed-Fi's."""
 

@@ -23,7 +23,7 @@ from edupulse_pipelines.settings import FilesSettings, TenantSettings
 from edupulse_pipelines.sources import edfi, oneroster
 from edupulse_pipelines.sources.canonical_csv import CanonicalCsv
 from edupulse_pipelines.sources.contents import Content, OnBytes, zip_members
-from edupulse_pipelines.sources.edfi_xml import interchange_of
+from edupulse_pipelines.sources.edfi_xml import has_a_root, interchange_of
 from edupulse_pipelines.sources.records import RecordSource, RefusedFile
 
 DELIVERY_MANIFEST = "manifest.json"
@@ -314,6 +314,24 @@ def _bundles(prefix: str, contents: Mapping[str, Content], limits: FilesSettings
         for name in left
         if name.lower().endswith(".xml") and (interchange := _interchange(contents[name], limits)) is not None
     }
+    # An Ed-Fi file that is too damaged to say which one it is must not look like a table nobody sent.
+    damaged = {
+        name: said
+        for name in left
+        if name.lower().endswith(".xml") and name not in interchanges and (said := _damage(contents[name], limits))
+    }
+    found.extend(
+        LandedFile(
+            name=prefix + name,
+            table=RECORD_TABLES[0],
+            format="unreadable",
+            contents=((name, contents[name]),),
+            limits=limits,
+            refusal=said,
+        )
+        for name, said in damaged.items()
+    )
+    left = [name for name in left if name not in damaged]
     inputs = tuple((name, contents[name]) for name in interchanges)
     for table, wanted in edfi.INTERCHANGES_BY_TABLE.items():
         mains = [name for name, interchange in interchanges.items() if interchange in wanted]
@@ -347,6 +365,20 @@ def _interchange(content: Content, limits: FilesSettings) -> str | None:
     except RefusedFile:
         return None
     return None if interchange is None else interchange.name
+
+
+def _damage(content: Content, limits: FilesSettings) -> tuple[str, str] | None:
+    """Reason and words when an XML file does not even begin as one."""
+    try:
+        with content.open(limits) as stream:
+            if has_a_root(stream):
+                return None
+    except RefusedFile as refusal:
+        return refusal.reason, refusal.detail
+    return (
+        "malformed_xml",
+        "line 1: the file does not begin as XML, so nobody knows which table it is for; land it again",
+    )
 
 
 def _beginning(content: Content, limits: FilesSettings) -> bytes:

@@ -79,7 +79,12 @@ def check_header(header: list[str], table: str, profile: ProfileSettings) -> lis
     canonical = _canonical_names(header, table, profile)
     missing = [name for name in contract.required if name not in canonical]
     if missing:
-        raise RefusedFile("missing_column", f"line 1: required column {', '.join(missing)} is missing")
+        columns = f"required column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
+        verb = "are" if len(missing) > 1 else "is"
+        # Nothing of line 1 is shown: in a damaged file it may be a student's.
+        known = set(canonical) & set(contract.column_names)
+        hint = "" if known else "; is there a header row, or does the profile have to name the columns?"
+        raise RefusedFile("missing_column", f"line 1: {columns} {verb} missing{hint}")
     if (
         table == "training_feedback"
         and "prediction_id" not in canonical

@@ -29,7 +29,8 @@ def home(tmp_path: Path) -> Path:
     [
         [],
         *(["demo"], ["generate"], ["run"], ["dev"]),
-        *(["db"], ["db", "upgrade"], ["db", "current"], ["db", "check"]),
+        *(["db"], *(["db", name] for name in ("upgrade", "current", "check", "partitions", "maintain"))),
+        *(["db", "detach-month"], ["db", "attach-month"]),
         *(["quarantine"], *(["quarantine", name] for name in ("list", "show", "export", "replay"))),
     ],
 )

@@ -39,9 +39,9 @@ _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__, "edupulse_pipelines_tests.ingest.warm_process"])
 _PATIENCE_SECONDS = 60
 _STATEMENT = re.compile(
-    r"\s*(?:WITH\b.*?\)\s*)?(INSERT INTO|UPDATE(?: ONLY)?|DELETE FROM|MERGE INTO|COPY|TRUNCATE|ANALYZE|LOCK TABLE"
-    r"|(?:CREATE|ALTER|DROP)(?: TEMP| TEMPORARY| UNLOGGED| UNIQUE)? (?:TABLE|INDEX)(?: IF (?:NOT )?EXISTS)?"
-    r"|SELECT\b.*?\bFROM)\s+(?:ONLY )?\"?([\w.]+)",
+    r"\s*(INSERT INTO|UPDATE|DELETE FROM|COPY|TRUNCATE|ANALYZE|LOCK TABLE"
+    r"|(?:CREATE|ALTER|DROP)(?: TEMPORARY)? TABLE(?: IF (?:NOT )?EXISTS)?|CREATE(?: UNIQUE)? INDEX(?=.*? ON)"
+    r"|SELECT\b.*?\bFROM)\s+(?:\w* ?ON )?(?:ONLY )?\"?([\w.]+)",
     re.DOTALL | re.IGNORECASE,
 )
 

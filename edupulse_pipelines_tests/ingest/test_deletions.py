@@ -1,4 +1,4 @@
-"""Records that are taken back: by a `_deleted` row or by a snapshot that no longer holds them, in any order of loading."""
+"""Records that are taken back, by a `_deleted` row or by a snapshot that no longer holds them, in any order."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def test_the_newest_delivery_says_whether_a_record_stands(district: District, or
     district.enrol("ZQ1", "ZQ2", "ZQ3")
     deliveries = {
         1: {
-            "attendance_records": f"{ATTENDANCE}\nZQ1,2025-09-02,absent,\nZQ2,2025-09-02,absent,\nZQ3,2025-09-02,tardy,\n",
+            "attendance_records": f"{ATTENDANCE}\nZQ1,2025-09-02,absent,\nZQ2,2025-09-02,absent,\n"
+            "ZQ3,2025-09-02,tardy,\n",
             "grades": f"{GRADES}\ng1,ZQ1,ZQm,2025-09-03,50,\ng2,ZQ2,ZQm,2025-09-03,60,\n",
         },
         2: {

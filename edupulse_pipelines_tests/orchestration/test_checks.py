@@ -116,6 +116,19 @@ def test_refused_files_are_named() -> None:
     assert "grades-2.csv: not UTF-8" in (result.description or "")
 
 
+def test_rows_in_the_default_partition_are_an_alert() -> None:
+    assert checks.default_partition_empty({}).passed
+    on_sqlite = checks.default_partition_empty(None)
+    assert on_sqlite.passed and "SQLite" in (on_sqlite.description or "")
+    result = checks.default_partition_empty({"2019-05": 1_200, "0025-09": 1})
+    assert (result.passed, result.severity) == (False, AssetCheckSeverity.WARN)
+    assert "1,201 rows" in (result.description or "") and "edupulse db maintain" in (result.description or "")
+    assert [row.data for row in result.metadata["by_month"].records] == [
+        {"month": "0025-09", "rows": 1},
+        {"month": "2019-05", "rows": 1_200},
+    ]
+
+
 def test_registry_differences_are_an_error() -> None:
     assert checks.registry_matches_table([]).passed
     result = checks.registry_matches_table(["the champion differs"])

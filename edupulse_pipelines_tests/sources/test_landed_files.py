@@ -135,8 +135,9 @@ NAMES: list[tuple[dict[str, bytes], dict[str, list[str]], list[str]]] = [
             "c.xml": b"",
             "d.txt": STUDENTS_XML,
         },
-        {"students": ["a.xml"], "attendance_records": ["b.XML"]},
-        ["Student.xml", "c.xml", "d.txt"],
+        # An empty file does not even begin as XML: it is refused, as a file of the first table.
+        {"students": ["a.xml", "c.xml"], "attendance_records": ["b.XML"]},
+        ["Student.xml", "d.txt"],
     ),
     ({"ed-fi.zip": zipped({"in/a.xml": STUDENTS_XML})}, {"students": ["ed-fi.zip/in/a.xml"]}, []),
 ]

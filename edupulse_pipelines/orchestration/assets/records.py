@@ -10,7 +10,7 @@ from edupulse_pipelines.orchestration import checks, reporting
 from edupulse_pipelines.orchestration.partitions import asset_key, weekly_asset, weeks_of
 from edupulse_pipelines.orchestration.resources import Database, Progress
 from edupulse_pipelines.orchestration.steps import step
-from edupulse_pipelines.schema.tables import RECORD_TABLES
+from edupulse_pipelines.schema.tables import RECORD_TABLES, TABLES
 from edupulse_pipelines.settings import Settings, TenantSettings
 
 ACCOUNTS = ("read", "inserted", "updated", "unchanged", "quarantined")
@@ -25,7 +25,8 @@ def record_assets(settings: Settings, tenant: TenantSettings) -> list[AssetsDefi
 
 def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> AssetsDefinition:
     deps = [f"raw_{table}", "students"] if table in ABOUT_STUDENTS else [f"raw_{table}"]
-    specs = checks.record_check_specs(asset_key(tenant, table), tenant.max_quarantined)
+    by_month = TABLES[table].partition_by_month is not None
+    specs = checks.record_check_specs(asset_key(tenant, table), tenant.max_quarantined, by_month=by_month)
 
     @weekly_asset(tenant, table, deps=deps, check_specs=specs)
     def records(
@@ -35,6 +36,7 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
         try:
             with step(context, progress), database.engine() as engine:
                 from edupulse_pipelines.ingest.load import load_records
+                from edupulse_pipelines.operations import partitions
                 from edupulse_pipelines.orchestration import summaries
 
                 report = load_records(
@@ -50,17 +52,24 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
                     days = [delivery.delivered_on for delivery in report.deliveries]
                     on_record = summaries.accounts_on_record(connection, tenant.name, table, days)
                     stored = summaries.row_count(connection, tenant.name, table)
+                    unclaimed = None
+                    if by_month and partitions.is_partitioned(connection):
+                        unclaimed = partitions.default_months(connection, table, tenant.name)
                 progress.finished(table, report)
         except Exception as error:
             yield from checks.not_computed(
-                (checks.ACCOUNTING_IDENTITY, checks.EXPECTATIONS),
+                (spec.name for spec in specs),
                 f"the load stopped ({type(error).__name__})",
             )
             raise
-        by_week: dict[dt.date, Counter[str]] = {week: Counter(dict.fromkeys((*ACCOUNTS, "deleted"), 0)) for week in weeks}
+        by_week: dict[dt.date, Counter[str]] = {
+            week: Counter(dict.fromkeys((*ACCOUNTS, "deleted"), 0)) for week in weeks
+        }
         for delivery in report.deliveries:
             # A delivery of an earlier week may have been left over by a run that stopped.
-            by_week.setdefault(delivery.week, Counter()).update({name: getattr(delivery, name) for name in (*ACCOUNTS, "deleted")})
+            by_week.setdefault(delivery.week, Counter()).update(
+                {name: getattr(delivery, name) for name in (*ACCOUNTS, "deleted")}
+            )
         left_out: Counter[str] = Counter()
         unmapped: Counter[tuple[str, str]] = Counter()
         for delivery in report.deliveries:
@@ -78,6 +87,7 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
             check_results=[
                 checks.accounting_identity(report.deliveries, on_record, report.replayed),
                 checks.expectations(report, tenant.max_quarantined),
+                *([checks.default_partition_empty(unclaimed)] if by_month else []),
             ],
             replayed=report.replayed,
             **reporting.totals(by_week, (*ACCOUNTS, "deleted")),
