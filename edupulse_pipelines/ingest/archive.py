@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+import re
 import shutil
+import socket
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -482,8 +484,26 @@ def _check_unchanged(file: LandedFile, state: object) -> None:
 
 
 def _temporary(target: Path) -> Path:
-    """A name beside the target that no other run, in this process or another, writes to."""
-    return target.with_suffix(f".{uuid.uuid4().hex[:12]}.tmp")
+    """A name beside the target that no other run, in this process or another, writes to.
+
+    What processes of this machine that were killed have left under such names is removed.
+    """
+    host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
+    for left in target.parent.glob("*.tmp"):
+        named = re.search(rf"\.{host}_([0-9]+)_[0-9a-f]{{12}}\.tmp$", left.name)
+        if named and not _is_running(int(named[1])):
+            left.unlink(missing_ok=True)
+    return target.with_suffix(f".{host}_{os.getpid()}_{uuid.uuid4().hex[:12]}.tmp")
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
 
 
 def _share(archive: Path, target: Path) -> None:
