@@ -264,7 +264,12 @@ def test_files_as_they_come(district: District) -> None:
         archive.writestr("grades.csv", GRADES)
         archive.writestr("readme.md", "?")
     put(district, 1, "attendance_records.csv", f"{ATTENDANCE_HEADER}\nZQ1,2025-09-02,present\n".encode("utf-16"))
-    put(district, 1, "attendance_records-b.csv.gz", gzip.compress(b"district_id|date|status\nZQ1|2025-09-03|tardy\n"))
+    put(
+        district,
+        1,
+        "attendance_records-b.csv.gz",
+        gzip.compress(b"district_id|date|status\nZQ1|2025-09-03|tardy\n", mtime=0),
+    )
     put(district, 1, "week.zip", packed.getvalue())
     done = district.run("attendance_records", "grades")
     assert done["attendance_records"].counts == (3, 2, 0, 0, 1)

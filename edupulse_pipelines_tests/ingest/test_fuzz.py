@@ -317,7 +317,7 @@ def wrecks(draw: st.DrawFn) -> tuple[Landing, dict[str, bytes]]:
             header = draw(_damaged(header))
         content = header + end_of_line + draw(_damaged(rest))
         if sometimes(draw, 3):
-            whole = [gzip.compress(content), content.decode("latin-1").encode("utf-16"), b"", rest, rest]
+            whole = [gzip.compress(content, mtime=0), content.decode("latin-1").encode("utf-16"), b"", rest, rest]
             content = draw(st.sampled_from(whole))
         if content != file.content:
             wrecked[file.name] = content
