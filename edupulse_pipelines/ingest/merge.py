@@ -110,7 +110,7 @@ LAYOUTS: dict[str, Layout] = {
     "training_feedback": Layout(
         "training_feedback",
         "record_key",
-        ("prediction_id", "outcome_date", "outcome_type", "feedback_type", "educator_notes"),
+        ("prediction_id", "outcome_date", "outcome_type", "feedback_type", "educator_notes", "reviewer"),
         None,
     ),
 }

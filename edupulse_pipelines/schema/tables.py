@@ -14,6 +14,8 @@ EXIT_TYPES = ("completed", "transferred", "dropped_out", "failed", "other")
 RISK_CATEGORIES = ("low", "medium", "high", "critical")
 FEEDBACK_TYPES = ("true_positive", "false_positive", "true_negative", "false_negative")
 FILE_STATUSES = ("archived", "loaded", "refused", "superseded", "withdrawn")
+EVALUATION_SCOPES = ("validation", "week", "unseen_students", "matured", "health")
+DECISION_KINDS = ("gate", "promote", "rollback", "sync")
 UPDATE_STAGES = ("weekly_activity", "student_features")
 
 _REPEATS_PRIMARY_KEY = "repeats the primary key"
@@ -564,6 +566,15 @@ TRAINING_FEEDBACK = Table(
         _CREATED,
         _UPDATED,
         _DELETED_ON,
+        Column(
+            name="reviewer",
+            type="text",
+            length=100,
+            nullable=True,
+            pii="direct",
+            delivered=True,
+            comment="Who judged; a name, a role or a number, as the district likes.",
+        ),
     ),
     primary_key=("id",),
     uniques=(Unique(("tenant_id", "record_key")),),
@@ -573,6 +584,121 @@ TRAINING_FEEDBACK = Table(
         "idx_feedback_type": "four values; no index pays",
         "idx_feedback_outcome_date": "a district has hundreds of verdicts a year; no index pays",
     },
+)
+
+MODEL_EVALUATIONS = Table(
+    name="model_evaluations",
+    comment="Every measured figure of every model in long form: one row a model, as-of week, metric and subgroup.",
+    columns=(
+        _TENANT,
+        Column(name="model_version", type="text", length=50, comment="The model version it belongs to."),
+        Column(
+            name="candidate",
+            type="text",
+            length=50,
+            comment="Whose scores: `logistic`, `additive`, `boosting`, `rule`, or `champion` (the one at that time).",
+        ),
+        Column(
+            name="scope",
+            type="text",
+            length=20,
+            values=EVALUATION_SCOPES,
+            comment=(
+                "`validation`: all held-out weeks together; `week`: one of them; `unseen_students`: held-out weeks and "
+                "held-out students; `matured`: scores as they were given, once their outcomes are known; `health`: "
+                "drift."
+            ),
+        ),
+        Column(name="as_of_date", type="date", comment="Sunday of the as-of week; of several weeks, of the last one."),
+        Column(name="metric", type="text", length=50, comment="Name of the metric, as in `risk.evaluation`."),
+        Column(
+            name="parameter",
+            type="text",
+            length=100,
+            comment="What the metric is taken at, such as `k10` or a feature; empty where there is none.",
+        ),
+        Column(
+            name="subgroup", type="text", length=100, comment="`attribute=value`; empty for everybody in the cohort."
+        ),
+        Column(
+            name="value", type="number", nullable=True, comment="NULL: not defined, or a subgroup too small to show."
+        ),
+        Column(
+            name="samples",
+            type="integer",
+            nullable=True,
+            minimum=0,
+            maximum=9223372036854775807,
+            comment="Student-weeks it was measured on; NULL for a subgroup too small to show.",
+        ),
+        Column(name="evaluated_at", type="timestamp", default="now", comment="When it was measured."),
+    ),
+    primary_key=(
+        "tenant_id",
+        "model_version",
+        "candidate",
+        "scope",
+        "as_of_date",
+        "metric",
+        "parameter",
+        "subgroup",
+    ),
+    foreign_keys=(ForeignKey(("tenant_id", "model_version"), "model_metadata", ("tenant_id", "model_version")),),
+)
+
+PROMOTION_DECISIONS = Table(
+    name="promotion_decisions",
+    comment="Who became champion, who did not, and why: every decision of the gate and of people, with its numbers.",
+    columns=(
+        _ID,
+        _TENANT,
+        Column(name="model_version", type="text", length=50, comment="The model that was decided about."),
+        Column(
+            name="kind",
+            type="text",
+            length=20,
+            values=DECISION_KINDS,
+            comment="`gate`: by the rules; `promote`, `rollback`, `sync`: by a person's command.",
+        ),
+        Column(name="promoted", type="boolean", comment="Whether the model passed."),
+        Column(
+            name="previous_version",
+            type="text",
+            length=50,
+            nullable=True,
+            comment="The champion before; NULL when there was none.",
+        ),
+        Column(name="reason", type="text", comment="The decision in words."),
+        Column(name="numbers", type="json", default="empty_object", comment="Every figure that it rests on."),
+        Column(name="decided_at", type="timestamp", default="now", comment="When it was decided."),
+        Column(name="run_id", type="text", length=50, nullable=True, comment="The run that decided."),
+    ),
+    primary_key=("id",),
+    foreign_keys=(ForeignKey(("tenant_id", "model_version"), "model_metadata", ("tenant_id", "model_version")),),
+    indexes=(Index(("tenant_id", "decided_at")),),
+)
+
+REVIEW_PROPOSALS = Table(
+    name="review_proposals",
+    comment="Unflagged students drawn at random each week for an educator's review, so that misses can be counted.",
+    columns=(
+        _ID,
+        _TENANT,
+        Column(name="prediction_id", type="guid", comment="The prediction to judge; names student, week and model."),
+        Column(name="feature_date", type="date", comment="As-of date of the week it was drawn for."),
+        Column(
+            name="drawn_from",
+            type="integer",
+            minimum=1,
+            maximum=2147483647,
+            comment="Unflagged students of the week it was drawn from; with the number drawn, the sampling fraction.",
+        ),
+        Column(name="proposed_at", type="timestamp", default="now", comment="When it was drawn."),
+    ),
+    primary_key=("id",),
+    uniques=(Unique(("tenant_id", "prediction_id")),),
+    foreign_keys=(ForeignKey(("tenant_id", "prediction_id"), "predictions", ("tenant_id", "id")),),
+    indexes=(Index(("tenant_id", "feature_date")),),
 )
 
 INGESTED_FILES = Table(
@@ -887,6 +1013,9 @@ TABLES: dict[str, Table] = {
         MODEL_METADATA,
         PREDICTIONS,
         TRAINING_FEEDBACK,
+        MODEL_EVALUATIONS,
+        PROMOTION_DECISIONS,
+        REVIEW_PROPOSALS,
         INGESTED_FILES,
         QUARANTINED_RECORDS,
         INSTRUCTIONAL_DAYS,

@@ -230,6 +230,7 @@ CREATE TABLE training_feedback (
     created_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
     deleted_on DATE,
+    reviewer VARCHAR(100),
     CONSTRAINT pk_training_feedback PRIMARY KEY (id),
     CONSTRAINT ck_training_feedback_feedback_type_values CHECK (feedback_type IN ('true_positive', 'false_positive', 'true_negative', 'false_negative')),
     CONSTRAINT fk_training_feedback_predictions FOREIGN KEY(tenant_id, prediction_id) REFERENCES predictions (tenant_id, id) ON DELETE RESTRICT,
@@ -238,11 +239,62 @@ CREATE TABLE training_feedback (
 
 CREATE INDEX ix_training_feedback_prediction_id ON training_feedback (tenant_id, prediction_id);
 
-CREATE TRIGGER tr_training_feedback_updated_at AFTER UPDATE OF prediction_id, record_key, outcome_date, outcome_type, feedback_type, educator_notes, deleted_on
+CREATE TRIGGER tr_training_feedback_updated_at AFTER UPDATE OF prediction_id, record_key, outcome_date, outcome_type, feedback_type, educator_notes, deleted_on, reviewer
 ON training_feedback FOR EACH ROW
 BEGIN
     UPDATE training_feedback SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
 END;
+
+CREATE TABLE model_evaluations (
+    tenant_id VARCHAR(50) NOT NULL,
+    model_version VARCHAR(50) NOT NULL,
+    candidate VARCHAR(50) NOT NULL,
+    scope VARCHAR(20) NOT NULL,
+    as_of_date DATE NOT NULL,
+    metric VARCHAR(50) NOT NULL,
+    parameter VARCHAR(100) NOT NULL,
+    subgroup VARCHAR(100) NOT NULL,
+    value DOUBLE,
+    samples BIGINT,
+    evaluated_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    CONSTRAINT pk_model_evaluations PRIMARY KEY (tenant_id, model_version, candidate, scope, as_of_date, metric, parameter, subgroup),
+    CONSTRAINT ck_model_evaluations_scope_values CHECK (scope IN ('validation', 'week', 'unseen_students', 'matured', 'health')),
+    CONSTRAINT ck_model_evaluations_samples_range CHECK (samples >= 0),
+    CONSTRAINT fk_model_evaluations_model_metadata FOREIGN KEY(tenant_id, model_version) REFERENCES model_metadata (tenant_id, model_version) ON DELETE RESTRICT
+);
+
+CREATE TABLE promotion_decisions (
+    id CHAR(32) DEFAULT (lower(hex(randomblob(16)))) NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    model_version VARCHAR(50) NOT NULL,
+    kind VARCHAR(20) NOT NULL,
+    promoted BOOLEAN NOT NULL,
+    previous_version VARCHAR(50),
+    reason TEXT NOT NULL,
+    numbers JSON DEFAULT '{}' NOT NULL,
+    decided_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    run_id VARCHAR(50),
+    CONSTRAINT pk_promotion_decisions PRIMARY KEY (id),
+    CONSTRAINT ck_promotion_decisions_kind_values CHECK (kind IN ('gate', 'promote', 'rollback', 'sync')),
+    CONSTRAINT fk_promotion_decisions_model_metadata FOREIGN KEY(tenant_id, model_version) REFERENCES model_metadata (tenant_id, model_version) ON DELETE RESTRICT
+);
+
+CREATE INDEX ix_promotion_decisions_decided_at ON promotion_decisions (tenant_id, decided_at);
+
+CREATE TABLE review_proposals (
+    id CHAR(32) DEFAULT (lower(hex(randomblob(16)))) NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    prediction_id CHAR(32) NOT NULL,
+    feature_date DATE NOT NULL,
+    drawn_from INTEGER NOT NULL,
+    proposed_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    CONSTRAINT pk_review_proposals PRIMARY KEY (id),
+    CONSTRAINT ck_review_proposals_drawn_from_range CHECK (drawn_from >= 1),
+    CONSTRAINT fk_review_proposals_predictions FOREIGN KEY(tenant_id, prediction_id) REFERENCES predictions (tenant_id, id) ON DELETE RESTRICT,
+    CONSTRAINT uq_review_proposals_prediction_id UNIQUE (tenant_id, prediction_id)
+);
+
+CREATE INDEX ix_review_proposals_feature_date ON review_proposals (tenant_id, feature_date);
 
 CREATE TABLE ingested_files (
     id CHAR(32) DEFAULT (lower(hex(randomblob(16)))) NOT NULL,
