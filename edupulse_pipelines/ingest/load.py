@@ -655,7 +655,7 @@ class _Loader:
         lines: dict[str, set[int]] = {}
         tried = 0
         with self.engine.connect() as connection:
-            waiting = quarantine.waiting(connection, *self._of, every=every)
+            waiting = iter(quarantine.waiting(connection, *self._of, every=every))
             while batch := list(islice(waiting, _WAITING_BATCH)):
                 wanted = [row for row in batch if only is None or only in row.reasons]
                 for row in wanted if every else self._maybe_good_now(connection, wanted):

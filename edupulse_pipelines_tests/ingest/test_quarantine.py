@@ -134,7 +134,7 @@ def test_a_replay_that_another_one_overtakes_frees_nothing_twice(
         found = list(look(*words, **options))
         monkeypatch.setattr(quarantine, "waiting", look)
         assert replay_quarantine(filled.engine, filled.raw, filled.tenant)["attendance_records"].loaded == 1
-        return found
+        return iter(found)
 
     monkeypatch.setattr(quarantine, "waiting", overtaken)
     counts = replay_quarantine(filled.engine, filled.raw, filled.tenant, tables=["attendance_records"])
