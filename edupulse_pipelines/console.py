@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from edupulse_pipelines.ingest.corrections import CorrectionCounts, ExportedFile
     from edupulse_pipelines.ingest.quarantine import Replay, Tally
     from edupulse_pipelines.operations.partitions import StoredMonth
+    from edupulse_pipelines.risk.mirror import Difference
 
 NAME_WIDTH = 24
 STEPS = 14
@@ -164,7 +165,10 @@ def describe(asset: str, report: Any) -> tuple[str, str]:
         without = sum(week.reason == "no_model" for week in report.weeks)
         parts = [f"{_n(sum(week.scored for week in scored), 'score')} over {_n(len(scored), 'week')}"]
         parts += [f"[dim]{_n(without, 'week')} before the first model[/]"] if without else []
-        return (good if scored else nothing), " · ".join(parts)
+        broken = [week for week in report.weeks if week.reason == "model_unavailable"]
+        if broken:
+            parts.append(f"[red]{_n(len(broken), 'week')} not scored: {escape(broken[-1].detail)}[/]")
+        return ("[red]✗[/]" if broken else good if scored else nothing), " · ".join(parts)
     return _records(report)
 
 
@@ -190,7 +194,9 @@ def _training(report: Any) -> tuple[str, str]:
         newest = trained[-1]
         auc = (newest.metrics or {}).get("auc_roc")
         shown = f", newest AUC {auc:.2f}" if auc is not None else ""
-        return "[green]✓[/]", f"{_n(len(trained), 'model')} trained{shown}"
+        promoted = sum(outcome.promoted for outcome in trained)
+        passed = f", {promoted} promoted" if promoted else ", [yellow]none promoted[/]"
+        return "[green]✓[/]", f"{_n(len(trained), 'model')} trained{passed}{shown} ({newest.kind})"
     if report and report[-1].status == "unchanged":
         return "[green]✓[/]", "[dim]data and settings unchanged; nothing to train[/]"
     reason = report[-1].reason if report else "no week to train for"
@@ -307,6 +313,66 @@ def _show_risk(on: Console, predictions: Mapping[str, Any]) -> None:
     listed.add_row("[dim]not scored[/]", f"[dim]{predictions['insufficient_data']:,}[/]", "[dim]too little data yet[/]")
     on.print(listed)
     on.print()
+
+
+def show_models(on: Console, tenant: str, models: Sequence[Mapping[str, Any]]) -> None:
+    """The models of a tenant, one a line; what `edupulse model list` says."""
+    if not models:
+        on.print(f"[bold]{tenant}[/]  no model yet")
+        return
+    listed = _table(f"Models of {tenant}", "data through", "type", "AUC", "top 10 %", "")
+    listed.columns[2].justify = listed.columns[5].justify = "left"
+    for one in models:
+        state = "[dim]not promoted[/]"
+        if one["champion"]:
+            state = "[bold green]champion[/]"
+        elif one["set_aside"]:
+            state = "[red]gone from MLflow[/]"
+        elif one["promoted"]:
+            state = "promoted"
+        figures = ["[dim]-[/]" if one[name] is None else f"{one[name]:.3f}" for name in ("auc_roc", "precision_at_k10")]
+        listed.add_row(escape(one["version"]), one["data_through"] or "", one["type"] or "", *figures, state)
+    on.print(listed)
+
+
+def show_model_facts(on: Console, facts: Mapping[str, Any], zone: str) -> None:
+    """One model beside the rule, where it lies in MLflow, and the decisions about it, in times of `zone`."""
+    _show_model(on, {"version": facts["version"], "metrics": facts["metrics"]})
+    mlflow = facts["mlflow"]
+    for name, value in (
+        ("type", facts["type"]),
+        ("data through", facts["data_through"]),
+        ("champion", "yes" if facts["champion"] else "no"),
+        ("data hash", facts["data_hash"]),
+        ("MLflow run", mlflow.get("run_id")),
+        ("MLflow version", facts["registry_version"] or ("gone" if facts["set_aside"] else None)),
+    ):
+        if value:
+            on.print(f"  {name:<{NAME_WIDTH}}{escape(str(value))}", soft_wrap=True)
+    for one in facts["decisions"]:
+        when = dt.datetime.fromisoformat(one["decided_at"]).astimezone(ZoneInfo(zone))
+        verdict = "[green]promoted[/]" if one["promoted"] else "[yellow]not promoted[/]"
+        before = f" [dim]after {escape(one['previous_version'])}[/]" if one["previous_version"] else ""
+        on.print()
+        on.print(f"[bold]{when:%Y-%m-%d %H:%M}[/]  {one['kind']}: {verdict}{before}", soft_wrap=True)
+        on.print(f"  {escape(one['reason'])}", soft_wrap=True)
+
+
+def show_differences(on: Console, tenant: str, found: Sequence[Difference], apply: str) -> None:
+    """What MLflow and the table disagree about, and what becomes of it; `apply` is the command that mends."""
+    if not found:
+        on.print(
+            f"[bold]{tenant}[/]  [green]✓[/] MLflow and model_metadata agree, and every model's files are as logged."
+        )
+        return
+    on.print(f"[bold]{tenant}[/]  {_n(len(found), 'difference')}")
+    for one in found:
+        mark = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]![/]"}[one.mended]
+        on.print(f"  {mark} {escape(one.said)}", soft_wrap=True)
+        then = one.outcome or (f"would {one.mending}" if one.mending else "only a person can mend this, in MLflow")
+        on.print(f"      [dim]{escape(then)}[/]", soft_wrap=True)
+    if any(one.mended is None and one.mending for one in found):
+        on.print(f"  [dim]to mend:[/] {escape(apply)}", soft_wrap=True)
 
 
 def show_where_to_look(on: Console, command: str, home: Path | None) -> None:

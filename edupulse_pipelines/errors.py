@@ -37,3 +37,7 @@ class SchemaBehind(EduPulseError):
 
 class RegistryUnavailable(EduPulseError):
     """The MLflow tracking server or registry does not answer."""
+
+
+class ModelArtifactError(RegistryUnavailable):
+    """A registered model cannot be used: its version or artifact is gone, or is not the one that was logged."""

@@ -135,6 +135,14 @@ def test_attendance_and_its_calendar(tmp_path: Path) -> None:
     assert hillside.calendar.terms == ()
 
 
+def test_feedback_and_review(tmp_path: Path) -> None:
+    tables = "[tenants.lakeside.feedback]\nprevented = [' Helped ']\n[tenants.lakeside.review]\nweekly_sample = 0\n"
+    written(tmp_path, extra=tables + "[tenants.hill]\ntimezone = 'UTC'\nfirst_week = '2025-09-01'\n")
+    lakeside, hill = load_settings(home=tmp_path).tenants.values()
+    assert (lakeside.feedback.prevented, lakeside.review.weekly_sample) == (("helped",), 0)
+    assert (hill.feedback.prevented[0], hill.review.weekly_sample) == ("prevented", 5)
+
+
 def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "config"
     folder.mkdir()
@@ -329,6 +337,8 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ({}, PROFILE + "letter_grades = { A = '95' }", "profile.letter_grades: A: not a percentage"),
         ({}, PROFILE + "letter_grades = { A = true }", "profile.letter_grades: A: not a percentage"),
         ({}, PROFILE + "letter_grades = { Pass = 80 }", "profile.letter_grades: 'Pass': a letter grade has one or two"),
+        ({}, "[tenants.lakeside.feedback]\nprevented = ['helped', ' ']\n", "feedback.prevented"),
+        ({}, "[tenants.lakeside.review]\nweekly_sample = -1\n", "review.weekly_sample"),
     ],
 )
 def test_a_wrong_key_is_named_with_the_file(tmp_path: Path, keys: dict[str, str], extra: str, key: str) -> None:

@@ -199,3 +199,150 @@ FEATURES: tuple[Feature, ...] = (
 
 FEATURE_NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
 FEATURES_BY_NAME: dict[str, Feature] = {feature.name: feature for feature in FEATURES}
+
+SUMMER_WEEKS = 5
+"""So many calendar weeks without school begin a new school year."""
+
+STANDING_FEATURES: tuple[Feature, ...] = (
+    Feature(
+        "attendance_rate_ytd",
+        "attendance",
+        "share",
+        "Sessions attended (present or tardy) of all recorded sessions, this school year.",
+        -1,
+    ),
+    Feature(
+        "unexcused_rate_ytd",
+        "attendance",
+        "share",
+        "Sessions absent without excuse of all recorded sessions, this school year.",
+        0,
+    ),
+    Feature(
+        "tardy_rate_ytd",
+        "attendance",
+        "share",
+        "Sessions tardy of all recorded sessions, this school year.",
+        1,
+    ),
+    Feature(
+        "missed_sessions_ytd",
+        "attendance",
+        "log share",
+        "Logarithm of (sessions absent or excused + 2) / (sessions + 40), this school year: the step from none to some "
+        "says more than the one from many to more.",
+        1,
+    ),
+    Feature(
+        "weeks_below_90_ytd",
+        "attendance",
+        "share",
+        "Share of the school weeks with recorded sessions whose attendance rate is below 0.9, this school year.",
+        1,
+    ),
+    Feature(
+        "grade_mean_ytd",
+        "academic",
+        "grade 0-100",
+        "Mean grade this school year. Where the grades of a class spread wider than 20 points (a standard deviation), "
+        "its distances from the class mean are shrunk to that: marking all or nothing says less.",
+        -1,
+    ),
+    Feature(
+        "grade_lowest_ytd",
+        "academic",
+        "grade 0-100",
+        "Lowest grade this school year, shrunk like the mean.",
+        -1,
+    ),
+    Feature(
+        "failing_share_ytd",
+        "academic",
+        "share",
+        "Of each course's weeks with a grade the share with a mean below 60, this school year; the highest of them.",
+        1,
+    ),
+    Feature(
+        "low_course_weeks_8w",
+        "academic",
+        "course-weeks",
+        "Weekly course means below 65 in the last eight school weeks of this school year.",
+        1,
+    ),
+    Feature(
+        "courses_8w",
+        "academic",
+        "courses",
+        "Courses with a grade in the last eight school weeks of this school year.",
+        0,
+    ),
+    Feature(
+        "classmates_ahead",
+        "academic",
+        "share",
+        "Share of the classmates with more grades this school year; mean over the courses.",
+        1,
+    ),
+    Feature(
+        "grade_count_vs_class",
+        "academic",
+        "log ratio",
+        "Logarithm of (grades + 0.5) / (mean of the class + 0.5), this school year; mean over the courses.",
+        -1,
+    ),
+    Feature(
+        "grade_count_4w_vs_class",
+        "academic",
+        "log ratio",
+        "The same of the last four school weeks.",
+        -1,
+    ),
+    Feature(
+        "no_grade_yet",
+        "academic",
+        "share",
+        "Share of the classmates with a grade this school year where the student has none; 0 with one; mean over the "
+        "courses.",
+        1,
+    ),
+    Feature(
+        "weeks_since_grade_vs_class",
+        "academic",
+        "school weeks",
+        "School weeks since the newest grade (without one: since the start) minus the median of the class; mean over "
+        "the courses.",
+        1,
+    ),
+    Feature(
+        "incidents_per_week_ytd",
+        "behavioral",
+        "incidents per week",
+        "Discipline incidents per school week, this school year; 0 when none, missing only when never sent.",
+        1,
+    ),
+    Feature(
+        "severity_highest_ytd",
+        "behavioral",
+        "level 0-5",
+        "Highest severity of an incident this school year; 0 when none, missing only when never sent.",
+        1,
+    ),
+    Feature(
+        "teaching_weeks",
+        "history",
+        "weeks",
+        "Calendar weeks since the group's first day of teaching; missing where the settings give none.",
+        0,
+    ),
+)
+"""What a student's whole school year says, and how it compares with the classmates'; computed in `standing`.
+
+*This school year*: since the group's first day of teaching where the settings give one, else since the newest break of
+`SUMMER_WEEKS` calendar weeks or more; never before enrolment. *Classmates*: the enrolled students with a grade in the
+course; where the settings have groups, those of the student's group, whether they have a grade or not, in the courses
+in which a fifth of the group has one.
+"""
+
+STANDING_NAMES: tuple[str, ...] = tuple(feature.name for feature in STANDING_FEATURES)
+MODEL_FEATURES_BY_NAME: dict[str, Feature] = {**FEATURES_BY_NAME, **{one.name: one for one in STANDING_FEATURES}}
+"""Every feature a model may see by name; a name that is not here is an input the tenant declared."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.special import logit
 
 from edupulse_pipelines.settings import RuleSettings
 
@@ -22,6 +23,7 @@ GRADES_FEATURE = "grade_mean_8w"
 # Each count starts with the weight of two students who behave like the training set as a whole, so that a count
 # nobody had gets a probability, and three students alone do not get 0 or 1.
 _PRIOR_SAMPLES = 2.0
+_SMALLEST_RATE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -31,18 +33,55 @@ class Baseline:
     rule: RuleSettings
     probability_by_flags: tuple[float, float, float, float]
 
+    @property
+    def features(self) -> list[str]:
+        """The names of the features that the rule looks at; the columns of `contributions`."""
+        return [ATTENDANCE_FEATURE, INCIDENTS_FEATURE, GRADES_FEATURE]
+
+    @property
+    def intercept(self) -> float:
+        """Log-odds of a student without a flag."""
+        return float(self._log_odds_by_flags[0])
+
+    def log_odds(self, features: pd.DataFrame) -> NDArray[np.float64]:
+        """The rule's log-odds for each row of `features`."""
+        return self._log_odds_by_flags[flags(features, self.rule)]
+
+    def contributions(self, features: pd.DataFrame) -> NDArray[np.float64]:
+        """What each flag adds to the log-odds, shape (rows, 3); intercept + row sum is the row's log-odds.
+
+        The rule counts flags and does not tell them apart, so those that are raised share the whole equally: their
+        Shapley values against a student without a flag.
+        """
+        raised = raised_flags(features, self.rule)
+        count = raised.sum(axis=1)
+        share = (self._log_odds_by_flags[count] - self.intercept) / np.maximum(count, 1)
+        return raised * share[:, None]
+
+    @property
+    def _log_odds_by_flags(self) -> NDArray[np.float64]:
+        # Without a single event (or nothing else) among the samples a rate is 0 (or 1), of which there are no log-odds.
+        return logit(np.clip(self.probability_by_flags, _SMALLEST_RATE, 1 - _SMALLEST_RATE))
+
     def probabilities(self, features: pd.DataFrame) -> NDArray[np.float64]:
         """The rule's probability for each row of `features`."""
         return np.asarray(self.probability_by_flags)[flags(features, self.rule)]
 
 
-def flags(features: pd.DataFrame, rule: RuleSettings) -> NDArray[np.int64]:
-    """How many of the three flags each row has. A missing value raises none: comparing with NaN is false."""
-    return (
-        (features[ATTENDANCE_FEATURE].to_numpy(float) < rule.attendance_below).astype(np.int64)
-        + (features[INCIDENTS_FEATURE].to_numpy(float) >= rule.incidents_at_least)
-        + (features[GRADES_FEATURE].to_numpy(float) < rule.failing_below)
+def raised_flags(features: pd.DataFrame, rule: RuleSettings) -> NDArray[np.bool_]:
+    """Which flags each row has (attendance, behaviour, course). A missing value raises none: NaN compares as false."""
+    return np.column_stack(
+        [
+            features[ATTENDANCE_FEATURE].to_numpy(float) < rule.attendance_below,
+            features[INCIDENTS_FEATURE].to_numpy(float) >= rule.incidents_at_least,
+            features[GRADES_FEATURE].to_numpy(float) < rule.failing_below,
+        ]
     )
+
+
+def flags(features: pd.DataFrame, rule: RuleSettings) -> NDArray[np.int64]:
+    """How many of the three flags each row has."""
+    return raised_flags(features, rule).sum(axis=1).astype(np.int64)
 
 
 def fit_baseline(features: pd.DataFrame, outcome: NDArray[np.int8], rule: RuleSettings) -> Baseline:

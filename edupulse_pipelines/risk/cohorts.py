@@ -1,24 +1,28 @@
 """Who can be scored, and the matrix a model sees: feature vectors of many weeks, assembled once, in a fixed order.
 
 The order is by week and `district_id` (compared as text, not by the database's collation), so that the same data give
-the same matrix on every database. Computes no feature; `features` does.
+the same matrix on every database. Puts together the stored vectors, the standing among classmates and what the
+tenant's settings let a model see of `student_metadata`; computes no feature itself; `features` does.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import hashlib
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from edupulse_pipelines.features.definitions import FEATURE_NAMES
+from edupulse_pipelines.features.definitions import FEATURE_NAMES, STANDING_NAMES
+from edupulse_pipelines.features.standing import read_standing
 from edupulse_pipelines.features.store import read_features
-from edupulse_pipelines.schema.sqlalchemy_tables import student_features
+from edupulse_pipelines.schema.sqlalchemy_tables import student_features, students
 from edupulse_pipelines.settings import CohortSettings, TenantSettings
 from edupulse_pipelines.weeks import feature_date, week_start
 
@@ -26,50 +30,130 @@ from edupulse_pipelines.weeks import feature_date, week_start
 # everything trained on (as an input it raises the validation loss of a made-up district of 120 students by a quarter).
 # It decides about the cohort and the confidence instead.
 NOT_INPUTS = frozenset({"weeks_of_data"})
-MODEL_FEATURES: tuple[str, ...] = tuple(name for name in FEATURE_NAMES if name not in NOT_INPUTS)
+RECORD_FEATURES: tuple[str, ...] = (*(name for name in FEATURE_NAMES if name not in NOT_INPUTS), *STANDING_NAMES)
+"""What every tenant's model sees; the tenant's declared metadata inputs come after them."""
+
+SUBGROUPS = ("gender", "ethnicity", "socioeconomic_status", "grade_level")
+"""The audit dimensions: never inputs of a model, always looked at."""
 
 # Vectors are read a few weeks at a time: their JSON is ten times the size of the numbers in it.
 _WEEKS_PER_READ = 8
 _DIGITS = 6
+NEVER = dt.date.max
+"""The week in which an outcome is known that will never be."""
+
+
+def model_features(tenant: TenantSettings) -> tuple[str, ...]:
+    """The inputs of the tenant's models, in order."""
+    return (*RECORD_FEATURES, *tenant.inputs.metadata)
+
+
+@dataclass(frozen=True)
+class Population:
+    """The students on record as a cohort needs them, sorted by `district_id` as text; arrays of equal length."""
+
+    district_ids: NDArray[np.object_]
+    group: NDArray[np.int64]
+    """Position in `groups`."""
+    groups: tuple[str, ...]
+    """The values of the `group_by` keys, joined by `/`; one empty name where there are no groups."""
+    starts: dict[str, dt.date | None]
+    """First day of teaching per group, where the settings give one."""
+    left: NDArray[np.datetime64]
+    """Exit date (days); NaT while enrolled."""
+    metadata: NDArray[np.float64]
+    """Shape (students, declared metadata inputs); NaN where missing or not among the declared values."""
+    audit: dict[str, NDArray[np.object_]]
+    """The audit dimensions, text; None where missing."""
+
+    def positions(self, district_ids: NDArray[np.object_]) -> NDArray[np.int64]:
+        """Where these students (all of them on record) stand."""
+        return np.searchsorted(self.district_ids, district_ids) if len(district_ids) else np.empty(0, np.int64)
+
+
+def read_population(connection: sa.Connection, tenant: TenantSettings) -> Population:
+    """The tenant's students, without the deleted ones."""
+    table = students.c
+    needs_metadata = bool(tenant.cohort.group_by or tenant.inputs.metadata)
+    rows = connection.execute(
+        sa.select(
+            table.district_id,
+            table.exit_date,
+            *(table[name] for name in SUBGROUPS),
+            *((table.student_metadata,) if needs_metadata else ()),
+        ).where(table.tenant_id == tenant.name, table.deleted_on.is_(None))
+    ).all()
+    rows = sorted(rows, key=lambda row: row.district_id)
+    told = [row.student_metadata if needs_metadata else None for row in rows]
+    described: list[dict[str, Any]] = [one if isinstance(one, dict) else {} for one in told]
+    group_of = [tuple(_text(one.get(key)) for key in tenant.cohort.group_by) for one in described]
+    groups = sorted(set(group_of)) or [()]
+    place = {group: number for number, group in enumerate(groups)}
+    metadata = np.full((len(rows), len(tenant.inputs.metadata)), np.nan)
+    for column, (name, kind) in enumerate(tenant.inputs.metadata.items()):
+        order = None if kind == "number" else {value: float(rank) for rank, value in enumerate(kind)}
+        metadata[:, column] = [_number(one.get(name), order) for one in described]
+    names = tuple("/".join(group) for group in groups)
+    return Population(
+        district_ids=_objects([row.district_id for row in rows]),
+        group=np.array([place[group] for group in group_of], dtype=np.int64),
+        groups=names,
+        starts={name: tenant.cohort.start_of(group) for name, group in zip(names, groups, strict=True)},
+        left=np.array([row.exit_date for row in rows], dtype="datetime64[D]"),
+        metadata=metadata,
+        audit={
+            name: _objects([None if (value := getattr(row, name)) in (None, "") else str(value) for row in rows])
+            for name in SUBGROUPS
+        },
+    )
 
 
 @dataclass(frozen=True)
 class FeatureMatrix:
-    """The cohort's feature vectors of several weeks. Rows are ordered by week, then `district_id`."""
+    """The cohort's features of several weeks. Rows are ordered by week, then `district_id`."""
 
+    features: tuple[str, ...]
+    """The columns of `values`."""
     weeks: tuple[dt.date, ...]
     """The Mondays that have a cohort, ascending."""
     offsets: NDArray[np.int64]
     """Row range of week i: offsets[i] to offsets[i + 1]."""
     values: NDArray[np.float64]
-    """Shape (rows, MODEL_FEATURES), NaN = missing, rounded to 6 decimals."""
+    """Shape (rows, features), NaN = missing, rounded to 6 decimals."""
     student: NDArray[np.int64]
-    """Per row, the position of the student in `district_ids`."""
-    district_ids: NDArray[np.object_]
-    """The tenant's student numbers that occur, sorted as text."""
+    """Per row, the position of the student in the population."""
+    weeks_of_data: NDArray[np.float64]
+    """Per row, school weeks since enrolment."""
+    quality: NDArray[np.float64]
+    """Per row, the share of the last weeks' data that is there."""
+    population: Population
 
-    def rows(self, weeks: Sequence[dt.date]) -> NDArray[np.int64]:
-        """Row numbers of the given weeks, in order; weeks without a cohort have none."""
-        position = {week: i for i, week in enumerate(self.weeks)}
-        ranges = [
-            np.arange(self.offsets[i], self.offsets[i + 1]) for i in (position[w] for w in weeks if w in position)
-        ]
-        return np.concatenate(ranges) if ranges else np.empty(0, dtype=np.int64)
+    @property
+    def week(self) -> NDArray[np.int64]:
+        """Per row, the position of its week in `weeks`."""
+        return np.repeat(np.arange(len(self.weeks)), np.diff(self.offsets))
 
     def frame(self, rows: NDArray[np.int64]) -> pd.DataFrame:
         """The feature columns of some rows."""
-        return pd.DataFrame(self.values[rows], columns=list(MODEL_FEATURES))
+        return pd.DataFrame(self.values[rows], columns=list(self.features))
 
-    def digest(self, week_position: int, outcome: NDArray[np.int8]) -> bytes:
-        """SHA-256 of one week: date, `district_id`s, rounded features and outcomes, whatever the database."""
-        rows = slice(self.offsets[week_position], self.offsets[week_position + 1])
-        digest = hashlib.sha256(feature_date(self.weeks[week_position]).isoformat().encode())
-        digest.update("\n".join(self.district_ids[self.student[rows]]).encode())
-        values = self.values[rows].astype("<f8", copy=True)
-        values[np.isnan(values)] = np.nan  # one bit pattern for every missing value
-        digest.update(values.tobytes())
-        digest.update(outcome[rows].astype("<i1").tobytes())
-        return digest.digest()
+    def subgroups(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.object_]]:
+        """The audit dimensions of some rows."""
+        return {name: values[self.student[rows]] for name, values in self.population.audit.items()}
+
+    def digest(self, rows: NDArray[np.int64], outcome: NDArray[np.int8]) -> str:
+        """SHA-256 of some rows (ascending): dates, `district_id`s, rounded features and outcomes, on any database."""
+        digest = hashlib.sha256("\n".join(self.features).encode())
+        week = self.week[rows]
+        for number in np.unique(week):
+            of_week = rows[week == number]
+            digest.update(feature_date(self.weeks[number]).isoformat().encode())
+            digest.update("\n".join(self.population.district_ids[self.student[of_week]]).encode())
+            values = self.values[of_week].astype("<f8", copy=False)
+            values[np.isnan(values)] = np.nan  # one bit pattern for every missing value
+            digest.update(values.tobytes())
+            digest.update(outcome[of_week].astype("<i1").tobytes())
+        return digest.hexdigest()
 
 
 def cohort_of(vectors: pd.DataFrame, settings: CohortSettings) -> NDArray[np.bool_]:
@@ -89,36 +173,158 @@ def feature_weeks(connection: sa.Connection, tenant_id: str, through: dt.date) -
     return [week_start(day) for day in found]
 
 
-def read_cohort(connection: sa.Connection, tenant: TenantSettings, weeks: Sequence[dt.date]) -> FeatureMatrix:
-    """The cohort's feature matrix of `weeks` (ascending Mondays); weeks without a cohort are left out."""
-    kept: list[dt.date] = []
-    sizes: list[int] = []
-    values: list[NDArray[np.float64]] = []
-    numbers: list[NDArray[np.object_]] = []
+def read_weeks(
+    connection: sa.Connection, tenant: TenantSettings, weeks: Sequence[dt.date]
+) -> Iterator[tuple[dt.date, pd.DataFrame]]:
+    """`read_week` of several weeks (ascending Mondays); cheaper than one by one, because they share a school year."""
+    people = read_population(connection, tenant)
     for start in range(0, len(weeks), _WEEKS_PER_READ):
         chunk = list(weeks[start : start + _WEEKS_PER_READ])
-        vectors = read_features(connection, tenant.name, chunk)
-        vectors = vectors[cohort_of(vectors, tenant.cohort)]
+        found = _weeks(connection, tenant, chunk, people)
         for week in chunk:
-            one = vectors[vectors["feature_date"] == feature_date(week)]
+            yield week, found.get(week, _nobody(tenant))
+
+
+def read_week(
+    connection: sa.Connection, tenant: TenantSettings, week: dt.date, population: Population | None = None
+) -> pd.DataFrame:
+    """Everybody enrolled at the end of one week: `read_features`, the model's inputs, and `in_cohort`.
+
+    In the cohort: enough weeks of data and, where groups have a start, that many weeks of teaching. Ordered by
+    `district_id`; no rows for a week without vectors.
+    """
+    people = population or read_population(connection, tenant)
+    return _weeks(connection, tenant, [week], people).get(week, _nobody(tenant))
+
+
+def read_cohort(
+    connection: sa.Connection,
+    tenant: TenantSettings,
+    weeks: Sequence[dt.date],
+    *,
+    maximum_rows: int | None = None,
+) -> FeatureMatrix:
+    """The cohort's feature matrix of `weeks` (ascending Mondays); weeks without a cohort are left out.
+
+    `maximum_rows`: where the cohorts hold more rows, only a part of the students is taken, each with all weeks, drawn
+    by a hash of the `district_id`: the same ones each time, whatever happened to them. Memory: 8 bytes per feature
+    and row.
+    """
+    population = read_population(connection, tenant)
+    chosen = _sampled(connection, tenant, weeks, population, maximum_rows)
+    kept: list[dt.date] = []
+    values: list[NDArray[np.float64]] = []
+    student: list[NDArray[np.int64]] = []
+    evidence: list[NDArray[np.float64]] = []
+    names = model_features(tenant)
+    for start in range(0, len(weeks), _WEEKS_PER_READ):
+        chunk = list(weeks[start : start + _WEEKS_PER_READ])
+        for week, everybody in _weeks(connection, tenant, chunk, population).items():
+            one = everybody[everybody["in_cohort"].to_numpy(bool)]
+            place = population.positions(one["district_id"].to_numpy(object))
+            if chosen is not None:
+                one, place = one[chosen[place]], place[chosen[place]]
             if one.empty:
                 continue
-            number = one["district_id"].to_numpy(object)
-            order = np.argsort(number, kind="stable")
             kept.append(week)
-            sizes.append(len(one))
-            numbers.append(number[order])
+            student.append(place)
+            evidence.append(one[["weeks_of_data", "data_quality"]].to_numpy(np.float64))
             # Adding 0 turns -0.0 into 0.0: equal numbers, one bit pattern.
-            values.append(np.round(one[list(MODEL_FEATURES)].to_numpy(np.float64)[order], _DIGITS) + 0.0)
-    if not kept:
-        return FeatureMatrix(
-            (), np.zeros(1, np.int64), np.empty((0, len(MODEL_FEATURES))), np.empty(0, np.int64), np.empty(0, object)
-        )
-    district_ids, student = np.unique(np.concatenate(numbers), return_inverse=True)
+            values.append(np.round(one[list(names)].to_numpy(np.float64), _DIGITS) + 0.0)
+    sizes = [len(one) for one in student]
+    known = np.concatenate(evidence) if evidence else np.empty((0, 2))
     return FeatureMatrix(
+        names,
         tuple(kept),
         np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
-        np.concatenate(values),
-        student,
-        district_ids,
+        np.concatenate(values) if values else np.empty((0, len(names))),
+        np.concatenate(student) if student else np.empty(0, np.int64),
+        known[:, 0],
+        known[:, 1],
+        population,
     )
+
+
+def _weeks(
+    connection: sa.Connection, tenant: TenantSettings, weeks: Sequence[dt.date], population: Population
+) -> dict[dt.date, pd.DataFrame]:
+    """`read_week` of several weeks; those without vectors are absent."""
+    vectors = read_features(connection, tenant.name, weeks)
+    standing = read_standing(connection, tenant, weeks)
+    found: dict[dt.date, pd.DataFrame] = {}
+    for week in weeks:
+        one = vectors[vectors["feature_date"] == feature_date(week)]
+        if one.empty:
+            continue
+        place = population.positions(one["district_id"].to_numpy(object))
+        inputs = standing.of(week, one["student_id"].to_numpy(object))
+        declared = pd.DataFrame(population.metadata[place], columns=list(tenant.inputs.metadata), index=inputs.index)
+        one = pd.concat([one.reset_index(drop=True), inputs, declared], axis=1)
+        taught = _weeks_of_teaching(population, place, week)
+        one["in_cohort"] = cohort_of(one, tenant.cohort) & (taught >= tenant.cohort.minimum_weeks_of_data)
+        found[week] = one
+    return found
+
+
+def _weeks_of_teaching(population: Population, place: NDArray[np.int64], week: dt.date) -> NDArray[np.float64]:
+    """Calendar weeks since the group's start, the week itself included; infinite where no start is given."""
+    of_group = np.array(
+        [
+            math.inf if start is None else (week - week_start(start)).days // 7 + 1
+            for start in (population.starts[name] for name in population.groups)
+        ]
+    )
+    return of_group[population.group[place]]
+
+
+def _sampled(
+    connection: sa.Connection,
+    tenant: TenantSettings,
+    weeks: Sequence[dt.date],
+    population: Population,
+    maximum_rows: int | None,
+) -> NDArray[np.bool_] | None:
+    """Which students to take; None for all of them."""
+    if maximum_rows is None or not weeks or len(population.district_ids) * len(weeks) <= maximum_rows:
+        return None
+    column = student_features.c.feature_date
+    rows = connection.scalar(
+        sa.select(sa.func.count()).where(
+            student_features.c.tenant_id == tenant.name,
+            column.between(feature_date(weeks[0]), feature_date(weeks[-1])),
+        )
+    )
+    if not rows or rows <= maximum_rows:
+        return None
+    drawn = [
+        int.from_bytes(hashlib.sha256(f"{tenant.name}/{one}".encode()).digest()[:8]) / 2**64
+        for one in population.district_ids
+    ]
+    return np.array(drawn) < maximum_rows / rows
+
+
+def _nobody(tenant: TenantSettings) -> pd.DataFrame:
+    columns = ("district_id", "student_id", "feature_date", "data_quality", "weeks_of_data", *model_features(tenant))
+    empty: Mapping[str, Any] = {name: pd.Series(dtype=object) for name in (*columns, "in_cohort")}
+    return pd.DataFrame(empty)
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _number(value: Any, order: Mapping[str, float] | None) -> float:
+    if order is not None:
+        return order.get(_text(value), math.nan)
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return math.nan
+    try:
+        return float(value)
+    except ValueError:
+        return math.nan
+
+
+def _objects(values: Sequence[Any]) -> NDArray[np.object_]:
+    made = np.empty(len(values), dtype=object)
+    made[:] = values
+    return made

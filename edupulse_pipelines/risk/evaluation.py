@@ -1,87 +1,307 @@
-"""How good a set of scores was, in the seed's words. Numbers in, numbers out; knows neither the database nor MLflow.
+"""How good a set of scores was: the seed's metrics, and every figure in long form. Numbers in, numbers out.
 
-A metric that the data do not define (an AUC of one class, the precision of nothing) is None: never 0, never made up.
+Knows neither the database nor MLflow, and decides nothing; `promotion` decides. A metric that the data do not define
+(an AUC of one class, the precision of nothing) is None: never 0, never made up.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
-from sklearn.metrics import roc_auc_score
 
 Metrics = dict[str, Any]
+Floats = NDArray[np.float64]
 
 CLASSIFICATION_THRESHOLD = 0.5
 TOP_PERCENTS = (5, 10, 20)
+CALIBRATION_BINS = 10
+CAPACITY = "capacity"
+"""Parameter of a metric that is taken at the share of each week's cohort which the tenant can help."""
+NOT_RECORDED = "not recorded"
+"""Value of a subgroup whose attribute the district did not send."""
+
 _DIGITS = 6
 _SMALLEST_PROBABILITY = 1e-15
+_LONGEST_SUBGROUP = 100  # characters, as in `model_evaluations`
+# A recalibration this steep per standard deviation of the log-odds has no finite answer: the classes are separated.
+_SEPARATED = 30.0
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One figure: one row of `model_evaluations`."""
+
+    metric: str
+    parameter: str
+    """What the metric is taken at (`k10`, `capacity`, a feature); empty where there is none."""
+    subgroup: str
+    """`attribute=value`; empty for everybody."""
+    value: float | None
+    """None: not defined, or of a subgroup too small to show."""
+    samples: int | None
+    """Student-weeks it was measured on; None: of a subgroup too small to show."""
 
 
 def evaluate(
-    probability: NDArray[np.float64],
+    probability: Floats,
     outcome: NDArray[np.int8],
     week: NDArray[Any],
     *,
     training_samples: int,
 ) -> Metrics:
-    """The seed's performance metrics of `probability` against `outcome` (0 or 1), arrays of equal length.
+    """The seed's performance metrics of `probability` against `outcome` (0 or 1), arrays of equal length, and ours.
 
-    `week` says which week's cohort each sample belongs to: the top 5, 10, 20 percent of `precision_at_k` are taken of
-    each week's cohort, because that is the list a school works with. Classification at 0.5. `validation_loss` is the
-    mean log loss in nats.
+    `week` says which week's cohort each sample belongs to: the top 5, 10, 20 percent of `precision_at_k` and
+    `recall_at_k` are taken of each week's cohort, because that is the list a school works with. Classification at 0.5.
+    `validation_loss` is the mean log loss in nats.
     """
     actual = outcome.astype(bool)
     flagged = probability >= CLASSIFICATION_THRESHOLD
     hits = int(np.sum(flagged & actual))
     wrong = int(np.sum(flagged & ~actual))
     missed = int(np.sum(~flagged & actual))
-    both_classes = bool(actual.any() and not actual.all())
-    clipped = np.clip(probability, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
-    loss = -float(np.mean(np.where(actual, np.log(clipped), np.log1p(-clipped)))) if len(actual) else None
+    top = {f"k{percent}": listed(probability, week, percent / 100) for percent in TOP_PERCENTS}
     return {
         "accuracy": _ratio(int(np.sum(flagged == actual)), len(actual)),
         "precision": _ratio(hits, hits + wrong),
         "recall": _ratio(hits, hits + missed),
         "f1_score": _ratio(2 * hits, 2 * hits + wrong + missed),
-        "auc_roc": round(float(roc_auc_score(actual, probability)), _DIGITS) if both_classes else None,
-        "precision_at_k": {f"k{percent}": precision_at(probability, actual, week, percent) for percent in TOP_PERCENTS},
-        "validation_loss": None if loss is None else round(loss, _DIGITS),
+        "auc_roc": auc_roc(probability, actual),
+        "precision_at_k": {name: _share_of_events(on_list, actual) for name, on_list in top.items()},
+        "validation_loss": log_loss(probability, actual),
         "training_samples": int(training_samples),
         "validation_samples": len(actual),
+        "average_precision": average_precision(probability, actual),
+        "brier_score": brier_score(probability, actual),
+        "calibration_error": calibration_error(probability, outcome),
+        "recall_at_k": {name: _share_on_list(on_list, actual) for name, on_list in top.items()},
     }
 
 
-def precision_at(
-    probability: NDArray[np.float64], actual: NDArray[np.bool_], week: NDArray[Any], percent: int
-) -> float | None:
-    """Share of events among the `percent` percent of each week's cohort with the highest probability, weeks pooled.
+def measures(
+    probability: Floats,
+    outcome: NDArray[np.int8],
+    week: NDArray[Any],
+    *,
+    capacity: float,
+    subgroups: Mapping[str, NDArray[Any]],
+    student: NDArray[Any],
+    minimum_subgroup: int = 10,
+) -> list[Measure]:
+    """Every figure of `probability` against `outcome`, for everybody and for each subgroup, in a fixed order.
 
-    At least one student a week. Where several students tie at the edge of the list, the expectation over all ways of
-    breaking the tie counts: a rule with few distinct scores is then neither lucky nor unlucky.
+    Arrays of equal length, a row a student-week; `student` is a code per student, `week` one per cohort, `subgroups`
+    maps an attribute to its value in each row (None or NaN: not recorded). `capacity` is the share of each week's
+    cohort that the school can help: precision, recall and the false-negative rate "at capacity" are of the list made of
+    everybody, also within a subgroup. A subgroup of fewer than `minimum_subgroup` students has None for every figure.
+
+    Definitions: `log_loss` in nats; `calibration_error`: mean distance between predicted and observed rate over 10
+    groups of equal size; `calibration_slope`: of a logistic regression of the outcome on the log-odds (1 is right, less
+    is overconfident); `calibration_intercept`: what has to be added to the log-odds with the slope held at 1 (Van
+    Calster et al. 2019, "Calibration: the Achilles heel of predictive analytics").
     """
-    listed = 0
-    events = 0.0
+    actual = outcome.astype(bool)
+    at_capacity = listed(probability, week, capacity)
+    found: list[Measure] = []
+
+    everyone = len(actual)
+
+    def add(metric: str, value: float | None, parameter: str = "") -> None:
+        found.append(Measure(metric, parameter, "", value, everyone))
+
+    slope, intercept = calibration_line(probability, actual)
+    for metric, value in (
+        ("auc_roc", auc_roc(probability, actual)),
+        ("average_precision", average_precision(probability, actual)),
+        ("brier_score", brier_score(probability, actual)),
+        ("log_loss", log_loss(probability, actual)),
+        ("calibration_error", calibration_error(probability, outcome)),
+        ("calibration_slope", slope),
+        ("calibration_intercept", intercept),
+        ("base_rate", _ratio(int(actual.sum()), everyone)),
+    ):
+        add(metric, value)
+    lists = {f"k{percent}": listed(probability, week, percent / 100) for percent in TOP_PERCENTS}
+    for parameter, on_list in {**lists, CAPACITY: at_capacity}.items():
+        add("precision_at", _share_of_events(on_list, actual), parameter)
+        add("recall_at", _share_on_list(on_list, actual), parameter)
+    add("false_negative_rate", _share_missed(at_capacity, actual), CAPACITY)
+
+    for subgroup, rows in subgroup_rows(subgroups):
+        shown = len(np.unique(student[rows])) >= minimum_subgroup
+        scores, happened, on_list = probability[rows], actual[rows], at_capacity[rows]
+        for metric, parameter, value in (
+            ("base_rate", "", _ratio(int(happened.sum()), len(rows))),
+            ("auc_roc", "", auc_roc(scores, happened)),
+            ("precision_at", CAPACITY, _share_of_events(on_list, happened)),
+            ("false_negative_rate", CAPACITY, _share_missed(on_list, happened)),
+            ("calibration_error", "", calibration_error(scores, outcome[rows])),
+        ):
+            shown_value, samples = (value, len(rows)) if shown else (None, None)
+            found.append(Measure(metric, parameter, subgroup, shown_value, samples))
+    return found
+
+
+def subgroup_rows(subgroups: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """(`attribute=value`, row numbers) of every subgroup: attributes as given, values in order, unrecorded ones last.
+
+    Whole numbers lose their `.0` (a column with gaps arrives as floats), long values are cut to what the table holds.
+    """
+    for attribute, values in subgroups.items():
+        codes, distinct = pd.factorize(np.asarray(values, dtype=object))
+        labels = [f"{attribute}={_text(value)}"[:_LONGEST_SUBGROUP] for value in [*distinct, None]]
+        # Different values may read alike (9 and "9"): one subgroup.
+        for label in sorted(set(labels), key=lambda one: _reading_order(one.removeprefix(f"{attribute}="))):
+            alike = [code if code < len(distinct) else -1 for code, one in enumerate(labels) if one == label]
+            rows = np.flatnonzero(np.isin(codes, alike))
+            if len(rows):
+                yield label, rows
+
+
+def _text(value: Any) -> str:
+    if value is None or value == "":
+        return NOT_RECORDED
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    return str(value)
+
+
+def _reading_order(text: str) -> tuple[bool, float, str]:
+    """Numbers by size, then words; what is not recorded last."""
+    number = float(text) if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text) else math.inf
+    return text == NOT_RECORDED, number, text
+
+
+def list_size(cohort: int, share: float) -> int:
+    """How many students a list of `share` of the cohort holds: rounded up, at least one."""
+    return max(1, math.ceil(round(cohort * share, 6)))  # 30 * 0.1 is 3.0000000000000004
+
+
+def listed(probability: Floats, week: NDArray[Any], share: float) -> Floats:
+    """How surely each row is on its week's list of the `share` with the highest probability: from 0 to 1.
+
+    At least one student a week. Where several students tie at the edge of the list, each is on it in a part of all ways
+    of breaking the tie: a rule with few distinct scores is then neither lucky nor unlucky.
+    """
+    on_list = np.zeros(len(probability))
     for one in np.unique(week):
-        scores, outcomes = probability[week == one], actual[week == one]
-        size = max(1, math.ceil(len(scores) * percent / 100))
-        edge = np.sort(scores)[-size]
-        above = scores > edge
-        tied = scores == edge
-        listed += size
-        events += float(outcomes[above].sum()) + (size - int(above.sum())) * float(outcomes[tied].mean())
-    return round(events / listed, _DIGITS) if listed else None
+        rows = np.flatnonzero(week == one)
+        scores = probability[rows]
+        size = list_size(len(rows), share)
+        edge = np.partition(scores, len(scores) - size)[len(scores) - size]
+        above, tied = scores > edge, scores == edge
+        on_list[rows[above]] = 1.0
+        on_list[rows[tied]] = (size - int(above.sum())) / int(tied.sum())
+    return on_list
+
+
+def precision_at(probability: Floats, actual: NDArray[np.bool_], week: NDArray[Any], percent: float) -> float | None:
+    """Share of events among the `percent` percent of each week's cohort with the highest probability, weeks pooled."""
+    return _share_of_events(listed(probability, week, percent / 100), actual)
+
+
+def auc_roc(probability: Floats, actual: NDArray[np.bool_]) -> float | None:
+    """Chance that an event has a higher score than another student-week, ties counting half; None with one class."""
+    events, others = probability[actual], np.sort(probability[~actual])
+    if not len(events) or not len(others):
+        return None
+    below = np.searchsorted(others, events, side="left")
+    not_above = np.searchsorted(others, events, side="right")
+    wins = (int(below.sum()) + int(not_above.sum())) / 2
+    return round(wins / (len(events) * len(others)), _DIGITS)
+
+
+def average_precision(probability: Floats, actual: NDArray[np.bool_]) -> float | None:
+    """Precision at each distinct score, weighted by the recall gained there; None without events."""
+    if not actual.any():
+        return None
+    order = np.argsort(-probability, kind="stable")
+    last = np.flatnonzero(np.diff(probability[order], append=np.nan) != 0)  # the last row of each distinct score
+    hits = np.cumsum(actual[order])[last]
+    gained = np.diff(hits, prepend=0)
+    return round(float(np.sum(gained * hits / (last + 1)) / hits[-1]), _DIGITS)
+
+
+def brier_score(probability: Floats, actual: NDArray[np.bool_]) -> float | None:
+    """Mean squared distance between probability and outcome."""
+    return round(float(np.mean((probability - actual) ** 2)), _DIGITS) if len(actual) else None
+
+
+def log_loss(probability: Floats, actual: NDArray[np.bool_]) -> float | None:
+    """Mean log loss in nats."""
+    if not len(actual):
+        return None
+    clipped = np.clip(probability, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
+    return round(-float(np.mean(np.where(actual, np.log(clipped), np.log1p(-clipped)))), _DIGITS)
+
+
+def calibration_error(probability: Floats, outcome: NDArray[Any], bins: int = CALIBRATION_BINS) -> float | None:
+    """Mean distance between predicted and observed rate over `bins` groups of about equal size (`calibration_bins`).
+
+    Chance alone gives more than 0, and the more the fewer samples there are; `promotion` allows for that.
+    """
+    groups = calibration_bins(probability, outcome, bins)
+    if not groups:
+        return None
+    distance = sum(samples * abs(predicted - observed) for predicted, observed, samples in groups)
+    return round(distance / len(probability), _DIGITS)
+
+
+def calibration_line(probability: Floats, actual: NDArray[np.bool_]) -> tuple[float | None, float | None]:
+    """(slope, intercept) of the logistic recalibration; the intercept is that of a slope of 1.
+
+    None where nothing finite fits: one class only, equal scores (no slope), or classes that the scores separate.
+    """
+    if not actual.any() or actual.all():
+        return None, None
+    clipped = np.clip(probability, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
+    log_odds = np.log(clipped) - np.log1p(-clipped)
+    constant = np.ones((len(actual), 1))
+    intercept = _logistic(constant, log_odds, actual)
+    slope = None
+    spread = float(log_odds.std())
+    if spread > 1e-9:
+        scaled = (log_odds - log_odds.mean()) / spread
+        fitted = _logistic(np.column_stack([constant, scaled]), np.zeros(len(actual)), actual)
+        slope = None if fitted is None else round(float(fitted[1]) / spread, _DIGITS)
+    return slope, None if intercept is None else round(float(intercept[0]), _DIGITS)
+
+
+def _logistic(inputs: Floats, offset: Floats, actual: NDArray[np.bool_]) -> Floats | None:
+    """Coefficients of an unpenalised logistic regression (Newton's method, steps held short); None without a limit."""
+    coefficients = np.zeros(inputs.shape[1])
+    for _ in range(100):
+        fitted = 1 / (1 + np.exp(-np.clip(inputs @ coefficients + offset, -500, 500)))
+        curvature = inputs.T @ (inputs * (fitted * (1 - fitted))[:, None])
+        try:
+            step = np.linalg.solve(curvature, inputs.T @ (actual - fitted))
+        except np.linalg.LinAlgError:
+            return None
+        longest = float(np.abs(step).max())
+        if not math.isfinite(longest):
+            return None
+        coefficients = coefficients + step * min(1.0, 2.0 / longest if longest else 1.0)
+        if longest < 1e-9:
+            return coefficients
+        if inputs.shape[1] > 1 and np.abs(coefficients).max() > _SEPARATED:
+            return None
+    return None
 
 
 def flat_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
     """Metrics as MLflow takes them: one level (`precision_at_k5`, `baseline.recall`), undefined ones left out."""
     flat: dict[str, float] = {}
     for name, value in metrics.items():
-        if name == "precision_at_k":
-            flat.update({f"{prefix}precision_at_{k}": float(v) for k, v in value.items() if v is not None})
+        if name in ("precision_at_k", "recall_at_k"):
+            stem = name.removesuffix("_k")
+            flat.update({f"{prefix}{stem}_{k}": float(v) for k, v in value.items() if v is not None})
         elif isinstance(value, Mapping):
             flat.update(flat_metrics(value, f"{prefix}{name}."))
         elif value is not None:
@@ -89,22 +309,43 @@ def flat_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, floa
     return flat
 
 
-def calibration_bins(
-    probability: NDArray[np.float64], outcome: NDArray[np.int8], bins: int = 10
-) -> list[tuple[float, float, int]]:
-    """(mean predicted, observed rate, samples) of `bins` groups of about equal size, ordered by prediction.
+def calibration_groups(probability: Floats, bins: int = CALIBRATION_BINS) -> NDArray[np.int64]:
+    """Per row its group: `bins` groups of about equal size, ordered by prediction, numbered from 0 without gaps.
 
     Equal predictions stay in one group, so there may be fewer groups than asked for.
     """
     if not len(probability):
-        return []
+        return np.empty(0, dtype=np.int64)
     edges = np.unique(np.quantile(probability, np.linspace(0, 1, bins + 1)[1:-1]))
     group = np.searchsorted(edges, probability, side="right")
-    return [
-        (float(probability[group == one].mean()), float(outcome[group == one].mean()), int(np.sum(group == one)))
-        for one in np.unique(group)
-    ]
+    return np.unique(group, return_inverse=True)[1].astype(np.int64)
 
 
-def _ratio(part: int, whole: int) -> float | None:
+def calibration_bins(
+    probability: Floats, outcome: NDArray[Any], bins: int = CALIBRATION_BINS
+) -> list[tuple[float, float, int]]:
+    """(mean predicted, observed rate, samples) of each of `calibration_groups`."""
+    group = calibration_groups(probability, bins)
+    samples = np.bincount(group)
+    predicted = np.bincount(group, weights=probability) / samples
+    observed = np.bincount(group, weights=outcome) / samples
+    return [(float(p), float(o), int(n)) for p, o, n in zip(predicted, observed, samples, strict=True)]
+
+
+def _share_of_events(on_list: Floats, actual: NDArray[np.bool_]) -> float | None:
+    """Precision: of those on the list, the share with an event; None when nobody is."""
+    return _ratio(float(on_list[actual].sum()), float(on_list.sum()))
+
+
+def _share_on_list(on_list: Floats, actual: NDArray[np.bool_]) -> float | None:
+    """Recall: of those with an event, the share on the list; None when there is none."""
+    return _ratio(float(on_list[actual].sum()), int(actual.sum()))
+
+
+def _share_missed(on_list: Floats, actual: NDArray[np.bool_]) -> float | None:
+    """False-negative rate: of those with an event, the share that is not on the list; None when there is none."""
+    return _ratio(float((1 - on_list[actual]).sum()), int(actual.sum()))
+
+
+def _ratio(part: float, whole: float) -> float | None:
     return round(part / whole, _DIGITS) if whole else None

@@ -1,35 +1,56 @@
 """What happened: adverse events within the horizon after an as-of week. Counted from weekly activity, set by set.
 
 The horizon of as-of week w is the calendar weeks w+1 to w+H, that is the days after the week's Sunday up to Sunday +
-7 H. An event needs to be recorded: without a session there is no low attendance, without a grade no failed course.
+7 H; where the horizon is the exit, all that comes later, and only how the student leaves counts. An event needs to be
+recorded: without a session there is no low attendance, without a grade no failed course.
 Weeks whose sessions are unknown (only absences are sent, and no calendar says what they are a share of) have none.
 Deleted students have no labels.
+`labels` reads, `labels_of` decides: a pure function, so that a proof can ask what other records would have changed.
 Who is in the cohort is the business of `cohorts`; whether a horizon has passed, of `splits`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from edupulse_pipelines.features.known_activity import known_sessions, on_record
+from edupulse_pipelines.features.known_activity import known_sessions
+from edupulse_pipelines.features.reading import (
+    DAY,
+    ID,
+    NUMBER,
+    OBJECT,
+    Bytes,
+    as_text,
+    concatenated,
+    days,
+    plain,
+    positions,
+    read_arrays,
+)
 from edupulse_pipelines.features.vectors import attendance_rate
 from edupulse_pipelines.schema.sqlalchemy_tables import students, weekly_activity, weekly_course_grades
 from edupulse_pipelines.settings import LabelSettings, TenantSettings
-from edupulse_pipelines.weeks import WEEK, feature_date
+from edupulse_pipelines.weeks import WEEK, feature_date, weeks_between
 
 EVENTS = ("attendance", "course", "incident", "exit")
-_ROWS_PER_FETCH = 50_000
+SESSIONS = ("sessions_present", "sessions_tardy", "sessions_absent", "sessions_excused")
+LABEL_ACTIVITY: tuple[str, ...] = (*SESSIONS, "incident_count", "severity_highest")
+"""Columns of weekly activity that labels are made of."""
+
+_PAIRS_AT_ONCE = 50_000
 # Weekly means come as doubles; a course mean of exactly the threshold must not fail by a rounding error.
 _GRADE_DIGITS = 6
 
 Grid = NDArray[np.bool_]
+Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -55,25 +76,53 @@ class Labels:
 def labels(connection: sa.Connection, tenant: TenantSettings, as_of_weeks: Sequence[dt.date]) -> Labels:
     """The adverse events after each as-of week (Mondays), for every student of the tenant.
 
-    Memory: a few bytes per student and week of the whole span, and per student, course and week of the span.
+    Memory: some 30 bytes per row of weekly activity and of weekly course grades within the span of the horizons, and a
+    few bytes per student and week of it.
     """
     weeks = tuple(sorted(set(as_of_weeks)))
-    rows = connection.execute(
-        sa.select(students.c.id, students.c.district_id, students.c.exit_date, students.c.exit_type).where(
-            students.c.tenant_id == tenant.name, students.c.deleted_on.is_(None)
-        )
-    ).all()
-    rows = sorted(rows, key=lambda row: row.district_id)
-    district_ids = np.array([row.district_id for row in rows], dtype=object)
-    if not weeks or not rows:
-        return Labels(district_ids, weeks, {})
-    position = {row.id: i for i, row in enumerate(rows)}
-    horizon = _Horizon(weeks, tenant.label.horizon_weeks)
-    events = _activity_events(connection, tenant, position, horizon)
+    ids, people = _people(connection, tenant.name)
+    if not weeks or people.empty:
+        return labels_of(_no_rows(LABEL_ACTIVITY), _no_rows(_COURSES), people, tenant.label, weeks)
+    if tenant.label.weeks is None:  # only exits count
+        return labels_of(_no_rows(LABEL_ACTIVITY), _no_rows(_COURSES), people, tenant.label, weeks)
+    horizon = _Horizon(weeks, tenant.label.weeks)
+    span = list(weeks_between(horizon.first, horizon.last))
+    activity = _activity(connection, tenant.name, ids, span)
+    courses = _no_rows(_COURSES)
     if tenant.label.failing_below is not None:
-        events["course"] = _failed_courses(connection, tenant.name, position, horizon, tenant.label.failing_below)
-    if tenant.label.exit_types:
-        events["exit"] = _exits([(row.exit_date, row.exit_type) for row in rows], tenant.label, horizon)
+        courses = _courses(connection, tenant.name, ids, span)
+    return labels_of(activity, courses, people, tenant.label, weeks)
+
+
+def labels_of(
+    activity: pd.DataFrame,
+    courses: pd.DataFrame,
+    people: pd.DataFrame,
+    settings: LabelSettings,
+    as_of_weeks: Sequence[dt.date],
+) -> Labels:
+    """The adverse events after each as-of week (Mondays) of these students. Pure: no database, no clock.
+
+    people: student_id (any hashable, unique), district_id, exit_date (missing = none), exit_type.
+    activity: student_id, week_start and `LABEL_ACTIVITY`, at most one row per student and week; sessions are 0 in weeks
+    whose sessions are unknown.
+    courses: student_id, course_id, week_start, grade_count, grade_mean, at most one row per student, course and week.
+    Dates are `datetime.date` or datetimes. Rows of other students, and of weeks that are in no horizon, are ignored.
+    """
+    weeks = tuple(sorted(set(as_of_weeks)))
+    people = people.iloc[np.argsort(people["district_id"].to_numpy(object), kind="stable")]
+    district_ids = people["district_id"].to_numpy(object)
+    if not weeks or people.empty:
+        return Labels(district_ids, weeks, {})
+    if settings.weeks is None:
+        return Labels(district_ids, weeks, {"exit": _exits(people, settings, weeks)})
+    horizon = _Horizon(weeks, settings.weeks)
+    student = pd.Index(people["student_id"])
+    events = _activity_events(activity, student, settings, horizon)
+    if settings.failing_below is not None:
+        events["course"] = _failed_courses(courses, student, settings.failing_below, horizon)
+    if settings.exit_types:
+        events["exit"] = _exits(people, settings, weeks)
     return Labels(district_ids, weeks, events)
 
 
@@ -87,10 +136,11 @@ class _Horizon:
         self.last = as_of[-1] + length * WEEK
         self.size = (self.last - self.first).days // 7 + 1
         self._starts = np.array([(week + WEEK - self.first).days // 7 for week in as_of])
-        self._column = {self.first + i * WEEK: i for i in range(self.size)}
 
-    def column(self, week: dt.date) -> int:
-        return self._column[week]
+    def columns(self, mondays: pd.Series[Any]) -> Integers:
+        """The grid's column of each Monday, -1 outside of it."""
+        column = (_day_numbers(mondays) - self.first.toordinal()) // 7
+        return np.where((column >= 0) & (column < self.size), column, -1)
 
     def sums(self, grid: NDArray[np.float64] | NDArray[np.int32]) -> NDArray[np.float64] | NDArray[np.int32]:
         """Sum over each as-of week's horizon: (rows, grid weeks) to (rows, as-of weeks).
@@ -111,81 +161,53 @@ class _Horizon:
 
 
 def _activity_events(
-    connection: sa.Connection, tenant: TenantSettings, position: dict[uuid.UUID, int], horizon: _Horizon
+    activity: pd.DataFrame, students_: pd.Index, settings: LabelSettings, horizon: _Horizon
 ) -> dict[str, Grid]:
-    table, settings = weekly_activity.c, tenant.label
-    shape = (len(position), horizon.size)
-    measures = [
-        *(known_sessions(status) for status in ("present", "tardy", "absent", "excused")),
-        table.incident_count,
-        sa.func.coalesce(table.severity_highest, 0),
-    ]
-    grids = [np.zeros(shape, dtype=np.int32) for _ in measures]
-    statement = sa.select(table.student_id, table.week_start, *measures).where(
-        table.tenant_id == tenant.name,
-        table.week_start.between(horizon.first, horizon.last),
-        on_record(table.student_id),
-    )
-    for chunk in _chunks(connection, statement):
-        student, week, *counts = zip(*chunk, strict=True)
-        at = ([position[one] for one in student], [horizon.column(one) for one in week])
-        for grid, values in zip(grids, counts, strict=True):
-            grid[at] = values
-    *sessions, incidents, severity = grids
+    keep, student, column = _places(activity, students_, horizon)
+
+    def grid(measure: str) -> NDArray[np.int32]:
+        cells = np.zeros((len(students_), horizon.size), dtype=np.int32)
+        cells[student, column] = np.nan_to_num(activity[measure].to_numpy(np.float64, na_value=np.nan)[keep])
+        return cells
+
     events: dict[str, Grid] = {}
     if settings.attendance_below is not None:
+        present, tardy, absent, excused = (horizon.sums(grid(one)) for one in SESSIONS)
         # One rate over the whole horizon; NaN, and so not below anything, when no session was recorded.
-        events["attendance"] = attendance_rate(*(horizon.sums(grid) for grid in sessions)) < settings.attendance_below
+        events["attendance"] = attendance_rate(present, tardy, absent, excused) < settings.attendance_below
     if settings.serious_severity is not None or settings.incident_count is not None:
-        incident = np.zeros((len(position), len(horizon.as_of)), dtype=bool)
+        incident = np.zeros((len(students_), len(horizon.as_of)), dtype=bool)
         if settings.serious_severity is not None:
-            incident |= horizon.highest(severity) >= settings.serious_severity
+            incident |= horizon.highest(grid("severity_highest")) >= settings.serious_severity
         if settings.incident_count is not None:
-            incident |= horizon.sums(incidents) >= settings.incident_count
+            incident |= horizon.sums(grid("incident_count")) >= settings.incident_count
         events["incident"] = incident
     return events
 
 
-def _failed_courses(
-    connection: sa.Connection, tenant_id: str, position: dict[uuid.UUID, int], horizon: _Horizon, failing_below: float
-) -> Grid:
+def _failed_courses(courses: pd.DataFrame, students_: pd.Index, failing_below: float, horizon: _Horizon) -> Grid:
     """Whether any course's mean grade over the horizon, each grade weighing the same, is below the threshold."""
-    table = weekly_course_grades.c
-    statement = sa.select(
-        table.student_id, table.course_id, table.week_start, table.grade_count, table.grade_mean
-    ).where(
-        table.tenant_id == tenant_id,
-        table.week_start.between(horizon.first, horizon.last),
-        table.grade_count > 0,
-        on_record(table.student_id),
-    )
-    pair_of: dict[tuple[int, str], int] = {}
-    pairs, columns, counts, means = [], [], [], []
-    for chunk in _chunks(connection, statement):
-        student, course, week, count, mean = zip(*chunk, strict=True)
-        keys = zip((position[one] for one in student), course, strict=True)
-        pairs.append(np.array([pair_of.setdefault(key, len(pair_of)) for key in keys], dtype=np.int64))
-        columns.append(np.array([horizon.column(one) for one in week], dtype=np.int64))
-        counts.append(np.array(count, dtype=np.float64))
-        means.append(np.array(mean, dtype=np.float64))
-    failed = np.zeros((len(position), len(horizon.as_of)), dtype=bool)
-    if not pairs:
+    failed = np.zeros((len(students_), len(horizon.as_of)), dtype=bool)
+    keep, student, column = _places(courses, students_, horizon)
+    if not len(student):
         return failed
-    pair, column, number, mean_ = (np.concatenate(parts) for parts in (pairs, columns, counts, means))
-    student_of_pair = np.fromiter((student for student, _ in pair_of), dtype=np.int64, count=len(pair_of))
-    # Number the pairs by student, so that a student's courses lie together.
-    by_student = np.argsort(student_of_pair, kind="stable")
-    student_of_pair = student_of_pair[by_student]
-    pair = np.argsort(by_student)[pair]
+    course, distinct = pd.factorize(courses["course_id"].to_numpy()[keep])
+    # Sorted by pair of student and course, so that a student's courses lie together.
+    pair = student * len(distinct) + course
     order = np.argsort(pair, kind="stable")
-    pair, column, number, mean_ = pair[order], column[order], number[order], mean_[order]
-    for start in range(0, len(pair_of), _ROWS_PER_FETCH):
-        stop = min(start + _ROWS_PER_FETCH, len(pair_of))
+    pair, column = pair[order], column[order]
+    number = courses["grade_count"].to_numpy(np.float64)[keep][order]
+    mean = courses["grade_mean"].to_numpy(np.float64)[keep][order]
+    is_first = np.concatenate([[True], pair[1:] != pair[:-1]])
+    student_of_pair = pair[is_first] // len(distinct)
+    pair = np.cumsum(is_first) - 1
+    for start in range(0, len(student_of_pair), _PAIRS_AT_ONCE):
+        stop = min(start + _PAIRS_AT_ONCE, len(student_of_pair))
         some = slice(*np.searchsorted(pair, [start, stop]))
         grades, points = (np.zeros((stop - start, horizon.size)) for _ in range(2))
         at = (pair[some] - start, column[some])
         grades[at] = number[some]
-        points[at] = number[some] * mean_[some]
+        points[at] = number[some] * mean[some]
         graded, total = horizon.sums(grades), horizon.sums(points)
         below = (graded > 0) & (np.round(total / np.maximum(graded, 1), _GRADE_DIGITS) < failing_below)
         whose, first = np.unique(student_of_pair[start:stop], return_index=True)
@@ -193,18 +215,97 @@ def _failed_courses(
     return failed
 
 
-def _exits(exits: Sequence[tuple[dt.date | None, str | None]], settings: LabelSettings, horizon: _Horizon) -> Grid:
-    """Whether the student left within the horizon in one of the ways that count."""
-    never = np.datetime64("NaT", "D")
-    left = np.array(
-        [np.datetime64(day, "D") if day and kind in settings.exit_types else never for day, kind in exits],
-        dtype="datetime64[D]",
-    )[:, None]
-    as_of = np.array([feature_date(week) for week in horizon.as_of], dtype="datetime64[D]")[None, :]
-    return (left > as_of) & (left <= as_of + np.timedelta64(7 * horizon.length, "D"))
+def _exits(people: pd.DataFrame, settings: LabelSettings, as_of_weeks: Sequence[dt.date]) -> Grid:
+    """Whether the student left within the horizon (until exit: any time later) in one of the ways that count."""
+    counts = people["exit_type"].isin(settings.exit_types).to_numpy()
+    left = np.where(counts, _day_numbers(people["exit_date"]), _NO_DAY)[:, None]
+    as_of = np.array([feature_date(week).toordinal() for week in as_of_weeks])[None, :]
+    until = np.inf if settings.weeks is None else as_of + 7 * settings.weeks
+    return (left > as_of) & (left <= until)
 
 
-def _chunks(connection: sa.Connection, statement: sa.Select) -> Iterator[Sequence[sa.Row]]:
-    """The rows of a statement, a bounded number at a time."""
-    result = connection.execute(statement, execution_options={"stream_results": True})
-    yield from result.partitions(_ROWS_PER_FETCH)
+def _places(rows: pd.DataFrame, students_: pd.Index, horizon: _Horizon) -> tuple[Grid, Integers, Integers]:
+    """Which rows lie on the grid, and for those the position of the student and of the week."""
+    student = students_.get_indexer(pd.Index(rows["student_id"]))
+    column = horizon.columns(rows["week_start"])
+    keep = (student >= 0) & (column >= 0)
+    return keep, student[keep].astype(np.int64), column[keep]
+
+
+_NO_DAY = -1
+
+
+def _day_numbers(dates: pd.Series[Any]) -> Integers:
+    """Ordinal day numbers of dates or datetimes; `_NO_DAY` where missing."""
+    codes, distinct = pd.factorize(dates)  # -1 = missing
+    return np.array([*(day.toordinal() for day in distinct), _NO_DAY], dtype=np.int64)[codes]
+
+
+_COURSES = ("course_id", "grade_count", "grade_mean")
+
+
+def _no_rows(columns: Sequence[str]) -> pd.DataFrame:
+    return pd.DataFrame({name: np.empty(0) for name in ("student_id", "week_start", *columns)})
+
+
+def _people(connection: sa.Connection, tenant_id: str) -> tuple[Bytes, pd.DataFrame]:
+    """The ids of the students who were not deleted, sorted, and the students; `student_id` is the position in them."""
+    table = students.c
+    ids, district_ids, left, how = read_arrays(
+        connection,
+        sa.select(as_text(table.id), table.district_id, as_text(table.exit_date), table.exit_type).where(
+            table.tenant_id == tenant_id, table.deleted_on.is_(None)
+        ),
+        ID,
+        OBJECT,
+        DAY,
+        OBJECT,
+    )
+    order = np.argsort(ids)
+    return ids[order], pd.DataFrame(
+        {
+            "student_id": np.arange(len(ids)),
+            "district_id": district_ids[order],
+            "exit_date": days(left[order]).astype("datetime64[s]"),
+            "exit_type": how[order],
+        }
+    )
+
+
+def _activity(connection: sa.Connection, tenant_id: str, ids: Bytes, span: Sequence[dt.date]) -> pd.DataFrame:
+    """Weekly activity of the weeks, as `labels_of` takes it."""
+    table = weekly_activity.c
+    measures = [known_sessions(name.removeprefix("sessions_")) for name in SESSIONS]
+    query = sa.select(
+        as_text(table.student_id),
+        *(plain(one) for one in (*measures, table.incident_count, sa.func.coalesce(table.severity_highest, 0))),
+    ).where(table.tenant_id == tenant_id, table.week_start == sa.bindparam("week", type_=sa.Date()))
+    parts = []
+    for week in span:  # week by week, so that no row need say its week
+        of, *values = read_arrays(connection, query.params(week=week), ID, *("i4" for _ in LABEL_ACTIVITY))
+        parts.append(_of_students(of, ids, week, values))
+    return pd.DataFrame(dict(zip(("student_id", "week_start", *LABEL_ACTIVITY), concatenated(parts), strict=True)))
+
+
+def _courses(connection: sa.Connection, tenant_id: str, ids: Bytes, span: Sequence[dt.date]) -> pd.DataFrame:
+    """Weekly course grades of the weeks, as `labels_of` takes them; `course_id` is a number."""
+    table = weekly_course_grades.c
+    query = sa.select(
+        as_text(table.student_id), table.course_id, plain(table.grade_count), plain(table.grade_mean)
+    ).where(table.tenant_id == tenant_id, table.week_start == sa.bindparam("week", type_=sa.Date()))
+    numbers: dict[str, int] = {}
+    parts = []
+    for week in span:
+        of, course, count, mean = read_arrays(connection, query.params(week=week), ID, OBJECT, "i4", NUMBER)
+        code, distinct = pd.factorize(course)  # millions of rows, some hundred courses
+        number = np.array([numbers.setdefault(one, len(numbers)) for one in distinct], dtype=np.int32)
+        parts.append(_of_students(of, ids, week, [number[code] if len(code) else code.astype(np.int32), count, mean]))
+    return pd.DataFrame(dict(zip(("student_id", "week_start", *_COURSES), concatenated(parts), strict=True)))
+
+
+def _of_students(of: Bytes, ids: Bytes, week: dt.date, values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
+    """The columns of a week's rows of the students on record: position of the student, week, values."""
+    student = positions(of, ids)
+    known = student >= 0
+    place = student[known].astype(np.int32)
+    return [place, np.full(len(place), np.datetime64(week, "s")), *(one[known] for one in values)]

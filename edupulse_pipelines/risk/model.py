@@ -1,14 +1,23 @@
-"""The glass box: one logistic regression on documented features with missing indicators, calibrated. No I/O.
+"""The candidates: what is fitted, calibrated and saved, and the questions that can be asked of a fitted model. No I/O.
+
+Three kinds, from simple to flexible: `logistic` (a logistic regression with missing indicators), `additive` (one step
+function per feature, `additive`) and `boosting` (boosted trees with interactions, `boosting`). Trees never go against a
+direction that a feature's declaration claims. Which configuration and which kind is best is decided in `tuning`.
 
 Calibration is a sigmoid fitted on out-of-fold log-odds, where no student is in both the fold and its training part;
-it is folded into coefficients and intercept. What is saved is therefore one plain scikit-learn pipeline, and a score
-is exactly intercept + the sum of the factors' contributions, in log-odds.
+it is folded into the model's own numbers. What is saved is therefore one plain scikit-learn pipeline, and a score
+is exactly intercept + the sum of the features' contributions, in log-odds. Nothing is resampled or weighted: rare
+events keep their true probabilities.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,9 +26,27 @@ from scipy.special import expit
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import RobustScaler, StandardScaler
+from threadpoolctl import threadpool_limits
 
-MODEL_TYPE = "logistic_regression"
+from edupulse_pipelines.risk.additive import ShapeFunction, ShapeFunctions
+from edupulse_pipelines.risk.boosting import (
+    CHECKPOINTS,
+    ShapleyTables,
+    fit_trees,
+    fold_calibration,
+    staged_log_odds,
+)
+
+CANDIDATES: tuple[str, ...] = ("logistic", "additive", "boosting")
+"""The kinds of model, the simplest first."""
+MODEL_TYPES: dict[str, str] = {
+    "logistic": "logistic_regression",
+    "additive": "additive_boosting",
+    "boosting": "gradient_boosting",
+}
+"""What `model_metadata` calls each kind."""
+MODEL_TYPE = MODEL_TYPES["logistic"]
 # Part of the settings hash: raise it when the same data would give another model.
 MODEL_REVISION = 1
 # Inverse strength of the ridge penalty. Overlapping as-of weeks repeat students, so the data look larger than they are.
@@ -27,8 +54,15 @@ MODEL_REVISION = 1
 # overconfident (log loss 0.85 instead of 0.52 on the first open-university model).
 REGULARISATION_C = 0.03
 CALIBRATION_FOLDS = 5
+# With so many rows three folds say the same two numbers, at half the time.
+_MANY_ROWS, _FOLDS_OF_MANY_ROWS = 100_000, 3
+
+# Reviewed: a dtype is a description of numbers and runs nothing; a TreePredictor holds a tree's nodes as an array of
+# numbers and only compares and adds. Everything else in the pipelines is on skops' own list.
+SKOPS_TRUSTED_TYPES = ["numpy.dtype", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 
 class CannotLearn(Exception):
@@ -43,101 +77,192 @@ class Calibration:
     intercept: float
 
 
+class _Explainer(Protocol):
+    """The additive reading of one estimator; `matrix` has the features' columns, NaN = missing."""
+
+    @property
+    def intercept(self) -> float: ...
+
+    def contributions(self, matrix: Floats) -> Floats: ...
+
+
 class RiskModel:
-    """A fitted pipeline (imputer, scaler, logistic regression) and the questions that can be asked of it."""
+    """A fitted pipeline of any kind and the questions that can be asked of it."""
 
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
-        self._imputer: SimpleImputer = pipeline.named_steps["imputer"]
-        self._scaler: StandardScaler = pipeline.named_steps["scaler"]
-        self._regression: LogisticRegression = pipeline.named_steps["regression"]
+        self.kind = _kind(pipeline)
 
     @property
     def features(self) -> list[str]:
         """The names of the input columns, in order."""
-        return [str(name) for name in self._imputer.feature_names_in_]
+        return [str(name) for name in self.pipeline.steps[0][1].feature_names_in_]
 
     @property
     def intercept(self) -> float:
-        """Log-odds of a student who is average in everything."""
-        return float(self._regression.intercept_[0])
+        """Mean log-odds of the training set; what contributions are added to."""
+        return float(self._explainer.intercept)
 
     @property
     def typical(self) -> dict[str, float | None]:
         """Each feature's median in the training set; None where it was never recorded."""
-        never = np.isin(np.arange(len(self.features)), self._always_missing())
-        medians = zip(self.features, self._imputer.statistics_, never, strict=True)
-        return {name: None if missing else float(value) for name, value, missing in medians}
+        if isinstance(self._explainer, _Regression):
+            medians = self._explainer.medians
+        else:
+            medians = self.pipeline.named_steps["medians"].center_
+        pairs = zip(self.features, medians, strict=True)
+        return {name: None if np.isnan(value) else float(value) for name, value in pairs}
 
     @property
     def coefficients(self) -> dict[str, float]:
-        """Change of the log-odds per standard deviation, by column; `missing:<feature>` for missing indicators."""
-        indicators = [f"missing:{self.features[i]}" for i in self._indicated()]
-        return dict(zip([*self.features, *indicators], map(float, self._regression.coef_[0]), strict=True))
+        """Of a logistic model: change of the log-odds per standard deviation, by column; `missing:<feature>` for
+        missing indicators. Empty for other kinds.
+        """
+        return self._explainer.coefficients if isinstance(self._explainer, _Regression) else {}
+
+    @property
+    def shapes(self) -> dict[str, ShapeFunction]:
+        """Of an additive model: the shape function of each feature that has an effect. Empty for other kinds."""
+        if not isinstance(self._explainer, ShapeFunctions):
+            return {}
+        return {self.features[position]: shape for position, shape in self._explainer.by_feature.items()}
 
     def contributions(self, features: pd.DataFrame) -> Floats:
-        """What each factor adds to the log-odds, shape (rows, features): the feature and its missing indicator
-        together.
+        """What each feature adds to the log-odds, shape (rows, features); a feature and its being missing together.
 
-        Measured from the training set's average, so that intercept + row sum is exactly the row's log-odds.
+        Measured from the training set's average, so that intercept + row sum is exactly the row's log-odds. A feature
+        that did not vary in training adds exactly 0.
         """
-        columns = self._scaler.transform(self._imputer.transform(features[self.features])) * self._regression.coef_[0]
-        count = len(self.features)
-        factors = columns[:, :count]
-        factors[:, self._indicated()] += columns[:, count:]
-        return factors
+        return self._explainer.contributions(_matrix(features, self.features))
+
+    def log_odds(self, features: pd.DataFrame) -> Floats:
+        """The calibrated log-odds of an adverse event within the horizon, per row."""
+        return np.asarray(self.pipeline.decision_function(features[self.features]), dtype=np.float64)
 
     def probabilities(self, features: pd.DataFrame) -> Floats:
         """The calibrated probability of an adverse event within the horizon, per row."""
         return self.pipeline.predict_proba(features[self.features])[:, 1]
 
-    def _indicated(self) -> NDArray[np.int64]:
-        """Positions of the features that have a missing indicator (those missing somewhere in training)."""
-        return np.asarray(self._imputer.indicator_.features_, dtype=np.int64)
+    @cached_property
+    def _explainer(self) -> _Explainer:
+        if self.kind == "logistic":
+            return _Regression(self.pipeline)
+        trees = self.pipeline.named_steps["trees"]
+        return ShapeFunctions(trees) if self.kind == "additive" else ShapleyTables(trees)
 
-    def _always_missing(self) -> NDArray[np.int64]:
-        # An indicator that never varied is all ones: had it been all zeros it would not exist.
-        indicated = self._indicated()
-        return indicated[self._scaler.mean_[len(self.features) :] == 1.0]
+
+def risk_model_of(pipeline: Pipeline) -> RiskModel:
+    """The risk model around a saved pipeline, of whatever kind it is; ValueError when it is none of ours."""
+    return RiskModel(pipeline)
+
+
+def fit_candidate(
+    kind: str,
+    features: pd.DataFrame,
+    outcome: NDArray[np.int8],
+    student: NDArray[np.int64],
+    config: Mapping[str, Any],
+    directions: Mapping[str, int],
+    groups: NDArray[np.int64] | None = None,
+) -> tuple[RiskModel, Calibration]:
+    """Fit and calibrate one kind of model.
+
+    `features`: float columns, NaN = missing; `outcome`: 0 or 1; `student`: an integer per student; `config`: see
+    `logistic` (`C`, the inverse strength of the ridge penalty) and `boosting.fit_trees`; `directions`: the sign that a
+    feature's effect must have in a model of trees, by name, none where it is 0 or absent; `groups`: an integer per
+    course or other group, see `folds_of`.
+
+    Columns without variation in training (a domain never sent, an indicator always or never set) have no effect.
+    CannotLearn when the outcome has one class, nothing varies, events come from fewer than two students, or the
+    features do not predict the event for students left out.
+    """
+    if len(np.unique(outcome)) < 2:
+        raise CannotLearn("all training samples have the same outcome")
+    with one_thread():
+        learner = learner_of(kind, features, directions)
+        logits = np.empty(len(outcome))
+        count = CALIBRATION_FOLDS if len(outcome) < _MANY_ROWS else _FOLDS_OF_MANY_ROWS
+        for training, held_out in folds_of(outcome, student, count, groups):
+            logits[held_out] = learner.log_odds(outcome, student, training, held_out, config)[:, -1]
+        calibration = fit_sigmoid(logits, outcome)
+        if calibration.slope <= 0:
+            raise CannotLearn("the features do not predict the event for students who were left out of training")
+        return RiskModel(learner.finish(outcome, student, config, calibration)), calibration
+
+
+def one_thread() -> AbstractContextManager[Any]:
+    """Numerical libraries on one thread: sums of floats depend on how many share the rows, and so would the model."""
+    return threadpool_limits(1)
 
 
 def fit_model(
     features: pd.DataFrame, outcome: NDArray[np.int8], student: NDArray[np.int64]
 ) -> tuple[RiskModel, Calibration]:
-    """Fit and calibrate. `features`: float columns, NaN = missing; `outcome`: 0 or 1; `student`: an integer per
-    student.
+    """The logistic candidate as it is without tuning; see `fit_candidate`."""
+    return fit_candidate("logistic", features, outcome, student, {"C": REGULARISATION_C}, {})
 
-    Columns without variation in training (a domain never sent, an indicator always or never set) get a coefficient of
-    exactly 0. Calibration folds share imputation and scaling, which never look at the outcome. CannotLearn when the
-    outcome has one class, nothing varies, events come from fewer than two students, or the features do not
-    predict the event for students left out.
+
+class Learner(Protocol):
+    """One kind of model on one training set, prepared once and fitted often."""
+
+    def variants(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """The configurations that one fit with `config` tells about."""
+
+    def log_odds(
+        self,
+        outcome: NDArray[np.int8],
+        student: NDArray[np.int64],
+        training: Mask,
+        held_out: Mask,
+        config: Mapping[str, Any],
+    ) -> Floats:
+        """Fit on the `training` rows alone; uncalibrated log-odds of the `held_out` rows, (rows, variants)."""
+
+    def finish(
+        self,
+        outcome: NDArray[np.int8],
+        student: NDArray[np.int64],
+        config: Mapping[str, Any],
+        calibration: Calibration,
+    ) -> Pipeline:
+        """Fit on all rows and fold the calibration in."""
+
+
+def learner_of(kind: str, features: pd.DataFrame, directions: Mapping[str, int]) -> Learner:
+    """The learner of a kind; CannotLearn when nothing varies in `features`, ValueError for an unknown kind."""
+    if kind == "logistic":
+        return _LogisticLearner(features)
+    if kind in CANDIDATES:
+        return _TreeLearner(features, directions, additive=kind == "additive")
+    raise ValueError(f"{kind!r} is not a candidate (known: {', '.join(CANDIDATES)})")
+
+
+def folds_of(
+    outcome: NDArray[np.int8],
+    student: NDArray[np.int64],
+    folds: int,
+    groups: NDArray[np.int64] | None = None,
+) -> list[tuple[Mask, Mask]]:
+    """(training, held out) masks of up to `folds` folds; every row is held out once.
+
+    By student (`student_folds`). With at least three `groups` (one per row, such as the course) by group instead, so
+    that what is measured is how a model carries over to a group it has not seen; students who are in the held-out
+    groups leave the training part, too. Groups with the most rows are dealt first, each to the smallest fold. Should
+    that leave a training part without both classes, folds are by student.
     """
-    if len(np.unique(outcome)) < 2:
-        raise CannotLearn("all training samples have the same outcome")
-    imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
-    matrix = np.ascontiguousarray(imputer.fit_transform(features))
-    constant = matrix.max(axis=0) == matrix.min(axis=0)
-    if constant.all():
-        raise CannotLearn("no feature varies among the training samples")
-    scaler = StandardScaler(copy=False)
-    matrix = scaler.fit_transform(matrix)
-    # Fitted without the columns that do not vary: what has nothing to say must not cost time either.
-    matrix = np.ascontiguousarray(matrix[:, ~constant])
-    logits = np.empty(len(outcome))
-    for held_out in student_folds(outcome, student, CALIBRATION_FOLDS):
-        logits[held_out] = _regression(matrix[~held_out], outcome[~held_out]).decision_function(matrix[held_out])
-    calibration = fit_sigmoid(logits, outcome)
-    if calibration.slope <= 0:
-        raise CannotLearn("the features do not predict the event for students who were left out of training")
-    regression = _regression(matrix, outcome)
-    coefficients = np.zeros((1, len(constant)))
-    coefficients[0, ~constant] = calibration.slope * regression.coef_[0]
-    regression.coef_ = coefficients
-    regression.n_features_in_ = len(constant)
-    regression.intercept_ = calibration.slope * regression.intercept_ + calibration.intercept
-    scaler.copy = True  # the saved pipeline must not write into what it is given
-    pipeline = Pipeline([("imputer", imputer), ("scaler", scaler), ("regression", regression)])
-    return RiskModel(pipeline), calibration
+    if groups is not None:
+        names, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+        if len(names) >= 3:
+            count = min(folds, len(names))
+            rows, fold_of_group = np.zeros(count, dtype=np.int64), np.zeros(len(names), dtype=np.int64)
+            for one in np.argsort(-sizes, kind="stable"):
+                fold_of_group[one] = int(rows.argmin())
+                rows[fold_of_group[one]] += sizes[one]
+            held = [fold_of_group[group] == fold for fold in range(count)]
+            pairs = [(~mask & ~np.isin(student, student[mask]), mask) for mask in held]
+            if all(len(np.unique(outcome[training])) == 2 for training, _ in pairs):
+                return pairs
+    return [(~mask, mask) for mask in student_folds(outcome, student, folds)]
 
 
 def student_folds(outcome: NDArray[np.int8], student: NDArray[np.int64], folds: int) -> list[NDArray[np.bool_]]:
@@ -201,6 +326,153 @@ def fit_sigmoid(logits: Floats, outcome: NDArray[np.int8]) -> Calibration:
     return Calibration(slope, intercept)
 
 
-def _regression(matrix: Floats, outcome: NDArray[np.int8] | Sequence[int]) -> LogisticRegression:
+class _Regression:
+    """The additive reading of the logistic pipeline (imputer, scaler, regression)."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._imputer: SimpleImputer = pipeline.named_steps["imputer"]
+        self._scaler: StandardScaler = pipeline.named_steps["scaler"]
+        self._coefficients: Floats = pipeline.named_steps["regression"].coef_[0]
+        self.intercept = float(pipeline.named_steps["regression"].intercept_[0])
+        # Positions of the features that have a missing indicator (those missing somewhere in training).
+        self._indicated = np.asarray(self._imputer.indicator_.features_, dtype=np.int64)
+
+    @property
+    def medians(self) -> Floats:
+        medians = np.array(self._imputer.statistics_, dtype=np.float64)
+        # An indicator that never varied is all ones: had it been all zeros it would not exist.
+        medians[self._indicated[self._scaler.mean_[len(medians) :] == 1.0]] = np.nan
+        return medians
+
+    @property
+    def coefficients(self) -> dict[str, float]:
+        names = [str(name) for name in self._imputer.feature_names_in_]
+        columns = [*names, *(f"missing:{names[i]}" for i in self._indicated)]
+        return dict(zip(columns, map(float, self._coefficients), strict=True))
+
+    def contributions(self, matrix: Floats) -> Floats:
+        frame = pd.DataFrame(matrix, columns=self._imputer.feature_names_in_)
+        columns = self._scaler.transform(self._imputer.transform(frame)) * self._coefficients
+        count = matrix.shape[1]
+        factors = columns[:, :count]
+        factors[:, self._indicated] += columns[:, count:]
+        return factors
+
+
+class _LogisticLearner:
+    """Median imputation with missing indicators, standardised, ridge penalty.
+
+    Folds share imputation and scaling, which never look at the outcome.
+    """
+
+    def __init__(self, features: pd.DataFrame) -> None:
+        self._imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+        matrix = np.ascontiguousarray(self._imputer.fit_transform(features))
+        self._constant = matrix.max(axis=0) == matrix.min(axis=0)
+        if self._constant.all():
+            raise CannotLearn("no feature varies among the training samples")
+        self._scaler = StandardScaler(copy=False)
+        matrix = self._scaler.fit_transform(matrix)
+        # Fitted without the columns that do not vary: what has nothing to say must not cost time either.
+        self._matrix = np.ascontiguousarray(matrix[:, ~self._constant])
+
+    def variants(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+        return [dict(config)]
+
+    def log_odds(
+        self,
+        outcome: NDArray[np.int8],
+        student: NDArray[np.int64],
+        training: Mask,
+        held_out: Mask,
+        config: Mapping[str, Any],
+    ) -> Floats:
+        regression = _regression(self._matrix[training], outcome[training], config["C"])
+        return regression.decision_function(self._matrix[held_out])[:, None]
+
+    def finish(
+        self,
+        outcome: NDArray[np.int8],
+        student: NDArray[np.int64],
+        config: Mapping[str, Any],
+        calibration: Calibration,
+    ) -> Pipeline:
+        regression = _regression(self._matrix, outcome, config["C"])
+        coefficients = np.zeros((1, len(self._constant)))
+        coefficients[0, ~self._constant] = calibration.slope * regression.coef_[0]
+        regression.coef_ = coefficients
+        regression.n_features_in_ = len(self._constant)
+        regression.intercept_ = calibration.slope * regression.intercept_ + calibration.intercept
+        self._scaler.copy = True  # the saved pipeline must not write into what it is given
+        return Pipeline([("imputer", self._imputer), ("scaler", self._scaler), ("regression", regression)])
+
+
+class _TreeLearner:
+    """Boosted trees on the values as they are; a missing value goes its own way at every split."""
+
+    def __init__(self, features: pd.DataFrame, directions: Mapping[str, int], *, additive: bool) -> None:
+        self._medians = RobustScaler(with_scaling=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # the median of nothing is NaN, and is meant to be
+            self._medians.fit(features)
+        # From here on it hands the values through: it is in the pipeline to remember the medians (and the names).
+        self._medians.with_centering = False
+        self._matrix = _matrix(features, list(features.columns))
+        first = self._matrix[0]
+        if not ((self._matrix != first) & ~(np.isnan(self._matrix) & np.isnan(first))).any():
+            raise CannotLearn("no feature varies among the training samples")
+        self._directions = [int(directions.get(str(name), 0)) for name in features.columns]
+        self._additive = additive
+
+    def variants(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:
+        steps = (config["iterations"],) if "iterations" in config else CHECKPOINTS
+        return [{**config, "iterations": number} for number in steps]
+
+    def log_odds(
+        self,
+        outcome: NDArray[np.int8],
+        student: NDArray[np.int64],
+        training: Mask,
+        held_out: Mask,
+        config: Mapping[str, Any],
+    ) -> Floats:
+        trees = self._fit(self._matrix[training], outcome[training], student[training], config)
+        steps = [variant["iterations"] for variant in self.variants(config)]
+        return staged_log_odds(trees, self._matrix[held_out], steps)
+
+    def finish(
+        self,
+        outcome: NDArray[np.int8],
+        student: NDArray[np.int64],
+        config: Mapping[str, Any],
+        calibration: Calibration,
+    ) -> Pipeline:
+        trees = self._fit(self._matrix, outcome, student, config)
+        fold_calibration(trees, calibration.slope, calibration.intercept)
+        return Pipeline([("medians", self._medians), ("trees", trees)])
+
+    def _fit(
+        self, matrix: Floats, outcome: NDArray[np.int8], student: NDArray[np.int64], config: Mapping[str, Any]
+    ) -> Any:
+        return fit_trees(matrix, outcome, student, config, self._directions, additive=self._additive)
+
+
+def _kind(pipeline: Pipeline) -> str:
+    steps = list(pipeline.named_steps)
+    if steps == ["imputer", "scaler", "regression"]:
+        return "logistic"
+    if steps == ["medians", "trees"]:
+        return "additive" if pipeline.named_steps["trees"].interaction_cst == "no_interactions" else "boosting"
+    raise ValueError(f"a pipeline of {', '.join(steps)} is no risk model")
+
+
+def _matrix(features: pd.DataFrame, names: list[str]) -> Floats:
+    """A copy of the named columns as floats, shape (rows, names)."""
+    return features[names].to_numpy(np.float64, copy=True)
+
+
+def _regression(
+    matrix: Floats, outcome: NDArray[np.int8] | Sequence[int], strength: float = REGULARISATION_C
+) -> LogisticRegression:
     # Newton steps on the normal matrix: few features, many rows, and the optimum is reached to the last digits.
-    return LogisticRegression(C=REGULARISATION_C, solver="newton-cholesky", tol=1e-8, max_iter=100).fit(matrix, outcome)
+    return LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-8, max_iter=100).fit(matrix, outcome)

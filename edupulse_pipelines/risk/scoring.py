@@ -1,18 +1,18 @@
 """Scoring: each week's cohort, scored by the model that could have known it then, with its reasons.
 
-Reads feature vectors and the registered model, writes `predictions`. Never trains and never guesses: a week without a
-model is skipped and says so.
+Reads the week's cohort and the registered model, writes `predictions`. Never trains and never guesses: a week without
+a model is skipped and says so, and so is one whose model is gone from the registry or is not the one that was
+registered; its last good predictions stay as they are.
 
-Definitions. `risk_score`: the calibrated probability of an adverse event within the horizon. `confidence`:
-0.5 + (max(p, 1 - p) - 0.5) * data_quality * min(1, weeks_of_data / 8); how sure the model is of the side it takes,
-drawn towards one half when the last weeks are incomplete or the student is new. `rescored`: the model knows later
-data than the week it scored, so the score is hindsight.
+Definitions. `risk_score`: the calibrated probability of an adverse event within the horizon. `risk_factors`: see
+`explanations`. `confidence`: how sure the prediction is of the side its category takes; see `confidence`. `rescored`:
+the model knows later data than the week it scored, so the score is hindsight.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -22,8 +22,9 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from edupulse_pipelines.database import new_ids, writing
-from edupulse_pipelines.features.store import read_features
-from edupulse_pipelines.risk.cohorts import cohort_of
+from edupulse_pipelines.errors import ModelArtifactError
+from edupulse_pipelines.risk.cohorts import read_weeks
+from edupulse_pipelines.risk.confidence import ConfidenceMap, confidence
 from edupulse_pipelines.risk.explanations import risk_factors
 from edupulse_pipelines.risk.model import RiskModel
 from edupulse_pipelines.risk.registry import Registry
@@ -33,9 +34,14 @@ from edupulse_pipelines.settings import CategorySettings, TenantSettings
 from edupulse_pipelines.weeks import feature_date
 
 CATEGORIES = ("low", "medium", "high", "critical")
-FULL_HISTORY_WEEKS = 8
+FLAGGED_FROM = CATEGORIES.index("high")
+"""A prediction of this category or a higher one is flagged: it says that an adverse event will happen."""
 _DIGITS = 6
 _STUDENTS_PER_WRITE = 20_000
+_WEEKS_READ_AT_ONCE = 4
+
+AfterWeek = Callable[[sa.Connection, dt.date, RecordedModel, pd.DataFrame], None]
+"""(connection, week, the model that scored, the week as `cohorts.read_week` gives it)"""
 
 
 @dataclass(frozen=True)
@@ -44,9 +50,13 @@ class WeekScores:
 
     week: dt.date
     status: Literal["scored", "skipped"]
-    reason: Literal["no_model", "no_features"] | None = None
-    """Why the week was skipped: no model knew enough by then, or no feature vectors are stored for it."""
+    reason: Literal["no_model", "no_features", "model_unavailable"] | None = None
+    """Why the week was skipped: no model knew enough by then, no feature vectors are stored for it, or its model's
+    artifact is gone or was changed, or needs inputs that are not declared any more."""
+    detail: str = ""
+    """In words, what is wrong with the model that is unavailable."""
     model_version: str | None = None
+    """The model that scored, or should have."""
     rescored: bool = False
     scored: int = 0
     insufficient_data: int = 0
@@ -77,45 +87,52 @@ def score_weeks(
     *,
     rescore: bool = False,
     progress: Callable[[int, int], None] | None = None,
+    after: AfterWeek | None = None,
 ) -> ScoringReport:
     """Score `weeks` (Mondays), each by the newest promoted model whose data end by that week.
 
     Such a model has trained and validated on earlier weeks only. `rescore` takes the active model for every week
     instead; rows of weeks before its data end are marked. A prediction that exists for (student, week, model) is
     updated in place when something changed: id and prediction_date stay, so that feedback finds it. Each week is one
-    transaction. `progress` gets (weeks done, weeks in all). RegistryUnavailable when a model that is recorded cannot
-    be loaded.
+    transaction. `progress` gets (weeks done, weeks in all). `after` is called in the transaction of each week that was
+    scored, once its predictions are written.
+
+    A week whose model's artifact is gone or was changed is skipped (`model_unavailable`): no other model takes its
+    place, and its predictions stay. RegistryUnavailable when the registry does not answer; weeks before stay scored.
     """
     with engine.connect() as connection:
         recorded = recorded_models(connection, tenant.name)
-    loaded: dict[str, RiskModel] = {}
+    loaded: dict[str, RiskModel | ModelArtifactError] = {}
     report = []
     ordered = sorted(set(weeks))
-    for done, week in enumerate(ordered, start=1):
+    for done, (week, enrolled) in enumerate(_enrolled(engine, tenant, ordered), start=1):
         chosen = _model_for(week, recorded, rescore)
         if chosen is not None and chosen.model_version not in loaded:
-            loaded[chosen.model_version] = registry.load_model(
-                tenant.name, chosen.model_version, chosen.registry_version
-            )
+            loaded[chosen.model_version] = _load(registry, tenant.name, chosen)
         with writing(engine) as connection:
             model = loaded[chosen.model_version] if chosen is not None else None
-            report.append(_score_week(connection, tenant, week, chosen, model))
+            scores = _score_week(connection, tenant, week, enrolled, chosen, model)
+            if after is not None and chosen is not None and scores.status == "scored":
+                after(connection, week, chosen, enrolled)
+        report.append(scores)
         if progress is not None:
             progress(done, len(ordered))
     return ScoringReport(tuple(report))
 
 
+def _enrolled(
+    engine: sa.Engine, tenant: TenantSettings, weeks: Sequence[dt.date]
+) -> Iterator[tuple[dt.date, pd.DataFrame]]:
+    """Each week as `cohorts.read_week` gives it, a few at a time and not while anything is written."""
+    for start in range(0, len(weeks), _WEEKS_READ_AT_ONCE):
+        with engine.connect() as connection:
+            found = list(read_weeks(connection, tenant, weeks[start : start + _WEEKS_READ_AT_ONCE]))
+        yield from found
+
+
 def categories(score: NDArray[np.float64], settings: CategorySettings) -> NDArray[np.int64]:
     """The position in CATEGORIES of each risk score; a score on a threshold belongs to the higher category."""
     return np.searchsorted([settings.medium, settings.high, settings.critical], score, side="right")
-
-
-def confidence(
-    score: NDArray[np.float64], data_quality: NDArray[np.float64], weeks_of_data: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Confidence as the module defines it: between 0.5 (no better than a coin) and 1."""
-    history = np.minimum(1.0, weeks_of_data / FULL_HISTORY_WEEKS)
-    return 0.5 + (np.maximum(score, 1 - score) - 0.5) * data_quality * history
 
 
 def _model_for(week: dt.date, recorded: Sequence[RecordedModel], rescore: bool) -> RecordedModel | None:
@@ -125,22 +142,59 @@ def _model_for(week: dt.date, recorded: Sequence[RecordedModel], rescore: bool) 
     return known[-1] if known else None
 
 
+def _load(registry: Registry, tenant_name: str, recorded: RecordedModel) -> RiskModel | ModelArtifactError:
+    """The model, or why there is none: other weeks may have another model that can score them."""
+    try:
+        return registry.load_model(
+            tenant_name,
+            recorded.model_version,
+            recorded.registry_version,
+            recorded.hyperparameters["mlflow"].get("artifact_sha256"),
+        )
+    except ModelArtifactError as error:
+        return error
+
+
+def _problem(model: RiskModel | ModelArtifactError, recorded: RecordedModel, enrolled: pd.DataFrame) -> str:
+    """Why this model cannot score these students, in words; empty when it can."""
+    if isinstance(model, ModelArtifactError):
+        return str(model)
+    unknown = sorted(set(model.features) - set(enrolled.columns))
+    if not unknown:
+        return ""
+    return (
+        f"Model {recorded.model_version} needs inputs that the settings do not declare any more: {', '.join(unknown)}. "
+        "Declare them again, or train again."
+    )
+
+
 def _score_week(
     connection: sa.Connection,
     tenant: TenantSettings,
     week: dt.date,
+    enrolled: pd.DataFrame,
     recorded: RecordedModel | None,
-    model: RiskModel | None,
+    model: RiskModel | ModelArtifactError | None,
 ) -> WeekScores:
-    vectors = read_features(connection, tenant.name, [week])
-    if vectors.empty:
+    if enrolled.empty:
         return WeekScores(week, "skipped", "no_features")
-    in_cohort = cohort_of(vectors, tenant.cohort)
+    in_cohort = enrolled["in_cohort"].to_numpy(bool)
     insufficient = int((~in_cohort).sum())
     if recorded is None or model is None:
         return WeekScores(week, "skipped", "no_model", insufficient_data=insufficient)
+    problem = _problem(model, recorded, enrolled)
+    if isinstance(model, ModelArtifactError) or problem:
+        return WeekScores(
+            week,
+            "skipped",
+            "model_unavailable",
+            detail=problem,
+            model_version=recorded.model_version,
+            insufficient_data=insufficient,
+        )
     rescored = recorded.data_through > week
-    cohort = vectors[in_cohort].sort_values("district_id", kind="stable", ignore_index=True)
+    checked = ConfidenceMap.from_json(recorded.hyperparameters.get("confidence"))
+    cohort = enrolled[in_cohort].sort_values("district_id", kind="stable", ignore_index=True)
     day = feature_date(week)
     stored = _stored(connection, tenant.name, day, recorded.model_version)
     category_counts = np.zeros(len(CATEGORIES), dtype=np.int64)
@@ -148,7 +202,7 @@ def _score_week(
     moment = dt.datetime.now(dt.UTC)
     for start in range(0, len(cohort), _STUDENTS_PER_WRITE):
         part = cohort.iloc[start : start + _STUDENTS_PER_WRITE]
-        category, rows = _rows(part, model, tenant.categories)
+        category, rows = _rows(part, model, tenant, checked)
         category_counts += np.bincount(category, minlength=len(CATEGORIES))
         new, changed = [], []
         for student, values in zip(part["student_id"], rows, strict=True):
@@ -193,18 +247,23 @@ def _score_week(
 
 
 def _rows(
-    part: pd.DataFrame, model: RiskModel, settings: CategorySettings
+    part: pd.DataFrame, model: RiskModel, tenant: TenantSettings, checked: ConfidenceMap
 ) -> tuple[NDArray[np.int64], list[dict[str, Any]]]:
     """Category positions, and the prediction values of each student of `part`."""
     score = np.round(model.probabilities(part), _DIGITS)
-    category = categories(score, settings)
-    sure = np.round(
-        confidence(score, part["data_quality"].to_numpy(float), part["weeks_of_data"].to_numpy(float)), _DIGITS
+    category = categories(score, tenant.categories)
+    sure = confidence(
+        checked,
+        score,
+        category >= FLAGGED_FROM,
+        part["data_quality"].to_numpy(float),
+        part["weeks_of_data"].to_numpy(float),
     )
+    levels = {name: values for name, values in tenant.inputs.metadata.items() if values != "number"}
     return category, [
         {"risk_score": one, "risk_category": CATEGORIES[position], "confidence": how_sure, "risk_factors": factors}
         for one, position, how_sure, factors in zip(
-            score.tolist(), category.tolist(), sure.tolist(), risk_factors(model, part), strict=True
+            score.tolist(), category.tolist(), sure.tolist(), risk_factors(model, part, levels), strict=True
         )
     ]
 

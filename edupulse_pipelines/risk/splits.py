@@ -2,7 +2,8 @@
 
 An as-of week is usable when its horizon has passed by the data-through week. Validation comes last, and the horizon of
 every training week ends before the first validation week begins: nothing the model learned from overlaps what it is
-judged on.
+judged on. Where the horizon is the exit, groups (a presentation of a course, say) take the place of weeks: the group
+that began last and has ended validates, those that had ended when it began train.
 """
 
 from __future__ import annotations
@@ -75,6 +76,30 @@ def temporal_split(
                 return split
             acceptable = acceptable or split
     return acceptable or _split_at(weeks, newest, horizon_weeks)
+
+
+@dataclass(frozen=True)
+class GroupSpan:
+    """When a group learned, in as-of weeks (Mondays)."""
+
+    first: dt.date
+    """Its first as-of week with a cohort."""
+    resolved: dt.date
+    """The week by whose end (nearly) everybody of it had left; `dt.date.max` while they have not."""
+
+
+def split_until_exit(groups: Sequence[GroupSpan], data_through: dt.date) -> tuple[list[int], list[int]]:
+    """Positions of the groups that train and of those that validate, as known by `data_through`; either may be empty.
+
+    Those that began last among the ended ones validate, together with all that began in the same week.
+    """
+    ended = [number for number, group in enumerate(groups) if group.resolved <= data_through]
+    if not ended:
+        return [], []
+    newest = max(groups[number].first for number in ended)
+    validation = [number for number in ended if groups[number].first == newest]
+    training = [number for number in ended if groups[number].resolved <= newest]
+    return training, validation
 
 
 def _split_at(weeks: Sequence[dt.date], start: int, horizon_weeks: int) -> Split:

@@ -30,7 +30,23 @@ Every student has hidden traits, in units of a standard deviation over students 
   decided stops coming; the exit is recorded one or two weeks later.
 
 So risk is predictable but not trivially: lasting traits and drift can be learned from the record, shocks, support
-and the noise of eight weeks cannot.
+and the noise of eight weeks cannot. `best_score` says how well the label can be predicted at best.
+
+The switches
+------------
+`Story` has three, all arguments of everything here; the default story is the one above.
+
+- *noise* (1) scales what the record says beyond engagement and ability: the scatter of every mark, and how often
+  people fall ill. At 0 a mark is what ability, engagement, course and kind of assignment make it, and nobody is ever
+  excused.
+- *confounding* (1) scales the effect of home stability on engagement, ability, conduct and mobility, and how often the
+  school notices a poor month. At 0 home stability causes nothing but the recorded socioeconomic status, so that the
+  traits go together only as far as engagement moves the others, and nobody is treated for looking bad. How much
+  students differ stays the same.
+- *drift* (0) changes the district for good with one school week (`drift_from`), as a new grading policy and a wave of
+  illness would. A drift of 1: marks are 4 points lower, three of four missing assignments become a zero instead of
+  one of two, people fall ill twice as often, the odds of an unexcused absence grow by half. So the inputs move, and the
+  same record means a higher risk than before. The weeks before it are those of the story without drift, to the byte.
 
 The school year
 ---------------
@@ -64,6 +80,7 @@ Rows that can be loaded, and try the merge:
 
 from __future__ import annotations
 
+import copy
 import csv
 import datetime as dt
 import json
@@ -124,7 +141,7 @@ BREAKS = {10: 1, 16: 2, 27: 1}
 
 DAYS = 5
 STATUSES = ("present", "absent", "tardy", "excused")
-_PRESENT, _ABSENT, _TARDY, _EXCUSED, _NO_SESSION = 0, 1, 2, 3, -1
+PRESENT, ABSENT, TARDY, EXCUSED, _NO_SESSION = 0, 1, 2, 3, -1  # `Year.status`
 _STAYS = 1_000_000_000
 
 #: First-order autoregressive drift of the traits: what is kept from week to week, and the step's standard deviation.
@@ -218,6 +235,34 @@ _LAG_FROM_STUDENTS = 200
 
 
 @dataclass(frozen=True)
+class Story:
+    """The switches of the causal story (see the module's docstring). ValueError when one is outside its range."""
+
+    noise: float = 1.0
+    """0 to 5."""
+    confounding: float = 1.0
+    """0 to 1.5; beyond that home stability alone would decide about mobility."""
+    drift: float = 0.0
+    """0 to 2."""
+    drift_from: int = 24
+    """Number of the first school week (from 1) that the drift is in; no drift in a shorter run."""
+
+    def __post_init__(self) -> None:
+        for name, highest in (("noise", 5.0), ("confounding", 1.5), ("drift", 2.0)):
+            if not 0 <= getattr(self, name) <= highest:
+                raise ValueError(f"{name} must be at least 0 and at most {highest:g}")
+        if self.drift_from < 1:
+            raise ValueError("drift_from must be at least 1")
+
+    def drift_in(self, number: int) -> float:
+        """The drift in the school week with index `number`."""
+        return self.drift if number + 1 >= self.drift_from else 0.0
+
+
+DEFAULT_STORY = Story()
+
+
+@dataclass(frozen=True)
 class LatentTraits:
     """What the generator knows and the files do not say, for the best score anybody could reach.
 
@@ -275,11 +320,13 @@ def first_week(weeks: int, last_week: dt.date) -> dt.date:
     return school_weeks(weeks, last_week)[0]
 
 
-def latent_traits(*, students: int = 500, weeks: int = 36, seed: int = 20260901, last_week: dt.date) -> LatentTraits:
+def latent_traits(
+    *, students: int = 500, weeks: int = 36, seed: int = 20260901, last_week: dt.date, story: Story = DEFAULT_STORY
+) -> LatentTraits:
     """The hidden traits behind `generate_district` with the same arguments."""
-    year = _simulate(students, school_weeks(weeks, last_week), seed)
+    year = _simulate(students, school_weeks(weeks, last_week), seed, story)
     return LatentTraits(
-        district_ids=_district_ids(students),
+        district_ids=year.district_ids,
         weeks=year.weeks,
         engagement=year.engagement,
         ability=year.ability,
@@ -299,13 +346,15 @@ def generate_district(
     weeks: int = 36,
     seed: int = 20260901,
     last_week: dt.date,
+    story: Story = DEFAULT_STORY,
     progress: Callable[[int, int], None] | None = None,
 ) -> DistrictSummary:
     """Write the landing files `out/<delivery date>/<table>.csv` of a synthetic district, and say what is in them.
 
     `students` counts everybody of the year, some 4 % of whom enrol later; `weeks` school weeks end with the Monday
     `last_week`; each is delivered on the Monday after it. `progress(weeks written, weeks)` is called after each week.
-    The same arguments give the same bytes. Memory and time grow with students x weeks (500 x 36: about 2 seconds).
+    `story` sets the switches. The same arguments give the same bytes. Memory and time grow with students x weeks
+    (500 x 36: about 2 seconds).
 
     The date folders appear in `out` together, at the end. Raises LandingError when `out` already holds something
     (deliveries of two districts must not mix), ValueError for arguments that make no district.
@@ -320,7 +369,7 @@ def generate_district(
     shutil.rmtree(unfinished, ignore_errors=True)  # of a run that was interrupted
     unfinished.mkdir(parents=True)
 
-    export = _Export(_simulate(students, year, seed), seed)
+    export = _Export(_simulate(students, year, seed, story), seed)
     rows: Counter[str] = Counter(dict.fromkeys(HEADERS, 0))
     deliveries = []
     try:
@@ -371,25 +420,40 @@ def _school_day(number: int, day: int) -> bool:
     return not (number % 10 == 8 and day == 0)
 
 
-class _Year:
+#: Arrays of `Year` with a row for each student, besides the drift.
+_PER_STUDENT = (
+    *("grade_level", "home", "engagement_level", "ability_level", "conduct_level", "frailty", "mobility", "aptitude"),
+    *("entry", "last", "known_late", "shock", "fading", "support", "sick_days", "leaving"),
+    *("engagement", "ability", "conduct", "was_leaving", "moved", "status", "score"),
+)
+
+
+class Year:
     """The school year as it really was, before anybody typed it into a system; played week by week.
 
     n students, w weeks, c course slots. The state of one week and the random stream are all that the next week depends
-    on: a copy with another stream plays another future of the same students. Every draw is made for every student,
-    enrolled or not, so that the stream stays aligned; what does not happen is masked.
+    on: a copy with another stream plays another future of the same students (`futures`). Every draw is made for every
+    student, enrolled or not, so that the stream stays aligned; what does not happen is masked.
     """
 
-    def __init__(self, n: int, weeks: tuple[dt.date, ...], rng: np.random.Generator) -> None:
-        self.rng, self.n, self.weeks = rng, n, weeks
+    def __init__(self, n: int, weeks: tuple[dt.date, ...], rng: np.random.Generator, story: Story) -> None:
+        self.rng, self.n, self.weeks, self.story = rng, n, weeks, story
+        self.district_ids = _district_ids(n)
         w, slots, normal = len(weeks), len(COURSES), rng.standard_normal
         # What lasts.
         self.grade_level = rng.permutation(np.arange(n) % 13) if n >= 13 else rng.integers(0, 13, n)
+        # What variance home stability gives more or less, directly and by way of engagement, the own part makes up for.
+        common, less = story.confounding, 1.0 - story.confounding**2
         self.home = normal(n)
-        self.engagement_level = 0.50 * self.home + 0.87 * normal(n)
-        self.ability_level = 0.35 * self.home + 0.20 * self.engagement_level + 0.88 * normal(n)
-        self.conduct_level = 0.35 * self.home + 0.25 * self.engagement_level + 0.85 * normal(n)
+        self.engagement_level = 0.50 * common * self.home + _own(0.87, 0.25 * less) * normal(n)
+        self.ability_level = (
+            0.35 * common * self.home + 0.20 * self.engagement_level + _own(0.88, 0.1925 * less) * normal(n)
+        )
+        self.conduct_level = (
+            0.35 * common * self.home + 0.25 * self.engagement_level + _own(0.85, 0.21 * less) * normal(n)
+        )
         self.frailty = normal(n)
-        self.mobility = np.exp(0.5 * normal(n) - 0.4 * self.home)
+        self.mobility = np.exp(_own(0.5, 0.16 * less) * normal(n) - 0.4 * common * self.home)
         self.aptitude = normal((n, slots))
         self.difficulty = 3.0 * normal((13, slots))
         # What is planned: (13 grade levels, w, c) indexes into ASSIGNMENT_TYPES or -1, and their days of the week.
@@ -415,6 +479,22 @@ class _Year:
         self.score = np.full((n, w, slots), np.nan)  # percent; NaN: nothing recorded
         self.incidents: list[list[tuple[int, int, int]]] = [[] for _ in weeks]  # (student, day, severity)
 
+    def futures(self, copies: int, rng: np.random.Generator) -> Year:
+        """`copies` of every student as they are now, to be played on with another stream.
+
+        The students of the first copy come first; nothing that happens to the copies happens to the original. What
+        happened so far is kept, except for the incidents.
+        """
+        branch = copy.copy(self)
+        branch.rng, branch.n, branch.district_ids = rng, self.n * copies, self.district_ids * copies
+        for name in _PER_STUDENT:
+            value: np.ndarray = getattr(self, name)
+            setattr(branch, name, np.tile(value, (copies,) + (1,) * (value.ndim - 1)))
+        branch.drift = {trait: np.tile(value, copies) for trait, value in self.drift.items()}
+        branch.exit_type = self.exit_type * copies
+        branch.incidents = [[] for _ in self.weeks]
+        return branch
+
     def play(self, number: int) -> None:
         """Let the school week with index `number` happen, after the weeks before it."""
         self._live(number)
@@ -437,8 +517,8 @@ class _Year:
         if number >= 4:
             month = self.status[:, number - 4 : number]
             recorded = np.maximum((month >= 0).sum((1, 2)), 1)
-            missed = ((month == _ABSENT) | (month == _EXCUSED)).sum((1, 2)) / recorded
-            self.support += (missed > 0.15) & (rng.random(n) < 0.08)
+            missed = ((month == ABSENT) | (month == EXCUSED)).sum((1, 2)) / recorded
+            self.support += (missed > 0.15) & (rng.random(n) < 0.08 * self.story.confounding)
         slump = 0.3 * number / WEEKS_OF_A_YEAR
         self.engagement[:, number] = (
             self.engagement_level + drift["engagement"] - self.shock + self.support - slump - 3.5 * self.leaving
@@ -449,17 +529,19 @@ class _Year:
 
     def _attend(self, number: int) -> None:
         rng, n, engagement = self.rng, self.n, self.engagement[:, number]
+        drift = self.story.drift_in(number)
+        illness = self.story.noise * (1.0 + drift)
         winter = 1.0 + 0.9 * np.exp(-(((number % WEEKS_OF_A_YEAR) - 18) ** 2) / 18.0)
         for day in range(DAYS):
             at = number * DAYS + day
-            falls_ill = rng.random(n) < np.minimum(0.0035 * winter * np.exp(1.2 * self.frailty), 0.3)
+            falls_ill = rng.random(n) < np.minimum(0.0035 * winter * np.exp(1.2 * self.frailty) * illness, 0.3)
             spell = rng.geometric(0.5, n)
             self.sick_days = np.where(falls_ill & (self.sick_days == 0), spell, self.sick_days)
             away = -5.5 - 1.75 * engagement + 0.35 * (self.grade_level >= 9) + 0.2 * (self.grade_level == 0)
-            skips = rng.random(n) < _probability(away + 0.2 * (day in (0, 4)))
+            skips = rng.random(n) < _probability(away + 0.2 * (day in (0, 4)) + 0.4 * drift)
             late = rng.random(n) < _probability(-3.4 - 0.6 * engagement)
             if _school_day(number, day):
-                what = np.select([skips, self.sick_days > 0, late], [_ABSENT, _EXCUSED, _TARDY], _PRESENT)
+                what = np.select([skips, self.sick_days > 0, late], [ABSENT, EXCUSED, TARDY], PRESENT)
                 enrolled = (self.entry <= at) & (at <= self.last)
                 self.status[:, number, day] = np.where(enrolled, what, _NO_SESSION)
             self.sick_days = np.maximum(self.sick_days - 1, 0)
@@ -467,6 +549,7 @@ class _Year:
     def _work(self, number: int) -> None:
         """Marks of what was due; what is not handed in is a zero for half of the teachers, nothing for the others."""
         rng, shape = self.rng, self.aptitude.shape
+        strictness = self.story.drift_in(number)
         engagement, ability = self.engagement[:, number], self.ability[:, number]
         kind = self.assignment[self.grade_level, number]
         marks = (
@@ -475,13 +558,14 @@ class _Year:
             + 5.0 * self.aptitude
             + self.difficulty[self.grade_level]
             + _ASSIGNMENT_EFFECT[np.maximum(kind, 0)]
-            + 6.5 * rng.standard_normal(shape)
+            + 6.5 * self.story.noise * rng.standard_normal(shape)
+            - 4.0 * strictness
         )
         marks = np.round(np.clip(marks, 5.0, 100.0) * 2) / 2
         week = self.status[:, number]
-        days_missed = ((week == _ABSENT) | (week == _EXCUSED)).sum(1)
+        days_missed = ((week == ABSENT) | (week == EXCUSED)).sum(1)
         missing = rng.random(shape) < _probability(-4.7 - 1.0 * engagement + 0.35 * days_missed)[:, None]
-        marks = np.where(missing, np.where(rng.random(shape) < 0.5, 0.0, np.nan), marks)
+        marks = np.where(missing, np.where(rng.random(shape) < 0.5 + 0.25 * strictness, 0.0, np.nan), marks)
         due_at = number * DAYS + self.due[self.grade_level, number]
         there = (kind >= 0) & (self.entry[:, None] <= due_at) & (due_at <= self.last[:, None])
         self.score[:, number] = np.where(there, marks, np.nan)
@@ -497,7 +581,7 @@ class _Year:
                 severity = 1 + int(np.searchsorted((0.4, 1.9, 3.5, 5.0), gravity))
                 # Nobody reports a newcomer who is not yet known: one bad row is a large share of this small table.
                 unknown = self.known_late[student] and self.entry[student] // DAYS == number
-                if self.status[student, number, day] in (_PRESENT, _TARDY) and not unknown:
+                if self.status[student, number, day] in (PRESENT, TARDY) and not unknown:
                     self.incidents[number].append((student, day, severity))
         self.incidents[number].sort(key=lambda incident: (incident[1], incident[0]))
 
@@ -520,11 +604,24 @@ class _Year:
         self.moved[:, number] = settled & (rng.random(n) < 0.0012 * self.mobility)
 
 
-def _simulate(n: int, weeks: tuple[dt.date, ...], seed: int) -> _Year:
-    year = _Year(n, weeks, _streams(seed)[0])
+def first_day(*, students: int, weeks: int, seed: int, last_week: dt.date, story: Story) -> Year:
+    """The year of `generate_district` with the same arguments, nothing of it played yet."""
+    if students < 1:
+        raise ValueError("students must be at least 1")
+    return Year(students, school_weeks(weeks, last_week), _streams(seed)[0], story)
+
+
+def _simulate(n: int, weeks: tuple[dt.date, ...], seed: int, story: Story) -> Year:
+    year = Year(n, weeks, _streams(seed)[0], story)
     for number in range(len(weeks)):
         year.play(number)
     return year
+
+
+def _own(coefficient: float, variance: float) -> float:
+    """The coefficient of a standard normal variable that makes its variance larger by `variance` (may be negative)."""
+    # The factor is exactly 1 where nothing changes.
+    return float(coefficient * np.sqrt(1.0 + variance / coefficient**2))
 
 
 def _district_ids(n: int) -> tuple[str, ...]:
@@ -566,9 +663,9 @@ def _known_late(entry: np.ndarray, n: int) -> np.ndarray:
 class _Export:
     """The district's information system: writes down what happened, with the mistakes of those who type."""
 
-    def __init__(self, year: _Year, seed: int) -> None:
+    def __init__(self, year: Year, seed: int) -> None:
         self.year, self.weeks = year, year.weeks
-        self.ids = _district_ids(year.n)
+        self.ids = year.district_ids
         self.dirt: Counter[str] = Counter()
         self.bad_rows: Counter[str] = Counter()
         _, people, self._rng = _streams(seed)
@@ -666,7 +763,7 @@ class _Export:
             if np.isfinite(scores).any():
                 gpa = _grade_points(float(np.nanmean(scores)))
             status = year.status[student, : number + 1]
-            attendance = float(np.isin(status, (_PRESENT, _TARDY)).sum() / max((status >= 0).sum(), 1))
+            attendance = float(np.isin(status, (PRESENT, TARDY)).sum() / max((status >= 0).sum(), 1))
         household = student + 1 if not self._moves[student] else student + 1 + 5000 * self._moves[student]
         phone = f"555-01{household % 100:02d} ext. {household}"
         values = person | {

@@ -5,11 +5,12 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 
 from edupulse_pipelines.risk.cohorts import read_cohort
-from edupulse_pipelines.risk.labels import labels
+from edupulse_pipelines.risk.labels import labels, labels_of
 from edupulse_pipelines.schema.sqlalchemy_tables import students
 from edupulse_pipelines.settings import LabelSettings, TenantSettings
 from edupulse_pipelines_tests.risk.district import District, made_up_district, tenant_settings, week, write
@@ -150,8 +151,9 @@ def test_a_deleted_student_has_no_label_and_is_in_no_cohort(engine: sa.Engine) -
     assert {name: grid.tolist() for name, grid in after.events.items()} == {
         name: grid[kept].tolist() for name, grid in before.events.items()
     }
-    assert 0 < len(cohort.district_ids) <= 10
-    assert not set(cohort.district_ids) & set(gone)
+    known = cohort.population.district_ids
+    assert 0 < len(np.unique(cohort.student)) <= 10
+    assert not set(known) & set(gone)
 
 
 def test_another_tenant_is_not_looked_at(engine: sa.Engine) -> None:
@@ -162,3 +164,43 @@ def test_another_tenant_is_not_looked_at(engine: sa.Engine) -> None:
         assert len(labels(connection, tenant, [week(0)]).district_ids) == 5
         nobody = labels(connection, tenant_settings(), [week(0)])
     assert nobody.adverse.shape == (0, 1)
+
+
+def test_the_pure_part_says_the_same_and_looks_at_nothing_else(engine: sa.Engine) -> None:
+    tenant = tenant_settings(label=LabelSettings(failing_below=70))
+    district = made_up_district(count=30, weeks=20, seed=7)
+    write(engine, tenant, district)
+    as_of = [week(3), week(8)]
+    with engine.connect() as connection:
+        stored = labels(connection, tenant, as_of)
+    # Any order, as datetimes, with rows of students nobody asked for and of weeks outside every horizon.
+    activity = district.activity.sample(frac=1, random_state=1)
+    activity["week_start"] = pd.to_datetime(activity["week_start"])
+    stranger = activity.assign(student_id="nobody")
+    found = labels_of(
+        pd.concat([activity, stranger]), district.courses[::-1], district.students[::-1], tenant.label, as_of[::-1]
+    )
+    assert found.district_ids.tolist() == stored.district_ids.tolist()
+    assert found.weeks == stored.weeks
+    assert {name: grid.tolist() for name, grid in found.events.items()} == {
+        name: grid.tolist() for name, grid in stored.events.items()
+    }
+    near = (district.activity.week_start > week(3)) & (district.activity.week_start <= week(16))
+    only = labels_of(district.activity[near], district.courses, district.students, tenant.label, as_of)
+    assert (only.adverse == stored.adverse).all()
+
+
+def test_until_exit_only_the_way_of_leaving_counts(engine: sa.Engine) -> None:
+    tenant = tenant_settings(label=LabelSettings(horizon_weeks="exit"))
+    district = made_up_district(count=40, weeks=20, seed=8)
+    write(engine, tenant, district)
+    with engine.connect() as connection:
+        found = labels(connection, tenant, [week(0), week(12)])
+    assert set(found.events) == {"exit"}
+    people = district.students.set_index("district_id")
+    for number, row in zip(found.district_ids, found.adverse, strict=True):
+        left, kind = people.exit_date[number], people.exit_type[number]
+        for as_of, happened in zip((week(0), week(12)), row, strict=True):
+            expected = kind == "dropped_out" and left > as_of + dt.timedelta(days=6)
+            assert happened == expected
+    assert found.adverse[:, 0].sum() > found.adverse[:, 1].sum() > 0

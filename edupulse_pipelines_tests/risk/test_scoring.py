@@ -1,21 +1,29 @@
+"""Scoring with models that were put on a shelf instead of trained: the gate and MLflow have tests of their own."""
+
 from __future__ import annotations
 
 import datetime as dt
 import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.errors import RegistryUnavailable
+from edupulse_pipelines.database import new_ids
+from edupulse_pipelines.errors import ModelArtifactError, RegistryUnavailable
+from edupulse_pipelines.risk.cohorts import model_features, read_week
+from edupulse_pipelines.risk.confidence import ConfidenceMap
+from edupulse_pipelines.risk.model import RiskModel, fit_candidate
 from edupulse_pipelines.risk.registry import Registry
-from edupulse_pipelines.risk.scoring import CATEGORIES, categories, confidence, score_weeks
-from edupulse_pipelines.risk.training import train_risk_models
-from edupulse_pipelines.schema.sqlalchemy_tables import predictions, students
+from edupulse_pipelines.risk.scoring import CATEGORIES, categories, score_weeks
+from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, predictions, students
 from edupulse_pipelines.settings import CategorySettings, TenantSettings
-from edupulse_pipelines.weeks import feature_date
+from edupulse_pipelines.weeks import WEEK, feature_date
+from edupulse_pipelines_tests.risk import registered
 from edupulse_pipelines_tests.risk.district import (
     District,
     made_up_district,
@@ -25,10 +33,25 @@ from edupulse_pipelines_tests.risk.district import (
     write_features,
 )
 
-pytestmark = pytest.mark.usefixtures("without_plot")
-
 LAST = week(25)
 ALL = [week(number) for number in range(26)]
+FIRST_MODEL, CHAMPION = f"{week(21)}-first", f"{LAST}-champion"
+CHECKED = ConfidenceMap((0.2, 0.6, 0.9), (0.75, 0.8, 0.85), 0.9)
+
+
+class Shelf:
+    """As much of a registry as scoring asks for."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, RiskModel | Exception] = {}
+        self.asked: list[tuple[Any, ...]] = []
+
+    def load_model(self, tenant_name: str, model_version: str, *rest: Any) -> RiskModel:
+        self.asked.append((model_version, *rest))
+        found = self.models[model_version]
+        if isinstance(found, Exception):
+            raise found
+        return found
 
 
 @pytest.fixture(scope="session")
@@ -37,13 +60,53 @@ def district() -> District:
 
 
 @pytest.fixture
-def tenant(engine: sa.Engine, district: District, registry: Registry) -> TenantSettings:
+def shelf() -> Shelf:
+    return Shelf()
+
+
+@pytest.fixture
+def tenant(engine: sa.Engine, district: District, shelf: Shelf) -> TenantSettings:
     """A district with a model trained at week 21 and one, the champion, at week 25."""
     tenant = tenant_settings()
     write(engine, tenant, district)
-    outcomes = train_risk_models(engine, tenant, [week(21), LAST], registry)
-    assert [one.status for one in outcomes] == ["trained", "trained"]
+    for number, version, through in ((1, FIRST_MODEL, week(21)), (2, CHAMPION, LAST)):
+        shelf.models[version] = made_up_model(engine, tenant, [week(4 * number), week(4 * number + 4)])
+        record(engine, tenant, version, through, is_active=version == CHAMPION)
     return tenant
+
+
+def made_up_model(engine: sa.Engine, tenant: TenantSettings, weeks: list[dt.date]) -> RiskModel:
+    """A model of low grades and absences in these weeks; what it says does not matter, only that it says it."""
+    with engine.connect() as connection:
+        everybody = pd.concat([read_week(connection, tenant, one) for one in weeks], ignore_index=True)
+    frame = everybody[everybody["in_cohort"].to_numpy(bool)][list(model_features(tenant))].astype(float)
+    outcome = ((frame["grade_mean_8w"] < 65) | (frame["attendance_rate_4w"] < 0.8)).to_numpy().astype(np.int8)
+    return fit_candidate("logistic", frame, outcome, np.arange(len(frame)), {"C": 0.03}, {})[0]
+
+
+def record(
+    engine: sa.Engine, tenant: TenantSettings, version: str, through: dt.date, *, promoted: bool = True, **columns: Any
+) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            sa.insert(model_metadata).values(
+                id=new_ids(1)[0],
+                tenant_id=tenant.name,
+                model_version=version,
+                model_type="logistic",
+                training_date=dt.datetime(2025, 6, 1, tzinfo=dt.UTC),
+                performance_metrics={},
+                hyperparameters={
+                    "data_through": through.isoformat(),
+                    "data_hash": "d",
+                    "settings_hash": "s",
+                    "promoted": promoted,
+                    "confidence": CHECKED.as_json(),
+                    "mlflow": {"run_id": "r", "registry_version": "7", "artifact_sha256": "abc"},
+                },
+                **columns,
+            )
+        )
 
 
 def stored(engine: sa.Engine, tenant: TenantSettings) -> list[dict]:
@@ -59,16 +122,16 @@ def stored(engine: sa.Engine, tenant: TenantSettings) -> list[dict]:
 
 
 def test_every_week_is_scored_by_the_model_that_knew_it(
-    engine: sa.Engine, tenant: TenantSettings, registry: Registry, across_databases: dict[str, object]
+    engine: sa.Engine, tenant: TenantSettings, shelf: Shelf, across_databases: dict[str, object]
 ) -> None:
-    report = score_weeks(engine, tenant, ALL, registry)
+    report = score_weeks(engine, tenant, ALL, shelf)
     by_week = {one.week: one for one in report.weeks}
     assert list(by_week) == ALL
     for number in range(21):
         assert (by_week[week(number)].status, by_week[week(number)].reason) == ("skipped", "no_model")
     assert by_week[week(0)].insufficient_data > 40
-    assert {by_week[week(number)].model_version[:10] for number in range(21, 25)} == {f"{week(21)}"}
-    assert by_week[LAST].model_version[:10] == f"{LAST}"
+    assert {by_week[week(number)].model_version for number in range(21, 25)} == {FIRST_MODEL}
+    assert by_week[LAST].model_version == CHAMPION
     rows = stored(engine, tenant)
     assert len(rows) == report.scored == sum(one.inserted for one in report.weeks)
     assert all(not row["rescored"] for row in rows)
@@ -79,8 +142,13 @@ def test_every_week_is_scored_by_the_model_that_knew_it(
         assert list(one.by_category) == list(CATEGORIES)
     for row in rows:
         assert 1 <= len(row["risk_factors"]) <= 5
-        assert 0.5 <= row["confidence"] <= max(row["risk_score"], 1 - row["risk_score"]) + 1e-6
+        flagged = row["risk_category"] in ("high", "critical")
+        assert flagged == (row["risk_score"] >= tenant.categories.high)
+        side = row["risk_score"] if flagged else 1 - row["risk_score"]
+        assert 0 <= row["confidence"] <= min(side, 0.85) + 1e-6
         assert row["prediction_date"].tzinfo is not None
+    assert {row["risk_category"] for row in rows} >= {"low", "critical"}
+    assert max(row["confidence"] for row in rows) == 0.85, "what validation bore out, however sure the model is"
     found = [
         (
             row["district_id"],
@@ -96,11 +164,11 @@ def test_every_week_is_scored_by_the_model_that_knew_it(
 
 
 def test_scoring_again_leaves_rows_alone_and_updates_in_place(
-    engine: sa.Engine, tenant: TenantSettings, registry: Registry, district: District
+    engine: sa.Engine, tenant: TenantSettings, shelf: Shelf, district: District
 ) -> None:
-    score_weeks(engine, tenant, [LAST], registry)
+    score_weeks(engine, tenant, [LAST], shelf)
     before = stored(engine, tenant)
-    (again,) = score_weeks(engine, tenant, [LAST], registry).weeks
+    (again,) = score_weeks(engine, tenant, [LAST], shelf).weeks
     assert (again.inserted, again.updated, again.unchanged) == (0, 0, len(before))
     assert stored(engine, tenant) == before
 
@@ -109,7 +177,7 @@ def test_scoring_again_leaves_rows_alone_and_updates_in_place(
     present = changed.activity[(changed.activity.week_start == LAST) & (changed.activity.sessions_present > 3)].index[0]
     changed.activity.loc[present, ["sessions_present", "sessions_absent", "unexcused_absences"]] = [0, 5, 5]
     write_features(engine, tenant, changed)
-    (corrected,) = score_weeks(engine, tenant, [LAST], registry).weeks
+    (corrected,) = score_weeks(engine, tenant, [LAST], shelf).weeks
     assert (corrected.inserted, corrected.updated, corrected.unchanged) == (0, 1, len(before) - 1)
     after = stored(engine, tenant)
     assert [(row["id"], row["prediction_date"], row["created_at"]) for row in after] == [
@@ -121,29 +189,30 @@ def test_scoring_again_leaves_rows_alone_and_updates_in_place(
 
 
 def test_a_week_the_model_learned_from_is_scored_only_on_demand_and_marked(
-    engine: sa.Engine, tenant: TenantSettings, registry: Registry
+    engine: sa.Engine, tenant: TenantSettings, shelf: Shelf
 ) -> None:
-    assert score_weeks(engine, tenant, [week(10)], registry).weeks[0].reason == "no_model"
-    normal = score_weeks(engine, tenant, [week(23), LAST], registry)
-    rescored = score_weeks(engine, tenant, [week(10), week(23), LAST], registry, rescore=True)
-    assert {one.model_version[:10] for one in rescored.weeks} == {f"{LAST}"}
+    assert score_weeks(engine, tenant, [week(10)], shelf).weeks[0].reason == "no_model"
+    normal = score_weeks(engine, tenant, [week(23), LAST], shelf)
+    rescored = score_weeks(engine, tenant, [week(10), week(23), LAST], shelf, rescore=True)
+    assert {one.model_version for one in rescored.weeks} == {CHAMPION}
     assert [one.rescored for one in rescored.weeks] == [True, True, False]
     # Where the champion is the model of the week anyway, there is nothing to rescore.
     assert rescored.weeks[2].unchanged == normal.weeks[1].scored
     rows = stored(engine, tenant)
-    assert {(row["feature_date"], row["model_version"][:10], row["rescored"]) for row in rows} == {
-        (feature_date(week(10)), f"{LAST}", True),
-        (feature_date(week(23)), f"{LAST}", True),
-        (feature_date(week(23)), f"{week(21)}", False),
-        (feature_date(LAST), f"{LAST}", False),
+    assert {(row["feature_date"], row["model_version"], row["rescored"]) for row in rows} == {
+        (feature_date(week(10)), CHAMPION, True),
+        (feature_date(week(23)), CHAMPION, True),
+        (feature_date(week(23)), FIRST_MODEL, False),
+        (feature_date(LAST), CHAMPION, False),
     }
 
 
-def test_a_week_without_features_or_model_is_skipped_with_its_reason(engine: sa.Engine, registry: Registry) -> None:
+def test_a_week_without_features_or_model_is_skipped_with_its_reason(engine: sa.Engine, shelf: Shelf) -> None:
     tenant = tenant_settings()
     write(engine, tenant, made_up_district(count=40, weeks=8))
+    record(engine, tenant, "refused", week(1), promoted=False)
     done: list[tuple[int, int]] = []
-    report = score_weeks(engine, tenant, [week(2), week(30)], registry, progress=lambda *at: done.append(at))
+    report = score_weeks(engine, tenant, [week(2), week(30)], shelf, progress=lambda *at: done.append(at))
     assert [(one.status, one.reason, one.scored) for one in report.weeks] == [
         ("skipped", "no_model", 0),
         ("skipped", "no_features", 0),
@@ -151,37 +220,83 @@ def test_a_week_without_features_or_model_is_skipped_with_its_reason(engine: sa.
     assert report.weeks[0].insufficient_data > 0
     assert report.scored == 0
     assert done == [(1, 2), (2, 2)]
-    assert score_weeks(engine, tenant, [week(2)], registry, rescore=True).weeks[0].reason == "no_model"
+    assert score_weeks(engine, tenant, [week(2)], shelf, rescore=True).weeks[0].reason == "no_model"
 
 
-def test_a_model_whose_artifact_is_gone_is_an_error_not_a_score(
-    engine: sa.Engine, district: District, tmp_path: Path, registry: Registry
+def test_a_week_without_a_cohort_is_scored_for_nobody(engine: sa.Engine, shelf: Shelf) -> None:
+    tenant = tenant_settings()
+    write(engine, tenant, made_up_district(count=12, weeks=12))
+    shelf.models["v"] = made_up_model(engine, tenant, [week(6), week(10)])
+    record(engine, tenant, "v", week(0))
+    first, later = score_weeks(engine, tenant, [week(1), week(11)], shelf).weeks
+    assert (first.status, first.scored, first.insufficient_data > 0) == ("scored", 0, True)
+    assert later.scored == len(stored(engine, tenant)) > 0
+
+
+def test_a_model_that_is_gone_or_changed_scores_nobody_and_nothing_takes_its_place(
+    engine: sa.Engine, tenant: TenantSettings, shelf: Shelf
+) -> None:
+    score_weeks(engine, tenant, [week(24), LAST], shelf)
+    before = stored(engine, tenant)
+    shelf.models[CHAMPION] = ModelArtifactError("Its files changed.")
+    next_week, last = (score_weeks(engine, tenant, [week(24), LAST], shelf)).weeks
+    assert (next_week.status, next_week.model_version) == ("scored", FIRST_MODEL)
+    assert (last.status, last.reason, last.detail) == ("skipped", "model_unavailable", "Its files changed.")
+    assert (last.model_version, last.scored, last.inserted) == (CHAMPION, 0, 0)
+    assert stored(engine, tenant) == before, "the last good predictions stay as they are"
+    (rescored,) = score_weeks(engine, tenant, [week(23)], shelf, rescore=True).weeks
+    assert rescored.reason == "model_unavailable"
+    assert stored(engine, tenant) == before
+
+
+def test_an_artifact_that_was_deleted_or_tampered_with_is_refused(
+    engine: sa.Engine, district: District, tmp_path: Path
 ) -> None:
     tenant = tenant_settings()
     write(engine, tenant, district)
-    train_risk_models(engine, tenant, [LAST], registry)
-    assert registry.artifact_root is not None
-    shutil.rmtree(registry.artifact_root / tenant.name)
-    with pytest.raises(RegistryUnavailable, match="cannot be loaded from MLflow"):
-        score_weeks(engine, tenant, [LAST], registry)
-    assert stored(engine, tenant) == []
-    with pytest.raises(RegistryUnavailable, match="is not registered"):
-        registry.load_model(tenant.name, "2020-01-06-00000000")
+    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "artifacts")
+    registered.recorded(engine, registry, tenant, f"{week(21)}-real")
+    assert score_weeks(engine, tenant, [LAST], registry).weeks[0].status == "scored"
+    before = stored(engine, tenant)
+    (model,) = (tmp_path / "artifacts").rglob("model.skops")
+    model.write_bytes(model.read_bytes() + b"\0")
+    (changed,) = score_weeks(engine, tenant, [LAST], registry).weeks
+    assert (changed.reason, "its files changed" in changed.detail) == ("model_unavailable", True)
+    shutil.rmtree(tmp_path / "artifacts")
+    (gone,) = score_weeks(engine, tenant, [LAST], registry).weeks
+    assert (gone.reason, "cannot be loaded" in gone.detail) == ("model_unavailable", True)
+    assert stored(engine, tenant) == before
 
 
-def test_each_model_is_loaded_once(
-    engine: sa.Engine, tenant: TenantSettings, registry: Registry, monkeypatch: pytest.MonkeyPatch
+def test_a_registry_that_stops_answering_stops_scoring_and_keeps_what_is_done(
+    engine: sa.Engine, tenant: TenantSettings, shelf: Shelf
 ) -> None:
-    loaded: list[str] = []
-    load = Registry.load_model
+    shelf.models[CHAMPION] = RegistryUnavailable("MLflow does not answer.")
+    with pytest.raises(RegistryUnavailable, match="does not answer"):
+        score_weeks(engine, tenant, [week(24), LAST], shelf)
+    assert {row["feature_date"] for row in stored(engine, tenant)} == {feature_date(week(24))}
 
-    def counting(self: Registry, tenant_name: str, model_version: str, *rest: object) -> object:
-        loaded.append(model_version[:10])
-        return load(self, tenant_name, model_version, *rest)
 
-    monkeypatch.setattr(Registry, "load_model", counting)
-    score_weeks(engine, tenant, ALL, registry)
-    assert loaded == [f"{week(21)}", f"{LAST}"]
+def test_a_model_whose_inputs_are_not_declared_any_more_scores_nobody(
+    engine: sa.Engine, district: District, shelf: Shelf
+) -> None:
+    tenant = tenant_settings(inputs={"metadata": {"distance": "number"}})
+    write(engine, tenant, district)
+    shelf.models["v"] = made_up_model(engine, tenant, [week(6), week(10)])
+    record(engine, tenant, "v", week(20))
+    assert score_weeks(engine, tenant, [LAST], shelf).weeks[0].status == "scored"
+    before = stored(engine, tenant)
+    other = tenant.model_copy(update={"inputs": tenant_settings().inputs})
+    (one,) = score_weeks(engine, other, [LAST], shelf).weeks
+    assert (one.reason, "distance" in one.detail) == ("model_unavailable", True)
+    assert stored(engine, tenant) == before
+
+
+def test_each_model_is_loaded_once_and_compared_with_its_record(
+    engine: sa.Engine, tenant: TenantSettings, shelf: Shelf
+) -> None:
+    score_weeks(engine, tenant, ALL, shelf)
+    assert shelf.asked == [(FIRST_MODEL, "7", "abc"), (CHAMPION, "7", "abc")]
 
 
 def test_categories_begin_at_their_thresholds() -> None:
@@ -190,17 +305,6 @@ def test_categories_begin_at_their_thresholds() -> None:
     assert found == ["low", "low", "medium", "high", "high", "critical", "critical"]
 
 
-def test_confidence_follows_its_definition() -> None:
-    def of(score: float, quality: float, weeks: float) -> float:
-        return float(confidence(np.array([score]), np.array([quality]), np.array([weeks]))[0])
-
-    assert of(0.9, 1.0, 8) == pytest.approx(0.9)
-    assert of(0.1, 1.0, 40) == pytest.approx(0.9)
-    assert of(0.9, 0.5, 4) == pytest.approx(0.6)
-    assert of(0.5, 1.0, 40) == 0.5
-    assert of(1.0, 0.0, 40) == 0.5
-
-
-def test_dates_of_predictions_are_sundays(engine: sa.Engine, tenant: TenantSettings, registry: Registry) -> None:
-    score_weeks(engine, tenant, [LAST], registry)
-    assert {row["feature_date"] for row in stored(engine, tenant)} == {LAST + dt.timedelta(days=6)}
+def test_dates_of_predictions_are_sundays(engine: sa.Engine, tenant: TenantSettings, shelf: Shelf) -> None:
+    score_weeks(engine, tenant, [LAST], shelf)
+    assert {row["feature_date"] for row in stored(engine, tenant)} == {LAST + WEEK - dt.timedelta(days=1)}

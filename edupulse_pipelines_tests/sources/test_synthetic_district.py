@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
+import hashlib
 import itertools
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -15,9 +16,16 @@ import pytest
 
 from edupulse_pipelines.errors import LandingError
 from edupulse_pipelines.schema.tables import ATTENDANCE_STATUSES, EXIT_TYPES, TABLES
+from edupulse_pipelines.sources.best_score import best_scores
 from edupulse_pipelines.sources.synthetic_district import (
+    ABSENT,
+    DEFAULT_STORY,
+    EXCUSED,
     HEADERS,
     DistrictSummary,
+    Story,
+    Year,
+    first_day,
     first_week,
     generate_district,
     latent_traits,
@@ -85,6 +93,15 @@ def test_the_same_seed_gives_the_same_bytes(tmp_path: Path) -> None:
         generate_district(tmp_path / name, students=60, weeks=12, seed=seed, last_week=LAST)
     assert files(tmp_path / "one") == files(tmp_path / "two")
     assert files(tmp_path / "one") != files(tmp_path / "other")
+
+
+def test_the_default_story_does_not_change(tmp_path: Path) -> None:
+    """Reports and other people's runs name districts by their arguments only. Differs with another NumPy's streams."""
+    generate_district(tmp_path, students=60, weeks=12, seed=7, last_week=LAST)
+    digest = hashlib.sha256()
+    for name, content in files(tmp_path).items():
+        digest.update(name.encode() + content)
+    assert digest.hexdigest() == "4ea4ca9e08235af19b6c290aff625311335e1462ebfc441f132ca282c2ff14c7"
 
 
 def test_headers_are_the_landing_contract() -> None:
@@ -238,8 +255,9 @@ def test_a_newcomer_known_late_arrives_in_the_next_delivery(year: District) -> N
         assert deliveries.index(first_known[student]) == deliveries.index(seen) + 1
 
 
-def labels(district: District, as_of_index: int) -> tuple[np.ndarray, np.ndarray]:
-    """Attendance up to an as-of week and whether the eight weeks after it were adverse, by the default definition."""
+def labels(district: District, as_of_index: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Attendance up to an as-of week, whether the eight weeks after it were adverse, by the default definition, and
+    whose they are."""
     as_of = feature_date(district.summary.school_weeks[as_of_index])
     end = as_of + 8 * WEEK
     attended: dict[str, list[list[bool]]] = defaultdict(lambda: [[], []])
@@ -256,11 +274,12 @@ def labels(district: District, as_of_index: int) -> tuple[np.ndarray, np.ndarray
     for row in district.latest("discipline_incidents", "source_record_id").values():
         if as_of.isoformat() < row["incident_date"] <= end.isoformat():
             severities[row["district_id"]].append(int(row["severity_level"]))
-    past, adverse = [], []
+    past, adverse, whose = [], [], []
     for (student,), row in district.latest("students", "district_id").items():
         before, after = attended[student]
         if len(before) < 15 or (row["exit_date"] and row["exit_date"] <= as_of.isoformat()):
             continue
+        whose.append(student)
         past.append(np.mean(before))
         adverse.append(
             bool(after and np.mean(after) < 0.9)
@@ -269,7 +288,7 @@ def labels(district: District, as_of_index: int) -> tuple[np.ndarray, np.ndarray
             or max(severities[student], default=0) >= 4
             or (row["exit_type"] == "dropped_out" and row["exit_date"] <= end.isoformat())
         )
-    return np.array(past), np.array(adverse)
+    return np.array(past), np.array(adverse), whose
 
 
 def test_rates_are_plausible(year: District) -> None:
@@ -294,7 +313,7 @@ def test_rates_are_plausible(year: District) -> None:
 def test_risk_can_be_predicted_but_not_trivially(year: District) -> None:
     """The label's base rate, and how well past attendance alone ranks it (the AUC as the share of ordered pairs)."""
     for as_of_index in (9, 22):
-        past, adverse = labels(year, as_of_index)
+        past, adverse, _ = labels(year, as_of_index)
         assert 0.15 < adverse.mean() < 0.35
         pairs = past[adverse][:, None] - past[~adverse][None, :]
         assert 0.60 < ((pairs < 0).mean() + (pairs == 0).mean() / 2) < 0.90
@@ -316,9 +335,131 @@ def test_small_districts(tmp_path: Path, students: int, weeks: int) -> None:
 def test_the_smallest_demo_has_adverse_events_enough(tmp_path: Path) -> None:
     district = read(tmp_path / "s", generate_district(tmp_path / "s", students=120, weeks=24, last_week=LAST))
     for as_of_index in (3, 12):
-        _, adverse = labels(district, as_of_index)
+        _, adverse, _ = labels(district, as_of_index)
         assert adverse.sum() >= 15
         assert (~adverse).sum() >= 15
+
+
+def test_the_best_score_is_judged_by_what_the_files_say(year: District) -> None:
+    """Its label is that of the files, but for what their dirt did to very few."""
+    weeks = [year.summary.school_weeks[number] for number in (9, 22)]
+    scores = best_scores(students=400, weeks=36, last_week=LAST, as_of=weeks, futures=1)
+    position = {student: row for row, student in enumerate(scores.district_ids)}
+    for column, as_of_index in enumerate((9, 22)):
+        _, adverse, whose = labels(year, as_of_index)
+        rows = [position[student] for student in whose]
+        assert scores.enrolled[rows, column].all()
+        assert (scores.adverse[rows, column] == adverse).mean() > 0.985
+
+
+def played(story: Story, students: int = 1000) -> Year:
+    year = first_day(students=students, weeks=36, seed=5, last_week=LAST, story=story)
+    for number in range(36):
+        year.play(number)
+    return year
+
+
+def test_noise_is_what_the_record_says_beyond_the_traits() -> None:
+    """Without it nobody is ill, and the marks of one assignment follow from the traits."""
+    without, usual, more = (played(Story(noise=noise)) for noise in (0.0, 1.0, 2.0))
+    excused = [(year.status == EXCUSED).sum() / (year.status >= 0).sum() for year in (without, usual, more)]
+    assert excused[0] == 0
+    assert 1.5 < excused[2] / excused[1] < 2.5
+    scatter = []
+    for year in (without, usual, more):
+        slot, number = 0, 10
+        mark = year.score[:, number, slot]
+        by_traits = 8 * year.ability[:, number] + 3.5 * year.engagement[:, number] + 5 * year.aptitude[:, slot]
+        usual_range = (mark > 5) & (mark < 100)
+        rest = [
+            (mark - by_traits)[usual_range & (year.grade_level == grade)]
+            for grade in range(13)
+            if year.assignment[grade, number, slot] >= 0
+        ]
+        scatter.append(np.mean([np.std(one) for one in rest]))
+    assert scatter[0] < 0.2  # marks are given in halves
+    assert scatter[0] < scatter[1] < scatter[2]
+
+
+def test_confounding_is_home_stability_and_support() -> None:
+    without, usual = played(Story(confounding=0.0), 4000), played(DEFAULT_STORY, 4000)
+    for trait in ("engagement_level", "ability_level", "conduct_level", "mobility"):
+        assert abs(np.corrcoef(without.home, getattr(without, trait))[0, 1]) < 0.05
+        assert abs(np.corrcoef(usual.home, getattr(usual, trait))[0, 1]) > 0.25
+        # As different from one another as ever.
+        assert np.std(np.log(getattr(without, trait)) if trait == "mobility" else getattr(without, trait)) == (
+            pytest.approx(np.std(np.log(usual.mobility) if trait == "mobility" else getattr(usual, trait)), rel=0.05)
+        )
+    assert not without.support.any()
+    assert (usual.support > 0.1).mean() > 0.01
+
+
+def test_drift_changes_the_district_from_one_week_on() -> None:
+    usual, drifted = played(DEFAULT_STORY), played(Story(drift=1.0, drift_from=20))
+    before, after = slice(0, 19), slice(19, 36)
+    for name in ("status", "score", "engagement"):
+        was, now = getattr(usual, name), getattr(drifted, name)
+        assert np.array_equal(was[:, before], now[:, before], equal_nan=name != "status")
+    assert usual.incidents[:19] == drifted.incidents[:19]
+
+    def rate(year: Year, code: int) -> float:
+        return float((year.status[:, after] == code).sum() / (year.status[:, after] >= 0).sum())
+
+    assert 1.5 < rate(drifted, EXCUSED) / rate(usual, EXCUSED) < 2.5
+    assert 1.2 < rate(drifted, ABSENT) / rate(usual, ABSENT) < 2.0
+    assert 2.0 < np.nanmedian(usual.score[:, after]) - np.nanmedian(drifted.score[:, after]) < 6.0
+    assert (drifted.score[:, after] == 0).sum() > 1.3 * (usual.score[:, after] == 0).sum()
+
+
+def test_deliveries_before_the_drift_are_those_without_it(tmp_path: Path) -> None:
+    usual = generate_district(tmp_path / "usual", students=60, weeks=12, last_week=LAST)
+    generate_district(tmp_path / "drifted", students=60, weeks=12, last_week=LAST, story=Story(drift=1.0, drift_from=9))
+    for number, day in enumerate(usual.deliveries):
+        same = files(tmp_path / "usual" / day.isoformat()) == files(tmp_path / "drifted" / day.isoformat())
+        assert same == (number < 8)
+
+
+def test_drift_makes_the_same_record_mean_more_risk() -> None:
+    """Just before it begins the record is the same and the risk is higher: what was learned before is too low."""
+    as_of = school_weeks(36, LAST)[18]
+    mean = [
+        np.nanmean(
+            best_scores(
+                students=300, last_week=LAST, as_of=[as_of], futures=10, story=Story(drift=drift, drift_from=20)
+            ).probability
+        )
+        for drift in (0.0, 1.0)
+    ]
+    assert mean[1] > mean[0] + 0.05
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"noise": -0.1},
+        {"noise": float("nan")},
+        {"noise": 5.1},
+        {"confounding": 1.6},
+        {"drift": -1.0},
+        {"drift": 3.0},
+        {"drift_from": 0},
+    ],
+)
+def test_stories_that_cannot_be_told(wrong: dict) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        Story(**wrong)
+
+
+@pytest.mark.parametrize("story", [Story(noise=0.0), Story(noise=3.0), Story(confounding=1.5), Story(drift=2.0)])
+def test_every_story_makes_files_that_can_be_loaded(tmp_path: Path, story: Story) -> None:
+    summary = generate_district(tmp_path / "d", students=120, weeks=30, last_week=LAST, story=story)
+    district = read(tmp_path / "d", summary)
+    known = {student for (student,) in district.latest("students", "district_id")}
+    for table in ("attendance_records", "grades", "discipline_incidents"):
+        assert sum(bad(table, row, known) for _, row in district.all(table)) == summary.bad_rows[table]
+    usual = generate_district(tmp_path / "usual", students=120, weeks=30, last_week=LAST)
+    assert files(tmp_path / "d") != files(tmp_path / "usual")
+    assert summary.deliveries == usual.deliveries
 
 
 def test_latent_traits_are_those_behind_the_files(year: District) -> None:

@@ -11,7 +11,9 @@ import pytest
 import sqlalchemy as sa
 
 from edupulse_pipelines.features import update_weekly_activity
+from edupulse_pipelines.risk.feedback import feedback_measures, verdicts
 from edupulse_pipelines.schema import sqlalchemy_tables as tables
+from edupulse_pipelines.settings import FeedbackSettings
 from edupulse_pipelines.weeks import week_start
 
 QUERIES = Path(__file__).parents[2] / "sql" / "queries"
@@ -225,8 +227,119 @@ def test_model_performance_counts_recent_verdicts(filled: sa.Engine) -> None:
     assert found == [("m1", "true_positive", 2, 0.85), ("m2", "false_positive", 1, 0.6)]
 
 
+def add_verdicts(engine: sa.Engine) -> None:
+    """Later verdicts on two predictions, prevented ones, an entry without a verdict, and random reviews."""
+    later = [
+        (101, "false_positive", "Attended", {"outcome_date": TODAY}),  # supersedes the true positive
+        (106, "false_positive", " Helped", {"outcome_date": TODAY - dt.timedelta(days=90)}),  # older than the other
+        (104, "false_positive", " Helped", {}),
+        (105, None, None, {"outcome_date": TODAY}),
+        (102, "false_negative", "prevented", {}),  # what happened was not prevented
+        (108, "true_negative", None, {}),  # 109, drawn with it, is unanswered: 108 stands for 5, 102 for 30
+    ]
+    with engine.begin() as connection:
+        connection.execute(
+            tables.predictions.insert(),
+            [
+                {
+                    "id": identifier(number),
+                    "tenant_id": "north",
+                    "student_id": identifier(student),
+                    "feature_date": SUNDAY - dt.timedelta(weeks=1),
+                    "risk_score": 0.1,
+                    "risk_category": "low",
+                    "confidence": 0.8,
+                    "model_version": "m2",
+                }
+                for number, student in ((108, 3), (109, 2))
+            ],
+        )
+        connection.execute(
+            tables.training_feedback.insert(),
+            [
+                {
+                    "id": identifier(400 + occurrence),
+                    "tenant_id": "north",
+                    "prediction_id": identifier(number),
+                    "record_key": f"hash:later#{occurrence}",
+                    "feedback_type": kind,
+                    "outcome_type": outcome,
+                    "outcome_date": None,
+                    "delivered_on": TODAY,
+                    "created_at": NOW,
+                }
+                | values
+                for occurrence, (number, kind, outcome, values) in enumerate(later)
+            ],
+        )
+        connection.execute(
+            tables.review_proposals.insert(),
+            [
+                {
+                    "id": identifier(500 + number),
+                    "tenant_id": "north",
+                    "prediction_id": identifier(number),
+                    "feature_date": SUNDAY - dt.timedelta(weeks=weeks_ago),
+                    "drawn_from": drawn_from,
+                }
+                for number, weeks_ago, drawn_from in ((102, 0, 30), (103, 1, 10), (108, 1, 10), (109, 1, 10))
+            ],
+        )
+
+
+def test_model_performance_counts_the_latest_verdict_and_keeps_prevented_apart(filled: sa.Engine) -> None:
+    add_verdicts(filled)
+    found = [
+        (row["model_version"], row["feedback_type"], row["feedback_count"], row["prevented_count"])
+        for row in rows(filled, "model_performance")
+    ]
+    assert found == [
+        ("m1", "false_positive", 2, 1),
+        ("m1", "true_positive", 1, 0),
+        ("m2", "false_negative", 1, 0),
+        ("m2", "false_positive", 1, 0),
+        ("m2", "true_negative", 1, 0),
+    ]
+
+
+def test_feedback_performance_is_what_the_package_measures(filled: sa.Engine) -> None:
+    add_verdicts(filled)
+    found = {row["model_version"]: row for row in rows(filled, "feedback_performance")}
+    assert {row["tenant_id"] for row in found.values()} == {"north"}
+    counts = ("verdicts", "flagged_right", "flagged_wrong", "prevented", "missed", "unflagged_right", "reviews")
+    assert [found["m1"][name] for name in counts] == [4, 1, 1, 1, 0, 1, 1]
+    assert [found["m2"][name] for name in counts] == [3, 0, 1, 0, 1, 1, 2]
+    assert float(found["m2"]["missed_share_of_unflagged"]) == 0.857
+    with filled.connect() as connection:
+        measured = feedback_measures(verdicts(connection, "north"))
+    assert set(measured) == set(found)
+    for version, measures in measured.items():
+        values = {(measure.metric, measure.parameter): measure.value for measure in measures}
+        for column, metric in (
+            ("precision_of_flagged", "verdict_precision"),
+            ("prevented_share_of_flagged", "verdict_prevented_share"),
+            ("missed_share_of_unflagged", "verdict_false_omission_rate"),
+        ):
+            said = found[version][column]
+            assert (said is None) == (values[metric, ""] is None), column
+            assert said is None or round(float(said), 3) == round(float(values[metric, ""] or 0), 3), column
+
+
+def test_queries_call_prevented_what_the_settings_do() -> None:
+    listed = "IN (" + ", ".join(f"'{word}'" for word in FeedbackSettings().prevented) + ")"
+    for path in (*QUERIES.glob("model_performance.*"), *QUERIES.glob("feedback_performance*")):
+        assert listed in path.read_text(encoding="utf-8"), path.name
+
+
 def test_every_query_is_run_and_says_what_it_answers() -> None:
     names = {path.name.partition(".")[0] for path in QUERIES.glob("*.sql")}
-    assert names == {"current_risk", "weekly_list_by_grade_level", "attendance_trends", "model_performance"}
+    assert names == {
+        "current_risk",
+        "weekly_list_by_grade_level",
+        "attendance_trends",
+        "model_performance",
+        "feedback_performance",
+        "model_evaluations",
+    }
     for path in QUERIES.glob("*.sql"):
         assert path.read_text(encoding="utf-8").startswith("-- "), path.name

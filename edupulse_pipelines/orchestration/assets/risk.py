@@ -8,7 +8,7 @@ from typing import Any
 from dagster import AssetExecutionContext, AssetsDefinition, Config, MaterializeResult, MetadataValue, ResourceParam
 from pydantic import Field
 
-from edupulse_pipelines.orchestration import charts, checks, reporting
+from edupulse_pipelines.orchestration import charts, checks, model_checks, reporting
 from edupulse_pipelines.orchestration.partitions import asset_key, weekly_asset, weeks_of
 from edupulse_pipelines.orchestration.resources import Database, ModelRegistry, Progress
 from edupulse_pipelines.orchestration.steps import step
@@ -74,7 +74,8 @@ def weeks_to_train(
 
 
 def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
-    specs = checks.risk_model_check_specs(asset_key(tenant, "risk_model"))
+    key = asset_key(tenant, "risk_model")
+    specs = [*checks.risk_model_check_specs(key), *model_checks.training_check_specs(key)]
 
     @weekly_asset(tenant, "risk_model", deps=("student_features", "weekly_activity"), check_specs=specs)
     def risk_model(
@@ -88,6 +89,7 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
         with step(context, progress), database.engine() as engine:
             from edupulse_pipelines.orchestration import summaries
             from edupulse_pipelines.risk.registry import registry_differences
+            from edupulse_pipelines.risk.retraining import retraining_due
             from edupulse_pipelines.risk.training import recorded_models, settings_hash_of, train_risk_models
 
             with engine.connect() as connection:
@@ -97,6 +99,11 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
             current = [model for model in recorded if model.settings_hash == settings_hash_of(tenant)]
             newest = max((model.data_through for model in current), default=None)
             points = weeks_to_train(weeks, newest, tenant.training.retrain_weeks, config.train_now)
+            because = "train_now" if config.train_now else "schedule" if points else None
+            if not points and newest is not None and weeks[-1] > newest:
+                with engine.connect() as connection:
+                    because = retraining_due(connection, tenant)
+                points = [weeks[-1]] if because else []
             models = registry.open()
             outcomes = []
             if points or newest is None:
@@ -123,6 +130,7 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
             outcome.data_through: {
                 "status": outcome.status,
                 "model_version": outcome.model_version or "",
+                "candidate": outcome.kind or "",
                 "promoted": str(bool(outcome.promoted)).lower(),
                 **{name: (outcome.metrics or {}).get(name) for name in SHOWN_METRICS},
                 "reason": outcome.reason or "",
@@ -136,24 +144,46 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
             _shown(metrics),
             _shown(rule),
         )
+        compared = [
+            {
+                "data_through": str(outcome.data_through),
+                "candidate": candidate,
+                "challenger": str(candidate == outcome.kind).lower(),
+                **_shown(found),
+                "calibration_error": found.get("calibration_error"),
+            }
+            for outcome in outcomes
+            for candidate, found in outcome.candidates.items()
+        ]
+        decided = [outcome for outcome in outcomes if outcome.decision is not None]
         calibrations = [outcome.calibration_plot for outcome in outcomes if outcome.calibration_plot]
         calibration = charts.embedded("Calibration of the newest model", calibrations[-1]) if calibrations else None
         plots = {"metrics": plot, "calibration": calibration}
         reporting.write_week_metadata(context, by_week, rows="", plots=plots)
         return reporting.materialized(
-            check_results=[checks.registry_matches_table(differences)],
-            training=f"trained for {len(points)} weeks"
+            check_results=[checks.registry_matches_table(differences), model_checks.no_leakage(outcomes)],
+            training=f"trained for {len(points)} weeks ({because})"
             if points
             else f"not due: the newest model has seen data through {newest}",
             active_model=active["version"] if active else "none",
             active_metrics=MetadataValue.json(metrics) if metrics else None,
+            candidates=checks.table(compared) if compared else None,
+            promotion=MetadataValue.md("\n\n".join(f"**{one.model_version}** {one.reason}" for one in decided))
+            if decided
+            else None,
+            promotion_numbers=MetadataValue.json(
+                {one.model_version or "": one.decision.numbers for one in decided if one.decision is not None}
+            )
+            if decided
+            else None,
         )
 
     return risk_model
 
 
 def _predictions(tenant: TenantSettings) -> AssetsDefinition:
-    specs = checks.prediction_check_specs(asset_key(tenant, "predictions"))
+    key = asset_key(tenant, "predictions")
+    specs = [*checks.prediction_check_specs(key), *model_checks.health_check_specs(key)]
 
     @weekly_asset(tenant, "predictions", deps=("student_features", "risk_model"), check_specs=specs)
     def predictions(
@@ -166,7 +196,16 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
         weeks = weeks_of(context)
         with step(context, progress), database.engine() as engine:
             from edupulse_pipelines.orchestration import summaries
+            from edupulse_pipelines.risk.feedback import propose_reviews
+            from edupulse_pipelines.risk.health import health_plots, health_series, week_health
             from edupulse_pipelines.risk.scoring import score_weeks
+
+            health: dict[dt.date, list[Any]] = {}
+            proposed: dict[dt.date, int] = {}
+
+            def measure(connection: Any, week: dt.date, model: Any, everybody: Any) -> None:
+                health[week] = week_health(connection, tenant, week, model, everybody)
+                proposed[week] = propose_reviews(connection, tenant, week)
 
             report = score_weeks(
                 engine,
@@ -175,9 +214,11 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
                 registry.open(),
                 rescore=config.rescore,
                 progress=lambda done, total: progress.advanced(done, total, "weeks"),
+                after=measure,
             )
             progress.finished("predictions", report)
             with engine.connect() as connection:
+                drawn = health_plots(health_series(connection, tenant.name))
                 stored = summaries.row_count(connection, tenant.name, "predictions")
                 students = summaries.features_by_week(connection, tenant.name, weeks)
                 models = {scored.week: scored.model_version for scored in report.weeks if scored.model_version}
@@ -192,18 +233,35 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
                 "inserted": scored.inserted,
                 "updated": scored.updated,
                 "unchanged": scored.unchanged,
+                "reviews_proposed": proposed.get(scored.week, 0),
                 "skipped": scored.reason or "",
             }
         plot = charts.categories("Students per risk category by week", shown)
-        reporting.write_week_metadata(context, by_week, rows="scored", plots={"categories_by_week": plot})
+        plots = {"categories_by_week": plot}
+        plots |= {name: charts.embedded(name.replace("_", " "), png) for name, png in drawn.items()}
+        reporting.write_week_metadata(context, by_week, rows="scored", plots=plots)
         cohort = {
             scored.week: students.get(scored.week, {}).get("students", 0) - scored.insufficient_data
             for scored in report.weeks
         }
-        skipped = [scored.week for scored in report.weeks if scored.status == "skipped"]
+        for detail in sorted({scored.detail for scored in report.weeks if scored.detail}):
+            context.log.error(detail)
+        # A week whose model cannot be loaded is not without a model: its students have no score, and the check says so.
+        skipped = [
+            scored.week
+            for scored in report.weeks
+            if scored.status == "skipped" and scored.reason != "model_unavailable"
+        ]
         complete = checks.every_cohort_student_scored(cohort, found, skipped)
         return reporting.materialized(
-            stored, check_results=[complete], **reporting.totals(by_week, ("scored", "insufficient_data"))
+            stored,
+            check_results=[
+                complete,
+                model_checks.input_drift(health, tenant.training.retrain_on_drift),
+                model_checks.score_drift(health, tenant.training.retrain_on_drift),
+                model_checks.matured_calibration(health, tenant.promotion.calibration_error),
+            ],
+            **reporting.totals(by_week, ("scored", "insufficient_data")),
         )
 
     return predictions

@@ -1,0 +1,178 @@
+"""The asset checks of model and predictions that look at how the model is doing, and their verdicts.
+
+Like `checks`: pure functions of figures that the `risk` room measured. Drift and calibration warn and stop nothing:
+what to do about them is for people, and for the training that they make due.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, AssetKey
+
+from edupulse_pipelines.orchestration.checks import counted, table
+
+if TYPE_CHECKING:
+    from edupulse_pipelines.risk.evaluation import Measure
+    from edupulse_pipelines.risk.training import TrainingOutcome
+
+NO_LEAKAGE = "no_leakage"
+INPUT_DRIFT = "input_drift"
+SCORE_DRIFT = "score_drift"
+MATURED_CALIBRATION = "matured_calibration"
+_INPUTS_SHOWN = 20
+
+Health = Mapping[dt.date, "Sequence[Measure]"]
+"""Per scored week what `risk.health.week_health` measured."""
+
+
+def training_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:
+    """The check of every training."""
+    return [
+        AssetCheckSpec(
+            NO_LEAKAGE,
+            asset=asset,
+            description=(
+                "Future rows of a sample of students were added, scrambled and removed: no feature, label or score of "
+                "an earlier week moved. A model with a leak is never promoted."
+            ),
+        )
+    ]
+
+
+def health_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:
+    """The checks of the predictions that watch the model in use."""
+    return [
+        AssetCheckSpec(
+            INPUT_DRIFT,
+            asset=asset,
+            description=(
+                "The inputs are distributed as in the training: fewer than a quarter of them have a population "
+                "stability index of 0.25 or more, beyond what chance gives. A warning; it makes a training due."
+            ),
+        ),
+        AssetCheckSpec(
+            SCORE_DRIFT,
+            asset=asset,
+            description=(
+                "The scores are distributed as on the validation (population stability index below "
+                "`retrain_on_drift`). A warning; it makes a training due."
+            ),
+        ),
+        AssetCheckSpec(
+            MATURED_CALIBRATION,
+            asset=asset,
+            description=(
+                "Of predictions whose horizon has passed, as many had an event as the scores said (calibration error "
+                "at most `calibration_error`). A warning."
+            ),
+        ),
+    ]
+
+
+def no_leakage(outcomes: Sequence[TrainingOutcome]) -> AssetCheckResult:
+    """Failed when a training of the run found a leak; passed, and said so, when nothing was trained."""
+    proven = [one for one in outcomes if one.leakage is not None]
+    leaks = [one for one in proven if one.leakage is not None and not one.leakage["passed"]]
+    metadata: dict[str, Any] = {"trainings": len(proven), "leaks": len(leaks)}
+    rows = [
+        {
+            "data_through": str(one.data_through),
+            "changed": name,
+            "compared": int(found["compared"]),
+            "moved": int(found["moved"]),
+            "what": ", ".join(found["names"][:5]),
+        }
+        for one in proven
+        for name, found in (one.leakage or {})["checks"].items()
+    ]
+    if rows:
+        metadata["proof"] = table(rows)
+    if leaks:
+        said = f"What came later moved what was known before, in {counted(len(leaks), 'training')}"
+    else:
+        said = f"No leak in {counted(len(proven), 'training')}" if proven else "Nothing was trained"
+    return AssetCheckResult(check_name=NO_LEAKAGE, passed=not leaks, metadata=metadata, description=said)
+
+
+def input_drift(health: Health, limit: float) -> AssetCheckResult:
+    """Of the newest scored week: whether a quarter of the inputs have drifted."""
+    week, measures = _newest(health)
+    values = {one.parameter: one.value for one in measures if one.metric == "psi" and one.value is not None}
+    if week is None or not values:
+        return _nothing(INPUT_DRIFT, "No week was scored by a model that knows what its inputs were like")
+    ordered = sorted(values.items(), key=lambda item: (-item[1], item[0]))
+    changed = [name for name, value in ordered if value >= limit]
+    metadata: dict[str, Any] = {
+        "week": str(week),
+        "inputs": len(values),
+        "drifted": len(changed),
+        "largest": ordered[0][1],
+        "population_stability_index": table([{"input": name, "psi": value} for name, value in ordered[:_INPUTS_SHOWN]]),
+    }
+    passed = len(changed) < 0.25 * len(values)
+    shown = f": {', '.join(changed[:3])}" if changed else ""
+    return AssetCheckResult(
+        check_name=INPUT_DRIFT,
+        passed=passed,
+        severity=AssetCheckSeverity.WARN,
+        metadata=metadata,
+        description=f"Week of {week}: {len(changed)} of {len(values)} inputs have drifted{shown}",
+    )
+
+
+def score_drift(health: Health, limit: float) -> AssetCheckResult:
+    """Of the newest scored week: whether the scores have drifted."""
+    week, measures = _newest(health)
+    value = next((one.value for one in measures if one.metric == "score_psi"), None)
+    if week is None or value is None:
+        return _nothing(SCORE_DRIFT, "No week was scored by a model that knows what its scores were like")
+    rates = {one.metric: one.value for one in measures if one.metric in ("predicted_event_rate", "flagged_share")}
+    return AssetCheckResult(
+        check_name=SCORE_DRIFT,
+        passed=value < limit,
+        severity=AssetCheckSeverity.WARN,
+        metadata={"week": str(week), "score_psi": value, **{k: v for k, v in rates.items() if v is not None}},
+        description=f"Week of {week}: population stability index of the scores {value:.2f} (limit {limit:g})",
+    )
+
+
+def matured_calibration(health: Health, limit: float) -> AssetCheckResult:
+    """Of the newest week in which predictions matured: whether they were calibrated."""
+    for week in sorted(health, reverse=True):
+        figures = {(one.metric, one.parameter): one for one in health[week]}
+        error = figures.get(("calibration_error", ""))
+        if error is None or error.value is None:
+            continue
+        shown = {name or metric: one.value for (metric, name), one in figures.items() if metric in _MATURED}
+        return AssetCheckResult(
+            check_name=MATURED_CALIBRATION,
+            passed=error.value <= limit,
+            severity=AssetCheckSeverity.WARN,
+            metadata={
+                "known_since_week": str(week),
+                "students": int(error.samples or 0),
+                **{name: value for name, value in shown.items() if value is not None},
+            },
+            description=(
+                f"Predictions that matured in the week of {week} have a calibration error of {error.value:.3f} "
+                f"(limit {limit:g}) over {counted(int(error.samples or 0), 'student')}"
+            ),
+        )
+    return _nothing(MATURED_CALIBRATION, "No predictions matured in these weeks")
+
+
+_MATURED = ("event_rate", "auc_roc", "brier_score", "calibration_error", "precision_at")
+
+
+def _newest(health: Health) -> tuple[dt.date | None, Sequence[Measure]]:
+    if not health:
+        return None, ()
+    week = max(health)
+    return week, health[week]
+
+
+def _nothing(name: str, said: str) -> AssetCheckResult:
+    return AssetCheckResult(check_name=name, passed=True, severity=AssetCheckSeverity.WARN, description=said)

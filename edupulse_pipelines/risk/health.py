@@ -1,0 +1,450 @@
+"""How the model in use is doing, week by week: drift of inputs and scores, and what became of earlier predictions.
+
+`week_health` measures a week with `drift` and `evaluation`, and writes `model_evaluations`:
+
+* scope `health`, dated the week: `psi` of each input (parameter: the feature), `score_psi`, `psi_changed_share` (of the
+  inputs), `predicted_event_rate` and `flagged_share`.
+* scope `matured`, dated the as-of week of the predictions: those whose horizon has passed by the week and had not the
+  school week before, against what happened. Scores as they were given, each model version by itself; rescored ones,
+  whose model knew the outcome, are left out. `event_rate`, `event_rate_change` against the training (parameter `low`,
+  `high`: its 95 % interval), `auc_roc`, `average_precision`, `brier_score`,
+  `calibration_error` and `precision_at` the tenant's capacity.
+
+`health_series` reads it back, `health_plots` draws it, `retraining_reason` says whether it makes a training due. Trains
+nothing and scores nobody.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import io
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from edupulse_pipelines.risk.cohorts import feature_weeks, read_week
+from edupulse_pipelines.risk.drift import CHANGED_FROM, STABLE_BELOW, as_reference, event_rate_change, psi
+from edupulse_pipelines.risk.evaluation import (
+    CAPACITY,
+    Measure,
+    auc_roc,
+    average_precision,
+    brier_score,
+    calibration_error,
+    precision_at,
+)
+from edupulse_pipelines.risk.labels import labels
+from edupulse_pipelines.risk.promotion import record_measures
+from edupulse_pipelines.risk.samples import RESOLVED_SHARE
+from edupulse_pipelines.schema.sqlalchemy_tables import model_evaluations, model_metadata, predictions, students
+from edupulse_pipelines.settings import TenantSettings, TrainingSettings
+from edupulse_pipelines.weeks import WEEK, feature_date, week_start
+
+if TYPE_CHECKING:
+    from edupulse_pipelines.risk.training import RecordedModel
+
+CANDIDATE = "champion"
+"""`model_evaluations.candidate` of all of it: the model that was in use at that time."""
+HEALTH, MATURED = "health", "matured"
+
+CHANGED_INPUTS = 0.25
+"""So large a share of the inputs must have changed for a training to be due: one alone is rather a broken export."""
+
+_DIGITS = 6
+_FEATURES_SHOWN = 20
+_BLUE, _ORANGE, _GREY, _GREEN = "#1f4e8c", "#b35900", "0.6", "#3b7d3b"
+
+Floats = NDArray[np.float64]
+
+
+def week_health(
+    connection: sa.Connection,
+    tenant: TenantSettings,
+    week: dt.date,
+    recorded: RecordedModel,
+    everybody: pd.DataFrame | None = None,
+) -> list[Measure]:
+    """Measure one school week (Monday), with the model that scored it; writes `model_evaluations`, replaces its rows.
+
+    Returns the week's `health` measures, then the `matured` ones of the newest as-of week that matured since the school
+    week before, of the newest model that had scored it. A model without a stored reference has no drift: its values are
+    None. `everybody` is the week as `cohorts.read_week` gives it, for callers who have read it already.
+    """
+    everybody = read_week(connection, tenant, week) if everybody is None else everybody
+    cohort = everybody[everybody["in_cohort"].to_numpy(bool)]
+    found = _drift(connection, tenant, week, recorded, cohort)
+    record_measures(connection, tenant.name, recorded.model_version, CANDIDATE, HEALTH, feature_date(week), found)
+    newest: list[Measure] = []
+    for as_of in _newly_matured(connection, tenant, week):
+        for version, measured in _matured(connection, tenant, as_of, week):
+            record_measures(connection, tenant.name, version, CANDIDATE, MATURED, feature_date(as_of), measured)
+            newest = measured
+    return [*found, *newest]
+
+
+def health_series(connection: sa.Connection, tenant_name: str) -> pd.DataFrame:
+    """Every stored health figure: week (Monday), model_version, scope, metric, parameter, value (NaN = undefined),
+    samples; ordered by week and model version.
+
+    Of `matured` the week is the as-of week of the predictions.
+    """
+    table = model_evaluations.c
+    rows = connection.execute(
+        sa.select(
+            table.as_of_date,
+            table.model_version,
+            table.scope,
+            table.metric,
+            table.parameter,
+            table.value,
+            table.samples,
+        ).where(table.tenant_id == tenant_name, table.scope.in_((HEALTH, MATURED)), table.subgroup == "")
+    ).all()
+    rows = sorted(rows, key=lambda row: tuple(row)[:5])
+    columns = ("week", "model_version", "scope", "metric", "parameter", "value", "samples")
+    series = pd.DataFrame([(week_start(row[0]), *row[1:]) for row in rows], columns=list(columns), dtype=object)
+    return series.astype({"value": np.float64, "samples": np.float64})
+
+
+def retraining_reason(measures: Iterable[Measure], settings: TrainingSettings, new_verdicts: int = 0) -> str | None:
+    """Why a training is due, in words; None when nothing asks for one. The schedule is the caller's.
+
+    `measures`: the newest week's (`week_health`). Due: a score PSI at or above `retrain_on_drift`, or that of a quarter
+    of the inputs, or `retrain_on_feedback` verdicts since the newest model.
+    """
+    measures = list(measures)
+    limit = settings.retrain_on_drift
+    reasons = []
+    score = next((one.value for one in measures if one.metric == "score_psi"), None)
+    if score is not None and score >= limit:
+        reasons.append(f"the scores have drifted (PSI {score:.2f}, limit {limit:g})")
+    inputs = {one.parameter: one.value for one in measures if one.metric == "psi" and one.value is not None}
+    changed = sorted((name for name, value in inputs.items() if value >= limit), key=lambda name: (-inputs[name], name))
+    if changed and len(changed) >= CHANGED_INPUTS * len(inputs):
+        named = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
+        reasons.append(f"{len(changed)} of {len(inputs)} inputs have drifted ({named})")
+    if new_verdicts >= settings.retrain_on_feedback:
+        reasons.append(f"educators gave {new_verdicts} verdicts since the newest model")
+    if not reasons:
+        return None
+    sentence = "; ".join(reasons)
+    return f"{sentence[0].upper()}{sentence[1:]}."
+
+
+def latest_health(series: pd.DataFrame) -> list[Measure]:
+    """The `health` measures of the newest week of a series, of its newest model version."""
+    found = series[series["scope"] == HEALTH]
+    if found.empty:
+        return []
+    last = found.iloc[-1]
+    found = found[(found["week"] == last["week"]) & (found["model_version"] == last["model_version"])]
+    return [
+        Measure(
+            row.metric,
+            row.parameter,
+            "",
+            None if np.isnan(row.value) else float(row.value),
+            None if np.isnan(row.samples) else int(row.samples),
+        )
+        for row in found.itertuples(index=False)
+    ]
+
+
+def _drift(
+    connection: sa.Connection, tenant: TenantSettings, week: dt.date, recorded: RecordedModel, cohort: pd.DataFrame
+) -> list[Measure]:
+    """The week's measures of scope `health`."""
+    table = predictions.c
+    rows = connection.execute(
+        sa.select(table.risk_score).where(
+            table.tenant_id == tenant.name,
+            table.feature_date == feature_date(week),
+            table.model_version == recorded.model_version,
+        )
+    )
+    score = np.array(sorted(rows.scalars()), dtype=np.float64)
+    reference = as_reference(recorded.hyperparameters.get("reference"))
+    drifted: dict[str, float | None] = {}
+    of_score = None
+    if reference is not None:
+        drifted = psi(reference["features"], cohort)
+        of_score = psi({"score": reference["score"]}, pd.DataFrame({"score": score}))["score"]
+    known = [value for value in drifted.values() if value is not None]
+    changed = sum(value >= CHANGED_FROM for value in known) / len(known) if known else None
+    return [
+        *(Measure("psi", name, "", value, len(cohort)) for name, value in drifted.items()),
+        Measure("psi_changed_share", "", "", None if changed is None else round(changed, _DIGITS), len(cohort)),
+        Measure("score_psi", "", "", of_score, len(score)),
+        Measure("predicted_event_rate", "", "", _mean(score), len(score)),
+        Measure("flagged_share", "", "", _mean(score >= tenant.categories.high), len(score)),
+    ]
+
+
+def _newly_matured(connection: sa.Connection, tenant: TenantSettings, week: dt.date) -> list[dt.date]:
+    """The as-of weeks (Mondays, ascending) whose outcomes are known at the end of `week`, and were not a school week
+    earlier."""
+    school_weeks = feature_weeks(connection, tenant.name, week)
+    if week not in school_weeks:
+        return []
+    before = max((one for one in school_weeks if one < week), default=None)
+    horizon = tenant.label.weeks
+    table = predictions.c
+    scored = sa.select(table.feature_date).distinct().where(table.tenant_id == tenant.name)
+    if horizon is not None:
+        last = week - horizon * WEEK
+        # A horizon that ended in the holidays is known when school is back, and the data go on.
+        first = last if before is None else before - horizon * WEEK + WEEK
+        between = scored.where(table.feature_date.between(feature_date(first), feature_date(last)))
+        return sorted(week_start(day) for day in connection.scalars(between))
+    left = students.c.exit_date
+
+    def gone(by: dt.date) -> Any:
+        return sa.func.sum(sa.case((left <= feature_date(by), 1), else_=0))
+
+    counts = connection.execute(
+        sa.select(table.feature_date, sa.func.count(), gone(week), gone(before or week - WEEK))
+        .join_from(
+            predictions, students, sa.and_(students.c.tenant_id == table.tenant_id, students.c.id == table.student_id)
+        )
+        .where(table.tenant_id == tenant.name, table.feature_date <= feature_date(week))
+        .group_by(table.feature_date)
+    ).all()
+    return sorted(
+        week_start(day) for day, everyone, now, earlier in counts if now >= RESOLVED_SHARE * everyone > earlier
+    )
+
+
+def _matured(
+    connection: sa.Connection, tenant: TenantSettings, as_of: dt.date, week: dt.date
+) -> list[tuple[str, list[Measure]]]:
+    """(model version, measures) of the predictions of one as-of week, as known by `week`; oldest training first."""
+    table, person, model = predictions.c, students.c, model_metadata.c
+    rows = connection.execute(
+        sa.select(table.model_version, model.training_date, person.district_id, table.risk_score, person.exit_date)
+        .join_from(predictions, students, sa.and_(person.tenant_id == table.tenant_id, person.id == table.student_id))
+        .join(
+            model_metadata,
+            sa.and_(model.tenant_id == table.tenant_id, model.model_version == table.model_version),
+        )
+        .where(
+            table.tenant_id == tenant.name,
+            table.feature_date == feature_date(as_of),
+            sa.not_(table.rescored),
+            person.deleted_on.is_(None),
+        )
+    ).all()
+    if tenant.label.weeks is None:  # who is still there has no outcome yet
+        rows = [row for row in rows if row.exit_date is not None and row.exit_date <= feature_date(week)]
+    rows = sorted(rows, key=lambda row: (row.training_date, row.model_version, row.district_id))
+    if not rows:
+        return []
+    happened = labels(connection, tenant, [as_of])
+    adverse = happened.adverse[:, 0]
+    references = {
+        version: as_reference((hyperparameters or {}).get("reference"))
+        for version, hyperparameters in connection.execute(
+            sa.select(model.model_version, model.hyperparameters).where(
+                model.tenant_id == tenant.name, model.model_version.in_({row.model_version for row in rows})
+            )
+        )
+    }
+    found = []
+    for version in dict.fromkeys(row.model_version for row in rows):
+        mine = [row for row in rows if row.model_version == version]
+        numbers = np.array([row.district_id for row in mine], dtype=object)
+        outcome = adverse[np.searchsorted(happened.district_ids, numbers)].astype(np.int8)
+        score = np.array([row.risk_score for row in mine], dtype=np.float64)
+        reference = references[version]
+        change = None if reference is None else event_rate_change(reference["event_rate"], outcome)
+        found.append((version, _matured_measures(score, outcome, change, tenant.promotion.capacity)))
+    return found
+
+
+def _matured_measures(
+    score: Floats, outcome: NDArray[np.int8], change: tuple[float, float, float] | None, capacity: float
+) -> list[Measure]:
+    actual, week = outcome.astype(bool), np.zeros(len(outcome), dtype=np.int64)
+    difference, low, high = change or (None, None, None)
+    hit = precision_at(score, actual, week, 100 * capacity)
+    values: list[tuple[str, str, float | None]] = [
+        ("event_rate", "", _mean(actual)),
+        ("event_rate_change", "", difference),
+        ("event_rate_change", "low", low),
+        ("event_rate_change", "high", high),
+        ("auc_roc", "", auc_roc(score, actual)),
+        ("average_precision", "", average_precision(score, actual)),
+        ("brier_score", "", brier_score(score, actual)),
+        ("calibration_error", "", calibration_error(score, outcome)),
+        ("precision_at", CAPACITY, hit),
+    ]
+    return [Measure(metric, parameter, "", value, len(outcome)) for metric, parameter, value in values]
+
+
+def _mean(values: NDArray[Any]) -> float | None:
+    return round(float(np.mean(values)), _DIGITS) if len(values) else None
+
+
+def health_plots(series: pd.DataFrame) -> dict[str, bytes]:
+    """PNGs of a `health_series`, by name; a plot of which nothing is known is left out.
+
+    `input_drift`: PSI of the inputs that changed most, by week. `score_drift`: PSI of the score, and below it what was
+    predicted and what happened. `matured_performance`: how good the predictions turned out to be, by as-of week.
+    Of several models in one week the newest counts. Drawn without a display; no global state of matplotlib is touched.
+    """
+    series = series[series["value"].notna()]
+    drawn = {
+        "input_drift": _plot_input_drift(series),
+        "score_drift": _plot_score_drift(series),
+        "matured_performance": _plot_matured(series),
+    }
+    return {name: png for name, png in drawn.items() if png is not None}
+
+
+def _line(series: pd.DataFrame, scope: str, metric: str, parameter: str = "") -> pd.Series[float]:
+    """One figure by week, ascending."""
+    rows = series[(series["scope"] == scope) & (series["metric"] == metric) & (series["parameter"] == parameter)]
+    return rows.drop_duplicates("week", keep="last").set_index("week")["value"]
+
+
+def _plot_input_drift(series: pd.DataFrame) -> bytes | None:
+    rows = series[(series["scope"] == HEALTH) & (series["metric"] == "psi")]
+    if rows.empty:
+        return None
+    table = rows.drop_duplicates(["week", "parameter"], keep="last").pivot(
+        index="parameter", columns="week", values="value"
+    )
+    everything = len(table)
+    order = sorted(table.index, key=lambda name: (-table.loc[name].max(), name))[:_FEATURES_SHOWN]
+    table = table.loc[order]
+
+    from matplotlib.colors import BoundaryNorm, ListedColormap
+
+    figure, axis = _figure((10, 1.8 + 0.3 * len(table)))
+    bounds = [0, STABLE_BELOW / 2, STABLE_BELOW, CHANGED_FROM, 2 * CHANGED_FROM, 1e9]
+    colours = ListedColormap(["#f2f5f9", "#dbe5f1", "#f6d9a8", "#e08a3c", "#a8331f"]).with_extremes(bad="white")
+    values = np.ma.masked_invalid(table.to_numpy(np.float64))
+    image = axis.imshow(values, aspect="auto", cmap=colours, norm=BoundaryNorm(bounds, 5), interpolation="nearest")
+    axis.set_yticks(range(len(table)), [str(name) for name in table.index], fontsize=9)
+    _week_ticks(axis, sorted(set(rows["week"])))
+    axis.set_xticks(np.arange(-0.5, len(table.columns)), minor=True)
+    axis.set_yticks(np.arange(-0.5, len(table)), minor=True)
+    axis.grid(which="minor", color="white", linewidth=1)
+    axis.tick_params(which="minor", length=0)
+    shown = f"the {len(table)} of {everything} inputs that changed most" if len(table) < everything else "all inputs"
+    axis.set_title(f"Drift of the inputs against the training ({shown})", fontsize=11)
+    bar = figure.colorbar(image, ax=axis, ticks=bounds[1:-1], fraction=0.03, pad=0.02, spacing="uniform")
+    bar.ax.set_yticklabels([f"{bound:g}" for bound in bounds[1:-1]], fontsize=8)
+    bar.set_label("PSI beyond chance", fontsize=9)
+    for edge in axis.spines.values():
+        edge.set_visible(False)
+    return _png(figure)
+
+
+def _plot_score_drift(series: pd.DataFrame) -> bytes | None:
+    drift = _line(series, HEALTH, "score_psi")
+    predicted = _line(series, HEALTH, "predicted_event_rate")
+    flagged = _line(series, HEALTH, "flagged_share")
+    happened = _line(series, MATURED, "event_rate")
+    if predicted.empty and drift.empty:
+        return None
+    figure, (top, bottom) = _figure((9, 6.5), rows=2)
+    weeks = sorted({*drift.index, *predicted.index, *happened.index})
+    place = {week: number for number, week in enumerate(weeks)}
+
+    def at(line: pd.Series[float]) -> list[int]:
+        return [place[week] for week in line.index]
+
+    top.plot(at(drift), drift, color=_BLUE, marker="o", markersize=4, label="score")
+    for limit, words, colour in (
+        (STABLE_BELOW, "changed a little", _ORANGE),
+        (CHANGED_FROM, "another population", "#a8331f"),
+    ):
+        top.axhline(limit, color=colour, linestyle="--", linewidth=1, label=f"{words} from {limit:g}")
+    top.set_ylim(0, max(1.4 * CHANGED_FROM, 1.15 * float(drift.max()) if len(drift) else 0.0))
+    top.set_ylabel("PSI beyond chance")
+    top.set_title("Drift of the score, and what was predicted beside what happened", fontsize=11)
+    bottom.plot(at(predicted), predicted, color=_BLUE, marker="o", markersize=4, label="mean predicted probability")
+    bottom.plot(at(flagged), flagged, color=_GREY, marker=".", linewidth=1, label="share flagged (high or critical)")
+    bottom.plot(
+        at(happened), happened, color=_ORANGE, marker="s", markersize=4, label="share with an event within the horizon"
+    )
+    bottom.set_ylabel("share of the cohort")
+    bottom.set_ylim(bottom=0)
+    _finish((top, bottom), weeks)
+    _percent(bottom)
+    return _png(figure)
+
+
+def _plot_matured(series: pd.DataFrame) -> bytes | None:
+    lines = {
+        name: _line(series, MATURED, metric, parameter)
+        for name, metric, parameter in (
+            ("AUC", "auc_roc", ""),
+            ("precision at capacity", "precision_at", CAPACITY),
+            ("share with an event", "event_rate", ""),
+            ("Brier score", "brier_score", ""),
+            ("calibration error", "calibration_error", ""),
+        )
+    }
+    weeks = sorted({week for line in lines.values() for week in line.index})
+    if not weeks:
+        return None
+    place = {week: number for number, week in enumerate(weeks)}
+    figure, (top, bottom) = _figure((9, 6.5), rows=2)
+    for axis, name, colour, marker in (
+        (top, "AUC", _BLUE, "o"),
+        (top, "precision at capacity", _GREEN, "s"),
+        (top, "share with an event", _GREY, "."),
+        (bottom, "calibration error", _ORANGE, "o"),
+        (bottom, "Brier score", _BLUE, "s"),
+    ):
+        line = lines[name]
+        axis.plot([place[week] for week in line.index], line, color=colour, marker=marker, markersize=4, label=name)
+    top.set(ylim=(0, 1), ylabel="higher is better")
+    bottom.set_ylabel("lower is better")
+    bottom.set_ylim(bottom=0)
+    top.set_title("How good the predictions turned out to be, by the week they were made", fontsize=11)
+    _finish((top, bottom), weeks)
+    return _png(figure)
+
+
+def _figure(size: tuple[float, float], rows: int = 1) -> tuple[Any, Any]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, 1, sharex=rows > 1)
+
+
+def _finish(axes: Sequence[Any], weeks: Sequence[dt.date]) -> None:
+    for axis in axes:
+        axis.grid(color="0.9", linewidth=0.6)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(loc="best", frameon=False, fontsize=9)
+        axis.set_xlim(-0.5, len(weeks) - 0.5)
+    _week_ticks(axes[-1], weeks)
+
+
+def _week_ticks(axis: Any, weeks: Sequence[dt.date]) -> None:
+    """At most a dozen weeks by name, evenly."""
+    step = max(1, -(-len(weeks) // 12))
+    shown = range(0, len(weeks), step)
+    axis.set_xticks(list(shown), [weeks[number].isoformat() for number in shown], rotation=45, ha="right", fontsize=8)
+    axis.set_xlabel("week (its Monday)", fontsize=9)
+
+
+def _percent(axis: Any) -> None:
+    from matplotlib.ticker import PercentFormatter
+
+    axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+
+
+def _png(figure: Any) -> bytes:
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=110, metadata={"Software": None})
+    return png.getvalue()

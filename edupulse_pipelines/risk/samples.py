@@ -1,0 +1,203 @@
+"""What can be learned from: the cohorts of many weeks with what happened to them, and which of it may be used when.
+
+Assembled once for all the data-through weeks of a call; `at` then says what was known by one of them: whose horizon has
+passed, what educators' verdicts say, which rows train and which validate. Fits nothing.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from edupulse_pipelines.risk.cohorts import NEVER, FeatureMatrix, feature_weeks, read_cohort
+from edupulse_pipelines.risk.feedback import known_by, verdict_labels, verdicts
+from edupulse_pipelines.risk.labels import labels
+from edupulse_pipelines.risk.splits import (
+    GroupSpan,
+    Split,
+    eligible_weeks,
+    split_until_exit,
+    temporal_split,
+)
+from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.weeks import WEEK, feature_date, week_start
+
+MINIMUM_VALIDATION_SHARE = 0.1
+"""Share of all labelled student-weeks that the validation weeks should hold."""
+RESOLVED_SHARE = 0.98
+"""A group's outcomes are known when this share of everybody who was in its cohorts has left."""
+UNKNOWN: int = -1
+"""Outcome of a student-week of which nobody knows, or of which a verdict says that help came first."""
+
+
+@dataclass(frozen=True)
+class Usable:
+    """What one data-through week may use. Row numbers are of the matrix, ascending."""
+
+    split: Split
+    training: NDArray[np.int64]
+    validation: NDArray[np.int64]
+    outcome: NDArray[np.int8]
+    """Per row of the whole matrix: 0, 1 or UNKNOWN, verdicts known by then applied."""
+    eligible: int
+    """As-of weeks whose outcomes are known."""
+    verdicts: int
+    """Outcomes that a verdict decided, or took out."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """All as-of weeks of one call."""
+
+    tenant: TenantSettings
+    matrix: FeatureMatrix
+    derived: NDArray[np.int8]
+    """Per row, the outcome that the records say: 0, 1 or UNKNOWN."""
+    known: NDArray[np.datetime64]
+    """Per row, the week (Monday) by whose end the outcome is known."""
+    school_weeks: tuple[dt.date, ...]
+    said: pd.DataFrame
+    """Every verdict, as `feedback.verdicts`."""
+
+    def at(self, point: dt.date) -> Usable:
+        """What a training with data through `point` may use."""
+        outcome, decided = self._outcome(point)
+        matrix, horizon = self.matrix, self.tenant.label.weeks
+        week = matrix.week
+        usable = (self.known <= np.datetime64(point)) & (outcome != UNKNOWN)
+        if horizon is None:
+            return self._until_exit(point, outcome, usable, decided)
+        eligible = eligible_weeks(matrix.weeks, point, horizon, self.school_weeks)
+        split = self._split(eligible, usable, outcome, horizon)
+        place = {monday: number for number, monday in enumerate(matrix.weeks)}
+        rows = []
+        for part in (split.training, split.validation):
+            chosen = np.isin(week, [place[monday] for monday in part])
+            rows.append(np.flatnonzero(chosen & usable))
+        return Usable(split, rows[0], rows[1], outcome, len(eligible), decided)
+
+    def _outcome(self, point: dt.date) -> tuple[NDArray[np.int8], int]:
+        """The outcomes with the verdicts that deliveries had brought by the week `point`."""
+        outcome = self.derived.copy()
+        known = self.said[[day <= known_by(point) for day in self.said["known_on"]]]
+        if known.empty:
+            return outcome, 0
+        matrix = self.matrix
+        place = {monday: number for number, monday in enumerate(matrix.weeks)}
+        student = {one: number for number, one in enumerate(matrix.population.district_ids)}
+        keys = matrix.week * len(student) + matrix.student
+        decided = 0
+        said = verdict_labels(known, self.tenant.feedback)
+        for week, district_id, label in zip(said["week"], said["district_id"], said["label"], strict=True):
+            if week not in place or district_id not in student:
+                continue
+            key = place[week] * len(student) + student[district_id]
+            at = int(np.searchsorted(keys, key))
+            if at < len(keys) and keys[at] == key:
+                outcome[at] = label
+                decided += 1
+        return outcome, decided
+
+    def _split(
+        self, eligible: Sequence[dt.date], usable: NDArray[np.bool_], outcome: NDArray[np.int8], horizon: int
+    ) -> Split:
+        """The split of the eligible weeks: validation has its minimum of each class and, if it can, a tenth of all.
+
+        A share and not only a count: at the end of a year the cohort may have shrunk to a few students, who say nothing
+        of the others.
+        """
+        minimum, weeks = self.tenant.training, self.matrix.weeks
+        week = self.matrix.week
+        sizes = np.bincount(week[usable], minlength=len(weeks))
+        events = np.bincount(week[usable], weights=outcome[usable], minlength=len(weeks))
+        size_of = dict(zip(weeks, sizes.tolist(), strict=True))
+        events_of = dict(zip(weeks, events.tolist(), strict=True))
+        everyone = sum(size_of[one] for one in eligible)
+
+        def classes(part: Sequence[dt.date]) -> tuple[float, float]:
+            positive = sum(events_of[one] for one in part)
+            return positive, sum(size_of[one] for one in part) - positive
+
+        def enough(split: Split) -> bool:
+            return min(classes(split.validation)) >= minimum.minimum_validation_per_class
+
+        def ample(split: Split) -> bool:
+            judged = sum(size_of[one] for one in split.validation)
+            return (
+                judged >= MINIMUM_VALIDATION_SHARE * everyone
+                and min(classes(split.training)) >= minimum.minimum_train_per_class
+            )
+
+        return temporal_split(eligible, horizon, enough, ample)
+
+    def _until_exit(self, point: dt.date, outcome: NDArray[np.int8], usable: NDArray[np.bool_], decided: int) -> Usable:
+        matrix = self.matrix
+        group, week = matrix.population.group[matrix.student], matrix.week
+        spans = []
+        for number in range(len(matrix.population.groups)):
+            rows = group == number
+            if not rows.any():
+                spans.append(GroupSpan(NEVER, NEVER))
+                continue
+            spans.append(GroupSpan(matrix.weeks[week[rows].min()], self.known[rows].max().item()))
+        train, validate = split_until_exit(spans, point)
+        training = np.flatnonzero(np.isin(group, train) & usable)
+        validation = np.flatnonzero(np.isin(group, validate) & usable)
+        weeks = [tuple(matrix.weeks[one] for one in np.unique(week[rows])) for rows in (training, validation)]
+        return Usable(Split(weeks[0], weeks[1]), training, validation, outcome, len(np.unique(week[usable])), decided)
+
+
+def read_samples(
+    connection: sa.Connection, tenant: TenantSettings, newest: dt.date, *, maximum_rows: int | None = None
+) -> Samples:
+    """Everything that can be learned from by the data-through week `newest`; see `read_cohort` for `maximum_rows`."""
+    # Vectors are stored for every school week with data, and for no other.
+    school_weeks = feature_weeks(connection, tenant.name, newest)
+    horizon = tenant.label.weeks
+    last = newest if horizon is None else newest - horizon * WEEK
+    matrix = read_cohort(connection, tenant, [week for week in school_weeks if week <= last], maximum_rows=maximum_rows)
+    happened = labels(connection, tenant, matrix.weeks)
+    adverse = happened.adverse
+    ids = matrix.population.district_ids
+    place = np.searchsorted(happened.district_ids, ids)[matrix.student] if len(matrix.student) else matrix.student
+    outcome = adverse[place, matrix.week].astype(np.int8) if len(place) else np.empty(0, np.int8)
+    known = np.array([np.datetime64(week) for week in matrix.weeks], dtype="datetime64[D]")[matrix.week]
+    if horizon is not None:
+        known = known + np.timedelta64(7 * horizon, "D")
+    else:
+        known, unresolved = _until_exit_known(matrix)
+        outcome[unresolved] = UNKNOWN
+    said = verdicts(connection, tenant.name)
+    return Samples(tenant, matrix, outcome, known, tuple(school_weeks), said)
+
+
+def _until_exit_known(matrix: FeatureMatrix) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
+    """Per row the week in which the group's outcomes are known, and whose own outcome is not known even then.
+
+    Of the whole group, not of each student: those who drop out leave first, and a sample of early leavers is all
+    events.
+    """
+    population = matrix.population
+    known = np.full(len(matrix.student), np.datetime64(NEVER), dtype="datetime64[D]")
+    unresolved = np.zeros(len(matrix.student), dtype=bool)
+    group = population.group[matrix.student]
+    for number in range(len(population.groups)):
+        rows = group == number
+        members = np.unique(matrix.student[rows])
+        left = np.sort(population.left[members][~np.isnat(population.left[members])])
+        needed = int(np.ceil(RESOLVED_SHARE * len(members)))
+        if not len(members) or len(left) < needed:
+            continue
+        # Known at the end of the week in which the last of them left.
+        day = left[needed - 1].item()
+        known[rows] = np.datetime64(week_start(day))
+        end = np.datetime64(feature_date(week_start(day)))
+        still_there = np.isnat(population.left) | (population.left > end)
+        unresolved |= rows & still_there[matrix.student]
+    return known, unresolved

@@ -1,0 +1,125 @@
+"""Small fitted models, registered and recorded as training does it, for the tests of registry, mirror and champion."""
+
+from __future__ import annotations
+
+import datetime as dt
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+
+from edupulse_pipelines.database import new_ids
+from edupulse_pipelines.risk.model import MODEL_TYPES, RiskModel, fit_candidate
+from edupulse_pipelines.risk.registry import LoggedRun, Registry
+from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata
+from edupulse_pipelines.settings import TenantSettings
+
+_TREES = {"learning_rate": 0.1, "leaves": 4, "l2": 1.0, "leaf": 1.0, "iterations": 20}
+CONFIG: dict[str, dict[str, Any]] = {"logistic": {"C": 0.03}, "additive": {**_TREES, "leaves": 2}, "boosting": _TREES}
+METRICS = {"auc_roc": 0.8, "precision_at_k": {"k10": 0.5}, "baseline": {"auc_roc": 0.7}}
+
+
+def sample(rows: int = 400, seed: int = 1) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
+    """Features with missing values, outcomes and student codes; attendance and grades decide."""
+    random = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "attendance_rate_4w": random.beta(12, 2, rows),
+            "grade_mean_4w": random.normal(75, 12, rows).round(1),
+            "incidents_8w": random.poisson(0.4, rows).astype(float),
+        }
+    )
+    odds = 14 * (0.82 - frame.attendance_rate_4w) + 0.08 * (68 - frame.grade_mean_4w) + 0.4 * frame.incidents_8w
+    outcome = (random.random(rows) < 1 / (1 + np.exp(-odds))).astype(np.int8)
+    frame.loc[random.random(rows) < 0.1, "grade_mean_4w"] = np.nan
+    return frame, outcome, np.arange(rows) // 4
+
+
+@lru_cache
+def fitted(kind: str = "logistic", seed: int = 1) -> RiskModel:
+    """A model of a kind on `sample`."""
+    frame, outcome, student = sample(seed=seed)
+    return fit_candidate(kind, frame, outcome, student, CONFIG[kind], {"attendance_rate_4w": -1})[0]
+
+
+def logged(
+    registry: Registry, tenant: TenantSettings, version: str, *, kind: str = "logistic", **more: Any
+) -> tuple[LoggedRun, dict[str, Any]]:
+    """Log and register a model; the run and the columns of its row."""
+    facts = {
+        "data_through": version[:10],
+        "data_hash": f"{version}-data".encode().hex()[:64],
+        "settings_hash": "5" * 64,
+    }
+    values = {
+        "model_type": MODEL_TYPES[kind],
+        "training_date": f"{version[:10]}T12:00:00+00:00",
+        "performance_metrics": METRICS,
+        "hyperparameters": {**facts, "promoted": True},
+    }
+    run = registry.log_model(
+        tenant.name,
+        fitted(kind),
+        run_name=version,
+        params={"data_through": facts["data_through"]},
+        metrics={"auc_roc": 0.8},
+        tags={**facts, "tenant": tenant.name, "model_version": version, "status": "trained"},
+        documents={"settings.json": {"a": 1}, "model_card.md": "# Card\n", **more.pop("documents", {})},
+        figures={},
+        record=values,
+        **more,
+    )
+    return run, values
+
+
+def recorded(
+    engine: sa.Engine, registry: Registry, tenant: TenantSettings, version: str, *, promoted: bool = True, **more: Any
+) -> LoggedRun:
+    """Log, register and record a model; not as champion."""
+    run, values = logged(registry, tenant, version, **more)
+    write_row(engine, tenant, version, run, values, promoted=promoted)
+    return run
+
+
+def write_row(
+    engine: sa.Engine,
+    tenant: TenantSettings,
+    version: str,
+    run: LoggedRun,
+    values: dict[str, Any],
+    *,
+    promoted: bool = True,
+) -> None:
+    """The row that training writes for a logged model."""
+    kept = {**values["hyperparameters"], "promoted": promoted, "mlflow": run.as_record()}
+    with engine.begin() as connection:
+        connection.execute(
+            sa.insert(model_metadata).values(
+                id=new_ids(1)[0],
+                tenant_id=tenant.name,
+                model_version=version,
+                model_type=values["model_type"],
+                training_date=dt.datetime.fromisoformat(values["training_date"]),
+                performance_metrics=values["performance_metrics"],
+                hyperparameters=kept,
+                is_active=False,
+            )
+        )
+
+
+def rows(engine: sa.Engine, tenant: TenantSettings) -> dict[str, Any]:
+    """The tenant's rows of `model_metadata` by model version."""
+    with engine.connect() as connection:
+        found = connection.execute(
+            sa.select(model_metadata)
+            .where(model_metadata.c.tenant_id == tenant.name)
+            .order_by(model_metadata.c.model_version)
+        ).all()
+    return {row.model_version: row for row in found}
+
+
+def active(engine: sa.Engine, tenant: TenantSettings) -> list[str]:
+    """The active model versions."""
+    return [version for version, row in rows(engine, tenant).items() if row.is_active]
