@@ -178,11 +178,14 @@ class TrainingSettings(_Section):
 
 
 class InputSettings(_Section):
-    """What the model may see besides the record: entries of `student_metadata`.
+    """What the model may see: features of the record, and entries of `student_metadata`.
 
     A list orders the values from low to high. Gender, ethnicity and socioeconomic status are for audits only.
     """
 
+    record: tuple[str, ...] | None = Field(None, min_length=1)
+    """Names of the features of the record; all by default. Of a district whose courses differ in what they ask for,
+    only those that compare with the class carry over to a course that was never seen."""
     metadata: dict[str, Literal["number"] | tuple[str, ...]] = Field(default_factory=dict)
 
     @field_validator("metadata")

@@ -52,6 +52,9 @@ class Feature:
     definition: str
     risk_direction: Literal[-1, 0, 1]
     """+1: higher values mean more risk; -1: lower values do; 0: no direction is claimed."""
+    missing_tells: bool = True
+    """Whether it may mean something of the student that the value is missing; False where it also happens to a whole
+    class that has had nothing due, and other features tell of the student who handed in nothing."""
 
 
 FEATURES: tuple[Feature, ...] = (
@@ -247,6 +250,7 @@ STANDING_FEATURES: tuple[Feature, ...] = (
         "Mean grade this school year. Where the grades of a class spread wider than 20 points (a standard deviation), "
         "its distances from the class mean are shrunk to that: marking all or nothing says less.",
         -1,
+        missing_tells=False,
     ),
     Feature(
         "grade_lowest_ytd",
@@ -254,6 +258,7 @@ STANDING_FEATURES: tuple[Feature, ...] = (
         "grade 0-100",
         "Lowest grade this school year, shrunk like the mean.",
         -1,
+        missing_tells=False,
     ),
     Feature(
         "failing_share_ytd",
@@ -261,6 +266,7 @@ STANDING_FEATURES: tuple[Feature, ...] = (
         "share",
         "Of each course's weeks with a grade the share with a mean below 60, this school year; the highest of them.",
         1,
+        missing_tells=False,
     ),
     Feature(
         "low_course_weeks_8w",
@@ -268,6 +274,7 @@ STANDING_FEATURES: tuple[Feature, ...] = (
         "course-weeks",
         "Weekly course means below 65 in the last eight school weeks of this school year.",
         1,
+        missing_tells=False,
     ),
     Feature(
         "courses_8w",
@@ -275,6 +282,7 @@ STANDING_FEATURES: tuple[Feature, ...] = (
         "courses",
         "Courses with a grade in the last eight school weeks of this school year.",
         0,
+        missing_tells=False,
     ),
     Feature(
         "classmates_ahead",
@@ -282,6 +290,17 @@ STANDING_FEATURES: tuple[Feature, ...] = (
         "share",
         "Share of the classmates with more grades this school year; mean over the courses.",
         1,
+        missing_tells=False,
+    ),
+    Feature(
+        "classmates_ahead_in_due_work",
+        "academic",
+        "share",
+        "Share of the classmates whose weeks with a grade weigh more, this school year; a week weighs what share of the "
+        "class has a grade in it, so that one in which much was due counts more than a straggler's; mean over the "
+        "courses.",
+        1,
+        missing_tells=False,
     ),
     Feature(
         "grade_count_vs_class",
@@ -289,6 +308,7 @@ STANDING_FEATURES: tuple[Feature, ...] = (
         "log ratio",
         "Logarithm of (grades + 0.5) / (mean of the class + 0.5), this school year; mean over the courses.",
         -1,
+        missing_tells=False,
     ),
     Feature(
         "grade_count_4w_vs_class",
@@ -296,6 +316,7 @@ STANDING_FEATURES: tuple[Feature, ...] = (
         "log ratio",
         "The same of the last four school weeks.",
         -1,
+        missing_tells=False,
     ),
     Feature(
         "no_grade_yet",
@@ -304,6 +325,7 @@ STANDING_FEATURES: tuple[Feature, ...] = (
         "Share of the classmates with a grade this school year where the student has none; 0 with one; mean over the "
         "courses.",
         1,
+        missing_tells=False,
     ),
     Feature(
         "weeks_since_grade_vs_class",
@@ -312,6 +334,7 @@ STANDING_FEATURES: tuple[Feature, ...] = (
         "School weeks since the newest grade (without one: since the start) minus the median of the class; mean over "
         "the courses.",
         1,
+        missing_tells=False,
     ),
     Feature(
         "incidents_per_week_ytd",

@@ -233,6 +233,7 @@ class _Tally:
         mondays = [None if one is None else week_start(one) for one in starts.tolist()]
         self._first_monday = np.array(mondays, dtype="datetime64[D]")[group]
         self._has_groups = bool((~np.isnat(starts)).any()) or len(starts) > 1
+        self._groups = len(starts)
         self._behaviour_since = calendar.domain_since.get("behavioral")
         self._sessions = np.zeros((len(_STATUSES), count))
         self._incidents, self._severity = np.zeros(count), np.zeros(count)
@@ -298,7 +299,7 @@ class _Tally:
             values["incidents_per_week_ytd"] = np.divide(
                 self._incidents, self._weeks, out=np.full(count, np.nan), where=self._weeks > 0
             )
-            values["severity_highest_ytd"] = self._severity.copy()
+            values["severity_highest_ytd"] = np.where(self._weeks > 0, self._severity, np.nan)
         taught = (np.datetime64(self._week, "D") - self._first_monday).astype("timedelta64[D]").astype(float) // 7 + 1
         values["teaching_weeks"] = np.where(np.isnat(self._first_monday) | (taught < 1), np.nan, taught)
         self._courses(values)
@@ -348,10 +349,33 @@ class _Tally:
             (_RECENT_COUNTS[0], number),
             (_GRADED_WEEKS, 1),
             (_FAILING_WEEKS, mean < FAILING),
+            (_DUE, self._share_graded(student, course)),
         ):
             pairs[row, at] += value
         pairs[_LOWEST, at] = np.minimum(pairs[_LOWEST, at], lowest)
         pairs[_SINCE, at] = 0
+
+    def _share_graded(self, student: Integers, course: Integers) -> Floats:
+        """Per pair with a grade this week the share of its class that has one; all pairs are known by now."""
+        assert self._week is not None
+        if not len(student):
+            return np.empty(0)
+        enrolled = self.enrolled(self._week)
+        wide = 1 + int(self._course.max())
+        pairs = enrolled[self._student]
+        key, size = np.unique(self._group[self._student[pairs]] * wide + self._course[pairs], return_counts=True)
+        own = self._group[student] * wide + course
+        at = np.minimum(np.searchsorted(key, own), max(len(key) - 1, 0))
+        found = key[at] == own if len(key) else np.zeros(len(own), dtype=bool)
+        graded = np.bincount(at[found & enrolled[student]], minlength=len(key))
+        if self._has_groups:
+            # Of a group with a start everybody is a classmate, with a grade or without.
+            taught = ~np.isnat(self._start)
+            members = np.bincount(self._group[enrolled & taught & self._counts_now()], minlength=self._groups)
+            size = np.maximum(size, members[key // wide])
+        share: Floats = np.zeros(len(own))
+        share[found] = (graded / size)[at[found]]
+        return share
 
     def _courses(self, values: dict[str, Floats]) -> None:
         """What the courses say, of students enrolled now; written into `values`."""
@@ -380,6 +404,9 @@ class _Tally:
 
         ahead, _ = _share_above(count, members, in_class)
         values["classmates_ahead"] = mean_over_courses(ahead)
+        # Shares of the same sum differ in their last bits by the order of the weeks.
+        ahead, _ = _share_above(np.round(pairs[_DUE], DECIMALS), members, in_class)
+        values["classmates_ahead_in_due_work"] = mean_over_courses(ahead)
         values["grade_count_vs_class"] = mean_over_courses(np.log((count + 0.5) / (mean_of_class(count) + 0.5)))
         recent = pairs[_RECENT_COUNTS].sum(axis=0)
         values["grade_count_4w_vs_class"] = mean_over_courses(np.log((recent + 0.5) / (mean_of_class(recent) + 0.5)))
@@ -440,11 +467,11 @@ class _Tally:
 
 
 _NONE: Integers = np.empty(0, dtype=np.int64)
-_COUNT, _POINTS, _LOWEST, _SINCE, _GRADED_WEEKS, _FAILING_WEEKS = range(6)
-"""Rows of what is kept of a pair; since: school weeks since the newest grade."""
-_RECENT_COUNTS = np.arange(6, 6 + RECENT_WEEKS)
+_COUNT, _POINTS, _LOWEST, _SINCE, _GRADED_WEEKS, _FAILING_WEEKS, _DUE = range(7)
+"""Rows of what is kept of a pair; since: school weeks since the newest grade; due: what its graded weeks weigh."""
+_RECENT_COUNTS = np.arange(7, 7 + RECENT_WEEKS)
 """Grades of the newest week, the one before, …"""
-_SUMS = 6 + RECENT_WEEKS
+_SUMS = 7 + RECENT_WEEKS
 
 
 def _span(calendar: SchoolCalendar, wanted: Sequence[dt.date], starts: npt.NDArray[np.datetime64]) -> Iterator[dt.date]:
@@ -458,7 +485,7 @@ def _span(calendar: SchoolCalendar, wanted: Sequence[dt.date], starts: npt.NDArr
         first = last = week
     declared = [week_start(one) for one in starts.tolist() if one is not None]
     if declared and len(declared) == len(starts):
-        first = min(declared)
+        first = min(wanted[0], *declared)
     elif declared:
         first = min(first, *declared)
     yield from (week for week in calendar.weeks if first <= week <= wanted[-1])

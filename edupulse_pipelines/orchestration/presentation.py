@@ -40,8 +40,8 @@ _RECORDS = {
         f"{_STUDENTS_BESIDE}"
     ),
     "training_feedback": (
-        "Educators' verdicts on predictions. Attached to its prediction by a foreign key; nothing downstream is "
-        "computed from it yet."
+        "Educators' verdicts on predictions, attached to their prediction by a foreign key. The latest one wins over the "
+        "derived label in the next training; what was prevented is left out."
     ),
 }
 _MERGED = (
@@ -73,13 +73,13 @@ _DERIVED = {
         "before, differ."
     ),
     "risk_model": (
-        "A calibrated logistic regression on documented features, trained per district and split by time: "
-        "nothing that was "
-        "validated on had been trained on. Logged to MLflow and mirrored in `model_metadata`; the `champion` "
-        "alias is `is_active`.\n\n"
-        "The weekly job trains when there is no model yet or the newest is `retrain_weeks` old; the training job "
-        "asks for it now. "
-        "With too few labels, or labels of one class, no model is made, and the reason is recorded."
+        "Calibrated candidates on documented features (logistic regression, a glass-box additive model, monotone "
+        "boosting), tuned inside the training window, split by time, proven free of leaks, and measured beside the simple "
+        "rule. The best of them becomes champion only if it passes the promotion gate; every number of the decision is "
+        "kept. Logged to MLflow and mirrored in `model_metadata`; the `champion` alias is `is_active`.\n\n"
+        "The weekly job trains when there is no model yet, the newest is `retrain_weeks` old, its inputs or scores have "
+        "drifted, or enough verdicts have come in; the training job asks for it now. With too few labels, or labels of one "
+        "class, no model is made, and the reason is recorded."
     ),
     "predictions": (
         "One risk score per student of the cohort, week and model: score, category, confidence, and the model's "

@@ -73,6 +73,15 @@ def fit_trees(
     return trees.fit(matrix, outcome)
 
 
+def route_missing(trees: HistGradientBoostingClassifier, values: Floats) -> None:
+    """Send a missing value of each feature where `values` (one per feature; NaN leaves its way alone) goes, in place."""
+    for tree in tree_nodes(trees):
+        asking = np.flatnonzero(tree["is_leaf"] == 0)
+        value = values[tree["feature_idx"][asking]]
+        known = ~np.isnan(value)
+        tree["missing_go_to_left"][asking[known]] = value[known] <= tree["num_threshold"][asking[known]]
+
+
 def staged_log_odds(trees: HistGradientBoostingClassifier, matrix: Floats, iterations: Sequence[int]) -> Floats:
     """Log-odds of each row after each of some numbers of iterations (ascending), shape (rows, len(iterations))."""
     columns = []

@@ -19,6 +19,7 @@ import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.features.definitions import FEATURE_NAMES, STANDING_NAMES
 from edupulse_pipelines.features.standing import read_standing
 from edupulse_pipelines.features.store import read_features
@@ -31,7 +32,7 @@ from edupulse_pipelines.weeks import feature_date, week_start
 # It decides about the cohort and the confidence instead.
 NOT_INPUTS = frozenset({"weeks_of_data"})
 RECORD_FEATURES: tuple[str, ...] = (*(name for name in FEATURE_NAMES if name not in NOT_INPUTS), *STANDING_NAMES)
-"""What every tenant's model sees; the tenant's declared metadata inputs come after them."""
+"""What every tenant's model may see; the tenant's declared metadata inputs come after them."""
 
 SUBGROUPS = ("gender", "ethnicity", "socioeconomic_status", "grade_level")
 """The audit dimensions: never inputs of a model, always looked at."""
@@ -44,7 +45,18 @@ NEVER = dt.date.max
 
 
 def model_features(tenant: TenantSettings) -> tuple[str, ...]:
-    """The inputs of the tenant's models, in order."""
+    """The inputs of the tenant's models, in order; ConfigurationError for a name that is no feature."""
+    chosen = tenant.inputs.record
+    if unknown := sorted(set(chosen or ()) - set(RECORD_FEATURES)):
+        raise ConfigurationError(
+            f"[tenants.{tenant.name}.inputs] record: {unknown[0]} is no feature of the record "
+            f"(there are: {', '.join(RECORD_FEATURES)})."
+        )
+    return (*(name for name in RECORD_FEATURES if chosen is None or name in chosen), *tenant.inputs.metadata)
+
+
+def _columns(tenant: TenantSettings) -> tuple[str, ...]:
+    """Everything that is assembled: a rule or an earlier model may ask for more than the tenant's models see now."""
     return (*RECORD_FEATURES, *tenant.inputs.metadata)
 
 
@@ -216,7 +228,7 @@ def read_cohort(
     values: list[NDArray[np.float64]] = []
     student: list[NDArray[np.int64]] = []
     evidence: list[NDArray[np.float64]] = []
-    names = model_features(tenant)
+    names = _columns(tenant)
     for start in range(0, len(weeks), _WEEKS_PER_READ):
         chunk = list(weeks[start : start + _WEEKS_PER_READ])
         for week, everybody in _weeks(connection, tenant, chunk, population).items():
@@ -304,7 +316,7 @@ def _sampled(
 
 
 def _nobody(tenant: TenantSettings) -> pd.DataFrame:
-    columns = ("district_id", "student_id", "feature_date", "data_quality", "weeks_of_data", *model_features(tenant))
+    columns = ("district_id", "student_id", "feature_date", "data_quality", "weeks_of_data", *_columns(tenant))
     empty: Mapping[str, Any] = {name: pd.Series(dtype=object) for name in (*columns, "in_cohort")}
     return pd.DataFrame(empty)
 

@@ -419,6 +419,12 @@ _DECLARED: tuple[Factor, ...] = (
                 _NO_COMPARISON,
             ),
             Fact(
+                "classmates_ahead_in_due_work",
+                "classmates who handed in more of what the class handed in: {value}",
+                SHARE,
+                _NO_COMPARISON,
+            ),
+            Fact(
                 "grade_count_vs_class",
                 "grades of this school year, against the class's mean number: {value}",
                 RATIO,

@@ -29,12 +29,14 @@ from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import RobustScaler, StandardScaler
 from threadpoolctl import threadpool_limits
 
+from edupulse_pipelines.features.definitions import MODEL_FEATURES_BY_NAME
 from edupulse_pipelines.risk.additive import ShapeFunction, ShapeFunctions
 from edupulse_pipelines.risk.boosting import (
     CHECKPOINTS,
     ShapleyTables,
     fit_trees,
     fold_calibration,
+    route_missing,
     staged_log_odds,
 )
 
@@ -54,6 +56,10 @@ MODEL_REVISION = 1
 # overconfident (log loss 0.85 instead of 0.52 on the first open-university model).
 REGULARISATION_C = 0.03
 CALIBRATION_FOLDS = 5
+# So many groups make folds by group, and so many make calibration folds by group: the sigmoid of a few courses repeats
+# how these happen to differ (held out one by one, three real courses are predicted worse with it than without).
+SMALLEST_GROUPING = 3
+CALIBRATION_GROUPS = 10
 # With so many rows three folds say the same two numbers, at half the time.
 _MANY_ROWS, _FOLDS_OF_MANY_ROWS = 100_000, 3
 
@@ -63,6 +69,10 @@ SKOPS_TRUSTED_TYPES = ["numpy.dtype", "sklearn.ensemble._hist_gradient_boosting.
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
+
+SILENT: frozenset[str] = frozenset(name for name, one in MODEL_FEATURES_BY_NAME.items() if not one.missing_tells)
+"""Features whose being missing says nothing: a missing value is taken for the training set's mean. Learned as a sign of
+its own it would be that of the silent student, and then accuse a whole course in which nothing was due yet."""
 
 
 class CannotLearn(Exception):
@@ -105,7 +115,8 @@ class RiskModel:
 
     @property
     def typical(self) -> dict[str, float | None]:
-        """Each feature's median in the training set; None where it was never recorded."""
+        """Each feature's median in the training set (of a logistic model's `SILENT` ones the mean); None where it was
+        never recorded."""
         if isinstance(self._explainer, _Regression):
             medians = self._explainer.medians
         else:
@@ -170,7 +181,7 @@ def fit_candidate(
     `features`: float columns, NaN = missing; `outcome`: 0 or 1; `student`: an integer per student; `config`: see
     `logistic` (`C`, the inverse strength of the ridge penalty) and `boosting.fit_trees`; `directions`: the sign that a
     feature's effect must have in a model of trees, by name, none where it is 0 or absent; `groups`: an integer per
-    course or other group, see `folds_of`.
+    course or other group: calibration folds are then by group (`folds_of`), if there are `CALIBRATION_GROUPS` of them.
 
     Columns without variation in training (a domain never sent, an indicator always or never set) have no effect.
     CannotLearn when the outcome has one class, nothing varies, events come from fewer than two students, or the
@@ -182,7 +193,8 @@ def fit_candidate(
         learner = learner_of(kind, features, directions)
         logits = np.empty(len(outcome))
         count = CALIBRATION_FOLDS if len(outcome) < _MANY_ROWS else _FOLDS_OF_MANY_ROWS
-        for training, held_out in folds_of(outcome, student, count, groups):
+        few = groups is None or len(np.unique(groups)) < CALIBRATION_GROUPS
+        for training, held_out in folds_of(outcome, student, count, None if few else groups):
             logits[held_out] = learner.log_odds(outcome, student, training, held_out, config)[:, -1]
         calibration = fit_sigmoid(logits, outcome)
         if calibration.slope <= 0:
@@ -252,7 +264,7 @@ def folds_of(
     """
     if groups is not None:
         names, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-        if len(names) >= 3:
+        if len(names) >= SMALLEST_GROUPING:
             count = min(folds, len(names))
             rows, fold_of_group = np.zeros(count, dtype=np.int64), np.zeros(len(names), dtype=np.int64)
             for one in np.argsort(-sizes, kind="stable"):
@@ -360,15 +372,20 @@ class _Regression:
 
 
 class _LogisticLearner:
-    """Median imputation with missing indicators, standardised, ridge penalty.
+    """Median imputation with missing indicators (of `SILENT` features mean imputation without), standardised, ridge
+    penalty.
 
     Folds share imputation and scaling, which never look at the outcome.
     """
 
     def __init__(self, features: pd.DataFrame) -> None:
-        self._imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
-        matrix = np.ascontiguousarray(self._imputer.fit_transform(features))
+        self._imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True).fit(features)
+        means = _means_of_silent(features)
+        self._imputer.statistics_ = np.where(np.isnan(means), self._imputer.statistics_, means)
+        matrix = np.ascontiguousarray(self._imputer.transform(features))
         self._constant = matrix.max(axis=0) == matrix.min(axis=0)
+        indicated = features.columns[self._imputer.indicator_.features_]
+        self._constant[len(features.columns) :] |= indicated.isin(SILENT)
         if self._constant.all():
             raise CannotLearn("no feature varies among the training samples")
         self._scaler = StandardScaler(copy=False)
@@ -408,7 +425,8 @@ class _LogisticLearner:
 
 
 class _TreeLearner:
-    """Boosted trees on the values as they are; a missing value goes its own way at every split."""
+    """Boosted trees on the values as they are; a missing value goes its own way at every split, that of a `SILENT`
+    feature the way of its mean."""
 
     def __init__(self, features: pd.DataFrame, directions: Mapping[str, int], *, additive: bool) -> None:
         self._medians = RobustScaler(with_scaling=False)
@@ -417,7 +435,9 @@ class _TreeLearner:
             self._medians.fit(features)
         # From here on it hands the values through: it is in the pipeline to remember the medians (and the names).
         self._medians.with_centering = False
+        self._silent_means = _means_of_silent(features)
         self._matrix = _matrix(features, list(features.columns))
+        self._matrix = np.where(np.isnan(self._matrix), self._silent_means, self._matrix)
         first = self._matrix[0]
         if not ((self._matrix != first) & ~(np.isnan(self._matrix) & np.isnan(first))).any():
             raise CannotLearn("no feature varies among the training samples")
@@ -454,7 +474,9 @@ class _TreeLearner:
     def _fit(
         self, matrix: Floats, outcome: NDArray[np.int8], student: NDArray[np.int64], config: Mapping[str, Any]
     ) -> Any:
-        return fit_trees(matrix, outcome, student, config, self._directions, additive=self._additive)
+        trees = fit_trees(matrix, outcome, student, config, self._directions, additive=self._additive)
+        route_missing(trees, self._silent_means)
+        return trees
 
 
 def _kind(pipeline: Pipeline) -> str:
@@ -464,6 +486,12 @@ def _kind(pipeline: Pipeline) -> str:
     if steps == ["medians", "trees"]:
         return "additive" if pipeline.named_steps["trees"].interaction_cst == "no_interactions" else "boosting"
     raise ValueError(f"a pipeline of {', '.join(steps)} is no risk model")
+
+
+def _means_of_silent(features: pd.DataFrame) -> Floats:
+    """Per column the mean of a `SILENT` feature; NaN of others, and of one that was never recorded."""
+    means: Floats = features.mean().to_numpy(np.float64)
+    return np.where(features.columns.isin(SILENT), means, np.nan)
 
 
 def _matrix(features: pd.DataFrame, names: list[str]) -> Floats:

@@ -521,11 +521,7 @@ class Registry:
         location = None
         if self.artifact_root is not None and not self.tracking_uri.startswith("http"):
             location = (self.artifact_root.absolute() / tenant_name).as_uri()
-        return client.create_experiment(
-            self.experiment_name(tenant_name),
-            artifact_location=location,
-            tags={"mlflow.experimentKind": "custom_model_development"},  # the user interface opens with models
-        )
+        return client.create_experiment(self.experiment_name(tenant_name), artifact_location=location)
 
     @contextlib.contextmanager
     def _answering(self) -> Iterator[MlflowClient]:

@@ -21,12 +21,12 @@ from numpy.typing import NDArray
 
 from edupulse_pipelines.database import new_ids, writing
 from edupulse_pipelines.errors import EduPulseError, ModelArtifactError
-from edupulse_pipelines.features.definitions import MODEL_FEATURES_BY_NAME
+from edupulse_pipelines.features.definitions import MODEL_FEATURES_BY_NAME, STANDING_NAMES
 from edupulse_pipelines.risk.baseline import Baseline, fit_baseline
 from edupulse_pipelines.risk.cohorts import model_features
 from edupulse_pipelines.risk.confidence import ConfidenceMap, fit_confidence
 from edupulse_pipelines.risk.drift import model_reference
-from edupulse_pipelines.risk.evaluation import Metrics, evaluate, flat_metrics, measures
+from edupulse_pipelines.risk.evaluation import Measure, Metrics, evaluate, flat_metrics, measures
 from edupulse_pipelines.risk.leakage import (
     LeakageProof,
     prove_no_leakage,
@@ -38,6 +38,7 @@ from edupulse_pipelines.risk.leakage import (
 from edupulse_pipelines.risk.model import CALIBRATION_FOLDS, MODEL_REVISION, CannotLearn, RiskModel, fit_candidate
 from edupulse_pipelines.risk.promotion import Decision, decide, record_decision, record_measures
 from edupulse_pipelines.risk.registry import Registry
+from edupulse_pipelines.risk.reports import CALIBRATION_FIGURE, training_report
 from edupulse_pipelines.risk.samples import Samples, Usable, read_samples
 from edupulse_pipelines.risk.splits import training_points
 from edupulse_pipelines.risk.tuning import Tuned, tune
@@ -191,6 +192,8 @@ def recorded_models(connection: sa.Connection, tenant_name: str) -> list[Recorde
         )
         for row in rows
         if row.hyperparameters and "data_through" in row.hyperparameters
+        # Set aside: its files are gone for good, so it neither scores nor counts as trained.
+        and not row.hyperparameters["mlflow"].get("lost")
     ]
     return sorted(models, key=lambda model: model.data_through)
 
@@ -248,7 +251,7 @@ def reproduce(engine: sa.Engine, tenant: TenantSettings, model_version: str, reg
     training = _training_rows(tenant, samples, usable)
     model, _ = fit_candidate(
         candidate["kind"],
-        samples.matrix.frame(training),
+        samples.matrix.frame(training)[list(model_features(tenant))],
         usable.outcome[training],
         samples.matrix.student[training],
         candidate["config"],
@@ -337,7 +340,7 @@ def _judge(
     training, validation = _training_rows(tenant, samples, usable), usable.validation
     train_frame, train_outcome = matrix.frame(training), usable.outcome[training]
     tuned = tune(
-        train_frame,
+        train_frame[list(model_features(tenant))],
         train_outcome,
         matrix.student[training],
         candidates=tenant.training.candidates,
@@ -438,7 +441,7 @@ def _unseen_students(
         try:
             model, _ = fit_candidate(
                 judged.tuned.kind,
-                matrix.frame(rows),
+                matrix.frame(rows)[judged.tuned.model.features],
                 usable.outcome[rows],
                 matrix.student[rows],
                 judged.tuned.config,
@@ -498,8 +501,6 @@ def _log_and_record(
     params: Mapping[str, Any],
 ) -> TrainingOutcome:
     """MLflow first, then the tables; the alias last, so that it never names what is not recorded."""
-    from edupulse_pipelines.risk import reports
-
     tuned, matrix = judged.tuned, samples.matrix
     training = _training_rows(tenant, samples, usable)
     proof = _proof(engine, tenant, usable, tuned.model)
@@ -541,8 +542,9 @@ def _log_and_record(
         },
         "confidence": judged.confidence.as_json(),
         "reference": model_reference(
-            # The validation's, not the training's: much of what a year adds up to differs between autumn and spring.
-            judged.frame,
+            # The validation's, not the training's: it is nearer. Without the standing, which adds up over the year and
+            # moves with the calendar: it would always have drifted by spring.
+            judged.frame.drop(columns=list(STANDING_NAMES), errors="ignore"),
             judged.student,
             judged.outcome,
             judged.predicted,
@@ -554,7 +556,7 @@ def _log_and_record(
     if tuned.kind == "logistic":
         hyperparameters["coefficients"] = tuned.model.coefficients
     trained_at = dt.datetime.now(dt.UTC)
-    report = reports.training_report(
+    report = training_report(
         tenant=tenant,
         version=version,
         point=point,
@@ -564,10 +566,10 @@ def _log_and_record(
         judged=judged,
         decision=decision,
         proof=proof,
+        unseen=_figures(tenant, judged, unseen, scored) if scored.any() else (),
         metrics=metrics,
         hyperparameters=hyperparameters,
         trained_at=trained_at,
-        identity=identity,
     )
     logged = registry.log_model(
         tenant.name,
@@ -642,7 +644,7 @@ def _log_and_record(
         judged.metrics,
         decision,
         proof.as_json(),
-        report.figures.get("calibration.png"),
+        report.figures.get(CALIBRATION_FIGURE),
     )
 
 
@@ -829,26 +831,30 @@ def _write_measures(
     """Every figure of every candidate in long form: of all validation weeks, of each, and of unseen students."""
     last = feature_date(weeks[int(judged.week.max())])
 
-    def figures(score: Floats, rows: NDArray[np.bool_], *, by_subgroup: bool) -> list[Any]:
-        return measures(
-            score[rows],
-            judged.outcome[rows],
-            judged.week[rows],
-            capacity=tenant.promotion.capacity,
-            subgroups={name: values[rows] for name, values in judged.subgroups.items()} if by_subgroup else {},
-            student=judged.student[rows],
-            minimum_subgroup=tenant.promotion.minimum_subgroup,
-        )
-
     everything = np.ones(len(judged.outcome), dtype=bool)
     for candidate, score in judged.scores.items():
-        found = figures(score, everything, by_subgroup=True)
+        found = _figures(tenant, judged, score, everything, by_subgroup=True)
         record_measures(connection, tenant.name, version, candidate, "validation", last, found)
     for candidate in (judged.tuned.kind, "rule"):
         for number in np.unique(judged.week):
-            found = figures(judged.scores[candidate], judged.week == number, by_subgroup=False)
+            found = _figures(tenant, judged, judged.scores[candidate], judged.week == number)
             day = feature_date(weeks[int(number)])
             record_measures(connection, tenant.name, version, candidate, "week", day, found)
     if scored.any():
-        found = figures(unseen, scored, by_subgroup=False)
+        found = _figures(tenant, judged, unseen, scored)
         record_measures(connection, tenant.name, version, judged.tuned.kind, "unseen_students", last, found)
+
+
+def _figures(
+    tenant: TenantSettings, judged: Judged, score: Floats, rows: NDArray[np.bool_], *, by_subgroup: bool = False
+) -> list[Measure]:
+    """Every figure of a score on some of the validation rows."""
+    return measures(
+        score[rows],
+        judged.outcome[rows],
+        judged.week[rows],
+        capacity=tenant.promotion.capacity,
+        subgroups={name: values[rows] for name, values in judged.subgroups.items()} if by_subgroup else {},
+        student=judged.student[rows],
+        minimum_subgroup=tenant.promotion.minimum_subgroup,
+    )

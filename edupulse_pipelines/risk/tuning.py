@@ -16,8 +16,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from edupulse_pipelines.risk.model import (
+    CALIBRATION_GROUPS,
     CANDIDATES,
     REGULARISATION_C,
+    SMALLEST_GROUPING,
     Calibration,
     CannotLearn,
     Floats,
@@ -59,7 +61,7 @@ class Trial:
     kind: str
     config: dict[str, Any]
     log_loss: float
-    """Mean over the rows, in nats, out of fold and calibrated by the other folds."""
+    """Mean over the rows, in nats, out of fold and calibrated by the other folds (by few groups: as it is)."""
     fits: int
 
 
@@ -103,8 +105,8 @@ def tune(
     it is. Beyond the budget each candidate is fitted once more, and once per calibration fold. `max_rows`: with more
     rows than that, a random part of them is used (`sample_rows`).
 
-    The winner has the lowest log loss, or is the simplest candidate that is within one standard error (over students)
-    of it. CannotLearn when no candidate can be fitted; the reason is the simplest one's.
+    The winner has the lowest log loss, or is the simplest candidate that is within one standard error of it: over
+    students or, where folds are by group, over groups, because then a few courses are what it was tried on. CannotLearn when no candidate can be fitted; the reason is the simplest one's.
     """
     if unknown := [kind for kind in candidates if kind not in CANDIDATES]:
         raise ValueError(f"{', '.join(unknown)}: not a candidate (known: {', '.join(CANDIDATES)})")
@@ -166,7 +168,8 @@ class _Judged:
     trial: Trial
     losses: Floats
     """Of each tuning row."""
-    student: NDArray[np.int64]
+    unit: NDArray[np.int64]
+    """What went together into a fold: the student or the group of each tuning row."""
 
 
 _Part = tuple[pd.DataFrame, NDArray[np.int8], NDArray[np.int64], "NDArray[np.int64] | None"]
@@ -197,6 +200,7 @@ def _trials(
 ) -> dict[str, list[_Judged]]:
     """What was tried of each kind, in order."""
     folds = folds_of(outcome, student, TUNING_FOLDS, groups)
+    unit = student if groups is None or len(np.unique(groups)) < SMALLEST_GROUPING else groups
     judged: dict[str, list[_Judged]] = {kind: [] for kind in kinds}
     learners: dict[str, Learner] = {}
     for turn in range(max(len(CONFIGURATIONS[kind]) for kind in kinds)):
@@ -208,7 +212,8 @@ def _trials(
                 return judged
             if kind not in learners:
                 learners[kind] = learner_of(kind, features, directions)
-            judged[kind].append(_judge(kind, learners[kind], CONFIGURATIONS[kind][turn], outcome, student, folds))
+            config = CONFIGURATIONS[kind][turn]
+            judged[kind].append(_judge(kind, learners[kind], config, outcome, student, unit, folds))
     return judged
 
 
@@ -218,6 +223,7 @@ def _judge(
     config: Mapping[str, Any],
     outcome: NDArray[np.int8],
     student: NDArray[np.int64],
+    unit: NDArray[np.int64],
     folds: Sequence[tuple[Mask, Mask]],
 ) -> _Judged:
     """The best variant of one configuration; of equals the first."""
@@ -225,10 +231,14 @@ def _judge(
     logits = np.empty((len(outcome), len(variants)))
     for training, held_out in folds:
         logits[held_out] = learner.log_odds(outcome, student, training, held_out, config)
-    losses = [_losses(logits[:, column], outcome, folds) for column in range(len(variants))]
+    columns = range(len(variants))
+    if unit is not student and len(np.unique(unit)) < CALIBRATION_GROUPS:
+        losses = [np.logaddexp(0, logits[:, column]) - outcome * logits[:, column] for column in columns]
+    else:
+        losses = [_losses(logits[:, column], outcome, folds) for column in columns]
     means = [float(one.mean()) for one in losses]
     best = int(np.argmin(means))
-    return _Judged(Trial(kind, variants[best], means[best], len(folds)), losses[best], student)
+    return _Judged(Trial(kind, variants[best], means[best], len(folds)), losses[best], unit)
 
 
 def _losses(logits: Floats, outcome: NDArray[np.int8], folds: Sequence[tuple[Mask, Mask]]) -> Floats:
@@ -252,8 +262,8 @@ def _winner(best: Sequence[_Judged]) -> str | None:
     lowest = min(best, key=lambda one: one.trial.log_loss)
     for one in best:
         excess = one.losses - lowest.losses
-        # Rows of one student go together, so students are what the error is counted over.
-        of_students = np.bincount(one.student, weights=excess - excess.mean())
-        if excess.mean() <= np.sqrt(np.sum(of_students**2)) / len(excess):
+        # Rows of one student (or group) go together, so students (groups) are what the error is counted over.
+        of_units = np.bincount(one.unit, weights=excess - excess.mean())
+        if excess.mean() <= np.sqrt(np.sum(of_units**2)) / len(excess):
             return one.trial.kind
     return lowest.trial.kind

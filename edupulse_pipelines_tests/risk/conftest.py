@@ -23,4 +23,4 @@ def across_databases() -> dict[str, object]:
 @pytest.fixture
 def without_plot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training without drawing, which takes longer than the rest of it on a small district."""
-    monkeypatch.setattr("edupulse_pipelines.risk.reports.calibration_plot", lambda *_arguments: b"")
+    monkeypatch.setattr("edupulse_pipelines.risk.reports.training_figures", lambda *_arguments: {})

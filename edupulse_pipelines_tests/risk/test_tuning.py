@@ -172,9 +172,12 @@ def test_a_tenant_with_twelve_students() -> None:
         assert 0 < predicted.min() <= predicted.max() < 1
 
 
-def test_with_groups_a_model_is_judged_on_groups_it_has_not_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("groups", "calibrated_by_group"), [(3, False), (12, True)])
+def test_with_groups_a_model_is_judged_on_groups_it_has_not_seen(
+    groups: int, calibrated_by_group: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     frame, outcome, student = world(7)
-    group = student % 3
+    group = student % groups
     frame["first"] += 5.0 * group
     seen: list[tuple[set[int], set[int]]] = []
     log_odds = model_module._LogisticLearner.log_odds
@@ -185,10 +188,12 @@ def test_with_groups_a_model_is_judged_on_groups_it_has_not_seen(monkeypatch: py
 
     monkeypatch.setattr(model_module._LogisticLearner, "log_odds", watching)
     run(frame, outcome, student, candidates=("logistic",), fits=3, groups=group)
-    assert len(seen) == 6  # three to tell configurations apart (there is one), three to calibrate
-    for training, held_out in seen:
-        assert len(held_out) == 1
+    assert len(seen) == 8  # three to tell configurations apart (there is one), five to calibrate
+    for training, held_out in seen[:3]:
+        assert len(held_out) == groups // 3
         assert not training & held_out
+    # A sigmoid of three groups would repeat how they happen to differ; of twelve it says how new ones will.
+    assert all(not training & held_out for training, held_out in seen[3:]) is calibrated_by_group
 
 
 def test_rows_are_sampled_by_the_same_chance_and_once() -> None:

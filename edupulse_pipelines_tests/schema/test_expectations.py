@@ -239,6 +239,9 @@ def test_what_slips_past_the_validation_the_database_refuses(connection: sa.Conn
     wrong: list[str] = []
     for name, table in TABLES.items():
         insert, row = metadata.tables[name].insert(), valid_row(table, another=True)
+        referring = {column for key in table.foreign_keys for column in key.columns}
+        if any(referring.issuperset(unique.columns) for unique in table.uniques):
+            connection.execute(metadata.tables[name].delete())  # one row for each row of another table: make room
         assert refusal(connection, insert, row) == "", f"the valid row of {name}"
         for column in table.columns:
             for value, words in _bad_values(name, column, postgresql=postgresql):

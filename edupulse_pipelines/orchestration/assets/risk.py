@@ -16,6 +16,7 @@ from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.weeks import WEEK
 
 SHOWN_METRICS = ("auc_roc", "precision", "recall", "f1_score")
+COMPARED_METRICS = ("auc_roc", "precision_at_top_10%")
 
 
 class TrainingConfig(Config):
@@ -77,7 +78,7 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
     key = asset_key(tenant, "risk_model")
     specs = [*checks.risk_model_check_specs(key), *model_checks.training_check_specs(key)]
 
-    @weekly_asset(tenant, "risk_model", deps=("student_features", "weekly_activity"), check_specs=specs)
+    @weekly_asset(tenant, "risk_model", deps=("student_features", "weekly_activity", "training_feedback"), check_specs=specs)
     def risk_model(
         context: AssetExecutionContext,
         config: TrainingConfig,
@@ -149,8 +150,8 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
                 "data_through": str(outcome.data_through),
                 "candidate": candidate,
                 "challenger": str(candidate == outcome.kind).lower(),
-                **_shown(found),
-                "calibration_error": found.get("calibration_error"),
+                **{name: _rounded(value) for name, value in _shown(found).items() if name in COMPARED_METRICS},
+                "calibration_error": _rounded(found.get("calibration_error")),
             }
             for outcome in outcomes
             for candidate, found in outcome.candidates.items()
@@ -270,3 +271,7 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
 def _shown(metrics: dict[str, Any]) -> dict[str, float | None]:
     at_k = metrics.get("precision_at_k") or {}
     return {**{name: metrics.get(name) for name in SHOWN_METRICS}, "precision_at_top_10%": at_k.get("k10")}
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
