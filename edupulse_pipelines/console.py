@@ -290,6 +290,8 @@ def _show_model(on: Console, model: Mapping[str, Any] | None) -> None:
         f"  [dim]validated on {_n(int(metrics.get('validation_samples') or 0), 'student-week')}, later than all "
         "it learned from[/]"
     )
+    if model.get("promoted") is False:
+        on.print(f"  [yellow]not champion, so it scores nobody:[/] {escape(model['reason'])}")
     on.print()
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from edupulse_pipelines.errors import ConfigurationError
-from edupulse_pipelines.settings import ProfileSettings, load_settings, normalise_database_url
+from edupulse_pipelines.settings import LabelSettings, ProfileSettings, load_settings, normalise_database_url
 
 PROFILE = "[tenants.lakeside.profile]\n"
 TERM = "[tenants.lakeside.calendar]\nterms = [{ start = 2025-09-01, end = 2026-06-12 }]\n"
@@ -143,6 +143,66 @@ def test_feedback_and_review(tmp_path: Path) -> None:
     assert (hill.feedback.prevented[0], hill.review.weekly_sample) == ("prevented", 5)
 
 
+def test_what_a_model_is_made_of_by_default(tmp_path: Path) -> None:
+    written(tmp_path)
+    tenant = load_settings(home=tmp_path).tenant("lakeside")
+    assert (tenant.label.horizon_weeks, tenant.label.weeks) == (8, 8)
+    assert (tenant.label.attendance_below, tenant.label.failing_below) == (0.9, 60)
+    assert tenant.label.exit_types == ("dropped_out", "failed")
+    assert (tenant.cohort.group_by, tenant.cohort.starts) == ((), {})
+    assert (tenant.inputs.record, tenant.inputs.metadata) == (None, {})
+    training, promotion = tenant.training, tenant.promotion
+    assert training.candidates == ("logistic", "additive", "boosting")
+    assert (training.tuning_fits, training.max_training_rows, training.retrain_weeks) == (24, 300_000, 8)
+    assert (training.retrain_on_feedback, training.retrain_on_drift) == (50, 0.25)
+    assert (training.minimum_train_per_class, training.minimum_validation_per_class) == (10, 3)
+    assert (promotion.minimum_auc, promotion.capacity, promotion.certainty) == (0.5, 0.1, 0.8)
+    assert (promotion.calibration_error, promotion.fnr_gap, promotion.maximum_false_negative_rate) == (0.1, 0.2, None)
+    assert (promotion.bootstrap, promotion.minimum_subgroup) == (500, 10)
+
+
+def test_until_the_exit(tmp_path: Path) -> None:
+    written(
+        tmp_path,
+        extra=(
+            "[tenants.lakeside.label]\nhorizon_weeks = 'exit'\nattendance_below = false\nexit_types = ['failed']\n"
+            "[tenants.hill]\ntimezone = 'UTC'\nfirst_week = '2025-09-01'\nlabel.horizon_weeks = 'exit'\n"
+        ),
+    )
+    for tenant, exit_types in zip(
+        load_settings(home=tmp_path).tenants.values(), [("failed",), ("dropped_out", "failed")], strict=True
+    ):
+        label = tenant.label
+        assert (label.horizon_weeks, label.weeks, label.exit_types) == ("exit", None, exit_types)
+        # A bad month tells nobody apart until the exit.
+        assert (label.attendance_below, label.failing_below, label.serious_severity, label.incident_count) == (
+            (None,) * 4
+        )
+        assert LabelSettings.model_validate(label.model_dump(mode="json")) == label
+
+
+def test_groups_and_inputs(tmp_path: Path) -> None:
+    written(
+        tmp_path,
+        extra=(
+            "[tenants.lakeside.cohort]\ngroup_by = ['module', 'presentation']\n"
+            "starts = { 2013B = 2025-02-01, 'AAA/2013J' = '2025-10-01' }\n"
+            "[tenants.lakeside.inputs]\nrecord = ['classmates_ahead', 'attendance_rate_4w']\n"
+            "metadata = { previous_attempts = 'number', education = ['none', 'A level', 'degree'] }\n"
+            "[tenants.lakeside.training]\ncandidates = ['additive']\ntuning_fits = 0\n"
+            "[tenants.lakeside.promotion]\nmaximum_false_negative_rate = false\ncapacity = 0.05\n"
+        ),
+    )
+    tenant = load_settings(home=tmp_path).tenant("lakeside")
+    spring, autumn = dt.date(2025, 2, 1), dt.date(2025, 10, 1)
+    groups = [("AAA", "2013B"), ("AAA", "2013J"), ("BBB", "2013J"), ("", ""), ("2013B", "AAA")]
+    assert [tenant.cohort.start_of(one) for one in groups] == [spring, autumn, None, None, spring]
+    assert tenant.inputs.record == ("classmates_ahead", "attendance_rate_4w")
+    assert tenant.inputs.metadata == {"previous_attempts": "number", "education": ("none", "A level", "degree")}
+    assert (tenant.training.candidates, tenant.training.tuning_fits) == (("additive",), 0)
+    assert (tenant.promotion.maximum_false_negative_rate, tenant.promotion.capacity) == (None, 0.05)
+
+
 def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "config"
     folder.mkdir()
@@ -204,6 +264,45 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
             "label: every adverse event is switched off",
         ),
         ({}, "[tenants.lakeside.cohort]\nminimum_weeks_of_data = 0", "cohort.minimum_weeks_of_data"),
+        ({}, "[tenants.lakeside.label]\nhorizon_weeks = 'end'", "label.horizon_weeks"),
+        ({}, "[tenants.lakeside.label]\nhorizon_weeks = 53", "label.horizon_weeks"),
+        (
+            {},
+            "[tenants.lakeside.label]\nhorizon_weeks = 'exit'\nfailing_below = 50",
+            'label: failing_below: with horizon_weeks = "exit" only exit_types count; remove it',
+        ),
+        (
+            {},
+            "[tenants.lakeside.label]\nhorizon_weeks = 'exit'\nincident_count = 3\nserious_severity = false",
+            "label: incident_count: with horizon_weeks",
+        ),
+        (
+            {},
+            "[tenants.lakeside.label]\nhorizon_weeks = 'exit'\nexit_types = []",
+            "label: every adverse event is switched off",
+        ),
+        ({}, "[tenants.lakeside.cohort]\nstarts = { a = 2025-09-01 }", "cohort: starts without group_by"),
+        ({}, "[tenants.lakeside.cohort]\ngroup_by = ['m']\nstarts = { a = 20250901 }", "cohort.starts.a: not a date"),
+        ({}, "[tenants.lakeside.cohort]\ngroup_by = 'module'", "cohort.group_by"),
+        ({}, "[tenants.lakeside.inputs]\nmetadata = { gender = ['F', 'M'] }", "inputs.metadata: gender is an audit"),
+        ({}, "[tenants.lakeside.inputs]\nmetadata = { Race = 'number' }", "inputs.metadata: Race is an audit"),
+        ({}, "[tenants.lakeside.inputs]\nmetadata = { ethnicity = ['x'] }", "inputs.metadata: ethnicity is an audit"),
+        (
+            {},
+            "[tenants.lakeside.inputs]\nmetadata = { socioeconomic_status = ['low', 'high'] }",
+            "inputs.metadata: socioeconomic_status is an audit",
+        ),
+        ({}, "[tenants.lakeside.inputs]\nmetadata = { age = 'text' }", "inputs.metadata.age"),
+        ({}, "[tenants.lakeside.inputs]\nrecord = []", "inputs.record"),
+        ({}, "[tenants.lakeside.training]\ncandidates = []", "training.candidates"),
+        ({}, "[tenants.lakeside.training]\ncandidates = ['forest']", "training.candidates.0"),
+        ({}, "[tenants.lakeside.training]\ntuning_fits = -1", "training.tuning_fits"),
+        ({}, "[tenants.lakeside.training]\nmax_training_rows = 10", "training.max_training_rows"),
+        ({}, "[tenants.lakeside.training]\nretrain_on_drift = 0", "training.retrain_on_drift"),
+        ({}, "[tenants.lakeside.promotion]\ncapacity = 0", "promotion.capacity"),
+        ({}, "[tenants.lakeside.promotion]\ncertainty = 0.4", "promotion.certainty"),
+        ({}, "[tenants.lakeside.promotion]\nmaximum_false_negative_rate = true", "promotion.maximum_false_negative"),
+        ({}, "[tenants.lakeside.promotion]\nbootstrap = 5", "promotion.bootstrap"),
         ({}, "[tenants.lakeside.categories]\nmedium = 0.6", "categories: medium, high and critical must ascend"),
         ({}, "[tenants.lakeside.training]\nminimum_train_per_class = 1", "training.minimum_train_per_class"),
         ({}, "[tenants.lakeside.promotion]\nminimum_auc = 70", "promotion.minimum_auc"),

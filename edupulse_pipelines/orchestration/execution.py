@@ -232,7 +232,7 @@ def summarise(settings: Settings, tenant: TenantSettings, outcome: RunOutcome) -
     closed = last_closed_week(tenant.timezone)
     with Database(settings.database_url).engine() as engine, engine.connect() as connection:
         students = summaries.row_count(connection, tenant.name, "students")
-        model = summaries.active_model(connection, tenant.name)
+        model = summaries.shown_model(connection, tenant.name)
         predictions = summaries.latest_predictions(connection, tenant.name, tenant.cohort.minimum_weeks_of_data, closed)
     week = predictions.pop("week")
     return {
@@ -240,7 +240,7 @@ def summarise(settings: Settings, tenant: TenantSettings, outcome: RunOutcome) -
         "weeks": len(outcome.weeks),
         "tables": tables,
         "students": students,
-        "model": {"version": model["version"], "metrics": model["metrics"]} if model else None,
+        "model": model,
         "predictions": {**predictions, "week": week.isoformat() if week else None},
         "seconds": round(outcome.seconds, 2),
         "weeks_list": [week.isoformat() for week in outcome.weeks],

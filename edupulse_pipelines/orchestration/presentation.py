@@ -40,8 +40,8 @@ _RECORDS = {
         f"{_STUDENTS_BESIDE}"
     ),
     "training_feedback": (
-        "Educators' verdicts on predictions, attached to their prediction by a foreign key. The latest one wins over the "
-        "derived label in the next training; what was prevented is left out."
+        "Educators' verdicts on predictions, attached to their prediction by a foreign key. The latest one wins over "
+        "the derived label in the next training; what was prevented is left out."
     ),
 }
 _MERGED = (
@@ -74,12 +74,12 @@ _DERIVED = {
     ),
     "risk_model": (
         "Calibrated candidates on documented features (logistic regression, a glass-box additive model, monotone "
-        "boosting), tuned inside the training window, split by time, proven free of leaks, and measured beside the simple "
-        "rule. The best of them becomes champion only if it passes the promotion gate; every number of the decision is "
-        "kept. Logged to MLflow and mirrored in `model_metadata`; the `champion` alias is `is_active`.\n\n"
-        "The weekly job trains when there is no model yet, the newest is `retrain_weeks` old, its inputs or scores have "
-        "drifted, or enough verdicts have come in; the training job asks for it now. With too few labels, or labels of one "
-        "class, no model is made, and the reason is recorded."
+        "boosting), tuned inside the training window, split by time, proven free of leaks, and measured beside the "
+        "simple rule. The best of them becomes champion only if it passes the promotion gate; every number of the "
+        "decision is kept. Logged to MLflow and mirrored in `model_metadata`; the `champion` alias is `is_active`.\n\n"
+        "The weekly job trains when there is no model yet, the newest is `retrain_weeks` old, its inputs or scores "
+        "have drifted, or enough verdicts have come in; the training job asks for it now. With too few labels, or "
+        "labels of one class, no model is made, and the reason is recorded."
     ),
     "predictions": (
         "One risk score per student of the cohort, week and model: score, category, confidence, and the model's "

@@ -77,10 +77,13 @@ def known_by(week: dt.date) -> dt.date:
     return week + WEEK
 
 
-def verdicts(connection: sa.Connection, tenant_name: str, through: dt.date | None = None) -> pd.DataFrame:
+def verdicts(
+    connection: sa.Connection, tenant_name: str, through: dt.date | None = None, *, superseded: bool = False
+) -> pd.DataFrame:
     """The latest verdict of each prediction that has one: `VERDICT_COLUMNS`, oldest first.
 
-    `through`: only what deliveries of this date or earlier brought (`known_by` gives it for a school week). Verdicts
+    `through`: only what deliveries of this date or earlier brought (`known_by` gives it for a school week).
+    `superseded`: also those that a later one replaced, for callers who ask what was known by several dates. Verdicts
     that were taken back are left out. `score` is the risk score; `said_on` the outcome's date, else the delivery's;
     `known_on` the date of the newest delivery that held the verdict. Of a prediction that was drawn for review:
     `drawn_from` unflagged students of the week `drawn` were drawn, and the model flagged `week_flagged` others of that
@@ -148,7 +151,7 @@ def verdicts(connection: sa.Connection, tenant_name: str, through: dt.date | Non
         .outerjoin(review_proposals, proposal.prediction_id == prediction.id)
         .outerjoin(drawn, _same_week(drawn))
         .outerjoin(flagged, _same_week(flagged))
-        .where(latest.c.place == 1)
+        .where(*(() if superseded else (latest.c.place == 1,)))
         .order_by(latest.c.said_on, latest.c.delivered_on, latest.c.id)
     ).all()
     frame = pd.DataFrame(rows, columns=list(VERDICT_COLUMNS), dtype=object)

@@ -37,6 +37,7 @@ from edupulse_pipelines.risk.evaluation import (
     calibration_error,
     precision_at,
 )
+from edupulse_pipelines.risk.feedback import feedback_measures, known_by, verdicts
 from edupulse_pipelines.risk.labels import labels
 from edupulse_pipelines.risk.promotion import record_measures
 from edupulse_pipelines.risk.samples import RESOLVED_SHARE
@@ -53,6 +54,8 @@ HEALTH, MATURED = "health", "matured"
 
 CHANGED_INPUTS = 0.25
 """So large a share of the inputs must have changed for a training to be due: one alone is rather a broken export."""
+
+VERDICT_FIGURES = ("verdict_count", "verdict_precision", "verdict_prevented_share", "verdict_false_negative_rate")
 
 _DIGITS = 6
 _FEATURES_SHOWN = 20
@@ -84,6 +87,21 @@ def week_health(
             record_measures(connection, tenant.name, version, CANDIDATE, MATURED, feature_date(as_of), measured)
             newest = measured
     return [*found, *newest]
+
+
+def verdict_health(connection: sa.Connection, tenant: TenantSettings, week: dt.date) -> list[dict[str, Any]]:
+    """What educators' verdicts known by a week (Monday) say of each model version, as `feedback.feedback_measures`.
+
+    Written to `model_evaluations` (scope `matured`, dated the week) and returned as rows: the model version, its number
+    of verdicts, and its proportions; None where the data define none.
+    """
+    found = feedback_measures(verdicts(connection, tenant.name, known_by(week)), tenant.feedback)
+    rows: list[dict[str, Any]] = []
+    for version, measured in found.items():
+        record_measures(connection, tenant.name, version, CANDIDATE, MATURED, feature_date(week), measured)
+        values = {one.metric: one.value for one in measured if not one.parameter}
+        rows.append({"model_version": version, **{name: values.get(name) for name in VERDICT_FIGURES}})
+    return rows
 
 
 def health_series(connection: sa.Connection, tenant_name: str) -> pd.DataFrame:

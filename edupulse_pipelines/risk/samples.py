@@ -58,21 +58,25 @@ class Samples:
     tenant: TenantSettings
     matrix: FeatureMatrix
     derived: NDArray[np.int8]
-    """Per row, the outcome that the records say: 0, 1 or UNKNOWN."""
-    known: NDArray[np.datetime64]
-    """Per row, the week (Monday) by whose end the outcome is known."""
+    """Per row, the outcome that the records say, known by a data-through week or not: 0 or 1."""
     school_weeks: tuple[dt.date, ...]
+    newest: dt.date
+    """The newest data-through week it was read for; of a large district it decides which students are among them."""
     said: pd.DataFrame
-    """Every verdict, as `feedback.verdicts`."""
+    """Every verdict, the superseded ones too, as `feedback.verdicts`."""
 
     def at(self, point: dt.date) -> Usable:
         """What a training with data through `point` may use."""
-        outcome, decided = self._outcome(point)
         matrix, horizon = self.matrix, self.tenant.label.weeks
         week = matrix.week
-        usable = (self.known <= np.datetime64(point)) & (outcome != UNKNOWN)
         if horizon is None:
-            return self._until_exit(point, outcome, usable, decided)
+            known, unresolved = _until_exit_known(matrix, point)
+            outcome, decided = self._outcome(point, unresolved)
+            usable = (known <= np.datetime64(point)) & (outcome != UNKNOWN)
+            return self._until_exit(point, known, outcome, usable, decided)
+        outcome, decided = self._outcome(point)
+        passed = np.array([monday + horizon * WEEK <= point for monday in matrix.weeks], dtype=bool)
+        usable = passed[week] & (outcome != UNKNOWN)
         eligible = eligible_weeks(matrix.weeks, point, horizon, self.school_weeks)
         split = self._split(eligible, usable, outcome, horizon)
         place = {monday: number for number, monday in enumerate(matrix.weeks)}
@@ -82,9 +86,14 @@ class Samples:
             rows.append(np.flatnonzero(chosen & usable))
         return Usable(split, rows[0], rows[1], outcome, len(eligible), decided)
 
-    def _outcome(self, point: dt.date) -> tuple[NDArray[np.int8], int]:
-        """The outcomes with the verdicts that deliveries had brought by the week `point`."""
+    def _outcome(self, point: dt.date, unresolved: NDArray[np.bool_] | None = None) -> tuple[NDArray[np.int8], int]:
+        """The outcomes with the verdicts that deliveries had brought by the week `point`; and how many these decided.
+
+        `unresolved`: of which rows the record does not say.
+        """
         outcome = self.derived.copy()
+        if unresolved is not None:
+            outcome[unresolved] = UNKNOWN
         known = self.said[[day <= known_by(point) for day in self.said["known_on"]]]
         if known.empty:
             return outcome, 0
@@ -136,7 +145,14 @@ class Samples:
 
         return temporal_split(eligible, horizon, enough, ample)
 
-    def _until_exit(self, point: dt.date, outcome: NDArray[np.int8], usable: NDArray[np.bool_], decided: int) -> Usable:
+    def _until_exit(
+        self,
+        point: dt.date,
+        known: NDArray[np.datetime64],
+        outcome: NDArray[np.int8],
+        usable: NDArray[np.bool_],
+        decided: int,
+    ) -> Usable:
         matrix = self.matrix
         group, week = matrix.population.group[matrix.student], matrix.week
         spans = []
@@ -145,7 +161,7 @@ class Samples:
             if not rows.any():
                 spans.append(GroupSpan(NEVER, NEVER))
                 continue
-            spans.append(GroupSpan(matrix.weeks[week[rows].min()], self.known[rows].max().item()))
+            spans.append(GroupSpan(matrix.weeks[week[rows].min()], known[rows].min().item()))
         train, validate = split_until_exit(spans, point)
         training = np.flatnonzero(np.isin(group, train) & usable)
         validation = np.flatnonzero(np.isin(group, validate) & usable)
@@ -167,28 +183,24 @@ def read_samples(
     ids = matrix.population.district_ids
     place = np.searchsorted(happened.district_ids, ids)[matrix.student] if len(matrix.student) else matrix.student
     outcome = adverse[place, matrix.week].astype(np.int8) if len(place) else np.empty(0, np.int8)
-    known = np.array([np.datetime64(week) for week in matrix.weeks], dtype="datetime64[D]")[matrix.week]
-    if horizon is not None:
-        known = known + np.timedelta64(7 * horizon, "D")
-    else:
-        known, unresolved = _until_exit_known(matrix)
-        outcome[unresolved] = UNKNOWN
-    said = verdicts(connection, tenant.name)
-    return Samples(tenant, matrix, outcome, known, tuple(school_weeks), said)
+    # All of them, because what was superseded later counted until then.
+    said = verdicts(connection, tenant.name, superseded=True)
+    return Samples(tenant, matrix, outcome, tuple(school_weeks), newest, said)
 
 
-def _until_exit_known(matrix: FeatureMatrix) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
+def _until_exit_known(matrix: FeatureMatrix, point: dt.date) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:
     """Per row the week in which the group's outcomes are known, and whose own outcome is not known even then.
 
     Of the whole group, not of each student: those who drop out leave first, and a sample of early leavers is all
-    events.
+    events. The group are those who were in its cohorts up to `point`; later rows are never known.
     """
     population = matrix.population
     known = np.full(len(matrix.student), np.datetime64(NEVER), dtype="datetime64[D]")
     unresolved = np.zeros(len(matrix.student), dtype=bool)
     group = population.group[matrix.student]
+    so_far = matrix.week < np.searchsorted(np.array(matrix.weeks, dtype="datetime64[D]"), np.datetime64(point), "right")
     for number in range(len(population.groups)):
-        rows = group == number
+        rows = (group == number) & so_far
         members = np.unique(matrix.student[rows])
         left = np.sort(population.left[members][~np.isnat(population.left[members])])
         needed = int(np.ceil(RESOLVED_SHARE * len(members)))

@@ -191,7 +191,8 @@ def recorded_models(connection: sa.Connection, tenant_name: str) -> list[Recorde
             hyperparameters=row.hyperparameters,
         )
         for row in rows
-        if row.hyperparameters and "data_through" in row.hyperparameters
+        if row.hyperparameters
+        and "data_through" in row.hyperparameters
         # Set aside: its files are gone for good, so it neither scores nor counts as trained.
         and not row.hyperparameters["mlflow"].get("lost")
     ]
@@ -230,9 +231,8 @@ def reproduce(engine: sa.Engine, tenant: TenantSettings, model_version: str, reg
         if not found:
             raise EduPulseError(f"{tenant.name} has no model {model_version}; `edupulse model list` shows them.")
         (recorded,) = found
-        samples = read_samples(
-            connection, tenant, recorded.data_through, maximum_rows=4 * tenant.training.max_training_rows
-        )
+        read_for = dt.date.fromisoformat(recorded.hyperparameters.get("samples_read_forX", f"{recorded.data_through}"))
+        samples = read_samples(connection, tenant, read_for, maximum_rows=4 * tenant.training.max_training_rows)
     usable = samples.at(recorded.data_through)
     same_settings = recorded.settings_hash == settings_hash_of(tenant)
     same_data = recorded.data_hash == _data_hash(usable, samples)
@@ -305,7 +305,9 @@ def _train_at(
         )
     judged: Judged | None = None
     reason = _too_little(tenant, point, usable)
-    earlier = _earlier_champion(engine, tenant.name, point)
+    combined = hashlib.sha256(f"{data_hash}{settings_hash}".encode()).hexdigest()
+    version = f"{point:%Y-%m-%d}-{combined[:8]}"
+    earlier = _earlier_champion(engine, tenant.name, point, version)
     if reason is None:
         try:
             judged = _judge(tenant, samples, usable, registry, earlier)
@@ -325,8 +327,6 @@ def _train_at(
                 documents={"settings.json": settings},
             ).run_id
         return TrainingOutcome(point, "no_model", reason, run_id=found)
-    combined = hashlib.sha256(f"{data_hash}{settings_hash}".encode()).hexdigest()
-    version = f"{point:%Y-%m-%d}-{combined[:8]}"
     return _log_and_record(
         engine, tenant, point, samples, usable, registry, run_id, judged, earlier, version, identity, tags, params
     )
@@ -522,6 +522,7 @@ def _log_and_record(
         "settings": _settings_of_model(tenant),
         "training_weeks": [one.isoformat() for one in usable.split.training],
         "validation_weeks": [one.isoformat() for one in usable.split.validation],
+        "samples_read_for": samples.newest.isoformat(),
         "training_rows": len(training),
         "rows_that_could_train": len(usable.training),
         "verdicts": usable.verdicts,
@@ -713,10 +714,17 @@ def _known_model(
     return same[-1] if same else None
 
 
-def _earlier_champion(engine: sa.Engine, tenant_name: str, point: dt.date) -> RecordedModel | None:
-    """The model that scores the week `point` so far: a challenger has to be better than it."""
+def _earlier_champion(engine: sa.Engine, tenant_name: str, point: dt.date, version: str) -> RecordedModel | None:
+    """The model that scores the week `point` so far: a challenger, `version`, has to be better than it.
+
+    Trained once more, a champion is not measured against itself: nobody is better than that, and it would resign.
+    """
     with engine.connect() as connection:
-        known = [one for one in recorded_models(connection, tenant_name) if one.promoted and one.data_through <= point]
+        known = [
+            one
+            for one in recorded_models(connection, tenant_name)
+            if one.promoted and one.data_through <= point and one.model_version != version
+        ]
     return known[-1] if known else None
 
 

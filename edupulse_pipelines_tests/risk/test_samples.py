@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.risk.cohorts import read_population
+from edupulse_pipelines.errors import ConfigurationError
+from edupulse_pipelines.risk.cohorts import RECORD_FEATURES, SUBGROUPS, model_features, read_population
 from edupulse_pipelines.risk.feedback import known_by
 from edupulse_pipelines.risk.samples import RESOLVED_SHARE, UNKNOWN, Samples, Usable, read_samples
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, predictions, students, training_feedback
-from edupulse_pipelines.settings import CohortSettings, LabelSettings, TenantSettings, TrainingSettings
+from edupulse_pipelines.settings import CohortSettings, InputSettings, LabelSettings, TenantSettings, TrainingSettings
 from edupulse_pipelines.weeks import WEEK, feature_date
 from edupulse_pipelines_tests.risk.district import District, made_up_district, tenant_settings, week, write
 
@@ -51,23 +52,23 @@ def modules(groups: Mapping[str, tuple[int, Ways]], weeks: int = 12) -> District
                     "exit_type": how,
                 }
             )
-            for one in range(first, weeks if left is None else left):
-                activity.append(
-                    {
-                        "student_id": student,
-                        "week_start": week(one),
-                        "sessions_present": 4,
-                        "sessions_absent": int(random.integers(0, 2)),
-                        "sessions_tardy": 0,
-                        "sessions_excused": 0,
-                        "unexcused_absences": 0,
-                        "grade_count": 0,
-                        "grade_mean": None,
-                        "grade_lowest": None,
-                        "incident_count": 0,
-                        "severity_highest": None,
-                    }
-                )
+            activity += [
+                {
+                    "student_id": student,
+                    "week_start": week(one),
+                    "sessions_present": 4,
+                    "sessions_absent": int(random.integers(0, 2)),
+                    "sessions_tardy": 0,
+                    "sessions_excused": 0,
+                    "unexcused_absences": 0,
+                    "grade_count": 0,
+                    "grade_mean": None,
+                    "grade_lowest": None,
+                    "incident_count": 0,
+                    "severity_highest": None,
+                }
+                for one in range(first, weeks if left is None else left)
+            ]
     courses = pd.DataFrame(columns=["student_id", "week_start", "course_id"])
     return District(pd.DataFrame(people), pd.DataFrame(activity), courses, [week(one) for one in range(weeks)])
 
@@ -386,6 +387,20 @@ def test_a_limit_takes_whole_students_and_always_the_same(engine: sa.Engine) -> 
         connection.execute(sa.update(students).where(students.c.tenant_id == tenant.name).values(exit_type="completed"))
     after = samples_of(engine, tenant, 25, maximum_rows=500)
     assert after.matrix.student.tolist() == some.matrix.student.tolist()
+
+
+def test_the_inputs_are_the_declared_ones() -> None:
+    everything = model_features(tenant_settings())
+    assert everything == RECORD_FEATURES
+    assert not {"weeks_of_data", *SUBGROUPS} & set(everything)
+    some = tenant_settings(
+        inputs=InputSettings(record=("no_grade_yet", "grade_change"), metadata={"age": "number", "size": ("s", "m")})
+    )
+    assert model_features(some) == ("grade_change", "no_grade_yet", "age", "size")
+    for name in ("gpa", "weeks_of_data", "gender"):
+        wrong = tenant_settings("lakeside", inputs=InputSettings(record=("grade_change", name)))
+        with pytest.raises(ConfigurationError, match=rf"^\[tenants.lakeside.inputs\] record: {name} is no feature"):
+            model_features(wrong)
 
 
 def test_groups_are_read_from_what_was_delivered(engine: sa.Engine, judged: TenantSettings) -> None:

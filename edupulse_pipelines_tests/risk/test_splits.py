@@ -1,9 +1,17 @@
 from __future__ import annotations
 
+import datetime as dt
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edupulse_pipelines.risk.splits import eligible_weeks, temporal_split, training_points
+from edupulse_pipelines.risk.splits import (
+    GroupSpan,
+    eligible_weeks,
+    split_until_exit,
+    temporal_split,
+    training_points,
+)
 from edupulse_pipelines.weeks import WEEK
 from edupulse_pipelines_tests.risk.district import week
 
@@ -72,3 +80,25 @@ def test_weeks_that_were_never_delivered_are_no_weeks_without_events() -> None:
     year = [week(number) for number in (*range(10), *range(20, 30))]
     assert eligible_weeks(year, week(29), 8, year) == [week(n) for n in (*range(9), 20, 21)]
     assert eligible_weeks(weeks, week(19), 8, []) == []
+
+
+@given(
+    spans=st.lists(st.tuples(st.integers(0, 30), st.integers(1, 20) | st.none()), max_size=8),
+    through=st.integers(0, 55),
+)
+def test_of_groups_those_that_had_ended_when_the_newest_began_train(
+    spans: list[tuple[int, int | None]], through: int
+) -> None:
+    groups = [
+        GroupSpan(week(first), dt.date.max if length is None else week(first + length)) for first, length in spans
+    ]
+    training, validation = split_until_exit(groups, week(through))
+    assert not set(training) & set(validation)
+    ended = [number for number, group in enumerate(groups) if group.resolved <= week(through)]
+    assert bool(validation) == bool(ended)
+    assert set(training) | set(validation) <= set(ended)
+    for number in validation:
+        assert groups[number].first == max(groups[one].first for one in ended)
+        assert all(groups[one].resolved <= groups[number].first for one in training)
+        # Nothing that could have trained is left out.
+        assert {one for one in ended if groups[one].resolved <= groups[number].first} == set(training)

@@ -1,19 +1,33 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import re
+import shutil
 import uuid
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.errors import RegistryUnavailable
+from edupulse_pipelines.errors import EduPulseError, RegistryUnavailable
 from edupulse_pipelines.risk.cohorts import read_cohort
+from edupulse_pipelines.risk.leakage import record_features
 from edupulse_pipelines.risk.promotion import Decision
 from edupulse_pipelines.risk.registry import Registry, registry_differences
-from edupulse_pipelines.risk.training import train_risk_models
-from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, students, weekly_activity
+from edupulse_pipelines.risk.training import recorded_models, reproduce, train_risk_models
+from edupulse_pipelines.risk.tuning import TUNING_FOLDS
+from edupulse_pipelines.schema.sqlalchemy_tables import (
+    model_evaluations,
+    model_metadata,
+    promotion_decisions,
+    student_features,
+    students,
+    weekly_activity,
+)
 from edupulse_pipelines.settings import (
     CohortSettings,
     LabelSettings,
@@ -21,7 +35,7 @@ from edupulse_pipelines.settings import (
     TenantSettings,
     TrainingSettings,
 )
-from edupulse_pipelines.weeks import WEEK
+from edupulse_pipelines.weeks import WEEK, feature_date
 from edupulse_pipelines_tests.risk.district import (
     District,
     made_up_district,
@@ -31,12 +45,16 @@ from edupulse_pipelines_tests.risk.district import (
     write_features,
 )
 from edupulse_pipelines_tests.risk.test_evaluation import SEED_KEYS
+from edupulse_pipelines_tests.risk.test_samples import modules, stored, taught
 
 LAST = week(25)
 QUICK = TrainingSettings(candidates=("logistic",), tuning_fits=0)
 """One candidate without a search: what these tests are about does not depend on it."""
 LENIENT = PromotionSettings(capacity=0.3, certainty=0.5, calibration_error=0.5)
 """Among the first tenth of this made-up district nearly everybody has an event, whatever orders it."""
+
+one_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+"""For what has nothing to do with SQL: a training takes seconds."""
 
 
 @pytest.fixture(scope="session")
@@ -354,3 +372,336 @@ def test_nothing_is_written_to_the_records(engine: sa.Engine, tenant: TenantSett
     before = counts()
     train_risk_models(engine, tenant, [LAST], registry)
     assert counts() == before
+
+
+def recorded(engine: sa.Engine, tenant: TenantSettings) -> dict[str, list[dict[str, Any]]]:
+    """Everything that training writes."""
+    with engine.connect() as connection:
+        return {
+            table.name: [
+                dict(row)
+                for row in connection.execute(
+                    sa.select(table).where(table.c.tenant_id == tenant.name).order_by(*table.primary_key.columns)
+                ).mappings()
+            ]
+            for table in (model_metadata, model_evaluations, promotion_decisions)
+        }
+
+
+# What is written of a training.
+
+
+@pytest.mark.usefixtures("without_plot")
+def test_every_figure_is_written_in_long_form(engine: sa.Engine, tenant: TenantSettings, registry: Registry) -> None:
+    with engine.begin() as connection:
+        for number, gender in enumerate(["F", "M", None]):
+            mine = students.c.district_id.like(f"%{number}")
+            connection.execute(
+                sa.update(students).where(students.c.tenant_id == tenant.name, mine).values(gender=gender)
+            )
+        connection.execute(
+            sa.update(students)
+            .where(students.c.tenant_id == tenant.name, students.c.district_id.like("%3_"))
+            .values(gender="F")
+        )
+    first, newest = train_risk_models(engine, tenant, [week(21), LAST], registry)
+    assert (first.promoted, newest.metrics is not None) == (True, True)
+    (row,) = [one for one in rows_of(engine, tenant) if one.model_version == newest.model_version]
+    validation = [dt.date.fromisoformat(one) for one in row.hyperparameters["validation_weeks"]]
+    frame = pd.DataFrame(recorded(engine, tenant)["model_evaluations"])
+    frame = frame[frame.model_version == newest.model_version]
+    assert {(one.scope, one.candidate) for one in frame.itertuples()} == {
+        ("validation", "logistic"),
+        ("validation", "rule"),
+        ("validation", "champion"),
+        ("week", "logistic"),
+        ("week", "rule"),
+        ("unseen_students", "logistic"),
+    }
+    assert set(frame[frame.scope != "week"].as_of_date) == {feature_date(validation[-1])}
+    assert set(frame[frame.scope == "week"].as_of_date) == {feature_date(one) for one in validation}
+
+    everybody = frame[(frame.scope == "validation") & (frame.subgroup == "") & (frame.parameter == "")]
+    figures = everybody.set_index(["candidate", "metric"])["value"]
+    assert figures["logistic", "auc_roc"] == pytest.approx(newest.metrics["auc_roc"], abs=1e-6)
+    assert figures["rule", "auc_roc"] == pytest.approx(newest.metrics["baseline"]["auc_roc"], abs=1e-6)
+    unseen = frame[(frame.scope == "unseen_students") & (frame.metric == "auc_roc")]["value"].tolist()
+    assert unseen == pytest.approx([newest.metrics["unseen_students"]["auc_roc"]], abs=1e-6)
+
+    of_groups = frame[frame.subgroup != ""]
+    assert set(of_groups.scope) == {"validation"}
+    assert {"gender=F", "gender=M", "grade_level=9"} <= set(of_groups.subgroup)
+    small = of_groups[of_groups.subgroup == "gender=M"]
+    assert small["value"].isna().all() and small["samples"].isna().all()
+    assert of_groups[(of_groups.subgroup == "gender=F") & (of_groups.metric == "base_rate")]["value"].notna().all()
+
+
+@one_database
+@pytest.mark.usefixtures("without_plot")
+def test_the_decision_is_written_with_its_numbers_and_comes_out_the_same_again(
+    engine: sa.Engine, tenant: TenantSettings, registry: Registry
+) -> None:
+    (outcome,) = train_risk_models(engine, tenant, [LAST], registry, run_id="run-9")
+    before = recorded(engine, tenant)
+    (decision,) = before["promotion_decisions"]
+    assert outcome.decision is not None
+    assert (decision["kind"], decision["model_version"], decision["run_id"]) == (
+        "gate", outcome.model_version, "run-9"
+    )  # fmt: skip
+    assert (decision["promoted"], decision["reason"]) == (outcome.promoted, outcome.reason)
+    assert decision["previous_version"] is None
+    assert decision["numbers"] == json.loads(json.dumps(outcome.decision.numbers))
+    assert decision["numbers"]["leakage"]["passed"] is True
+    assert decision["numbers"]["champion_compared"] is False
+
+    (again,) = train_risk_models(engine, tenant, [LAST], registry, force=True, run_id="run-9")
+    assert (again.model_version, again.metrics, again.promoted, again.reason) == (
+        outcome.model_version, outcome.metrics, outcome.promoted, outcome.reason
+    )  # fmt: skip
+    after = recorded(engine, tenant)
+    assert [one["numbers"] for one in after["promotion_decisions"]] == [decision["numbers"]] * 2
+
+    def figures(found: dict[str, list[dict[str, Any]]]) -> list[tuple[Any, ...]]:
+        return [tuple(v for k, v in one.items() if k != "evaluated_at") for one in found["model_evaluations"]]
+
+    assert figures(after) == figures(before)
+    assert [row["is_active"] for row in after["model_metadata"]] == [outcome.promoted]
+    assert registry_differences(engine, tenant, registry) == []
+
+
+@one_database
+@pytest.mark.usefixtures("without_plot")
+def test_a_model_can_be_made_again_from_its_record(
+    engine: sa.Engine, tenant: TenantSettings, registry: Registry, district: District
+) -> None:
+    (outcome,) = train_risk_models(engine, tenant, [LAST], registry)
+    assert outcome.model_version is not None
+    before = recorded(engine, tenant)
+    found = reproduce(engine, tenant, outcome.model_version, registry)
+    assert (found.same_data, found.same_settings, found.reproduced) == (True, True, True)
+    assert found.largest_difference is not None and found.largest_difference <= 1e-6
+    assert "fitted again" in found.sentence
+
+    other = tenant.model_copy(update={"promotion": PromotionSettings(capacity=0.2)})
+    refused = reproduce(engine, other, outcome.model_version, registry)
+    assert (refused.same_data, refused.same_settings, refused.reproduced) == (True, False, False)
+    assert "the settings are not those" in refused.sentence
+
+    changed = District(district.students, district.activity.copy(), district.courses, district.weeks)
+    changed.activity.loc[changed.activity.week_start == week(4), ["sessions_absent", "unexcused_absences"]] = 0
+    write_features(engine, tenant, changed)
+    refused = reproduce(engine, tenant, outcome.model_version, registry)
+    assert (refused.same_data, refused.largest_difference, refused.reproduced) == (False, None, False)
+    assert "the data are not those" in refused.sentence
+    with pytest.raises(EduPulseError, match=f"{tenant.name} has no model 2020-01-06-00000000"):
+        reproduce(engine, tenant, "2020-01-06-00000000", registry)
+    assert recorded(engine, tenant) == before
+
+
+@one_database
+@pytest.mark.usefixtures("without_plot")
+def test_a_part_of_a_large_district_can_be_made_again(
+    engine: sa.Engine, tenant: TenantSettings, registry: Registry
+) -> None:
+    """Whole students train, and the same ones again, also those of an earlier point of the same call."""
+    tenant = tenant.model_copy(update={"training": QUICK.model_copy(update={"max_training_rows": 160})})
+    outcomes = train_risk_models(engine, tenant, [week(22), LAST], registry)
+    assert [one.status for one in outcomes] == ["trained", "trained"]
+    rows = rows_of(engine, tenant)
+    assert [row.hyperparameters["training_rows"] <= 160 for row in rows] == [True, True]
+    assert rows[-1].hyperparameters["training_rows"] < rows[-1].hyperparameters["rows_that_could_train"]
+    for row in rows:
+        assert reproduce(engine, tenant, row.model_version, registry).reproduced
+
+
+@one_database
+@pytest.mark.usefixtures("without_plot")
+def test_until_exit_groups_that_have_ended_train_and_the_newest_validates(
+    engine: sa.Engine, registry: Registry
+) -> None:
+    ended = [(name, taught(0, 5, pass_=8, fail=3, early=(3, 4))) for name in "abc"]
+    district = modules({**dict(ended), "d": taught(6, 11, pass_=8, fail=3, early=(9,))})
+    tenant = stored(engine, district, training=QUICK)
+    early, one_part, outcome = train_risk_models(engine, tenant, [week(3), week(8), week(11)], registry)
+    assert early.reason == (
+        f"Up to the week of {week(3)} no week has both students with at least 1 weeks of data and whose outcomes are "
+        "known."
+    )
+    assert one_part.reason.startswith(f"Up to the week of {week(8)} no group had ended when the newest ended one began")
+    assert [one.status for one in (early, one_part, outcome)] == ["no_model", "no_model", "trained"]
+    assert outcome.leakage is not None and outcome.leakage["passed"]
+    (row,) = rows_of(engine, tenant)
+    training, validation = (row.hyperparameters[f"{part}_weeks"] for part in ("training", "validation"))
+    assert training == [week(number).isoformat() for number in range(5)]
+    assert validation == [week(number).isoformat() for number in range(6, 11)]
+    assert row.hyperparameters["settings"]["label"]["horizon_weeks"] == "exit"
+    assert reproduce(engine, tenant, row.model_version, registry).reproduced
+
+
+@one_database
+@pytest.mark.usefixtures("without_plot")
+def test_every_candidate_copes_with_a_domain_that_is_not_sent(engine: sa.Engine, registry: Registry) -> None:
+    every = TrainingSettings(tuning_fits=3 * TUNING_FOLDS)  # each candidate once
+    tenant = tenant_settings(training=every)
+    write(engine, tenant, made_up_district(count=40, attendance=False))
+    (outcome,) = train_risk_models(engine, tenant, [LAST], registry)
+    assert set(outcome.candidates) == {"logistic", "additive", "boosting", "rule"}
+    assert outcome.model_version is not None
+    assert reproduce(engine, tenant, outcome.model_version, registry).reproduced
+
+
+# Bad input.
+
+
+@one_database
+@pytest.mark.parametrize(
+    ("absent", "words"),
+    [(0, r"there are 0 with and \d+ without"), (1, r"there are \d+ with and 0 without")],
+    ids=["nobody", "everybody"],
+)
+def test_one_class_only_is_no_model(engine: sa.Engine, registry: Registry, absent: int, words: str) -> None:
+    district = made_up_district(count=30)
+    # Of who has left nothing is recorded, so that nothing happens.
+    district.students = district.students[district.students.exit_date.isna()]
+    kept = district.activity.student_id.isin(district.students.student_id)
+    district.activity = district.activity[kept].assign(sessions_present=4, sessions_absent=absent)
+    district.courses = district.courses[district.courses.student_id.isin(district.students.student_id)]
+    label = LabelSettings(attendance_below=0.99, failing_below=None, serious_severity=None, incident_count=None)
+    district.activity = district.activity.assign(sessions_tardy=0, sessions_excused=0)
+    tenant = tenant_settings(label=label, training=QUICK)
+    write(engine, tenant, district)
+    (outcome,) = train_risk_models(engine, tenant, [LAST], registry)
+    assert outcome.status == "no_model"
+    assert re.search(words, outcome.reason), outcome.reason
+    assert recorded(engine, tenant) == {"model_metadata": [], "model_evaluations": [], "promotion_decisions": []}
+    assert registry.champion(tenant.name) is None
+
+
+@one_database
+@pytest.mark.usefixtures("without_plot")
+@pytest.mark.parametrize("what", ["constant", "no grades"])
+def test_what_tells_nothing_weighs_nothing(engine: sa.Engine, registry: Registry, what: str) -> None:
+    district = made_up_district(count=60)
+    if what == "constant":
+        district.activity["sessions_tardy"] = 0
+        names = ["tardy_rate_4w", "tardy_rate_ytd"]
+    else:
+        district.activity = district.activity.assign(grade_count=0, grade_mean=None, grade_lowest=None)
+        district.courses = district.courses[:0]
+        names = ["grade_mean_4w", "grade_mean_ytd", "grade_count_4w", "classmates_ahead", "missing:grade_mean_4w"]
+    tenant = tenant_settings(training=QUICK)
+    write(engine, tenant, district)
+    (outcome,) = train_risk_models(engine, tenant, [LAST], registry)
+    assert outcome.status == "trained"
+    (row,) = rows_of(engine, tenant)
+    weights = row.hyperparameters["coefficients"]
+    assert {name: weights[name] for name in names} == dict.fromkeys(names, 0.0)
+    assert any(weights.values())
+
+
+@one_database
+@pytest.mark.usefixtures("without_plot")
+def test_a_district_of_twelve_students(engine: sa.Engine, registry: Registry) -> None:
+    """Too few for the gate to be sure of anything: trained or not, there is a reason, and nothing breaks."""
+    tenant = tenant_settings(training=QUICK)
+    write(engine, tenant, made_up_district(count=12))
+    outcomes = train_risk_models(engine, tenant, [week(number) for number in (15, 18, 21, 25)], registry)
+    assert [(one.status, one.promoted) for one in outcomes] == [
+        ("no_model", False),
+        ("no_model", False),
+        ("trained", False),
+        ("trained", False),
+    ]
+    assert all(one.reason for one in outcomes)
+    assert registry.champion(tenant.name) is None
+    of_groups = [one for one in recorded(engine, tenant)["model_evaluations"] if one["subgroup"]]
+    assert {one["value"] for one in of_groups if one["samples"] is None} <= {None}
+
+
+@one_database
+@pytest.mark.usefixtures("without_plot")
+def test_a_week_without_a_cohort_is_left_out(engine: sa.Engine, tenant: TenantSettings, registry: Registry) -> None:
+    with engine.begin() as connection:
+        connection.execute(
+            sa.delete(student_features).where(
+                student_features.c.tenant_id == tenant.name,
+                student_features.c.feature_date.in_([feature_date(week(6)), feature_date(week(16))]),
+            )
+        )
+    (outcome,) = train_risk_models(engine, tenant, [LAST], registry)
+    assert outcome.status == "trained"
+    (row,) = rows_of(engine, tenant)
+    used = row.hyperparameters["training_weeks"] + row.hyperparameters["validation_weeks"]
+    assert week(5).isoformat() in used
+    assert not {week(6).isoformat(), week(16).isoformat()} & set(used)
+    # Weeks without any data add nothing that is known.
+    (later,) = train_risk_models(engine, tenant, [week(40)], registry)
+    assert (later.status, later.model_version) == ("unchanged", outcome.model_version)
+
+
+@one_database
+@pytest.mark.usefixtures("without_plot", "promoting")
+@pytest.mark.parametrize("broken", ["log_model", "set_champion"])
+def test_a_registry_that_goes_away_leaves_everything_as_it_was(
+    engine: sa.Engine, tenant: TenantSettings, registry: Registry, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    (first,) = train_risk_models(engine, tenant, [week(21)], registry)
+    before = recorded(engine, tenant)
+
+    def away(*_arguments: object, **_options: object) -> None:
+        raise RegistryUnavailable("MLflow does not answer.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(registry, broken, away)
+        with pytest.raises(RegistryUnavailable):
+            train_risk_models(engine, tenant, [LAST], registry)
+    assert recorded(engine, tenant) == before
+    assert registry.champion(tenant.name) == first.model_version
+    (again,) = train_risk_models(engine, tenant, [LAST], registry)
+    assert (again.status, registry.champion(tenant.name)) == ("trained", again.model_version)
+    assert len(recorded(engine, tenant)["promotion_decisions"]) == 2
+
+
+@one_database
+@pytest.mark.usefixtures("without_plot", "promoting")
+def test_a_leak_is_never_promoted(
+    engine: sa.Engine, tenant: TenantSettings, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the gate's numbers say."""
+
+    def leaky(frames: Any, weeks: Any) -> pd.DataFrame:
+        found = record_features(frames, weeks)
+        return found.assign(absences_of_the_year=float(frames.activity["sessions_absent"].sum()))
+
+    monkeypatch.setattr("edupulse_pipelines.risk.training.record_features", leaky)
+    (outcome,) = train_risk_models(engine, tenant, [LAST], registry)
+    assert (outcome.status, outcome.promoted) == ("trained", False)
+    assert outcome.leakage is not None and not outcome.leakage["passed"]
+    assert outcome.reason.startswith("Not promoted. Leak: features moved")
+    assert "absences_of_the_year" in outcome.reason
+    (row,) = rows_of(engine, tenant)
+    assert (row.is_active, row.hyperparameters["promoted"]) == (False, False)
+    assert row.hyperparameters["leakage"]["passed"] is False
+    (decision,) = recorded(engine, tenant)["promotion_decisions"]
+    assert (decision["promoted"], decision["numbers"]["leakage"]["passed"]) == (False, False)
+    assert registry.champion(tenant.name) is None
+
+
+@one_database
+@pytest.mark.usefixtures("without_plot")
+def test_a_champion_whose_files_are_gone_is_not_compared_with(
+    engine: sa.Engine, tenant: TenantSettings, registry: Registry
+) -> None:
+    (first,) = train_risk_models(engine, tenant, [week(21)], registry)
+    assert first.promoted
+    with engine.connect() as connection:
+        (known,) = recorded_models(connection, tenant.name)
+    shutil.rmtree(Path(known.hyperparameters["mlflow"]["artifact_uri"].removeprefix("file://")))
+    (outcome,) = train_risk_models(engine, tenant, [LAST], registry)
+    assert outcome.status == "trained"
+    assert outcome.decision is not None
+    assert f"The champion {first.model_version} could not be loaded" in outcome.reason
+    assert "above the champion" not in outcome.reason
+    numbers = recorded(engine, tenant)["promotion_decisions"][-1]["numbers"]
+    assert (numbers["champion_version"], numbers["champion_compared"]) == (first.model_version, False)
+    assert "champion" not in outcome.candidates

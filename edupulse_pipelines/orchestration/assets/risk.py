@@ -78,7 +78,9 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
     key = asset_key(tenant, "risk_model")
     specs = [*checks.risk_model_check_specs(key), *model_checks.training_check_specs(key)]
 
-    @weekly_asset(tenant, "risk_model", deps=("student_features", "weekly_activity", "training_feedback"), check_specs=specs)
+    deps = ("student_features", "weekly_activity", "training_feedback")
+
+    @weekly_asset(tenant, "risk_model", deps=deps, check_specs=specs)
     def risk_model(
         context: AssetExecutionContext,
         config: TrainingConfig,
@@ -196,9 +198,10 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
     ) -> MaterializeResult:
         weeks = weeks_of(context)
         with step(context, progress), database.engine() as engine:
+            from edupulse_pipelines.database import writing
             from edupulse_pipelines.orchestration import summaries
             from edupulse_pipelines.risk.feedback import propose_reviews
-            from edupulse_pipelines.risk.health import health_plots, health_series, week_health
+            from edupulse_pipelines.risk.health import health_plots, health_series, verdict_health, week_health
             from edupulse_pipelines.risk.scoring import score_weeks
 
             health: dict[dt.date, list[Any]] = {}
@@ -218,6 +221,8 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
                 after=measure,
             )
             progress.finished("predictions", report)
+            with writing(engine) as connection:
+                judged = verdict_health(connection, tenant, weeks[-1])
             with engine.connect() as connection:
                 drawn = health_plots(health_series(connection, tenant.name))
                 stored = summaries.row_count(connection, tenant.name, "predictions")
@@ -262,6 +267,7 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
                 model_checks.score_drift(health, tenant.training.retrain_on_drift),
                 model_checks.matured_calibration(health, tenant.promotion.calibration_error),
             ],
+            verdicts=checks.table(judged) if judged else None,
             **reporting.totals(by_week, ("scored", "insufficient_data")),
         )
 
