@@ -168,7 +168,7 @@ class TrainingSettings(_Section):
         ("logistic", "additive", "boosting"), min_length=1
     )
     tuning_fits: int = Field(24, ge=0)
-    """How many fits the search inside the training window may take; 0: each candidate as it comes."""
+    """How many fits the search inside the training window may take; 0: the simplest candidate as it comes."""
     max_training_rows: int = Field(300_000, ge=1_000)
     """Above it, training takes a part of the students, each with all their weeks."""
     retrain_on_feedback: int = Field(50, ge=1)

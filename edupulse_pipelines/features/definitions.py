@@ -296,9 +296,9 @@ STANDING_FEATURES: tuple[Feature, ...] = (
         "classmates_ahead_in_due_work",
         "academic",
         "share",
-        "Share of the classmates whose weeks with a grade weigh more, this school year; a week weighs what share of the "
-        "class has a grade in it, so that one in which much was due counts more than a straggler's; mean over the "
-        "courses.",
+        "Share of the classmates whose weeks with a grade weigh more, this school year; a week weighs what share of "
+        "the class has a grade in it, so that one in which much was due counts more than a straggler's; mean over "
+        "the courses.",
         1,
         missing_tells=False,
     ),
@@ -362,8 +362,9 @@ STANDING_FEATURES: tuple[Feature, ...] = (
 
 *This school year*: since the group's first day of teaching where the settings give one, else since the newest break of
 `SUMMER_WEEKS` calendar weeks or more; never before enrolment. *Classmates*: the enrolled students with a grade in the
-course; where the settings have groups, those of the student's group, whether they have a grade or not, in the courses
-in which a fifth of the group has one.
+course; where the settings have groups that begin on a day, those of the student's group, whether they have a grade or
+not, in the courses in which a fifth of the group has one (else in the one with the most; before any, they are a class
+in which nobody is behind).
 """
 
 STANDING_NAMES: tuple[str, ...] = tuple(feature.name for feature in STANDING_FEATURES)

@@ -434,22 +434,29 @@ class _Tally:
     def _with_silent(
         self, enrolled: Booleans, student: Integers, course: Integers, pairs: Floats
     ) -> tuple[Integers, Integers, Floats]:
-        """The pairs and those without a grade yet: members of a group in the group's courses."""
-        if not self._has_groups or not len(student):
+        """The pairs and those without a grade yet: members of a group in the group's courses.
+
+        A group in which nothing was due yet is one class all the same: nobody is behind in it.
+        """
+        taught = enrolled & self._counts_now() & ~np.isnat(self._start)
+        if not taught.any():
             return student, course, pairs
-        wide = int(course.max()) + 1
+        wide = int(course.max(initial=0)) + 1
         key, graded = np.unique(self._group[student] * wide + course, return_counts=True)
-        members = np.bincount(self._group[enrolled & self._counts_now()], minlength=int(self._group.max()) + 1)
         silent_students, silent_courses = [], []
-        for one, number in zip(key.tolist(), graded.tolist(), strict=True):
-            group, of_course = divmod(one, wide)
-            if number < GROUP_COURSE_SHARE * members[group] or np.isnat(self._start[self._group == group][:1]).any():
+        for group, members in enumerate(np.bincount(self._group[taught]).tolist()):
+            if not members:
                 continue
-            here = enrolled & (self._group == group) & self._counts_now()
-            here[student[course == of_course]] = False
-            silent = np.flatnonzero(here)
-            silent_students.append(silent)
-            silent_courses.append(np.full(len(silent), of_course))
+            of_group = key // wide == group
+            own = key[of_group & (graded >= GROUP_COURSE_SHARE * members)] % wide
+            if not len(own):
+                own = key[of_group][np.argsort(-graded[of_group], kind="stable")[:1]] % wide
+            for of_course in own.tolist() or [wide]:  # a number that no course has
+                here = taught & (self._group == group)
+                here[student[course == of_course]] = False
+                silent = np.flatnonzero(here)
+                silent_students.append(silent)
+                silent_courses.append(np.full(len(silent), of_course))
         if not silent_students:
             return student, course, pairs
         more = np.concatenate(silent_students)

@@ -2,8 +2,8 @@
 
 Lives here, each word in its own module. What is learned from: `cohorts` (who can be scored, feature matrix), `labels`
 (adverse events within the horizon), `feedback` (educators' verdicts, proposals for review), `samples` and `splits`
-(what was known when, which weeks train and which validate). Models: `model` (logistic regression, and what all candidates
-have in common), `additive`, `boosting`, `tuning` (which configuration of which candidate), `baseline` (the
+(what was known when, which weeks train and which validate). Models: `model` (logistic regression, and what all
+candidates have in common), `additive`, `boosting`, `tuning` (which configuration of which candidate), `baseline` (the
 attendance-behaviour-course rule). Judging: `evaluation` (metrics), `leakage` (the proof that the future does not move
 the past), `promotion` (the gate), `confidence`, `drift` and `health` (how the model in use is doing), `retraining`.
 In words and pictures: `factors` (the registry of risk factors), `explanations`, `model_card`, `model_plots`,

@@ -74,7 +74,7 @@ def fit_trees(
 
 
 def route_missing(trees: HistGradientBoostingClassifier, values: Floats) -> None:
-    """Send a missing value of each feature where `values` (one per feature; NaN leaves its way alone) goes, in place."""
+    """Send a missing value of each feature where `values` (one each; NaN leaves its way alone) goes, in place."""
     for tree in tree_nodes(trees):
         asking = np.flatnonzero(tree["is_leaf"] == 0)
         value = values[tree["feature_idx"][asking]]

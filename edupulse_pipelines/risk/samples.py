@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -84,7 +84,16 @@ class Samples:
         for part in (split.training, split.validation):
             chosen = np.isin(week, [place[monday] for monday in part])
             rows.append(np.flatnonzero(chosen & usable))
-        return Usable(split, rows[0], rows[1], outcome, len(eligible), decided)
+        return self._without_later_verdicts(Usable(split, rows[0], rows[1], outcome, len(eligible), decided))
+
+    def _without_later_verdicts(self, usable: Usable) -> Usable:
+        """Training rows say what was known when the validation began: a later verdict would carry it back."""
+        if self.said.empty or not usable.split.validation:
+            return usable
+        earlier, _ = self._outcome(usable.split.validation[0])
+        outcome, training = usable.outcome.copy(), usable.training
+        outcome[training] = earlier[training]
+        return replace(usable, outcome=outcome, training=training[outcome[training] != UNKNOWN])
 
     def _outcome(self, point: dt.date, unresolved: NDArray[np.bool_] | None = None) -> tuple[NDArray[np.int8], int]:
         """The outcomes with the verdicts that deliveries had brought by the week `point`; and how many these decided.
@@ -166,7 +175,8 @@ class Samples:
         training = np.flatnonzero(np.isin(group, train) & usable)
         validation = np.flatnonzero(np.isin(group, validate) & usable)
         weeks = [tuple(matrix.weeks[one] for one in np.unique(week[rows])) for rows in (training, validation)]
-        return Usable(Split(weeks[0], weeks[1]), training, validation, outcome, len(np.unique(week[usable])), decided)
+        found = Usable(Split(weeks[0], weeks[1]), training, validation, outcome, len(np.unique(week[usable])), decided)
+        return self._without_later_verdicts(found)
 
 
 def read_samples(

@@ -231,7 +231,7 @@ def reproduce(engine: sa.Engine, tenant: TenantSettings, model_version: str, reg
         if not found:
             raise EduPulseError(f"{tenant.name} has no model {model_version}; `edupulse model list` shows them.")
         (recorded,) = found
-        read_for = dt.date.fromisoformat(recorded.hyperparameters.get("samples_read_forX", f"{recorded.data_through}"))
+        read_for = dt.date.fromisoformat(recorded.hyperparameters.get("samples_read_for", f"{recorded.data_through}"))
         samples = read_samples(connection, tenant, read_for, maximum_rows=4 * tenant.training.max_training_rows)
     usable = samples.at(recorded.data_through)
     same_settings = recorded.settings_hash == settings_hash_of(tenant)

@@ -106,7 +106,8 @@ def tune(
     rows than that, a random part of them is used (`sample_rows`).
 
     The winner has the lowest log loss, or is the simplest candidate that is within one standard error of it: over
-    students or, where folds are by group, over groups, because then a few courses are what it was tried on. CannotLearn when no candidate can be fitted; the reason is the simplest one's.
+    students or, where folds are by group, over groups, because then a few courses are what it was tried on. CannotLearn
+    when no candidate can be fitted; the reason is the simplest one's.
     """
     if unknown := [kind for kind in candidates if kind not in CANDIDATES]:
         raise ValueError(f"{', '.join(unknown)}: not a candidate (known: {', '.join(CANDIDATES)})")

@@ -69,8 +69,8 @@ STANDING_IN_CLASS = (
 )
 """What the open-university models see of the record: on courses of 2013B left out, better than everything there is."""
 FIGURES = ("auc", "ap", "p5", "p10", "p20", "brier", "ece", "auc_seen", "ece_seen")
-"""AUC, average precision, precision at the top 5, 10 and 20 percent, Brier score, calibration error; of everybody in the
-test, and of the modules that were in training."""
+"""AUC, average precision, precision at the top 5, 10 and 20 percent, Brier score, calibration error; of everybody in
+the test, and of the modules that were in training."""
 COHORTS = {4: 7692, 8: 7473, 12: 7321, 16: 7082, 20: 6908}
 """Students of the test by week: as many as the yardstick has."""
 YARDSTICK: dict[int, dict[str, tuple[float | None, ...]]] = {

@@ -162,6 +162,15 @@ def expected(found: School, monday: dt.date) -> dict[Any, dict[str, float]]:
     classes = {
         (people[s]["group"], course): class_of(people[s]["group"], course, monday) for s in now for course in courses[s]
     }
+    for group in sorted({people[s]["group"] for s in now}, key=str):
+        members = [s for s in now if people[s]["group"] == group]
+        start = people[members[0]]["start"]
+        if start is None or start > sunday:
+            continue
+        own = {c: sum(c in courses[s] for s in members) for (of, c) in classes if of == group}
+        if not any(number >= 0.2 * len(members) for number in own.values()):
+            # The course with the most; without any, a class in which nothing was due.
+            classes[group, min(own, key=lambda c: (-own[c], c), default=None)] = members
 
     def count(student: Any, course: Any, last: int | None = None) -> int:
         own = found.calendar.weeks[: found.calendar.weeks.index(monday) + 1][-last:] if last else found.calendar.weeks
@@ -612,11 +621,20 @@ def test_a_member_without_a_grade_is_a_classmate() -> None:
 
 def test_a_course_of_a_few_is_no_course_of_the_group() -> None:
     members = "abcdefghijk"
+    three = {(one, "X", 0): [80] for one in "abc"}
+    with_another = grouped({"A": 0}, {"A": members}, grades={**three, ("d", "Y", 0): [80]})
+    assert with_another.of("k", 0)["no_grade_yet"] == pytest.approx(3 / 11, abs=1e-6)  # not of Y as well
+    # The only course there is is the group's, of however few.
     one_of_eleven = grouped({"A": 0}, {"A": members}, grades={("a", "X", 0): [80]})
-    assert math.isnan(one_of_eleven.of("b", 0)["no_grade_yet"])
-    assert one_of_eleven.of("a", 0)["classmates_ahead"] == 0
-    three = grouped({"A": 0}, {"A": members}, grades={(one, "X", 0): [80] for one in "abc"})
-    assert three.of("k", 0)["no_grade_yet"] == pytest.approx(3 / 11, abs=1e-6)
+    assert one_of_eleven.of("b", 0)["no_grade_yet"] == pytest.approx(1 / 11, abs=1e-6)
+
+
+def test_in_a_group_with_nothing_due_yet_nobody_is_behind() -> None:
+    values = grouped({"A": 0, "B": 0}, {"A": "abc", "B": "de"}, grades={("d", "X", 0): [80]}).of("b", 0)
+    relative = ("classmates_ahead", "classmates_ahead_in_due_work", "grade_count_vs_class", "no_grade_yet")
+    assert [values[name] for name in relative] == [0, 0, 0, 0]
+    assert values["weeks_since_grade_vs_class"] == 0
+    assert math.isnan(values["grade_mean_ytd"])
 
 
 def test_what_lies_before_the_start_does_not_count() -> None:
@@ -652,7 +670,7 @@ def test_two_groups_with_the_same_course_do_not_mix() -> None:
             assert same(both.of(one, number), apart.of(one, number))
     assert both.of("c", 2)["teaching_weeks"] == 2
     assert both.of("d", 2)["no_grade_yet"] == 0.5
-    assert math.isnan(apart.of("d", 2)["no_grade_yet"])
+    assert apart.of("d", 2)["no_grade_yet"] == 0
 
 
 def test_a_declared_start_lies_across_a_summer() -> None:

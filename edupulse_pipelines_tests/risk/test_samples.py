@@ -316,8 +316,15 @@ def test_a_verdict_beats_the_record_once_it_is_known(engine: sa.Engine, judged: 
     prediction = predict(engine, judged, "a00", week(2))
     judge(engine, judged, prediction, "true_positive", week(8))
     samples = samples_of(engine, judged, 11)
-    assert [outcome_at(samples, week(number), "a00", week(2)) for number in (7, 8, 11)] == [0, 1, 1]
-    assert [outcome_at(samples, week(11), "a00", week(number)) for number in (1, 3)] == [0, 0]
+    assert [outcome_at(samples, week(number), "a00", week(2)) for number in (7, 8)] == [0, 1]
+    assert [outcome_at(samples, week(8), "a00", week(number)) for number in (1, 3)] == [0, 0]
+    # At week 11 it trains for a validation that begins in week 6: what was said in week 8 is later knowledge.
+    assert outcome_at(samples, week(11), "a00", week(2)) == 0
+    with engine.begin() as connection:
+        connection.execute(sa.update(training_feedback).values(delivered_on=known_by(week(6))))
+    assert outcome_at(samples_of(engine, judged, 11), week(11), "a00", week(2)) == 1
+    with engine.begin() as connection:
+        connection.execute(sa.update(training_feedback).values(delivered_on=known_by(week(8))))
     assert [samples.at(week(number)).verdicts for number in (7, 8, 11)] == [0, 1, 1]
     # A delivery on the Tuesday after belongs to the next week.
     with engine.begin() as connection:
