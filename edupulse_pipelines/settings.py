@@ -191,8 +191,10 @@ class InputSettings(_Section):
     @field_validator("metadata")
     @classmethod
     def _no_protected_attribute(cls, value: dict[str, Any]) -> dict[str, Any]:
-        protected = {"gender", "sex", "ethnicity", "race", "socioeconomic_status"}
+        protected = {"gender", "sex", "ethnicity", "race", "socioeconomic_status", "grade_level"}
         for name in value:
+            if len(name) > 100:
+                raise ValueError(f"{name[:20]}…: a name of at most 100 characters")
             if name.lower() in protected:
                 raise ValueError(f"{name} is an audit dimension, never an input of the model")
         return value

@@ -402,11 +402,10 @@ class _Tally:
         def mean_of_class(of_pair: Floats) -> Floats:
             return (np.bincount(members, weights=of_pair, minlength=classes) / in_class)[members]
 
-        ahead, _ = _share_above(count, members, in_class)
-        values["classmates_ahead"] = mean_over_courses(ahead)
+        values["classmates_ahead"] = mean_over_courses(_share_above(count, members, in_class))
         # Shares of the same sum differ in their last bits by the order of the weeks.
-        ahead, _ = _share_above(np.round(pairs[_DUE], DECIMALS), members, in_class)
-        values["classmates_ahead_in_due_work"] = mean_over_courses(ahead)
+        due = np.round(pairs[_DUE], DECIMALS)
+        values["classmates_ahead_in_due_work"] = mean_over_courses(_share_above(due, members, in_class))
         values["grade_count_vs_class"] = mean_over_courses(np.log((count + 0.5) / (mean_of_class(count) + 0.5)))
         recent = pairs[_RECENT_COUNTS].sum(axis=0)
         values["grade_count_4w_vs_class"] = mean_over_courses(np.log((recent + 0.5) / (mean_of_class(recent) + 0.5)))
@@ -516,21 +515,17 @@ def _days_of(column: pd.Series[Any]) -> npt.NDArray[np.datetime64]:
     return values.astype("datetime64[D]")
 
 
-def _share_above(value: Floats, members: Integers, in_class: Floats) -> tuple[Floats, Floats]:
-    """Per row the share of its class with a higher, and with a lower value."""
+def _share_above(value: Floats, members: Integers, in_class: Floats) -> Floats:
+    """Per row the share of the others of its class with a higher value."""
     order = np.lexsort((value, members))
     ordered, of = value[order], members[order]
     begin = np.concatenate([[0], np.cumsum(in_class)])[:-1].astype(np.int64)
     is_first = np.concatenate([[True], (ordered[1:] != ordered[:-1]) | (of[1:] != of[:-1])])
-    block = np.cumsum(is_first) - 1
-    block_start = np.flatnonzero(is_first)
-    block_end = np.concatenate([block_start[1:], [len(ordered)]])
-    below = block_start[block] - begin[of]
-    above = begin[of] + in_class[of] - block_end[block]
-    others = np.maximum(in_class[of] - 1, 1)
-    result = np.empty((2, len(value)))
-    result[0, order], result[1, order] = above / others, below / others
-    return result[0], result[1]
+    ends = np.append(np.flatnonzero(is_first)[1:], len(ordered))
+    above = begin[of] + in_class[of] - ends[np.cumsum(is_first) - 1]
+    share = np.empty(len(value))
+    share[order] = above / np.maximum(in_class[of] - 1, 1)
+    return share
 
 
 def _medians(value: Floats, members: Integers, classes: int) -> Floats:

@@ -22,7 +22,12 @@ NO_LEAKAGE = "no_leakage"
 INPUT_DRIFT = "input_drift"
 SCORE_DRIFT = "score_drift"
 MATURED_CALIBRATION = "matured_calibration"
+LABEL_DRIFT = "label_drift"
 _INPUTS_SHOWN = 20
+LABEL_TOLERANCE = 0.05
+"""Share of the cohort: the event is rarer in some seasons than in others."""
+DRIFTED_INPUTS = 0.25
+"""Share of the inputs; `risk.health.CHANGED_INPUTS`, which is too heavy to import for a definition."""
 
 Health = Mapping[dt.date, "Sequence[Measure]"]
 """Per scored week what `risk.health.week_health` measured."""
@@ -36,7 +41,7 @@ def training_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:
             asset=asset,
             description=(
                 "Future rows of a sample of students were added, scrambled and removed: no feature, label or score of "
-                "an earlier week moved. A model with a leak is never promoted."
+                "an earlier week moved. A model with a leak never passes the promotion gate."
             ),
         )
     ]
@@ -49,8 +54,9 @@ def health_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:
             INPUT_DRIFT,
             asset=asset,
             description=(
-                "The inputs are distributed as in the training: fewer than a quarter of them have a population "
-                "stability index of 0.25 or more, beyond what chance gives. A warning; it makes a training due."
+                "The inputs (but the standing, which adds up over the year) are distributed as on the validation: "
+                "fewer than a quarter of them have a population stability index of `retrain_on_drift` or more, beyond "
+                "what chance gives. A warning; it makes a training due."
             ),
         ),
         AssetCheckSpec(
@@ -67,6 +73,14 @@ def health_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:
             description=(
                 "Of predictions whose horizon has passed, as many had an event as the scores said (calibration error "
                 "at most `calibration_error`). A warning."
+            ),
+        ),
+        AssetCheckSpec(
+            LABEL_DRIFT,
+            asset=asset,
+            description=(
+                "Of predictions whose horizon has passed, the share with an event is not surely (95 % interval) more "
+                "than 5 percentage points away from that of the validation. A warning."
             ),
         ),
     ]
@@ -112,7 +126,7 @@ def input_drift(health: Health, limit: float) -> AssetCheckResult:
         "largest": ordered[0][1],
         "population_stability_index": table([{"input": name, "psi": value} for name, value in ordered[:_INPUTS_SHOWN]]),
     }
-    passed = len(changed) < 0.25 * len(values)
+    passed = len(changed) < DRIFTED_INPUTS * len(values)
     shown = f": {', '.join(changed[:3])}" if changed else ""
     return AssetCheckResult(
         check_name=INPUT_DRIFT,
@@ -146,7 +160,11 @@ def matured_calibration(health: Health, limit: float) -> AssetCheckResult:
         error = figures.get(("calibration_error", ""))
         if error is None or error.value is None:
             continue
-        shown = {name or metric: one.value for (metric, name), one in figures.items() if metric in _MATURED}
+        shown = {
+            f"{metric}_{name}" if name else metric: one.value
+            for (metric, name), one in figures.items()
+            if metric in _MATURED
+        }
         return AssetCheckResult(
             check_name=MATURED_CALIBRATION,
             passed=error.value <= limit,
@@ -162,6 +180,26 @@ def matured_calibration(health: Health, limit: float) -> AssetCheckResult:
             ),
         )
     return _nothing(MATURED_CALIBRATION, "No predictions matured in these weeks")
+
+
+def label_drift(health: Health) -> AssetCheckResult:
+    """Of the newest week in which predictions matured: whether the event has become more or less common."""
+    for week in sorted(health, reverse=True):
+        found = {one.parameter: one.value for one in health[week] if one.metric == "event_rate_change"}
+        change, low, high = found.get(""), found.get("low"), found.get("high")
+        if change is None or low is None or high is None:
+            continue
+        return AssetCheckResult(
+            check_name=LABEL_DRIFT,
+            passed=low <= LABEL_TOLERANCE and high >= -LABEL_TOLERANCE,
+            severity=AssetCheckSeverity.WARN,
+            metadata={"known_since_week": str(week), "event_rate_change": change, "low": low, "high": high},
+            description=(
+                f"Predictions that matured in the week of {week}: {100 * change:+.1f} percentage points of events "
+                f"against the validation (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
+            ),
+        )
+    return _nothing(LABEL_DRIFT, "No predictions matured in these weeks")
 
 
 _MATURED = ("event_rate", "auc_roc", "brier_score", "calibration_error", "precision_at")

@@ -93,14 +93,18 @@ def remove_champion(
     with writing(engine) as connection:
         rows = _rows(connection, tenant.name, lock=True)
         row = next((one for one in rows if one.is_active), None)
+        # All that were promoted: else the one before would score, and nobody would have said so.
+        withdrawn = [one for one in rows if one.is_active or one.hyperparameters.get("promoted")] if row else []
+        for one in withdrawn:
+            promoted = {**one.hyperparameters, "promoted": False}
+            _write(connection, tenant.name, one, hyperparameters=promoted, is_active=False)
         if row is not None:
-            _write(
-                connection, tenant.name, row, hyperparameters={**row.hyperparameters, "promoted": False},
-                is_active=False,
-            )  # fmt: skip
             _record(connection, tenant, row.model_version, kind, False, row.model_version, reason, run_id, None)
+        for one in withdrawn:
+            _tag(registry, tenant, one, promoted=False)
         registry.remove_champion(tenant.name)
-    return ChampionChange(None, row.model_version if row else None)
+    others = tuple(one.model_version for one in withdrawn if one is not row)
+    return ChampionChange(None, row.model_version if row else None, others)
 
 
 def rollback(

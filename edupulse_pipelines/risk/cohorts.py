@@ -139,6 +139,8 @@ class FeatureMatrix:
     quality: NDArray[np.float64]
     """Per row, the share of the last weeks' data that is there."""
     population: Population
+    share: float = 1.0
+    """Of the students on record, how many were taken."""
 
     @property
     def week(self) -> NDArray[np.int64]:
@@ -254,6 +256,7 @@ def read_cohort(
         known[:, 0],
         known[:, 1],
         population,
+        1.0 if chosen is None else float(chosen.mean()),
     )
 
 

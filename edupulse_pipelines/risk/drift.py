@@ -73,7 +73,7 @@ def model_reference(
     score: Floats,
     score_student: NDArray[np.int64],
 ) -> ModelReference:
-    """The reference of a model: its training features and outcomes, and scores of students it did not learn from.
+    """The reference of a model: features and outcomes of the weeks it was judged on, and its scores there.
 
     `student` says whose each row is: weeks of one student are not independent. `score` should be the validation's,
     because a model is surer of the students it learned from than of anybody else. ValueError without rows.

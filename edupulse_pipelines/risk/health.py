@@ -6,7 +6,7 @@
   inputs), `predicted_event_rate` and `flagged_share`.
 * scope `matured`, dated the as-of week of the predictions: those whose horizon has passed by the week and had not the
   school week before, against what happened. Scores as they were given, each model version by itself; rescored ones,
-  whose model knew the outcome, are left out. `event_rate`, `event_rate_change` against the training (parameter `low`,
+  whose model knew the outcome, are left out. `event_rate`, `event_rate_change` against the validation (parameter `low`,
   `high`: its 95 % interval), `auc_roc`, `average_precision`, `brier_score`,
   `calibration_error` and `precision_at` the tenant's capacity.
 
@@ -353,7 +353,7 @@ def _plot_input_drift(series: pd.DataFrame) -> bytes | None:
     axis.grid(which="minor", color="white", linewidth=1)
     axis.tick_params(which="minor", length=0)
     shown = f"the {len(table)} of {everything} inputs that changed most" if len(table) < everything else "all inputs"
-    axis.set_title(f"Drift of the inputs against the training ({shown})", fontsize=11)
+    axis.set_title(f"Drift of the inputs against the validation ({shown})", fontsize=11)
     bar = figure.colorbar(image, ax=axis, ticks=bounds[1:-1], fraction=0.03, pad=0.02, spacing="uniform")
     bar.ax.set_yticklabels([f"{bound:g}" for bound in bounds[1:-1]], fontsize=8)
     bar.set_label("PSI beyond chance", fontsize=9)

@@ -96,7 +96,10 @@ def differences(
         by_name.setdefault(version.name, []).append(version)
     active = next((row for row in rows if row.is_active), None)
     found = []
-    if (champion := _champion_difference(active, registry.champion(tenant.name), source)) is not None:
+    alias = registry.champion(tenant.name)
+    # Of a champion whose row was lost the alias is all that is left.
+    lost = active is None and alias in by_name and alias not in {row.model_version for row in rows}
+    if (champion := _champion_difference(active, alias, "registry" if lost else source)) is not None:
         found.append(champion)
     mirrored = [row for row in rows if not row.set_aside]
     found += [_row_without_version(row, source) for row in mirrored if row.model_version not in by_name]
@@ -162,7 +165,11 @@ def sync(
     done = [_mend(engine, tenant, registry, one, source) for one in found if one.kind != "champion"]
     rows = model_rows(engine, tenant.name)
     active = next((row for row in rows if row.is_active), None)
-    champion = _champion_difference(active, registry.champion(tenant.name), source)
+    alias = registry.champion(tenant.name)
+    restored = {one.model_version for one in done if one.kind == "version_without_row" and one.mended}
+    if active is None and alias in restored:
+        source = "registry"  # the row that said so was lost: the alias is all that is left
+    champion = _champion_difference(active, alias, source)
     before = next((one for one in found if one.kind == "champion"), None)
     if champion is not None:
         done.append(_attempt(champion, lambda: _mend_champion(engine, tenant, registry, active, source)))

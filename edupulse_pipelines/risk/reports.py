@@ -221,6 +221,11 @@ def _measures(tenant: TenantSettings, judged: Judged, score: NDArray[np.float64]
 def _data(samples: Samples, usable: Usable, rows: NDArray[np.int64]) -> DataFacts:
     matrix = samples.matrix
     weeks = np.unique(matrix.week[rows])
+    notes = []
+    if matrix.share < 1:
+        notes.append(f"Of {matrix.share:.0%} of the students, drawn by a hash of their numbers.")
+    if len(rows) < len(usable.training) and np.isin(rows, usable.training).all():
+        notes.append(f"A part of the students: {len(usable.training):,} student-weeks could have trained.")
     return DataFacts(
         student_weeks=len(rows),
         students=len(np.unique(matrix.student[rows])),
@@ -228,11 +233,7 @@ def _data(samples: Samples, usable: Usable, rows: NDArray[np.int64]) -> DataFact
         first_week=feature_date(matrix.weeks[int(weeks[0])]),
         last_week=feature_date(matrix.weeks[int(weeks[-1])]),
         weeks=len(weeks),
-        note=(
-            f"A part of the students: {len(usable.training):,} student-weeks could have trained."
-            if len(rows) < len(usable.training) and np.isin(rows, usable.training).all()
-            else ""
-        ),
+        note=" ".join(notes),
     )
 
 

@@ -13,8 +13,8 @@ from edupulse_pipelines.settings import TenantSettings
 def retraining_due(connection: sa.Connection, tenant: TenantSettings) -> str | None:
     """Why a training is due now, in words; None when nothing asks for one, or there is no model yet.
 
-    Drift counts when it was measured of the newest model that scores: a challenger that was trained because of it and
-    was not promoted would otherwise be trained again every week on nearly the same data.
+    Drift counts when it was measured of the newest model: once a challenger was trained because of it and refused, the
+    champion's drift waits for the schedule or for verdicts; nearly the same data would give the same answer every week.
     """
     recorded = [
         one for one in recorded_models(connection, tenant.name) if one.settings_hash == settings_hash_of(tenant)

@@ -73,7 +73,7 @@ class Samples:
             known, unresolved = _until_exit_known(matrix, point)
             outcome, decided = self._outcome(point, unresolved)
             usable = (known <= np.datetime64(point)) & (outcome != UNKNOWN)
-            return self._until_exit(point, known, outcome, usable, decided)
+            return self._until_exit(point, known, outcome, usable, decided, unresolved)
         outcome, decided = self._outcome(point)
         passed = np.array([monday + horizon * WEEK <= point for monday in matrix.weeks], dtype=bool)
         usable = passed[week] & (outcome != UNKNOWN)
@@ -84,13 +84,13 @@ class Samples:
         for part in (split.training, split.validation):
             chosen = np.isin(week, [place[monday] for monday in part])
             rows.append(np.flatnonzero(chosen & usable))
-        return self._without_later_verdicts(Usable(split, rows[0], rows[1], outcome, len(eligible), decided))
+        return self._without_later_verdicts(Usable(split, rows[0], rows[1], outcome, len(eligible), decided), None)
 
-    def _without_later_verdicts(self, usable: Usable) -> Usable:
+    def _without_later_verdicts(self, usable: Usable, unresolved: NDArray[np.bool_] | None) -> Usable:
         """Training rows say what was known when the validation began: a later verdict would carry it back."""
         if self.said.empty or not usable.split.validation:
             return usable
-        earlier, _ = self._outcome(usable.split.validation[0])
+        earlier, _ = self._outcome(usable.split.validation[0], unresolved)
         outcome, training = usable.outcome.copy(), usable.training
         outcome[training] = earlier[training]
         return replace(usable, outcome=outcome, training=training[outcome[training] != UNKNOWN])
@@ -161,6 +161,7 @@ class Samples:
         outcome: NDArray[np.int8],
         usable: NDArray[np.bool_],
         decided: int,
+        unresolved: NDArray[np.bool_],
     ) -> Usable:
         matrix = self.matrix
         group, week = matrix.population.group[matrix.student], matrix.week
@@ -176,7 +177,7 @@ class Samples:
         validation = np.flatnonzero(np.isin(group, validate) & usable)
         weeks = [tuple(matrix.weeks[one] for one in np.unique(week[rows])) for rows in (training, validation)]
         found = Usable(Split(weeks[0], weeks[1]), training, validation, outcome, len(np.unique(week[usable])), decided)
-        return self._without_later_verdicts(found)
+        return self._without_later_verdicts(found, unresolved)
 
 
 def read_samples(

@@ -292,8 +292,9 @@ def _train_at(
         "settings_hash": settings_hash,
     }
     if not force and (known := _known_model(engine, tenant.name, point, data_hash, settings_hash)) is not None:
-        if known.is_active and known.registry_version is not None:
-            registry.set_champion(tenant.name, known.registry_version)  # the table knows; a lost alias is put back
+        if known.is_active and known.registry_version is not None and registry.champion(tenant.name) is None:
+            # The table knows; a lost alias is put back. One that was moved is a person's business: the check says so.
+            registry.set_champion(tenant.name, known.registry_version)
         return TrainingOutcome(
             point,
             "unchanged",
@@ -308,6 +309,8 @@ def _train_at(
     combined = hashlib.sha256(f"{data_hash}{settings_hash}".encode()).hexdigest()
     version = f"{point:%Y-%m-%d}-{combined[:8]}"
     earlier = _earlier_champion(engine, tenant.name, point, version)
+    with engine.connect() as connection:
+        promotions = _promotions(connection, tenant.name, version)
     if reason is None:
         try:
             judged = _judge(tenant, samples, usable, registry, earlier)
@@ -328,7 +331,20 @@ def _train_at(
             ).run_id
         return TrainingOutcome(point, "no_model", reason, run_id=found)
     return _log_and_record(
-        engine, tenant, point, samples, usable, registry, run_id, judged, earlier, version, identity, tags, params
+        engine,
+        tenant,
+        point,
+        samples,
+        usable,
+        registry,
+        run_id,
+        judged,
+        earlier,
+        version,
+        identity,
+        tags,
+        params,
+        promotions,
     )
 
 
@@ -478,7 +494,10 @@ def _decide(
     }
     reason = decision.reason
     if earlier is not None and "champion" not in judged.scores:
-        reason += f" The champion {earlier.model_version} could not be loaded or needs other inputs; not compared."
+        reason = reason.replace(
+            "There is no champion to beat.",
+            f"The champion {earlier.model_version} could not be loaded or needs other inputs, so it was not compared.",
+        )
     if not leakage["passed"]:
         reason = " ".join(["Not promoted.", sentence, reason.removeprefix("Not promoted. ").removeprefix("Promoted. ")])
         return Decision(False, reason, numbers)
@@ -499,6 +518,7 @@ def _log_and_record(
     identity: Mapping[str, str],
     tags: Mapping[str, str],
     params: Mapping[str, Any],
+    promotions: Mapping[str, tuple[bool, bool]],
 ) -> TrainingOutcome:
     """MLflow first, then the tables; the alias last, so that it never names what is not recorded."""
     tuned, matrix = judged.tuned, samples.matrix
@@ -525,6 +545,7 @@ def _log_and_record(
         "samples_read_for": samples.newest.isoformat(),
         "training_rows": len(training),
         "rows_that_could_train": len(usable.training),
+        "share_of_students": matrix.share,
         "verdicts": usable.verdicts,
         "features": tuned.model.features,
         "intercept": tuned.model.intercept,
@@ -615,6 +636,13 @@ def _log_and_record(
     hyperparameters["mlflow"] = logged.as_record()
     previous = earlier.model_version if earlier else None
     with writing(engine) as connection:
+        if _promotions(connection, tenant.name, version, lock=True) != promotions:
+            # A person decided in the meantime, and the comparison was with somebody else.
+            words = "Not promoted. The champion was changed while this model was trained; train again."
+            decision, champion = Decision(False, words, decision.numbers), False
+            hyperparameters["promoted"] = False
+            if logged.registry_version is not None:
+                registry.tag_version(tenant.name, logged.registry_version, {"promoted": "false"})
         _write_row(connection, tenant.name, version, tuned.kind, trained_at, metrics, hyperparameters, active=champion)
         _write_measures(connection, tenant, version, judged, matrix.weeks, unseen, scored)
         record_decision(
@@ -790,6 +818,20 @@ def _newest(engine: sa.Engine, tenant_name: str, point: dt.date) -> bool:
     with engine.connect() as connection:
         active = [model for model in recorded_models(connection, tenant_name) if model.is_active]
     return all(model.data_through <= point for model in active)
+
+
+def _promotions(
+    connection: sa.Connection, tenant_name: str, version: str, *, lock: bool = False
+) -> dict[str, tuple[bool, bool]]:
+    """Whether each of the other models is promoted, and active; `lock` keeps others from changing it."""
+    table = model_metadata.c
+    query = sa.select(table.model_version, table.hyperparameters, table.is_active).where(
+        table.tenant_id == tenant_name, table.model_version != version
+    )
+    rows = connection.execute(query.with_for_update() if lock else query).all()
+    return {
+        name: (bool((hyperparameters or {}).get("promoted")), bool(active)) for name, hyperparameters, active in rows
+    }
 
 
 def _write_row(

@@ -214,7 +214,7 @@ def compare(tenant: TenantSettings, learners: Learners, train: Sequence[str], te
     fitted: dict[int, Tuned] = {}
     found: dict[int, dict[str, Figures]] = {}
     for week in TEACHING_WEEKS:
-        # The weeks around it make a third more of the same; the classes of 2013B are few.
+        # With the weeks before and after, so that the fit does not hang on what happened to be due in one.
         learned = np.flatnonzero(np.isin(learners.presentation, train) & (np.abs(learners.teaching_week - week) <= 1))
         frame = matrix.frame(learned)
         fitted[week] = tune(

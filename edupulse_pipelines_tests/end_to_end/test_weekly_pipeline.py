@@ -142,6 +142,8 @@ def test_both_databases_end_with_the_same_accounts_features_metrics_and_predicti
         ends[name] = comparable(state(district))
         assert any(vector[4] for vector in ends[name]["features"])
 
+        if name == "sqlite":
+            continue  # a repeated run takes as long as the first; the rooms' tests repeat theirs on both
         again = district.summary("--all")
         assert again["success"], again["errors"]
         for account in again["tables"].values():

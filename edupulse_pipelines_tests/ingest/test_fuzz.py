@@ -269,7 +269,7 @@ _given = given(landing=landings(), runs=_runs)
 
 
 @pytest.mark.usefixtures("small_pieces", "quick_judge")
-@_profile(10)
+@_profile(6)
 @_given
 def test_the_tables_are_what_the_rules_say(
     engine: sa.Engine, landing: Landing, runs: tuple[list[dt.date], set[int], int]
@@ -343,7 +343,7 @@ def _damaged(draw: st.DrawFn, content: bytes) -> bytes:
 
 
 @pytest.mark.usefixtures("small_pieces", "quick_judge")
-@_profile(30)
+@_profile(20)
 @given(wreck=wrecks())
 def test_no_bytes_make_a_load_fall_over(engine: sa.Engine, wreck: tuple[Landing, dict[str, bytes]]) -> None:
     """A file is read or refused, each of its rows is loaded or held back; and the delivery can be loaded again."""

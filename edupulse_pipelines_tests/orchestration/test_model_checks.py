@@ -13,6 +13,7 @@ from edupulse_pipelines.orchestration import model_checks
 from edupulse_pipelines.orchestration.assets.risk import TrainingConfig, risk_assets
 from edupulse_pipelines.orchestration.resources import Database, Progress
 from edupulse_pipelines.risk.evaluation import CAPACITY, Measure
+from edupulse_pipelines.risk.health import CHANGED_INPUTS
 from edupulse_pipelines.risk.training import TrainingOutcome, settings_hash_of
 from edupulse_pipelines.settings import Settings, TenantSettings
 from edupulse_pipelines.weeks import WEEK
@@ -50,6 +51,7 @@ def test_every_result_belongs_to_a_declared_check() -> None:
         model_checks.input_drift({}, 0.25).check_name,
         model_checks.score_drift({}, 0.25).check_name,
         model_checks.matured_calibration({}, 0.1).check_name,
+        model_checks.label_drift({}).check_name,
     }
     assert made == declared
     (leakage,) = model_checks.training_check_specs(key)
@@ -131,6 +133,7 @@ def test_what_is_not_known_is_said_and_fails_nothing(health: model_checks.Health
         model_checks.input_drift(health, 0.25),
         model_checks.score_drift(health, 0.25),
         model_checks.matured_calibration(health, 0.1),
+        model_checks.label_drift(health),
     ):
         assert (result.passed, result.severity) == (True, AssetCheckSeverity.WARN)
         assert (result.description or "").startswith("No ")
@@ -168,9 +171,27 @@ def test_calibration_of_what_matured(error: float, passed: bool) -> None:
         "known_since_week": str(MONDAY),
         "students": 30,
         "calibration_error": error,
-        CAPACITY: 0.5,
+        f"precision_at_{CAPACITY}": 0.5,
         "auc_roc": 0.8,
     }
+
+
+def test_the_share_of_inputs_is_the_rooms() -> None:
+    assert model_checks.DRIFTED_INPUTS == CHANGED_INPUTS
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "passed"), [(-0.2, 0.01, True), (0.03, 0.2, True), (0.06, 0.2, False), (-0.3, -0.051, False)]
+)
+def test_events_that_became_more_or_less_common(low: float, high: float, passed: bool) -> None:
+    change = [
+        Measure("event_rate_change", parameter, "", value, 30)
+        for parameter, value in (("", (low + high) / 2), ("low", low), ("high", high))
+    ]
+    result = model_checks.label_drift({MONDAY - WEEK: [], MONDAY: change, NEXT: psi(a=0.1)})
+    assert (result.passed, result.severity) == (passed, AssetCheckSeverity.WARN)
+    assert {name: result.metadata[name].value for name in ("low", "high")} == {"low": low, "high": high}
+    assert f"the week of {MONDAY}" in (result.description or "")
 
 
 # The asset.

@@ -11,7 +11,7 @@ import pandas as pd
 import sqlalchemy as sa
 
 from edupulse_pipelines.database import new_ids
-from edupulse_pipelines.risk.model import MODEL_TYPES, RiskModel, fit_candidate
+from edupulse_pipelines.risk.model import RiskModel, fit_candidate
 from edupulse_pipelines.risk.registry import LoggedRun, Registry
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata
 from edupulse_pipelines.settings import TenantSettings
@@ -54,7 +54,7 @@ def logged(
         "settings_hash": "5" * 64,
     }
     values = {
-        "model_type": MODEL_TYPES[kind],
+        "model_type": kind,
         "training_date": f"{version[:10]}T12:00:00+00:00",
         "performance_metrics": METRICS,
         "hyperparameters": {**facts, "promoted": True},

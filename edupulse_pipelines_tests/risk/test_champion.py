@@ -98,9 +98,10 @@ def test_without_decisions_rollback_takes_the_newest_promoted_one_before(
 def test_no_champion_at_all(engine: sa.Engine, registry: Registry, tenant: TenantSettings) -> None:
     assert remove_champion(engine, tenant, registry, kind="sync", reason="x").previous_version is None
     make_champion(engine, tenant, registry, SECOND, kind="gate", reason="won")
-    assert remove_champion(engine, tenant, registry, kind="sync", reason="x").previous_version == SECOND
+    removed = remove_champion(engine, tenant, registry, kind="sync", reason="x")
+    assert (removed.previous_version, removed.withdrawn) == (SECOND, (FIRST,))
     assert active(engine, tenant) == []
-    assert promoted(engine, tenant) == [FIRST]
+    assert promoted(engine, tenant) == []  # else the one before would score, and nobody would have said so
     assert differences(engine, tenant, registry) == []
 
 

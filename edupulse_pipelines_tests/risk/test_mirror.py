@@ -109,11 +109,15 @@ def test_a_row_that_is_lost_comes_back_from_the_run(
     agreed(engine, tenant, registry)
 
 
+@pytest.mark.parametrize("source", ["table", "registry"])
 def test_the_champions_row_comes_back_with_the_alias_as_the_truth(
-    engine: sa.Engine, registry: Registry, tenant: TenantSettings
+    engine: sa.Engine, registry: Registry, tenant: TenantSettings, source: Any
 ) -> None:
+    """Whichever side is asked for: the row that said who is champion was lost, the alias is all that is left."""
     forget(engine, tenant, SECOND)
-    done = sync(engine, tenant, registry, apply=True, source="registry")
+    proposed = {one.kind: one.mending for one in sync(engine, tenant, registry, source=source)}
+    assert proposed["champion"] == f"make {SECOND} the active model"
+    done = sync(engine, tenant, registry, apply=True, source=source)
     assert kinds(done) == [("version_without_row", SECOND, True), ("champion", SECOND, True)]
     assert active(engine, tenant) == [SECOND]
     agreed(engine, tenant, registry)

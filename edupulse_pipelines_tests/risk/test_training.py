@@ -14,6 +14,8 @@ import pytest
 import sqlalchemy as sa
 
 from edupulse_pipelines.errors import EduPulseError, RegistryUnavailable
+from edupulse_pipelines.risk import training
+from edupulse_pipelines.risk.champion import rollback
 from edupulse_pipelines.risk.cohorts import read_cohort
 from edupulse_pipelines.risk.leakage import record_features
 from edupulse_pipelines.risk.promotion import Decision
@@ -705,3 +707,34 @@ def test_a_champion_whose_files_are_gone_is_not_compared_with(
     numbers = recorded(engine, tenant)["promotion_decisions"][-1]["numbers"]
     assert (numbers["champion_version"], numbers["champion_compared"]) == (first.model_version, False)
     assert "champion" not in outcome.candidates
+
+
+@pytest.mark.usefixtures("without_plot", "promoting")
+def test_a_champion_that_a_person_made_meanwhile_stays(
+    engine: sa.Engine, tenant: TenantSettings, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (first, second) = train_risk_models(engine, tenant, [week(20), week(21)], registry)
+    assert second.model_version is not None and first.model_version is not None
+    judge = training._judge
+
+    def overtaken(*words: Any) -> Any:
+        rollback(engine, tenant, registry, reason="too many flags")
+        return judge(*words)
+
+    monkeypatch.setattr(training, "_judge", overtaken)
+    (late,) = train_risk_models(engine, tenant, [LAST], registry)
+    assert (late.status, late.promoted) == ("trained", False)
+    assert "was changed while this model was trained" in late.reason
+    assert [row.model_version for row in rows_of(engine, tenant) if row.is_active] == [first.model_version]
+    assert registry.champion(tenant.name) == first.model_version
+    assert registry_differences(engine, tenant, registry) == []
+
+
+@pytest.mark.usefixtures("without_plot", "promoting")
+def test_an_alias_that_was_moved_is_not_moved_back_silently(
+    engine: sa.Engine, tenant: TenantSettings, registry: Registry
+) -> None:
+    train_risk_models(engine, tenant, [week(21), LAST], registry)
+    registry.set_champion(tenant.name, "1")
+    assert train_risk_models(engine, tenant, [LAST], registry)[0].status == "unchanged"
+    assert len(registry_differences(engine, tenant, registry)) == 1

@@ -266,6 +266,7 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
                 model_checks.input_drift(health, tenant.training.retrain_on_drift),
                 model_checks.score_drift(health, tenant.training.retrain_on_drift),
                 model_checks.matured_calibration(health, tenant.promotion.calibration_error),
+                model_checks.label_drift(health),
             ],
             verdicts=checks.table(judged) if judged else None,
             **reporting.totals(by_week, ("scored", "insufficient_data")),
