@@ -101,7 +101,7 @@ def test_promote_show_and_roll_back(edupulse: Edupulse, tenant: TenantSettings, 
     shown = facts(edupulse("show", "--json"))
     assert (shown["version"], shown["type"], shown["decisions"][0]["reason"]) == (
         SECOND,
-        "logistic_regression",
+        "logistic",
         "Asked for.",
     )
     assert "promote: promoted after" in said(edupulse("show"))
