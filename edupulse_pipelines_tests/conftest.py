@@ -13,6 +13,7 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from edupulse_pipelines.settings import quiet_libraries
@@ -21,6 +22,11 @@ quiet_libraries()
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 BACKENDS = ("sqlite", "postgresql")
+
+
+# The same examples every time: a suite that fails on another day's draw says nothing about the change at hand.
+hypothesis.settings.register_profile("suite", derandomize=True, print_blob=True)
+hypothesis.settings.load_profile("suite")
 
 
 @pytest.fixture(autouse=True)
