@@ -128,6 +128,11 @@ class CohortSettings(_Section):
             raise ValueError("starts without group_by: say which key of student_metadata names the group")
         return self
 
+    def group_of(self, metadata: Any) -> tuple[str, ...]:
+        """The `group_by` values of a student's metadata; an empty text where there is none."""
+        told = metadata if isinstance(metadata, dict) else {}
+        return tuple("" if (value := told.get(key)) is None else str(value) for key in self.group_by)
+
     def start_of(self, group: tuple[str, ...]) -> dt.date | None:
         """The first day of teaching of a group, given as its `group_by` values."""
         for name in ("/".join(group), *group):

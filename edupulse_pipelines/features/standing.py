@@ -94,17 +94,12 @@ def standing_features(
     Returns student_id, feature_date and `STANDING_NAMES`, ordered by week and then as `people`.
     """
     index = pd.Index(people["student_id"])
-    group, names = pd.factorize(people["group"], use_na_sentinel=False)
-    starts = np.full(len(names), np.datetime64("NaT"), dtype="datetime64[D]")
-    starts[group] = _days_of(people["start"])
-    tally = _Tally(
-        _days_of(people["enrollment_date"]), _days_of(people["exit_date"]), group.astype(np.int64), starts, calendar
-    )
+    tally = _Tally(people, calendar)
     course_code, _ = pd.factorize(courses["course_id"], sort=True)
     found = []
     wanted = sorted(set(weeks))
     rows_of = _rows_by_week(activity, index), _rows_by_week(courses, index)
-    for week in _span(calendar, wanted, starts):
+    for week in _span(calendar, wanted, tally.starts):
         student, here = rows_of[0].get(week, (_NONE, _NONE))
         measures = [activity[name].to_numpy(np.float64, na_value=np.nan)[here] for name in STANDING_ACTIVITY]
         of_course, there = rows_of[1].get(week, (_NONE, _NONE))
@@ -129,11 +124,7 @@ def read_standing(connection: sa.Connection, tenant: TenantSettings, weeks: Sequ
     ids, people = read_people(connection, tenant)
     calendar = school_calendar(connection, tenant.name, tenant.first_week)
     wanted = [week for week in sorted(set(weeks)) if week in set(calendar.weeks)]
-    group, names = pd.factorize(people["group"], use_na_sentinel=False)
-    starts = np.full(len(names), np.datetime64("NaT"), dtype="datetime64[D]")
-    starts[group] = _days_of(people["start"])
-    enrolled, left = _days_of(people["enrollment_date"]), _days_of(people["exit_date"])
-    tally = _Tally(enrolled, left, group.astype(np.int64), starts, calendar)
+    tally = _Tally(people, calendar)
     activity, course_grades = weekly_activity.c, weekly_course_grades.c
     week_of = sa.bindparam("week", type_=sa.Date())
     measures = [
@@ -149,10 +140,10 @@ def read_standing(connection: sa.Connection, tenant: TenantSettings, weeks: Sequ
     codes: dict[str, int] = {}
     by_week: dict[dt.date, Floats] = {}
     # Groups nobody of whom is enrolled in the weeks asked for need not be read.
-    alive = np.zeros(len(names), dtype=bool)
+    alive = np.zeros(len(tally.starts), dtype=bool)
     for week in wanted:
-        alive[group[tally.enrolled(week)]] = True
-    for week in _span(calendar, wanted, starts[alive]):
+        alive[tally.group[tally.enrolled(week)]] = True
+    for week in _span(calendar, wanted, tally.starts[alive]):
         of, *values = read_arrays(connection, activity_query.params(week=week), ID, *(NUMBER for _ in measures))
         student = positions(of, ids)
         known = student >= 0
@@ -199,8 +190,7 @@ def read_people(connection: sa.Connection, tenant: TenantSettings) -> tuple[npt.
         ).all()
         place = positions(np.array([one.encode() for one, _ in described], dtype=ID), ids)
         for position, (_, metadata) in zip(place.tolist(), described, strict=True):
-            told = metadata if isinstance(metadata, dict) else {}
-            names = tuple("" if (one := told.get(key)) is None else str(one) for key in tenant.cohort.group_by)
+            names = tenant.cohort.group_of(metadata)
             group[position] = "/".join(names)
             first = tenant.cohort.start_of(names)
             if first is not None:
@@ -219,21 +209,18 @@ def read_people(connection: sa.Connection, tenant: TenantSettings) -> tuple[npt.
 class _Tally:
     """Running sums of the school year, per student and per (student, course), fed one school week after the other."""
 
-    def __init__(
-        self,
-        enrolled: npt.NDArray[np.datetime64],
-        left: npt.NDArray[np.datetime64],
-        group: Integers,
-        starts: npt.NDArray[np.datetime64],
-        calendar: SchoolCalendar,
-    ) -> None:
-        count = len(enrolled)
-        self._enrolled_on, self._left_on, self._group = enrolled, left, group
-        self._start = starts[group] if count else np.empty(0, "datetime64[D]")
-        mondays = [None if one is None else week_start(one) for one in starts.tolist()]
-        self._first_monday = np.array(mondays, dtype="datetime64[D]")[group]
-        self._has_groups = bool((~np.isnat(starts)).any()) or len(starts) > 1
-        self._groups = len(starts)
+    def __init__(self, people: pd.DataFrame, calendar: SchoolCalendar) -> None:
+        """`people` and `calendar` as `standing_features` takes them."""
+        count = len(people)
+        self._enrolled_on, self._left_on = _days_of(people["enrollment_date"]), _days_of(people["exit_date"])
+        group, names = pd.factorize(people["group"], use_na_sentinel=False)
+        self.group = group.astype(np.int64)
+        """Position in `starts` of each of the people."""
+        self._start = _days_of(people["start"])
+        self.starts = np.full(len(names), np.datetime64("NaT"), dtype="datetime64[D]")
+        self.starts[self.group] = self._start
+        mondays = [None if one is None else week_start(one) for one in self.starts.tolist()]
+        self._first_monday = np.array(mondays, dtype="datetime64[D]")[self.group]
         self._behaviour_since = calendar.domain_since.get("behavioral")
         self._sessions = np.zeros((len(_STATUSES), count))
         self._incidents, self._severity = np.zeros(count), np.zeros(count)
@@ -363,16 +350,15 @@ class _Tally:
         enrolled = self.enrolled(self._week)
         wide = 1 + int(self._course.max())
         pairs = enrolled[self._student]
-        key, size = np.unique(self._group[self._student[pairs]] * wide + self._course[pairs], return_counts=True)
-        own = self._group[student] * wide + course
+        key, size = np.unique(self.group[self._student[pairs]] * wide + self._course[pairs], return_counts=True)
+        own = self.group[student] * wide + course
         at = np.minimum(np.searchsorted(key, own), max(len(key) - 1, 0))
         found = key[at] == own if len(key) else np.zeros(len(own), dtype=bool)
         graded = np.bincount(at[found & enrolled[student]], minlength=len(key))
-        if self._has_groups:
-            # Of a group with a start everybody is a classmate, with a grade or without.
-            taught = ~np.isnat(self._start)
-            members = np.bincount(self._group[enrolled & taught & self._counts_now()], minlength=self._groups)
-            size = np.maximum(size, members[key // wide])
+        # Of a group with a start everybody is a classmate, with a grade or without.
+        taught = enrolled & self._counts_now() & ~np.isnat(self._start)
+        members = np.bincount(self.group[taught], minlength=len(self.starts))
+        size = np.maximum(size, members[key // wide])
         share: Floats = np.zeros(len(own))
         share[found] = (graded / size)[at[found]]
         return share
@@ -388,7 +374,7 @@ class _Tally:
             return
         size = len(enrolled)
         per_student = np.bincount(student, minlength=size).astype(float)
-        _, members = np.unique(self._group[student] * (course.max() + 1) + course, return_inverse=True)
+        _, members = np.unique(self.group[student] * (course.max() + 1) + course, return_inverse=True)
         classes = int(members.max()) + 1
         in_class = np.bincount(members, minlength=classes).astype(float)
         count = pairs[_COUNT]
@@ -441,9 +427,9 @@ class _Tally:
         if not taught.any():
             return student, course, pairs
         wide = int(course.max(initial=0)) + 1
-        key, graded = np.unique(self._group[student] * wide + course, return_counts=True)
+        key, graded = np.unique(self.group[student] * wide + course, return_counts=True)
         silent_students, silent_courses = [], []
-        for group, members in enumerate(np.bincount(self._group[taught]).tolist()):
+        for group, members in enumerate(np.bincount(self.group[taught]).tolist()):
             if not members:
                 continue
             of_group = key // wide == group
@@ -451,7 +437,7 @@ class _Tally:
             if not len(own):
                 own = key[of_group][np.argsort(-graded[of_group], kind="stable")[:1]] % wide
             for of_course in own.tolist() or [wide]:  # a number that no course has
-                here = taught & (self._group == group)
+                here = taught & (self.group == group)
                 here[student[course == of_course]] = False
                 silent = np.flatnonzero(here)
                 silent_students.append(silent)

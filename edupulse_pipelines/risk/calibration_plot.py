@@ -7,7 +7,7 @@ import io
 import numpy as np
 from numpy.typing import NDArray
 
-from edupulse_pipelines.risk.evaluation import calibration_bins
+from edupulse_pipelines.risk.evaluation import calibration_bins, wilson
 
 
 def calibration_plot(
@@ -35,7 +35,7 @@ def calibration_plot(
     ):
         bins = calibration_bins(scores, outcome)
         predicted, observed, size = (np.array(part, dtype=float) for part in zip(*bins, strict=True))
-        low, high = _wilson(observed, size)
+        low, high = wilson(observed, size)
         top.errorbar(
             predicted,
             observed,
@@ -60,11 +60,3 @@ def calibration_plot(
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=110, metadata={"Software": None})
     return png.getvalue()
-
-
-def _wilson(rate: NDArray[np.float64], size: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Wilson's 95 % interval of a share; E. B. Wilson, JASA 22 (1927)."""
-    z = 1.96
-    centre = (rate + z**2 / (2 * size)) / (1 + z**2 / size)
-    half = z / (1 + z**2 / size) * np.sqrt(rate * (1 - rate) / size + z**2 / (4 * size**2))
-    return centre - half, centre + half

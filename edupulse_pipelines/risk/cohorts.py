@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from edupulse_pipelines.errors import ConfigurationError
-from edupulse_pipelines.features.definitions import FEATURE_NAMES, STANDING_NAMES
+from edupulse_pipelines.features.definitions import FEATURE_NAMES, MODEL_FEATURES_BY_NAME, STANDING_NAMES
 from edupulse_pipelines.features.standing import read_standing
 from edupulse_pipelines.features.store import read_features
 from edupulse_pipelines.schema.sqlalchemy_tables import student_features, students
@@ -53,6 +53,13 @@ def model_features(tenant: TenantSettings) -> tuple[str, ...]:
             f"(there are: {', '.join(RECORD_FEATURES)})."
         )
     return (*(name for name in RECORD_FEATURES if chosen is None or name in chosen), *tenant.inputs.metadata)
+
+
+def directions(names: Sequence[str]) -> dict[str, int]:
+    """The known sign of each input's effect; 0 for what a tenant declared."""
+    return {
+        name: MODEL_FEATURES_BY_NAME[name].risk_direction if name in MODEL_FEATURES_BY_NAME else 0 for name in names
+    }
 
 
 def _columns(tenant: TenantSettings) -> tuple[str, ...]:
@@ -98,7 +105,7 @@ def read_population(connection: sa.Connection, tenant: TenantSettings) -> Popula
     rows = sorted(rows, key=lambda row: row.district_id)
     told = [row.student_metadata if needs_metadata else None for row in rows]
     described: list[dict[str, Any]] = [one if isinstance(one, dict) else {} for one in told]
-    group_of = [tuple(_text(one.get(key)) for key in tenant.cohort.group_by) for one in described]
+    group_of = [tenant.cohort.group_of(one) for one in described]
     groups = sorted(set(group_of)) or [()]
     place = {group: number for number, group in enumerate(groups)}
     metadata = np.full((len(rows), len(tenant.inputs.metadata)), np.nan)
@@ -189,26 +196,19 @@ def feature_weeks(connection: sa.Connection, tenant_id: str, through: dt.date) -
 
 def read_weeks(
     connection: sa.Connection, tenant: TenantSettings, weeks: Sequence[dt.date]
-) -> Iterator[tuple[dt.date, pd.DataFrame]]:
+) -> dict[dt.date, pd.DataFrame]:
     """`read_week` of several weeks (ascending Mondays); cheaper than one by one, because they share a school year."""
-    people = read_population(connection, tenant)
-    for start in range(0, len(weeks), _WEEKS_PER_READ):
-        chunk = list(weeks[start : start + _WEEKS_PER_READ])
-        found = _weeks(connection, tenant, chunk, people)
-        for week in chunk:
-            yield week, found.get(week, _nobody(tenant))
+    found = _weeks(connection, tenant, weeks, read_population(connection, tenant))
+    return {week: found[week] if week in found else _nobody(tenant) for week in weeks}
 
 
-def read_week(
-    connection: sa.Connection, tenant: TenantSettings, week: dt.date, population: Population | None = None
-) -> pd.DataFrame:
+def read_week(connection: sa.Connection, tenant: TenantSettings, week: dt.date) -> pd.DataFrame:
     """Everybody enrolled at the end of one week: `read_features`, the model's inputs, and `in_cohort`.
 
     In the cohort: enough weeks of data and, where groups have a start, that many weeks of teaching. Ordered by
     `district_id`; no rows for a week without vectors.
     """
-    people = population or read_population(connection, tenant)
-    return _weeks(connection, tenant, [week], people).get(week, _nobody(tenant))
+    return read_weeks(connection, tenant, [week])[week]
 
 
 def read_cohort(

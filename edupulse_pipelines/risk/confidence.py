@@ -25,6 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edupulse_pipelines.risk.evaluation import wilson
+
 FULL_HISTORY_WEEKS = 8
 """As far back as the features of the vector look."""
 
@@ -100,7 +102,7 @@ def fit_confidence(
     descending = base[order]
     rows = np.arange(1, len(order) + 1)
     independent = rows if student is None else np.cumsum(_first_of_each(student[order]))
-    bound = _wilson(np.cumsum(right[order]) / rows, independent)
+    bound, _ = wilson(np.cumsum(right[order]) / rows, independent, _Z)
     # A threshold takes in all rows of its value: the last of them. Back to ascending thresholds.
     whole = np.flatnonzero(np.append(descending[1:] != descending[:-1], True)) if len(order) else order
     whole = whole[independent[whole] >= _MINIMUM_CHECKED][::-1]
@@ -148,12 +150,6 @@ def _discounted(
     known = evidence(data_quality, weeks_of_data, full_quality)
     discounted: Floats = np.where(base >= 0.5, 0.5 + (base - 0.5) * known, base * known).astype(np.float64)
     return np.round(discounted, _DIGITS)
-
-
-def _wilson(share: Floats, count: NDArray[np.int64]) -> Floats:
-    """Lower end of the one-sided interval of a share that was seen among `count`."""
-    spread = _Z * np.sqrt(share * (1 - share) / count + _Z**2 / (4 * count**2))
-    return np.asarray((share + _Z**2 / (2 * count) - spread) / (1 + _Z**2 / count), dtype=np.float64)
 
 
 def _first_of_each(codes: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -26,6 +26,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from edupulse_pipelines.risk.evaluation import wilson
+
 STABLE_BELOW = 0.1
 """A population stability index below this is no change."""
 CHANGED_FROM = 0.25
@@ -35,7 +37,6 @@ _BINS = 10
 _DIGITS = 6
 # Half of the last digit that features are rounded to: an edge between a value and the next lower one.
 _JUST_BELOW = 0.5 * 10.0**-_DIGITS
-_Z_95 = 1.959964
 
 Floats = NDArray[np.float64]
 
@@ -128,14 +129,6 @@ def event_rate_change(expected: EventRate, outcome: NDArray[np.int8]) -> tuple[f
         round(difference - math.hypot(rate - low, high_before - before), _DIGITS),
         round(difference + math.hypot(high - rate, before - low_before), _DIGITS),
     )
-
-
-def wilson(rate: float, samples: int) -> tuple[float, float]:
-    """The 95 % interval of a share; E. B. Wilson, JASA 22 (1927)."""
-    z = _Z_95
-    centre = (rate + z**2 / (2 * samples)) / (1 + z**2 / samples)
-    half = z / (1 + z**2 / samples) * math.sqrt(rate * (1 - rate) / samples + z**2 / (4 * samples**2))
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def _reference(values: Floats, samples: int) -> Reference:

@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 CLASSIFICATION_THRESHOLD = 0.5
 TOP_PERCENTS = (5, 10, 20)
 CALIBRATION_BINS = 10
+Z_95 = 1.959963984540054
+"""Two-sided 95 % of the normal distribution."""
 CAPACITY = "capacity"
 """Parameter of a metric that is taken at the share of each week's cohort which the tenant can help."""
 NOT_RECORDED = "not recorded"
@@ -293,6 +295,20 @@ def _logistic(inputs: Floats, offset: Floats, actual: NDArray[np.bool_]) -> Floa
         if inputs.shape[1] > 1 and np.abs(coefficients).max() > _SEPARATED:
             return None
     return None
+
+
+def wilson(share: Any, samples: Any, z: float = Z_95) -> tuple[Floats, Floats]:
+    """The interval of a share seen among so many samples (numbers or arrays of one shape; at least one sample).
+
+    Two-sided 95 % by default; either end alone is one-sided. E. B. Wilson, JASA 22 (1927).
+    """
+    share = np.asarray(share, dtype=np.float64)
+    centre = (share + z**2 / (2 * samples)) / (1 + z**2 / samples)
+    half = z / (1 + z**2 / samples) * np.sqrt(share * (1 - share) / samples + z**2 / (4 * samples**2))
+    # Rounding must not part a share of all or nothing from its bound.
+    low = np.where(share == 0, 0.0, np.maximum(0.0, centre - half))
+    high = np.where(share == 1, 1.0, np.minimum(1.0, centre + half))
+    return low, high
 
 
 def flat_metrics(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, float]:

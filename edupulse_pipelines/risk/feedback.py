@@ -17,7 +17,6 @@ import datetime as dt
 import hashlib
 import heapq
 import io
-import math
 from typing import Any
 
 import numpy as np
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 from sqlalchemy.dialects import postgresql, sqlite
 
 from edupulse_pipelines.database import new_ids
-from edupulse_pipelines.risk.evaluation import Measure
+from edupulse_pipelines.risk.evaluation import Measure, wilson
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions, review_proposals, students, training_feedback
 from edupulse_pipelines.schema.tables import FEEDBACK_TYPES
 from edupulse_pipelines.settings import FeedbackSettings, ProfileSettings, TenantSettings
@@ -68,7 +67,6 @@ TEMPLATE_COLUMNS = (
 )
 """Columns of the file that educators fill in; those of a landed `training_feedback`."""
 
-_Z = 1.959963984540054  # two-sided 95 %
 _DIGITS = 6
 
 
@@ -389,7 +387,7 @@ def _missed(
     # Kish's effective size; a student who was drawn in several weeks counts once.
     size = min(weight.sum() ** 2 / (weight**2).sum(), sample["district_id"].nunique()) if count else 0.0
     rate = float((weight * missed).sum() / weight.sum()) if count else None
-    low, high = _wilson(rate, size)
+    low, high = _interval(rate, size)
     found = _with_interval("verdict_false_omission_rate", rate, low, high, count)
 
     weeks = sample.drop_duplicates("feature_date")
@@ -397,7 +395,7 @@ def _missed(
     answers, hits = int(same_weeks.sum()), int(happened[same_weeks].sum())
     listed, everybody = float(weeks["week_flagged"].sum()), float(weeks["drawn_from"].sum())
     right = hits / answers if answers else None
-    right_low, right_high = _wilson(right, answers)
+    right_low, right_high = _interval(right, answers)
     if not listed:
         right = right_low = right_high = 0.0
     false_negative_rate: tuple[float | None, float | None, float | None] = (None, None, None)
@@ -418,17 +416,15 @@ def _share(part: float, rest: float) -> float | None:
 
 def _proportion(metric: str, yes: NDArray[np.bool_]) -> list[Measure]:
     share = float(yes.mean()) if len(yes) else None
-    return _with_interval(metric, share, *_wilson(share, len(yes)), len(yes))
+    return _with_interval(metric, share, *_interval(share, len(yes)), len(yes))
 
 
-def _wilson(share: float | None, size: float) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share seen in so many samples; everything when there are none."""
+def _interval(share: float | None, size: float) -> tuple[float, float]:
+    """The 95 % interval of a share seen in so many samples; everything when there are none."""
     if share is None or not size:
         return 0.0, 1.0
-    centre = (share + _Z**2 / (2 * size)) / (1 + _Z**2 / size)
-    half = _Z / (1 + _Z**2 / size) * math.sqrt(share * (1 - share) / size + _Z**2 / (4 * size**2))
-    # Rounding must not part a share of all or nothing from its bound.
-    return (0.0 if share == 0 else max(0.0, centre - half)), (1.0 if share == 1 else min(1.0, centre + half))
+    low, high = wilson(share, size)
+    return float(low), float(high)
 
 
 def _with_interval(

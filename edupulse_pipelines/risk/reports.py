@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edupulse_pipelines.risk.evaluation import Measure, measures
+from edupulse_pipelines.risk.evaluation import Measure
 from edupulse_pipelines.risk.explanations import factor_contributions
 from edupulse_pipelines.risk.model_card import (
     CandidateFacts,
@@ -69,6 +69,7 @@ def training_report(
     judged: Judged,
     decision: Decision,
     proof: LeakageProof,
+    by_candidate: Mapping[str, Sequence[Measure]],
     unseen: Sequence[Measure],
     metrics: Mapping[str, Any],
     hyperparameters: Mapping[str, Any],
@@ -81,7 +82,6 @@ def training_report(
     figures = training_figures(tenant, version, judged, importance)
     parts = {"training": training, "validation": usable.validation}
     data = {name: _data(samples, usable, rows) for name, rows in parts.items()}
-    by_candidate = {kind: _measures(tenant, judged, score) for kind, score in judged.scores.items()}
     facts = CardFacts(
         tenant=tenant.name,
         model_version=version,
@@ -204,18 +204,6 @@ def training_figures(
             [name for name, value in by_feature.items() if value > 0][:_PARTIAL_DEPENDENCES],
         ),
     }
-
-
-def _measures(tenant: TenantSettings, judged: Judged, score: NDArray[np.float64]) -> list[Measure]:
-    return measures(
-        score,
-        judged.outcome,
-        judged.week,
-        capacity=tenant.promotion.capacity,
-        subgroups=judged.subgroups,
-        student=judged.student,
-        minimum_subgroup=tenant.promotion.minimum_subgroup,
-    )
 
 
 def _data(samples: Samples, usable: Usable, rows: NDArray[np.int64]) -> DataFacts:

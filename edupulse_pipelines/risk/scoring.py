@@ -26,15 +26,16 @@ from edupulse_pipelines.errors import ModelArtifactError
 from edupulse_pipelines.risk.cohorts import read_weeks
 from edupulse_pipelines.risk.confidence import ConfidenceMap, confidence
 from edupulse_pipelines.risk.explanations import risk_factors
+from edupulse_pipelines.risk.feedback import FLAGGED_CATEGORIES
 from edupulse_pipelines.risk.model import RiskModel
 from edupulse_pipelines.risk.registry import Registry
-from edupulse_pipelines.risk.training import RecordedModel, recorded_models
+from edupulse_pipelines.risk.training import RecordedModel, load_recorded, recorded_models
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions
 from edupulse_pipelines.settings import CategorySettings, TenantSettings
 from edupulse_pipelines.weeks import feature_date
 
 CATEGORIES = ("low", "medium", "high", "critical")
-FLAGGED_FROM = CATEGORIES.index("high")
+FLAGGED_FROM = CATEGORIES.index(FLAGGED_CATEGORIES[0])
 """A prediction of this category or a higher one is flagged: it says that an adverse event will happen."""
 _DIGITS = 6
 _STUDENTS_PER_WRITE = 20_000
@@ -126,8 +127,8 @@ def _enrolled(
     """Each week as `cohorts.read_week` gives it, a few at a time and not while anything is written."""
     for start in range(0, len(weeks), _WEEKS_READ_AT_ONCE):
         with engine.connect() as connection:
-            found = list(read_weeks(connection, tenant, weeks[start : start + _WEEKS_READ_AT_ONCE]))
-        yield from found
+            found = read_weeks(connection, tenant, weeks[start : start + _WEEKS_READ_AT_ONCE])
+        yield from found.items()
 
 
 def categories(score: NDArray[np.float64], settings: CategorySettings) -> NDArray[np.int64]:
@@ -145,12 +146,7 @@ def _model_for(week: dt.date, recorded: Sequence[RecordedModel], rescore: bool) 
 def _load(registry: Registry, tenant_name: str, recorded: RecordedModel) -> RiskModel | ModelArtifactError:
     """The model, or why there is none: other weeks may have another model that can score them."""
     try:
-        return registry.load_model(
-            tenant_name,
-            recorded.model_version,
-            recorded.registry_version,
-            recorded.hyperparameters["mlflow"].get("artifact_sha256"),
-        )
+        return load_recorded(registry, tenant_name, recorded)
     except ModelArtifactError as error:
         return error
 

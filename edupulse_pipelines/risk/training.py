@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from edupulse_pipelines.database import new_ids, writing
 from edupulse_pipelines.errors import EduPulseError, ModelArtifactError
-from edupulse_pipelines.features.definitions import MODEL_FEATURES_BY_NAME, STANDING_NAMES
+from edupulse_pipelines.features.definitions import STANDING_NAMES
 from edupulse_pipelines.risk.baseline import Baseline, fit_baseline
-from edupulse_pipelines.risk.cohorts import model_features
+from edupulse_pipelines.risk.cohorts import directions, model_features
 from edupulse_pipelines.risk.confidence import ConfidenceMap, fit_confidence
 from edupulse_pipelines.risk.drift import model_reference
 from edupulse_pipelines.risk.evaluation import Measure, Metrics, evaluate, flat_metrics, measures
@@ -51,6 +51,7 @@ __all__ = [
     "RecordedModel",
     "Reproduction",
     "TrainingOutcome",
+    "load_recorded",
     "recorded_models",
     "reproduce",
     "settings_hash_of",
@@ -255,11 +256,11 @@ def reproduce(engine: sa.Engine, tenant: TenantSettings, model_version: str, reg
         usable.outcome[training],
         samples.matrix.student[training],
         candidate["config"],
-        _directions(tenant),
+        directions(model_features(tenant)),
         _groups(tenant, samples, training),
     )
     frame = samples.matrix.frame(usable.validation)
-    original = _load(registry, tenant, recorded)
+    original = load_recorded(registry, tenant.name, recorded)
     difference = float(np.abs(model.probabilities(frame) - original.probabilities(frame)).max(initial=0.0))
     return Reproduction(
         model_version,
@@ -360,7 +361,7 @@ def _judge(
         train_outcome,
         matrix.student[training],
         candidates=tenant.training.candidates,
-        directions=_directions(tenant),
+        directions=directions(model_features(tenant)),
         fits=tenant.training.tuning_fits,
         groups=_groups(tenant, samples, training),
         seed=SEED,
@@ -373,7 +374,7 @@ def _judge(
     scores["rule"] = rule.probabilities(frame)
     if earlier is not None:
         try:
-            champion = _load(registry, tenant, earlier)
+            champion = load_recorded(registry, tenant.name, earlier)
         except ModelArtifactError:
             champion = None  # it cannot score anybody, so there is nothing to be better than; the decision says so
         if champion is not None and set(champion.features) <= set(frame.columns):
@@ -400,10 +401,10 @@ def _judge(
     )
 
 
-def _load(registry: Registry, tenant: TenantSettings, recorded: RecordedModel) -> RiskModel:
-    """The registered model, if it still is the one that was recorded."""
+def load_recorded(registry: Registry, tenant_name: str, recorded: RecordedModel) -> RiskModel:
+    """The registered model; ModelArtifactError when it is gone, or not the one that was recorded."""
     return registry.load_model(
-        tenant.name,
+        tenant_name,
         recorded.model_version,
         recorded.registry_version,
         recorded.hyperparameters["mlflow"].get("artifact_sha256"),
@@ -424,14 +425,6 @@ def _training_rows(tenant: TenantSettings, samples: Samples, usable: Usable) -> 
     sizes = np.bincount(samples.matrix.student[rows], minlength=int(students.max()) + 1)[students][order]
     chosen = students[order[np.cumsum(sizes) <= limit]]
     return rows[np.isin(samples.matrix.student[rows], chosen)]
-
-
-def _directions(tenant: TenantSettings) -> dict[str, int]:
-    """The known sign of each input's effect; 0 for what the tenant declared."""
-    return {
-        name: MODEL_FEATURES_BY_NAME[name].risk_direction if name in MODEL_FEATURES_BY_NAME else 0
-        for name in model_features(tenant)
-    }
 
 
 def _groups(tenant: TenantSettings, samples: Samples, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
@@ -461,7 +454,7 @@ def _unseen_students(
                 usable.outcome[rows],
                 matrix.student[rows],
                 judged.tuned.config,
-                _directions(tenant),
+                directions(model_features(tenant)),
                 _groups(tenant, samples, rows),
             )
         except CannotLearn:
@@ -532,6 +525,7 @@ def _log_and_record(
         metrics["unseen_students"] = evaluate(
             unseen[scored], judged.outcome[scored], judged.week[scored], training_samples=len(training)
         )
+    figures = _all_figures(tenant, judged, matrix.weeks, unseen, scored)
     hyperparameters: dict[str, Any] = {
         "model_type": tuned.kind,
         "data_through": point.isoformat(),
@@ -588,7 +582,8 @@ def _log_and_record(
         judged=judged,
         decision=decision,
         proof=proof,
-        unseen=_figures(tenant, judged, unseen, scored) if scored.any() else (),
+        by_candidate={name: found for (name, scope, _), found in figures.items() if scope == "validation"},
+        unseen=next((found for (_, scope, _), found in figures.items() if scope == "unseen_students"), ()),
         metrics=metrics,
         hyperparameters=hyperparameters,
         trained_at=trained_at,
@@ -644,7 +639,8 @@ def _log_and_record(
             if logged.registry_version is not None:
                 registry.tag_version(tenant.name, logged.registry_version, {"promoted": "false"})
         _write_row(connection, tenant.name, version, tuned.kind, trained_at, metrics, hyperparameters, active=champion)
-        _write_measures(connection, tenant, version, judged, matrix.weeks, unseen, scored)
+        for (candidate, scope, day), found in figures.items():
+            record_measures(connection, tenant.name, version, candidate, scope, day, found)
         record_decision(
             connection,
             tenant.name,
@@ -869,30 +865,27 @@ def _write_row(
         connection.execute(sa.update(table).where(same).values(is_active=active, **values))
 
 
-def _write_measures(
-    connection: sa.Connection,
-    tenant: TenantSettings,
-    version: str,
-    judged: Judged,
-    weeks: Sequence[dt.date],
-    unseen: Floats,
-    scored: NDArray[np.bool_],
-) -> None:
+_Figures = dict[tuple[str, str, dt.date], list[Measure]]
+"""By candidate, scope and as-of date, as `model_evaluations` keeps them."""
+
+
+def _all_figures(
+    tenant: TenantSettings, judged: Judged, weeks: Sequence[dt.date], unseen: Floats, scored: NDArray[np.bool_]
+) -> _Figures:
     """Every figure of every candidate in long form: of all validation weeks, of each, and of unseen students."""
     last = feature_date(weeks[int(judged.week.max())])
-
     everything = np.ones(len(judged.outcome), dtype=bool)
-    for candidate, score in judged.scores.items():
-        found = _figures(tenant, judged, score, everything, by_subgroup=True)
-        record_measures(connection, tenant.name, version, candidate, "validation", last, found)
+    found = {
+        (candidate, "validation", last): _figures(tenant, judged, score, everything, by_subgroup=True)
+        for candidate, score in judged.scores.items()
+    }
     for candidate in (judged.tuned.kind, "rule"):
         for number in np.unique(judged.week):
-            found = _figures(tenant, judged, judged.scores[candidate], judged.week == number)
             day = feature_date(weeks[int(number)])
-            record_measures(connection, tenant.name, version, candidate, "week", day, found)
+            found[candidate, "week", day] = _figures(tenant, judged, judged.scores[candidate], judged.week == number)
     if scored.any():
-        found = _figures(tenant, judged, unseen, scored)
-        record_measures(connection, tenant.name, version, judged.tuned.kind, "unseen_students", last, found)
+        found[judged.tuned.kind, "unseen_students", last] = _figures(tenant, judged, unseen, scored)
+    return found
 
 
 def _figures(

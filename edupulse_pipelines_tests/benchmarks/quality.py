@@ -27,14 +27,13 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from edupulse_pipelines.database import create_engine
-from edupulse_pipelines.features.definitions import MODEL_FEATURES_BY_NAME
 from edupulse_pipelines.features.store import update_student_features
 from edupulse_pipelines.features.weekly_activity import update_weekly_activity
 from edupulse_pipelines.ingest.archive import archive_files
 from edupulse_pipelines.ingest.landing import landed_deliveries
 from edupulse_pipelines.ingest.load import load_records
 from edupulse_pipelines.risk.baseline import fit_baseline
-from edupulse_pipelines.risk.cohorts import FeatureMatrix, feature_weeks, model_features, read_cohort
+from edupulse_pipelines.risk.cohorts import FeatureMatrix, directions, feature_weeks, model_features, read_cohort
 from edupulse_pipelines.risk.evaluation import evaluate
 from edupulse_pipelines.risk.labels import labels
 from edupulse_pipelines.risk.samples import Usable, read_samples
@@ -256,11 +255,6 @@ def compare(tenant: TenantSettings, learners: Learners, train: Sequence[str], te
         "out_of_fold_log_loss": {kind: round(loss / len(fitted), 4) for kind, loss in losses.items()},
         "weeks": {str(week): {**found[week], "goals_met": met.get(week, {})} for week in TEACHING_WEEKS},
     }
-
-
-def directions(names: Sequence[str]) -> dict[str, int]:
-    """The known sign of each feature's effect, as training takes it."""
-    return {name: MODEL_FEATURES_BY_NAME[name].risk_direction for name in names if name in MODEL_FEATURES_BY_NAME}
 
 
 def figures_of(score: Floats, outcome: NDArray[np.int8], seen: NDArray[np.bool_]) -> Figures:

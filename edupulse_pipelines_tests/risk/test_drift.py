@@ -14,8 +14,8 @@ from edupulse_pipelines.risk.drift import (
     model_reference,
     psi,
     reference,
-    wilson,
 )
+from edupulse_pipelines.risk.evaluation import wilson
 
 
 def people(size: int, seed: int, **changes: object) -> pd.DataFrame:
