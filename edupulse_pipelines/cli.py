@@ -969,17 +969,17 @@ _NOT_PARTITIONED = "On SQLite attendance is one table; there are no partitions."
 def db_partitions(as_json: bool, home: Path | None) -> None:
     """The months of attendance with rows and size, detached ones too, and what lies in the default partition."""
     from edupulse_pipelines import console
-    from edupulse_pipelines.operations import partitions
+    from edupulse_pipelines.storage import months
 
     with _database_with_schema(home) as engine, engine.connect() as connection:
-        partitioned = partitions.is_partitioned(connection)
-        tables = partitions.PARTITIONED if partitioned else {}
-        months = {table: partitions.stored_months(connection, table) for table in tables}
-        default = {table: partitions.default_months(connection, table) for table in tables}
+        partitioned = months.is_partitioned(connection)
+        tables = months.PARTITIONED if partitioned else {}
+        stored = {table: months.stored_months(connection, table) for table in tables}
+        default = {table: months.default_months(connection, table) for table in tables}
     if as_json:
         listed = {
             table: {
-                "months": [{**vars(month), "month": f"{month.month:%Y-%m}"} for month in months[table]],
+                "months": [{**vars(month), "month": f"{month.month:%Y-%m}"} for month in stored[table]],
                 "default": default[table],
             }
             for table in tables
@@ -989,7 +989,7 @@ def db_partitions(as_json: bool, home: Path | None) -> None:
     if not partitioned:
         click.echo(_NOT_PARTITIONED)
     for table in tables:
-        console.show_partitions(console.console(), table, months[table], default[table])
+        console.show_partitions(console.console(), table, stored[table], default[table])
 
 
 @db.command("maintain")
@@ -997,10 +997,10 @@ def db_partitions(as_json: bool, home: Path | None) -> None:
 @command
 def db_maintain(as_json: bool, home: Path | None) -> None:
     """Make this month and the following ones, and move rows out of the default partition. Safe to repeat."""
-    from edupulse_pipelines.operations import partitions
+    from edupulse_pipelines.storage import months
 
     with _database_with_schema(home) as engine:
-        done = partitions.maintain(engine, dt.datetime.now(dt.UTC).date())
+        done = months.maintain(engine, dt.datetime.now(dt.UTC).date())
     facts = {
         table: {
             "made": of_table.made,
@@ -1034,10 +1034,10 @@ def db_detach_month(month: dt.date, as_json: bool, home: Path | None) -> None:
     stays. Dump the table, then TRUNCATE it: while it stands, rows of the month that are delivered go to quarantine
     (`detached_month`). DROP it, and the month is like one that never was.
     """
-    from edupulse_pipelines.operations import partitions
+    from edupulse_pipelines.storage import months
 
     with _database_with_schema(home) as engine:
-        detached = partitions.detach_month(engine, ATTENDANCE, month)
+        detached = months.detach_month(engine, ATTENDANCE, month)
     said = f"{month:%Y-%m} is now the table {detached.name}. Dump it, then TRUNCATE it; do not drop it."
     _answer(said, {"month": f"{month:%Y-%m}", "table": detached.name, "attached": False}, as_json)
 
@@ -1052,10 +1052,10 @@ def db_attach_month(month: dt.date, as_json: bool, home: Path | None) -> None:
     The table has to be there with its rows: restore it from its dump first. The next weekly job computes the weeks of
     the month again.
     """
-    from edupulse_pipelines.operations import partitions
+    from edupulse_pipelines.storage import months
 
     with _database_with_schema(home) as engine:
-        attached = partitions.attach_month(engine, ATTENDANCE, month)
+        attached = months.attach_month(engine, ATTENDANCE, month)
     said = (
         f"{month:%Y-%m} is back. Rows of the month that wait in quarantine: "
         f"{_to_type(f'quarantine replay --table {ATTENDANCE}', home)}"
@@ -1199,7 +1199,7 @@ def _generating(on: Console, weeks: int) -> Iterator[Callable[[int, int], None]]
 @contextmanager
 def _engine(home: Path | None) -> Iterator[Any]:
     """An engine as it is: no schema is made, none is demanded."""
-    from edupulse_pipelines.database import create_engine, reachable
+    from edupulse_pipelines.storage.engine import create_engine, reachable
 
     engine = create_engine(load_settings(home=home).database_url)
     try:
@@ -1217,8 +1217,8 @@ def _filled_database(settings: Settings) -> Iterator[Engine | None]:
     """
     import sqlalchemy as sa
 
-    from edupulse_pipelines.database import create_engine, reachable
     from edupulse_pipelines.schema.migrations import current, ensure_current
+    from edupulse_pipelines.storage.engine import create_engine, reachable
 
     engine = create_engine(settings.database_url)
     try:

@@ -86,10 +86,10 @@ def forget(settings: Settings) -> None:
     import sqlalchemy as sa
     from dagster import DagsterInstance
 
-    from edupulse_pipelines.database import writing
     from edupulse_pipelines.orchestration.execution import dagster_instance
     from edupulse_pipelines.orchestration.resources import Database
     from edupulse_pipelines.schema import sqlalchemy_tables
+    from edupulse_pipelines.storage.engine import writing
 
     with Database(settings.database_url).engine() as engine, writing(engine) as connection:
         for table in reversed(sqlalchemy_tables.metadata.sorted_tables):

@@ -60,8 +60,8 @@ def postgresql_server() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from edupulse_pipelines.database import create_engine
     from edupulse_pipelines.schema.migrations import upgrade
+    from edupulse_pipelines.storage.engine import create_engine
 
     path = tmp_path_factory.mktemp("template") / "template.db"
     engine = create_engine(f"sqlite:///{path}")
@@ -76,7 +76,7 @@ def _create_database(server: str, *, template: str = "template1") -> str:
     """The URL of a new database on the server."""
     import sqlalchemy as sa
 
-    from edupulse_pipelines.database import create_engine
+    from edupulse_pipelines.storage.engine import create_engine
 
     name = f"edupulse_test_{uuid.uuid4().hex[:12]}"
     engine = create_engine(server)
@@ -90,7 +90,7 @@ def _create_database(server: str, *, template: str = "template1") -> str:
 def _drop_database(server: str, url: str) -> None:
     import sqlalchemy as sa
 
-    from edupulse_pipelines.database import create_engine
+    from edupulse_pipelines.storage.engine import create_engine
 
     engine = create_engine(server)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
@@ -102,8 +102,8 @@ def _drop_database(server: str, url: str) -> None:
 def _postgresql_template(postgresql_server: str) -> Iterator[str]:
     import sqlalchemy as sa
 
-    from edupulse_pipelines.database import create_engine
     from edupulse_pipelines.schema.migrations import upgrade
+    from edupulse_pipelines.storage.engine import create_engine
 
     url = _create_database(postgresql_server)
     engine = create_engine(url)
@@ -150,7 +150,7 @@ def postgresql_url(postgresql_server: str) -> Iterator[str]:
 @pytest.fixture
 def engine(database_url: str) -> Iterator:
     """An engine over `database_url`."""
-    from edupulse_pipelines.database import create_engine
+    from edupulse_pipelines.storage.engine import create_engine
 
     made = create_engine(database_url)
     yield made

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import pandas as pd
 import sqlalchemy as sa
 
-from edupulse_pipelines.features.reading import DAY, ID, Bytes, as_text, days, read_arrays
 from edupulse_pipelines.schema.sqlalchemy_tables import students
+from edupulse_pipelines.storage.bulk import DAY, ID, Bytes, as_text, days, read_arrays
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from edupulse_pipelines.features.known_activity import UNKNOWN
-from edupulse_pipelines.features.reading import ID, Bytes, as_text, read_arrays
 from edupulse_pipelines.features.school_calendar import activity_weeks
 from edupulse_pipelines.schema.sqlalchemy_tables import (
     attendance_records,
@@ -25,6 +24,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
     weekly_activity,
 )
 from edupulse_pipelines.settings import WEEKDAYS, AttendanceSettings, CalendarSettings, DaySpan
+from edupulse_pipelines.storage.bulk import ID, Bytes, as_text, read_arrays
 from edupulse_pipelines.weeks import WEEK, feature_date, week_of_delivery, week_start, weeks_between
 
 

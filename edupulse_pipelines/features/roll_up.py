@@ -19,7 +19,9 @@ import sqlalchemy as sa
 from edupulse_pipelines.features.enrolment import Students
 from edupulse_pipelines.features.instruction import Instruction
 from edupulse_pipelines.features.known_activity import UNKNOWN
-from edupulse_pipelines.features.reading import (
+from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES
+from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records, discipline_incidents, grades
+from edupulse_pipelines.storage.bulk import (
     DAY,
     ID,
     NUMBER,
@@ -33,8 +35,6 @@ from edupulse_pipelines.features.reading import (
     positions,
     read_pieces,
 )
-from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES
-from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records, discipline_incidents, grades
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]

@@ -20,21 +20,11 @@ import sqlalchemy as sa
 
 from edupulse_pipelines.features.definitions import LOOKBACK_WEEKS, RECENT_WEEKS, STANDING_NAMES, SUMMER_WEEKS
 from edupulse_pipelines.features.known_activity import known_sessions
-from edupulse_pipelines.features.reading import (
-    DAY,
-    ID,
-    NUMBER,
-    OBJECT,
-    as_text,
-    days,
-    plain,
-    positions,
-    read_arrays,
-)
 from edupulse_pipelines.features.school_calendar import SchoolCalendar, school_calendar
 from edupulse_pipelines.features.vectors import DECIMALS, attendance_rate
 from edupulse_pipelines.schema.sqlalchemy_tables import students, weekly_activity, weekly_course_grades
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage.bulk import DAY, ID, NUMBER, OBJECT, as_text, days, plain, positions, read_arrays
 from edupulse_pipelines.weeks import feature_date, week_start
 
 Floats = npt.NDArray[np.float64]

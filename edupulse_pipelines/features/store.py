@@ -20,12 +20,13 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from edupulse_pipelines.database import writing
 from edupulse_pipelines.features.definitions import FEATURE_NAMES, LOOKBACK_WEEKS
 from edupulse_pipelines.features.enrolment import Students, read_students
 from edupulse_pipelines.features.known_activity import known_sessions
-from edupulse_pipelines.features.pending import Mark, take_marks
-from edupulse_pipelines.features.reading import (
+from edupulse_pipelines.features.school_calendar import SchoolCalendar, distinct_days, school_calendar
+from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES, feature_vectors, vector_json
+from edupulse_pipelines.schema.sqlalchemy_tables import student_features, students, weekly_activity
+from edupulse_pipelines.storage.bulk import (
     DAY,
     ID,
     NUMBER,
@@ -43,9 +44,8 @@ from edupulse_pipelines.features.reading import (
     write_columns,
     write_rows,
 )
-from edupulse_pipelines.features.school_calendar import SchoolCalendar, distinct_days, school_calendar
-from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES, feature_vectors, vector_json
-from edupulse_pipelines.schema.sqlalchemy_tables import student_features, students, weekly_activity
+from edupulse_pipelines.storage.engine import writing
+from edupulse_pipelines.storage.pending import Mark, take_marks
 from edupulse_pipelines.weeks import feature_date, week_start
 
 _VECTORS_PER_BATCH = 25_000

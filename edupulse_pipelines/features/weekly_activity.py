@@ -19,23 +19,9 @@ import numpy.typing as npt
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from edupulse_pipelines.database import writing
 from edupulse_pipelines.features.definitions import DOMAINS
 from edupulse_pipelines.features.enrolment import NOBODY, Students, read_students
 from edupulse_pipelines.features.instruction import Instruction, instruction, stale_sessions
-from edupulse_pipelines.features.pending import Mark, put_marks, take_marks
-from edupulse_pipelines.features.reading import (
-    ID,
-    IDS_PER_QUERY,
-    NUMBER,
-    OBJECT,
-    ROWS_PER_WRITE,
-    Bytes,
-    Integers,
-    id_batches,
-    uuids,
-    write_columns,
-)
 from edupulse_pipelines.features.roll_up import (
     BASIS,
     NULLABLE,
@@ -51,6 +37,20 @@ from edupulse_pipelines.features.school_calendar import SchoolCalendar, school_c
 from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES
 from edupulse_pipelines.schema.sqlalchemy_tables import weekly_activity, weekly_course_grades
 from edupulse_pipelines.settings import AttendanceSettings, CalendarSettings
+from edupulse_pipelines.storage.bulk import (
+    ID,
+    IDS_PER_QUERY,
+    NUMBER,
+    OBJECT,
+    ROWS_PER_WRITE,
+    Bytes,
+    Integers,
+    id_batches,
+    uuids,
+    write_columns,
+)
+from edupulse_pipelines.storage.engine import writing
+from edupulse_pipelines.storage.pending import Mark, put_marks, take_marks
 
 _CELLS_PER_BATCH = 20_000
 """Student-weeks of named students worked on at a time."""

@@ -27,7 +27,6 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from edupulse_pipelines.database import new_ids, writing
 from edupulse_pipelines.errors import LandingError
 from edupulse_pipelines.ingest.landing import Delivery, landed_deliveries
 from edupulse_pipelines.ingest.snapshots import EVENT_DATES
@@ -44,6 +43,8 @@ from edupulse_pipelines.sources.records import (
     RefusedFile,
     archive_schema,
 )
+from edupulse_pipelines.storage.engine import writing
+from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.weeks import week_of_delivery
 
 __all__ = [

@@ -26,26 +26,18 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from edupulse_pipelines.ingest.bulk import (
-    Ids,
-    copy_binary,
-    copy_rows,
-    id_texts,
-    new_id_bytes,
-    read_rows,
-    stage,
-    update_rows,
-)
 from edupulse_pipelines.ingest.delivered_rows import DeliveredRows
 from edupulse_pipelines.ingest.frames import Integers, Piece
 from edupulse_pipelines.ingest.marks import Marks
 from edupulse_pipelines.ingest.merge import INSERTED, QUARANTINED, UNCHANGED, UPDATED, Outcomes, typed
 from edupulse_pipelines.ingest.references import References
 from edupulse_pipelines.ingest.validation import DETACHED_MONTH, UNKNOWN_RECORD, Reasons
-from edupulse_pipelines.operations import partitions
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records
 from edupulse_pipelines.schema.tables import ATTENDANCE_STATUSES
+from edupulse_pipelines.storage import months
+from edupulse_pipelines.storage.bulk import copy_binary, copy_rows, read_rows, stage, update_rows
+from edupulse_pipelines.storage.ids import Ids, id_texts, new_id_bytes
 
 TABLE = "attendance_records"
 BULK_ROWS = 50_000
@@ -105,39 +97,37 @@ def make_room(engine: Engine, days: Counter[dt.date], first_week: dt.date, deliv
 
     In transactions of their own, before the delivery's: nobody else has to wait for that one.
     """
-    months = _months(days, first_week, delivered_on)
+    coming = _months(days, first_week, delivered_on)
     with engine.connect() as connection:
-        apart = _months_apart(connection, days, months, delivered_on) or []
+        apart = _months_apart(connection, days, coming, delivered_on) or []
         # Rows of a month that nobody had asked for yet are moved into it, and then it is none to be built.
-        held = partitions.default_months(connection, TABLE)
-    partitions.ensure_months(
-        engine, TABLE, {month for month in months if month not in apart or f"{month:%Y-%m}" in held}
-    )
+        held = months.default_months(connection, TABLE)
+    months.ensure_months(engine, TABLE, {month for month in coming if month not in apart or f"{month:%Y-%m}" in held})
 
 
 def _months_apart(
-    connection: Connection, days: Counter[dt.date], months: dict[dt.date, int], delivered_on: dt.date
+    connection: Connection, days: Counter[dt.date], coming: dict[dt.date, int], delivered_on: dt.date
 ) -> list[dt.date] | None:
     """The months to build apart; None when some of the rows go to the default partition.
 
     Then nothing is built apart: whoever attaches a month needs the default partition, and two such deliveries would
     wait for each other.
     """
-    there = partitions.partitions(connection, TABLE).keys() | partitions.detached_months(connection, TABLE).keys()
-    wanted = {partitions.month_of(day) for day in days if day <= delivered_on}
-    if wanted - months.keys() - there:
+    there = months.partitions(connection, TABLE).keys() | months.detached_months(connection, TABLE).keys()
+    wanted = {months.month_of(day) for day in days if day <= delivered_on}
+    if wanted - coming.keys() - there:
         return None
-    return partitions.bulk_months(connection, TABLE, months, BULK_ROWS)
+    return months.bulk_months(connection, TABLE, coming, BULK_ROWS)
 
 
 def _months(days: Counter[dt.date], first_week: dt.date, delivered_on: dt.date) -> dict[dt.date, int]:
     """Rows by month, without the days that no delivery of this date can carry, and without those of a typing error."""
     oldest = first_week.replace(day=1) - dt.timedelta(days=_OLDEST_MONTHS * 30)
-    months: Counter[dt.date] = Counter()
+    coming: Counter[dt.date] = Counter()
     for day, count in days.items():
         if oldest <= day <= delivered_on:
-            months[partitions.month_of(day)] += count
-    return dict(months)
+            coming[months.month_of(day)] += count
+    return dict(coming)
 
 
 class AttendanceMerge:
@@ -158,18 +148,18 @@ class AttendanceMerge:
         self.references = references
         self.marks = marks
         self._binary = connection.dialect.name == "postgresql"
-        months = _months(rows.days, first_week, rows.delivered_on)
-        partitions.hold_months(connection)
-        detached = partitions.detached_months(connection, TABLE)
+        coming = _months(rows.days, first_week, rows.delivered_on)
+        months.hold_months(connection)
+        detached = months.detached_months(connection, TABLE)
         self._detached = np.array([_month_number(month) for month in detached], dtype=np.int64)
-        apart = _months_apart(connection, rows.days, months, rows.delivered_on)
+        apart = _months_apart(connection, rows.days, coming, rows.delivered_on)
         if apart is None:
-            partitions.hold_default(connection, TABLE)
+            months.hold_default(connection, TABLE)
         self._apart: dict[dt.date, str] = dict.fromkeys(apart or [], "")
-        self._partitions = partitions.partitions(connection, TABLE)
+        self._partitions = months.partitions(connection, TABLE)
         # Asked before the first row is written, so that what is written here is not found; and only of days that can
         # come, because what nobody claims is in the default partition, which others need.
-        days = [day for day in rows.days if day <= self.delivered_on and partitions.month_of(day) not in detached]
+        days = [day for day in rows.days if day <= self.delivered_on and months.month_of(day) not in detached]
         self._known_days = np.array(sorted((day - _EPOCH).days for day in days if self._any(day)), dtype=np.int64)
 
     def prepare(self, piece: Piece, reasons: Reasons, good: npt.NDArray[np.bool_]) -> Prepared:
@@ -213,7 +203,7 @@ class AttendanceMerge:
 
     def close(self) -> None:
         """Attach the months that were built apart."""
-        partitions.finish_bulk(self.connection, TABLE, {month: name for month, name in self._apart.items() if name})
+        months.finish_bulk(self.connection, TABLE, {month: name for month, name in self._apart.items() if name})
 
     def _rows(self, piece: Piece, rows: Integers) -> _Rows:
         date, period = (typed(piece, _COLUMNS[name], rows) for name in ("date", "period"))
@@ -238,7 +228,7 @@ class AttendanceMerge:
             return TABLE
         if month in self._apart:
             if not self._apart[month]:
-                self._apart[month] = partitions.start_bulk(self.connection, TABLE)
+                self._apart[month] = months.start_bulk(self.connection, TABLE)
             return self._apart[month]
         partition = self._partitions.get(month)
         return f"{TABLE}_default" if partition is None else partition.name
@@ -246,14 +236,14 @@ class AttendanceMerge:
     def _by_table(self, rows: _Rows) -> list[tuple[str, _Rows]]:
         """The rows by the table that may have their records."""
         tables: dict[str, list[int]] = {}
-        months = _month_numbers(rows.date)
-        for number in np.unique(months).tolist():
+        of_row = _month_numbers(rows.date)
+        for number in np.unique(of_row).tolist():
             tables.setdefault(self._table(_month(number)), []).append(number)
-        return [(name, rows.take(np.isin(months, numbers))) for name, numbers in tables.items()]
+        return [(name, rows.take(np.isin(of_row, numbers))) for name, numbers in tables.items()]
 
     def _any(self, day: dt.date) -> bool:
         """Whether a record of the day is stored."""
-        month = partitions.month_of(day)
+        month = months.month_of(day)
         if month in self._apart:
             return False
         name = self._table(month)
@@ -270,9 +260,9 @@ class AttendanceMerge:
         if not self._binary:
             return {_EPOCH: self._as_table(rows)}
         ready: dict[dt.date, Any] = {}
-        months = _month_numbers(rows.date)
-        for number in np.unique(months).tolist():
-            ready[_month(number)] = self._as_binary(rows.take(months == number))
+        of_row = _month_numbers(rows.date)
+        for number in np.unique(of_row).tolist():
+            ready[_month(number)] = self._as_binary(rows.take(of_row == number))
         return ready
 
     def _insert(self, ready: dict[dt.date, Any]) -> None:

@@ -25,15 +25,15 @@ from typing import Any, TextIO
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from edupulse_pipelines.database import writing
 from edupulse_pipelines.errors import CorrectionsRefused, EduPulseError
 from edupulse_pipelines.ingest.archive import archive_path, archived_header
 from edupulse_pipelines.ingest.quarantine import Selection, selected
-from edupulse_pipelines.ingest.turns import take_turn
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.sqlalchemy_tables import quarantined_records
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage.engine import writing
+from edupulse_pipelines.storage.turns import take_turn
 
 ID, FILE, LINE, REASONS, RAW_LINE = "_quarantine_id", "_file", "_line", "_reasons", "_raw_line"
 IDENTITY = (ID, FILE, LINE, REASONS)

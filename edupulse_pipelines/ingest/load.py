@@ -23,7 +23,6 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from edupulse_pipelines.database import writing
 from edupulse_pipelines.errors import EduPulseError
 from edupulse_pipelines.ingest import delivered_rows, quarantine
 from edupulse_pipelines.ingest.archive import archive_path
@@ -35,12 +34,13 @@ from edupulse_pipelines.ingest.merge import OUTCOMES, QUARANTINED, UNCHANGED, UP
 from edupulse_pipelines.ingest.quarantine import BadRow
 from edupulse_pipelines.ingest.references import References
 from edupulse_pipelines.ingest.snapshots import take_back_vanished
-from edupulse_pipelines.ingest.turns import take_turn
 from edupulse_pipelines.ingest.validation import FUTURE_DATE, UNKNOWN_RECORD, Reasons, failed_expectations, validate
 from edupulse_pipelines.schema.sqlalchemy_tables import ingested_files, instructional_days
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.profiles import MISSING_DATE_OF_BIRTH, presentable_codes
+from edupulse_pipelines.storage.engine import writing
+from edupulse_pipelines.storage.turns import take_turn
 from edupulse_pipelines.weeks import week_of_delivery
 
 _WAITING_BATCH = 20_000

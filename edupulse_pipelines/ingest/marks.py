@@ -14,8 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.ingest.bulk import copy_rows, id_texts, new_id_bytes
 from edupulse_pipelines.ingest.references import References
+from edupulse_pipelines.storage.bulk import copy_rows
+from edupulse_pipelines.storage.ids import id_texts, new_id_bytes
 
 _EVERYBODY = 0.5
 """Share of the students from which on a week is marked for everybody: most would be looked at anyway."""

@@ -22,7 +22,6 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.ingest.bulk import copy_rows, id_texts, new_id_bytes, read_rows, stage, update_rows
 from edupulse_pipelines.ingest.frames import Coded, Integers, Piece, as_numbers, record_keys
 from edupulse_pipelines.ingest.marks import Marks
 from edupulse_pipelines.ingest.validation import MOVED_STUDENT, UNKNOWN_RECORD, Reasons
@@ -30,6 +29,8 @@ from edupulse_pipelines.schema import sqlalchemy_tables
 from edupulse_pipelines.schema.declaration import Column
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.tables import TABLES
+from edupulse_pipelines.storage.bulk import copy_rows, read_rows, stage, update_rows
+from edupulse_pipelines.storage.ids import id_texts, new_id_bytes
 from edupulse_pipelines.weeks import week_start
 
 INSERTED, UPDATED, UNCHANGED, QUARANTINED = range(4)

@@ -16,9 +16,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.database import new_ids
 from edupulse_pipelines.ingest.validation import REPLAYABLE
 from edupulse_pipelines.schema.sqlalchemy_tables import quarantined_records
+from edupulse_pipelines.storage.ids import new_ids
 
 _BATCH = 5_000
 _STREAMED = 2_000

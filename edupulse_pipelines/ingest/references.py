@@ -15,11 +15,12 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.ingest.bulk import Ids, id_bytes, read_rows
 from edupulse_pipelines.ingest.frames import Integers, Piece
 from edupulse_pipelines.ingest.validation import MISSING_PREDICTION, UNKNOWN_PREDICTION, UNKNOWN_STUDENT, Reasons
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions, students
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage.bulk import read_rows
+from edupulse_pipelines.storage.ids import Ids, id_bytes
 
 _NAMES_PER_QUERY = 5_000
 

@@ -13,10 +13,10 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.ingest.bulk import read_rows
 from edupulse_pipelines.ingest.marks import Marks
 from edupulse_pipelines.ingest.merge import mark_weeks
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
+from edupulse_pipelines.storage.bulk import read_rows
 
 EVENT_DATES = {
     "attendance_records": "date",

@@ -23,7 +23,7 @@ from edupulse_pipelines.orchestration.steps import step
 from edupulse_pipelines.settings import Settings
 
 if TYPE_CHECKING:
-    from edupulse_pipelines.operations.partitions import Maintenance
+    from edupulse_pipelines.storage.months import Maintenance
 
 MAINTENANCE = "maintain_partitions"
 MAINTENANCE_CRON = "0 2 * * 0"
@@ -38,7 +38,7 @@ def _maintain(
     context: OpExecutionContext, database: ResourceParam[Database], progress: ResourceParam[Progress]
 ) -> None:
     with step(context, progress), database.engine() as engine:
-        from edupulse_pipelines.operations.partitions import maintain
+        from edupulse_pipelines.storage.months import maintain
 
         done = maintain(engine, dt.datetime.now(dt.UTC).date())
         progress.finished(MAINTENANCE, done)

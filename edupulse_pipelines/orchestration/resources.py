@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from edupulse_pipelines.risk.registry import Registry
+    from edupulse_pipelines.storage.work import Work
 
 
 class Database:
@@ -33,8 +34,8 @@ class Database:
     @contextmanager
     def engine(self) -> Iterator[Engine]:
         """An engine for the length of the block. DatabaseUnavailable and SchemaBehind say what is wrong in words."""
-        from edupulse_pipelines.database import create_engine, reachable
         from edupulse_pipelines.schema.migrations import ensure_current
+        from edupulse_pipelines.storage.engine import create_engine, reachable
 
         engine = create_engine(self._url)
         try:
@@ -45,6 +46,14 @@ class Database:
                 yield engine
         finally:
             engine.dispose()
+
+    @contextmanager
+    def work(self, tenant: str, run_id: str | None = None) -> Iterator[Work]:
+        """Work for the tenant of this name in the run, for the length of the block. Raises like `engine`."""
+        from edupulse_pipelines.storage.work import Work
+
+        with self.engine() as engine:
+            yield Work(engine, tenant, run_id)
 
 
 class ModelRegistry:

@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from edupulse_pipelines.database import writing
 from edupulse_pipelines.errors import ConfigurationError, EduPulseError, ModelArtifactError
 from edupulse_pipelines.risk.promotion import record_decision
 from edupulse_pipelines.risk.registry import Registry
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, promotion_decisions
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage.engine import writing
 
 Kind = Literal["gate", "promote", "rollback", "sync"]
 

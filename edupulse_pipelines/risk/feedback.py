@@ -25,11 +25,11 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.dialects import postgresql, sqlite
 
-from edupulse_pipelines.database import new_ids
 from edupulse_pipelines.risk.evaluation import Measure, wilson
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions, review_proposals, students, training_feedback
 from edupulse_pipelines.schema.tables import FEEDBACK_TYPES
 from edupulse_pipelines.settings import FeedbackSettings, ProfileSettings, TenantSettings
+from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.weeks import WEEK, feature_date, week_start
 
 FLAGGED_CATEGORIES = ("high", "critical")

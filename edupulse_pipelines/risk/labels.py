@@ -22,7 +22,10 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from edupulse_pipelines.features.known_activity import known_sessions
-from edupulse_pipelines.features.reading import (
+from edupulse_pipelines.features.vectors import attendance_rate
+from edupulse_pipelines.schema.sqlalchemy_tables import students, weekly_activity, weekly_course_grades
+from edupulse_pipelines.settings import LabelSettings, TenantSettings
+from edupulse_pipelines.storage.bulk import (
     DAY,
     ID,
     NUMBER,
@@ -35,9 +38,6 @@ from edupulse_pipelines.features.reading import (
     positions,
     read_arrays,
 )
-from edupulse_pipelines.features.vectors import attendance_rate
-from edupulse_pipelines.schema.sqlalchemy_tables import students, weekly_activity, weekly_course_grades
-from edupulse_pipelines.settings import LabelSettings, TenantSettings
 from edupulse_pipelines.weeks import WEEK, feature_date, weeks_between
 
 EVENTS = ("attendance", "course", "incident", "exit")

@@ -25,7 +25,6 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from edupulse_pipelines.features.known_activity import known_sessions
-from edupulse_pipelines.features.reading import ID, OBJECT, as_text, id_batches, positions, read_arrays, uuids
 from edupulse_pipelines.features.school_calendar import SchoolCalendar, distinct_days, school_calendar
 from edupulse_pipelines.features.standing import read_people, standing_features
 from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES, feature_vectors
@@ -37,6 +36,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
     weekly_course_grades,
 )
 from edupulse_pipelines.settings import LabelSettings, TenantSettings
+from edupulse_pipelines.storage.bulk import ID, OBJECT, as_text, id_batches, positions, read_arrays, uuids
 from edupulse_pipelines.weeks import WEEK, feature_date, week_start
 
 SAMPLE_STUDENTS = 200

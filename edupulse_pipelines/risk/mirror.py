@@ -16,13 +16,14 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from edupulse_pipelines.database import new_ids, writing
 from edupulse_pipelines.errors import EduPulseError, ModelArtifactError
 from edupulse_pipelines.risk.champion import make_champion, remove_champion
 from edupulse_pipelines.risk.evaluation import flat_metrics
 from edupulse_pipelines.risk.registry import RECORD_DOCUMENT, LoggedRun, RegisteredVersion, Registry
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage.engine import writing
+from edupulse_pipelines.storage.ids import new_ids
 
 Source = Literal["table", "registry"]
 Kind = Literal[

@@ -17,7 +17,6 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 from sqlalchemy.dialects import postgresql, sqlite
 
-from edupulse_pipelines.database import new_ids
 from edupulse_pipelines.risk.evaluation import (
     CALIBRATION_BINS,
     Floats,
@@ -30,6 +29,7 @@ from edupulse_pipelines.risk.evaluation import (
 )
 from edupulse_pipelines.schema.sqlalchemy_tables import model_evaluations, promotion_decisions
 from edupulse_pipelines.settings import PromotionSettings
+from edupulse_pipelines.storage.ids import new_ids
 
 DecisionKind = Literal["gate", "promote", "rollback", "sync"]
 

@@ -21,7 +21,6 @@ import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from edupulse_pipelines.database import new_ids, writing
 from edupulse_pipelines.errors import ModelArtifactError
 from edupulse_pipelines.risk.cohorts import read_weeks
 from edupulse_pipelines.risk.confidence import ConfidenceMap, confidence
@@ -32,6 +31,8 @@ from edupulse_pipelines.risk.registry import Registry
 from edupulse_pipelines.risk.training import RecordedModel, load_recorded, recorded_models
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions
 from edupulse_pipelines.settings import CategorySettings, TenantSettings
+from edupulse_pipelines.storage.engine import writing
+from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.weeks import feature_date
 
 CATEGORIES = ("low", "medium", "high", "critical")

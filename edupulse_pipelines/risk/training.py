@@ -19,7 +19,6 @@ import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from edupulse_pipelines.database import new_ids, writing
 from edupulse_pipelines.errors import EduPulseError, ModelArtifactError
 from edupulse_pipelines.features.definitions import STANDING_NAMES
 from edupulse_pipelines.risk.baseline import Baseline, fit_baseline
@@ -44,6 +43,8 @@ from edupulse_pipelines.risk.splits import training_points
 from edupulse_pipelines.risk.tuning import Tuned, tune
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage.engine import writing
+from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.weeks import feature_date
 
 __all__ = [

@@ -40,7 +40,7 @@ def statements(dialect_name: str) -> list[str]:
             for index in sorted(table.indexes, key=lambda index: str(index.name))
         )
         if dialect_name == "postgresql" and declared.partition_by_month:
-            # Months are made by `operations.partitions`; what no month claims lands here and raises an alert.
+            # Months are made by `storage.months`; what no month claims lands here and raises an alert.
             made.append(f"CREATE TABLE {name}_default PARTITION OF {name} DEFAULT")
         if dialect_name == "postgresql":
             made.append(str(SetTableComment(table).compile(dialect=dialect)).strip())

@@ -43,7 +43,8 @@ from urllib.parse import quote
 
 import sqlalchemy as sa
 
-from edupulse_pipelines.database import create_engine, new_ids
+from edupulse_pipelines.storage.engine import create_engine
+from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.weeks import WEEK
 
 FIRST_DAY = dt.date(2024, 8, 26)

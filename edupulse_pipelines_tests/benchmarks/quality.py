@@ -26,7 +26,6 @@ import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from edupulse_pipelines.database import create_engine
 from edupulse_pipelines.features.store import update_student_features
 from edupulse_pipelines.features.weekly_activity import update_weekly_activity
 from edupulse_pipelines.ingest.archive import archive_files
@@ -43,6 +42,7 @@ from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.best_score import BestScores, best_scores
 from edupulse_pipelines.sources.synthetic_district import generate_district, school_weeks
+from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines.weeks import WEEK, week_start
 
 OULAD = Path(__file__).parents[3] / "shared" / "data" / "oulad"

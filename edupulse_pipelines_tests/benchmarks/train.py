@@ -23,15 +23,16 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 
-from edupulse_pipelines.database import create_engine, new_ids
-from edupulse_pipelines.features.pending import put_marks
-from edupulse_pipelines.features.reading import write_columns
 from edupulse_pipelines.features.store import update_student_features
 from edupulse_pipelines.risk.registry import Registry
 from edupulse_pipelines.risk.training import train_risk_models
 from edupulse_pipelines.schema import sqlalchemy_tables as tables
 from edupulse_pipelines.schema.migrations import upgrade
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage.bulk import write_columns
+from edupulse_pipelines.storage.engine import create_engine
+from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.pending import put_marks
 from edupulse_pipelines.weeks import WEEK
 
 TENANT = "benchmark"

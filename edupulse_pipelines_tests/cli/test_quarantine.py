@@ -15,7 +15,8 @@ import pytest
 import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
-from edupulse_pipelines import cli, database
+from edupulse_pipelines import cli
+from edupulse_pipelines.storage.engine import create_engine, writing
 from edupulse_pipelines_tests.ingest.district import FIRST_WEEK, SECRET, STUDENT_HEADER, District
 
 STUDENTS = f"{STUDENT_HEADER}\nZQ1,ZQ,ZQ,2010-02-03\nZQ2,ZQ,ZQ,2010-02-04\n"
@@ -222,7 +223,7 @@ def test_an_empty_database_has_no_quarantine_and_stays_empty(
     assert "Nothing is in quarantine" in house("replay").output
     (tmp_path / "rows.csv").write_text("_quarantine_id,_file,_line\n", encoding="utf-8")
     assert "nothing has been loaded" in house("replay", tmp_path / "rows.csv", code=1).output
-    engine = database.create_engine(empty_database_url)
+    engine = create_engine(empty_database_url)
     assert sa.inspect(engine).get_table_names() == []
     engine.dispose()
     house.toml.unlink()
@@ -260,8 +261,8 @@ def test_a_locked_database_is_said(
         pytest.skip("PostgreSQL waits for a row, not for the database")
     house("export", "--out", house.home)
     path = mend(house.home / "attendance_records.csv", **MENDED)
-    monkeypatch.setattr(database, "LOCK_TIMEOUT_SECONDS", 0.1)
-    with database.writing(engine):
+    monkeypatch.setattr("edupulse_pipelines.storage.engine.LOCK_TIMEOUT_SECONDS", 0.1)
+    with writing(engine):
         assert house.json("list")["open"] == 3  # reading does not wait
         assert "locked" in house("replay", path, code=1).output
     assert house.json("replay", path)["corrections"]["corrected"] == 3

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from edupulse_pipelines.cli import main
-from edupulse_pipelines.database import create_engine
+from edupulse_pipelines.storage.engine import create_engine
 
 OULAD = Path(__file__).parents[3] / "shared" / "data" / "oulad"
 

@@ -15,8 +15,8 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from edupulse_pipelines.cli import main
-from edupulse_pipelines.database import create_engine
 from edupulse_pipelines.sources.synthetic_district import first_week, generate_district
+from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines.weeks import last_closed_week, week_of_delivery
 
 TENANT = "springfield"

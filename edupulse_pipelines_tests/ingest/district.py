@@ -13,13 +13,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from edupulse_pipelines.database import new_ids
 from edupulse_pipelines.ingest.archive import ArchiveReport, archive_files, refused_files
 from edupulse_pipelines.ingest.landing import landed_deliveries
 from edupulse_pipelines.ingest.load import DeliveryCounts, LoadReport, load_records
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.weeks import WEEK
 
 FIRST_WEEK = dt.date(2025, 9, 1)

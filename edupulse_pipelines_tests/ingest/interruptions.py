@@ -24,7 +24,6 @@ import psycopg2.extensions
 import sqlalchemy as sa
 from sqlalchemy.engine.default import DefaultDialect
 
-from edupulse_pipelines.database import create_engine, reachable
 from edupulse_pipelines.ingest import attendance
 from edupulse_pipelines.ingest.archive import archive_files
 from edupulse_pipelines.ingest.load import load_records
@@ -32,6 +31,7 @@ from edupulse_pipelines.ingest.validation import Expectations
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage.engine import create_engine, reachable
 from edupulse_pipelines_tests.ingest.district import District
 
 # A process that has imported everything and has no thread: a child of it starts in milliseconds.

@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.database import create_engine, new_ids
 from edupulse_pipelines.features.store import update_student_features
 from edupulse_pipelines.features.weekly_activity import update_weekly_activity
 from edupulse_pipelines.ingest.archive import archive_files
@@ -29,6 +28,8 @@ from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, predicti
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import load_settings
 from edupulse_pipelines.sources.synthetic_district import first_week, generate_district
+from edupulse_pipelines.storage.engine import create_engine
+from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.weeks import WEEK, last_closed_week
 from edupulse_pipelines_tests.conftest import BACKENDS, _create_database, _drop_database
 from edupulse_pipelines_tests.ingest.conftest import _judge

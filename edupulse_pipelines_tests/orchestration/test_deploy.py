@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 from dagster import DagsterInstance, asset, materialize
 
-from edupulse_pipelines.database import create_engine
+from edupulse_pipelines.storage.engine import create_engine
 
 DEPLOY = Path(__file__).parents[2] / "deploy" / "dagster.yaml"
 

@@ -10,11 +10,11 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from edupulse_pipelines.database import new_ids
 from edupulse_pipelines.risk.model import RiskModel, fit_candidate
 from edupulse_pipelines.risk.registry import LoggedRun, Registry
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage.ids import new_ids
 
 _TREES = {"learning_rate": 0.1, "leaves": 4, "l2": 1.0, "leaf": 1.0, "iterations": 20}
 CONFIG: dict[str, dict[str, Any]] = {"logistic": {"C": 0.03}, "additive": {**_TREES, "leaves": 2}, "boosting": _TREES}

@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.database import new_ids
 from edupulse_pipelines.risk.cohorts import model_features, read_week
 from edupulse_pipelines.risk.drift import CHANGED_FROM, STABLE_BELOW, model_reference
 from edupulse_pipelines.risk.evaluation import Measure, auc_roc, brier_score
@@ -29,6 +28,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
     students,
 )
 from edupulse_pipelines.settings import LabelSettings, TenantSettings, TrainingSettings
+from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.weeks import feature_date
 from edupulse_pipelines_tests.risk.district import District, made_up_district, tenant_settings, week, write
 

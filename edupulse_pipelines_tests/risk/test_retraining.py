@@ -8,7 +8,6 @@ import uuid
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.database import new_ids
 from edupulse_pipelines.risk.evaluation import Measure
 from edupulse_pipelines.risk.health import CANDIDATE, HEALTH, MATURED
 from edupulse_pipelines.risk.promotion import record_measures
@@ -16,6 +15,7 @@ from edupulse_pipelines.risk.retraining import retraining_due
 from edupulse_pipelines.risk.training import settings_hash_of
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, predictions, students, training_feedback
 from edupulse_pipelines.settings import LabelSettings, TenantSettings, TrainingSettings
+from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.weeks import feature_date
 from edupulse_pipelines_tests.risk.district import FIRST_WEEK, tenant_settings, week
 

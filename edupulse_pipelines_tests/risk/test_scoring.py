@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.database import new_ids
 from edupulse_pipelines.errors import ModelArtifactError, RegistryUnavailable
 from edupulse_pipelines.risk.cohorts import model_features, read_week
 from edupulse_pipelines.risk.confidence import ConfidenceMap
@@ -22,6 +21,7 @@ from edupulse_pipelines.risk.registry import Registry
 from edupulse_pipelines.risk.scoring import CATEGORIES, categories, score_weeks
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, predictions, students
 from edupulse_pipelines.settings import CategorySettings, TenantSettings
+from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.weeks import WEEK, feature_date
 from edupulse_pipelines_tests.risk import registered
 from edupulse_pipelines_tests.risk.district import (

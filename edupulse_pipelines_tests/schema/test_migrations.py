@@ -8,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 from alembic import command
 
-from edupulse_pipelines.database import create_engine, writing
 from edupulse_pipelines.errors import SchemaBehind
 from edupulse_pipelines.schema import ddl, migrations
 from edupulse_pipelines.schema.dictionary import dictionary
+from edupulse_pipelines.storage.engine import create_engine, writing
 
 ROOT = Path(__file__).parents[2]
 

@@ -36,8 +36,8 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
         try:
             with step(context, progress), database.engine() as engine:
                 from edupulse_pipelines.ingest.load import load_records
-                from edupulse_pipelines.operations import partitions
                 from edupulse_pipelines.orchestration import summaries
+                from edupulse_pipelines.storage import months
 
                 report = load_records(
                     engine,
@@ -53,8 +53,8 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
                     on_record = summaries.accounts_on_record(connection, tenant.name, table, days)
                     stored = summaries.row_count(connection, tenant.name, table)
                     unclaimed = None
-                    if by_month and partitions.is_partitioned(connection):
-                        unclaimed = partitions.default_months(connection, table, tenant.name)
+                    if by_month and months.is_partitioned(connection):
+                        unclaimed = months.default_months(connection, table, tenant.name)
                 progress.finished(table, report)
         except Exception as error:
             yield from checks.not_computed(

@@ -198,11 +198,11 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
     ) -> MaterializeResult:
         weeks = weeks_of(context)
         with step(context, progress), database.engine() as engine:
-            from edupulse_pipelines.database import writing
             from edupulse_pipelines.orchestration import summaries
             from edupulse_pipelines.risk.feedback import propose_reviews
             from edupulse_pipelines.risk.health import health_plots, health_series, verdict_health, week_health
             from edupulse_pipelines.risk.scoring import score_weeks
+            from edupulse_pipelines.storage.engine import writing
 
             health: dict[dt.date, list[Any]] = {}
             proposed: dict[dt.date, int] = {}

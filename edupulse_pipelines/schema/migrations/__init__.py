@@ -18,9 +18,9 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection, Engine
 
-from edupulse_pipelines.database import writing
 from edupulse_pipelines.errors import SchemaBehind
 from edupulse_pipelines.schema import ddl
+from edupulse_pipelines.storage.engine import writing
 
 _LOCK = 0x65647570756C  # "edupul": serialises migrations of one database
 

@@ -14,9 +14,9 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from edupulse_pipelines.database import new_ids
-from edupulse_pipelines.features.reading import write_columns
 from edupulse_pipelines.schema.sqlalchemy_tables import pending_updates
+from edupulse_pipelines.storage.bulk import write_columns
+from edupulse_pipelines.storage.ids import new_ids
 
 Stage = Literal["weekly_activity", "student_features"]
 Mark = tuple[bytes | None, dt.date]

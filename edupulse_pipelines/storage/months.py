@@ -24,9 +24,9 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from edupulse_pipelines.database import writing
 from edupulse_pipelines.errors import EduPulseError
 from edupulse_pipelines.schema.tables import TABLES
+from edupulse_pipelines.storage.engine import writing
 
 PARTITIONED: dict[str, str] = {
     table.name: table.partition_by_month for table in TABLES.values() if table.partition_by_month is not None

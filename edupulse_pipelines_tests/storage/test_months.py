@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from edupulse_pipelines.errors import EduPulseError
-from edupulse_pipelines.operations import partitions
 from edupulse_pipelines.schema import migrations
 from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records, pending_updates, students
+from edupulse_pipelines.storage import months
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
@@ -58,10 +58,10 @@ def attend(
 
 def build(connection: Connection, month: dt.date, *days: dt.date, tenant: str = "north") -> None:
     """Build a month apart, with a record on each of these days, as a load does."""
-    name = partitions.start_bulk(connection, TABLE)
+    name = months.start_bulk(connection, TABLE)
     for day in days:
         attend(connection, day, name, tenant=tenant)
-    partitions.finish_bulk(connection, TABLE, {month: name})
+    months.finish_bulk(connection, TABLE, {month: name})
 
 
 def days(connection: Connection, name: str = TABLE) -> list[dt.date]:
@@ -127,13 +127,13 @@ def finishes(*works: Callable[[], None], within: float = 20) -> list[BaseExcepti
 def test_months_are_made_ahead_and_once(engine: Engine) -> None:
     today = dt.date(2025, 11, 30)
     wanted = [f"{TABLE}_y2025m11", f"{TABLE}_y2025m12", f"{TABLE}_y2026m01"]
-    assert partitions.ensure_months(engine, TABLE, partitions.months_ahead(today)) == wanted
-    assert partitions.ensure_months(engine, TABLE, [today]) == []
+    assert months.ensure_months(engine, TABLE, months.months_ahead(today)) == wanted
+    assert months.ensure_months(engine, TABLE, [today]) == []
     with engine.begin() as connection:
         for day in (dt.date(2025, 11, 1), dt.date(2025, 12, 31), dt.date(2026, 1, 31)):
             attend(connection, day)
         assert sorted(homes(connection).values()) == wanted
-        assert [month.name for month in partitions.stored_months(connection, TABLE)] == wanted
+        assert [month.name for month in months.stored_months(connection, TABLE)] == wanted
     assert migrations.check(engine) == []
 
 
@@ -145,18 +145,18 @@ def test_a_month_is_the_same_however_it_was_made(engine: Engine) -> None:
         )
         build(connection, SEPTEMBER, SEPTEMBER)
         attend(connection, march)
-    partitions.ensure_months(engine, TABLE, [OCTOBER])
+    months.ensure_months(engine, TABLE, [OCTOBER])
     with engine.begin() as connection:
         build(connection, OCTOBER, OCTOBER)  # in the place of the empty one
-    partitions.ensure_months(engine, TABLE, [NOVEMBER])
-    partitions.maintain(engine, NOVEMBER)  # March comes out of the default partition
-    partitions.detach_month(engine, TABLE, SEPTEMBER)
-    partitions.attach_month(engine, TABLE, SEPTEMBER)
+    months.ensure_months(engine, TABLE, [NOVEMBER])
+    months.maintain(engine, NOVEMBER)  # March comes out of the default partition
+    months.detach_month(engine, TABLE, SEPTEMBER)
+    months.attach_month(engine, TABLE, SEPTEMBER)
     with engine.connect() as connection:
         expected = catalog(connection, "as_postgresql")
         assert all(len(expected[kind]) >= count for kind, count in (("columns", 10), ("indexes", 3), ("triggers", 2)))
         for month in (march, SEPTEMBER, OCTOBER, NOVEMBER):
-            assert catalog(connection, partitions.partition_name(TABLE, month)) == expected, month
+            assert catalog(connection, months.partition_name(TABLE, month)) == expected, month
         assert not [name for name in tables(connection) if "_load_" in name or len(name) > 63]
         assert set(homes(connection)) == {march, SEPTEMBER, OCTOBER}
     assert migrations.check(engine) == []
@@ -190,11 +190,11 @@ def test_nothing_wrong_is_committed_by_building_a_month_apart(engine: Engine) ->
 
     for wrong in (twice, somebody_elses, another_month, no_status):
         with pytest.raises(sa.exc.IntegrityError), engine.begin() as connection:
-            name = partitions.start_bulk(connection, TABLE)
+            name = months.start_bulk(connection, TABLE)
             wrong(connection, name)
-            partitions.finish_bulk(connection, TABLE, {SEPTEMBER: name})
+            months.finish_bulk(connection, TABLE, {SEPTEMBER: name})
     with engine.connect() as connection:
-        assert partitions.partitions(connection, TABLE) == {}
+        assert months.partitions(connection, TABLE) == {}
         assert not [name for name in tables(connection) if "_load_" in name]
 
 
@@ -209,14 +209,14 @@ def test_maintenance_gives_every_plausible_month_a_partition_and_tells_what_is_l
         for day in [*moves, *stays]:
             attend(connection, day)
         before = connection.execute(sa.text(f"SELECT CAST(r AS text) FROM {TABLE} r ORDER BY 1")).all()
-        assert partitions.default_months(connection, TABLE, "south") == {}
-        assert partitions.default_months(connection, TABLE, "north")["2020-02"] == 2
-    done = partitions.maintain(engine, today)[TABLE]
+        assert months.default_months(connection, TABLE, "south") == {}
+        assert months.default_months(connection, TABLE, "north")["2020-02"] == 2
+    done = months.maintain(engine, today)[TABLE]
     assert done.moved == {dt.date(1970, 1, 1): 1, dt.date(2020, 2, 1): 2, dt.date(2026, 5, 1): 1}
     assert done.left == len(stays)
     assert {name[-8:] for name in done.made} == {"y1970m01", "y2020m02", "y2026m03", "y2026m04", "y2026m05"}
-    again = partitions.maintain(engine, today)[TABLE]
-    assert again == partitions.Maintenance(left=len(stays))
+    again = months.maintain(engine, today)[TABLE]
+    assert again == months.Maintenance(left=len(stays))
     with engine.connect() as connection:
         assert connection.execute(sa.text(f"SELECT CAST(r AS text) FROM {TABLE} r ORDER BY 1")).all() == before
         assert len(days(connection, f"{TABLE}_y2020m02")) == 2
@@ -232,11 +232,11 @@ def test_a_month_of_which_the_default_partition_holds_rows_can_be_made(engine: E
         with engine.begin() as connection:
             build(connection, SEPTEMBER, SEPTEMBER, dt.date(2025, 9, 2), tenant="south")
     else:
-        partitions.ensure_months(engine, TABLE, [SEPTEMBER])
+        months.ensure_months(engine, TABLE, [SEPTEMBER])
     with engine.connect() as connection:
         assert homes(connection)[SEPTEMBER] == f"{TABLE}_y2025m09"
         assert len(days(connection)) == (4 if apart else 2)
-        assert partitions.default_months(connection, TABLE) == {"2025-10": 1}
+        assert months.default_months(connection, TABLE) == {"2025-10": 1}
 
 
 # Detaching and bringing back
@@ -246,40 +246,40 @@ def test_a_month_is_detached_and_comes_back(engine: Engine) -> None:
     with engine.begin() as connection:
         build(connection, SEPTEMBER, SEPTEMBER, dt.date(2025, 9, 2), dt.date(2025, 9, 8))
         build(connection, OCTOBER, OCTOBER)
-    name = partitions.detach_month(engine, TABLE, dt.date(2025, 9, 17)).name
+    name = months.detach_month(engine, TABLE, dt.date(2025, 9, 17)).name
     assert name == f"{TABLE}_y2025m09"
     with engine.connect() as connection:
         assert days(connection) == [OCTOBER]
         assert len(days(connection, name)) == 3
-        assert [(month.month, month.attached) for month in partitions.stored_months(connection, TABLE)] == [
+        assert [(month.month, month.attached) for month in months.stored_months(connection, TABLE)] == [
             (SEPTEMBER, False),
             (OCTOBER, True),
         ]
     assert migrations.check(engine) == []
     with pytest.raises(EduPulseError, match="2025-09 is detached already"):
-        partitions.detach_month(engine, TABLE, SEPTEMBER)
+        months.detach_month(engine, TABLE, SEPTEMBER)
     with pytest.raises(EduPulseError, match="no partition for 2025-12"):
-        partitions.detach_month(engine, TABLE, dt.date(2025, 12, 1))
+        months.detach_month(engine, TABLE, dt.date(2025, 12, 1))
     # The month stays away, whoever asks for it.
-    assert partitions.ensure_months(engine, TABLE, [SEPTEMBER]) == []
+    assert months.ensure_months(engine, TABLE, [SEPTEMBER]) == []
     with engine.begin() as connection:
-        assert partitions.bulk_months(connection, TABLE, {SEPTEMBER: 10}, 1) == []
+        assert months.bulk_months(connection, TABLE, {SEPTEMBER: 10}, 1) == []
         attend(connection, dt.date(2025, 9, 30))
-    assert partitions.maintain(engine, SEPTEMBER)[TABLE].left == 1
+    assert months.maintain(engine, SEPTEMBER)[TABLE].left == 1
 
-    assert partitions.attach_month(engine, TABLE, SEPTEMBER).name == name
+    assert months.attach_month(engine, TABLE, SEPTEMBER).name == name
     with engine.connect() as connection:
         assert len(days(connection)) == 5
-        assert partitions.default_rows(connection, TABLE) == 0
+        assert months.default_rows(connection, TABLE) == 0
         marks = connection.execute(
             sa.select(pending_updates.c.stage, pending_updates.c.student_id, pending_updates.c.week_start)
         ).all()
         weeks = (dt.date(2025, 9, 1), dt.date(2025, 9, 8))
         assert sorted(marks) == [("weekly_activity", None, week) for week in weeks]
     with pytest.raises(EduPulseError, match="attached already"):
-        partitions.attach_month(engine, TABLE, SEPTEMBER)
+        months.attach_month(engine, TABLE, SEPTEMBER)
     with pytest.raises(EduPulseError, match="no table attendance_records_y2025m12"):
-        partitions.attach_month(engine, TABLE, dt.date(2025, 12, 1))
+        months.attach_month(engine, TABLE, dt.date(2025, 12, 1))
 
 
 @pytest.mark.parametrize(
@@ -294,12 +294,12 @@ def test_a_month_is_detached_and_comes_back(engine: Engine) -> None:
 def test_a_month_that_does_not_fit_is_refused_in_words(engine: Engine, damage: str, said: str) -> None:
     with engine.begin() as connection:
         build(connection, SEPTEMBER, SEPTEMBER)
-    partitions.detach_month(engine, TABLE, SEPTEMBER)
+    months.detach_month(engine, TABLE, SEPTEMBER)
     with engine.begin() as connection:
         connection.exec_driver_sql(damage)
         before = days(connection), tables(connection)
     with pytest.raises(EduPulseError, match=said) as caught:
-        partitions.attach_month(engine, TABLE, SEPTEMBER)
+        months.attach_month(engine, TABLE, SEPTEMBER)
     assert "attendance_records_y2025m09 cannot be attached" in str(caught.value)
     assert "DETAIL" not in str(caught.value) and "Key" not in str(caught.value)
     with engine.connect() as connection:
@@ -311,7 +311,7 @@ def test_a_month_from_a_dump_or_from_before_a_migration_comes_back(engine: Engin
     """A dump spells a check otherwise than its table did, and has not the columns that came after it."""
     with engine.begin() as connection:
         build(connection, SEPTEMBER, SEPTEMBER, dt.date(2025, 9, 2))
-    name = partitions.detach_month(engine, TABLE, SEPTEMBER).name
+    name = months.detach_month(engine, TABLE, SEPTEMBER).name
     with engine.begin() as connection:
         if how == "older":
             connection.exec_driver_sql(f"ALTER TABLE {name} DROP COLUMN deleted_on")
@@ -330,8 +330,8 @@ def test_a_month_from_a_dump_or_from_before_a_migration_comes_back(engine: Engin
             connection.exec_driver_sql(f"INSERT INTO restored SELECT * FROM {name}")
             connection.exec_driver_sql(f"DROP TABLE {name}")
             connection.exec_driver_sql(f"ALTER TABLE restored RENAME TO {name}")
-    partitions.attach_month(engine, TABLE, SEPTEMBER)
-    partitions.ensure_months(engine, TABLE, [OCTOBER])
+    months.attach_month(engine, TABLE, SEPTEMBER)
+    months.ensure_months(engine, TABLE, [OCTOBER])
     with engine.connect() as connection:
         assert days(connection) == [SEPTEMBER, dt.date(2025, 9, 2)]
         assert catalog(connection, name) == catalog(connection, f"{TABLE}_y2025m10")
@@ -342,56 +342,56 @@ def test_a_month_from_a_dump_or_from_before_a_migration_comes_back(engine: Engin
 
 def test_a_month_that_another_district_has_filled_meanwhile(engine: Engine) -> None:
     with engine.begin() as connection:
-        name = partitions.start_bulk(connection, TABLE)
+        name = months.start_bulk(connection, TABLE)
         attend(connection, SEPTEMBER, name, tenant="south")
         with engine.begin() as other:
             build(other, SEPTEMBER, dt.date(2025, 9, 2))
-        partitions.finish_bulk(connection, TABLE, {SEPTEMBER: name})
+        months.finish_bulk(connection, TABLE, {SEPTEMBER: name})
     with engine.connect() as connection:
         assert set(homes(connection).values()) == {f"{TABLE}_y2025m09"}
         assert days(connection) == [SEPTEMBER, dt.date(2025, 9, 2)]
         assert not [name for name in tables(connection) if "_load_" in name]
 
 
-@pytest.mark.parametrize("months", [(SEPTEMBER, SEPTEMBER), (SEPTEMBER, OCTOBER)], ids=["one_month", "two_months"])
+@pytest.mark.parametrize("pair", [(SEPTEMBER, SEPTEMBER), (SEPTEMBER, OCTOBER)], ids=["one_month", "two_months"])
 @pytest.mark.parametrize("ahead", [True, False], ids=["made_ahead", "new"])
 def test_two_districts_that_build_months_at_once_do_not_wait_for_each_other(
-    engine: Engine, months: tuple[dt.date, dt.date], ahead: bool
+    engine: Engine, pair: tuple[dt.date, dt.date], ahead: bool
 ) -> None:
     if ahead:
-        partitions.ensure_months(engine, TABLE, months)
+        months.ensure_months(engine, TABLE, pair)
     meet = threading.Barrier(2)
 
     def load(tenant: str, month: dt.date) -> Callable[[], None]:
         def work() -> None:
             with engine.begin() as connection:
                 connection.execute(sa.select(students.c.id))  # as a load does, to know whom rows name
-                if partitions.bulk_months(connection, TABLE, {month: 10}, 1):
-                    name = partitions.start_bulk(connection, TABLE)
+                if months.bulk_months(connection, TABLE, {month: 10}, 1):
+                    name = months.start_bulk(connection, TABLE)
                     attend(connection, month, name, tenant=tenant)
                     meet.wait(10)
-                    partitions.finish_bulk(connection, TABLE, {month: name})
+                    months.finish_bulk(connection, TABLE, {month: name})
                 else:
                     attend(connection, month, tenant=tenant)
                     meet.wait(10)
 
         return work
 
-    assert finishes(load("north", months[0]), load("south", months[1])) == []
+    assert finishes(load("north", pair[0]), load("south", pair[1])) == []
     with engine.connect() as connection:
-        assert days(connection) == sorted(months)
-        assert set(homes(connection).values()) == {partitions.partition_name(TABLE, month) for month in months}
+        assert days(connection) == sorted(pair)
+        assert set(homes(connection).values()) == {months.partition_name(TABLE, month) for month in pair}
 
 
 def test_two_who_make_the_same_months_at_once(engine: Engine) -> None:
-    months = [SEPTEMBER, OCTOBER]
+    wanted = [SEPTEMBER, OCTOBER]
     made: list[str] = []
-    assert finishes(*2 * [lambda: made.extend(partitions.ensure_months(engine, TABLE, months))]) == []
+    assert finishes(*2 * [lambda: made.extend(months.ensure_months(engine, TABLE, wanted))]) == []
     assert sorted(made) == [f"{TABLE}_y2025m09", f"{TABLE}_y2025m10"]
 
 
 def test_a_row_that_comes_while_an_empty_month_is_taken_over_is_kept(engine: Engine) -> None:
-    partitions.ensure_months(engine, TABLE, [SEPTEMBER])
+    months.ensure_months(engine, TABLE, [SEPTEMBER])
     name = f"{TABLE}_y2025m09"
     waits = sa.text("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE relation = CAST(:name AS regclass) AND NOT granted)")
 
@@ -421,8 +421,8 @@ def test_a_row_that_comes_while_an_empty_month_is_taken_over_is_kept(engine: Eng
 def test_an_empty_month_that_is_being_read_gets_the_rows_instead_of_making_way(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partitions, "_REPLACING_SECONDS", 0.1)
-    partitions.ensure_months(engine, TABLE, [SEPTEMBER])
+    monkeypatch.setattr(months, "_REPLACING_SECONDS", 0.1)
+    months.ensure_months(engine, TABLE, [SEPTEMBER])
     with engine.connect() as reader:
         days(reader)  # keeps its lock on the whole table until it ends
         with engine.begin() as connection:
@@ -434,23 +434,23 @@ def test_an_empty_month_that_is_being_read_gets_the_rows_instead_of_making_way(
 def test_months_cannot_be_made_while_the_table_is_in_use_and_that_is_said(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(partitions, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(months, "_PATIENCE_SECONDS", 0.0)
     with engine.connect() as reader:
         days(reader)
         with pytest.raises(EduPulseError, match="attendance_records has been in use"):
-            partitions.ensure_months(engine, TABLE, [SEPTEMBER])
-    assert partitions.ensure_months(engine, TABLE, [SEPTEMBER]) == [f"{TABLE}_y2025m09"]
+            months.ensure_months(engine, TABLE, [SEPTEMBER])
+    assert months.ensure_months(engine, TABLE, [SEPTEMBER]) == [f"{TABLE}_y2025m09"]
 
 
 def test_no_month_is_detached_under_a_load(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    partitions.ensure_months(engine, TABLE, [SEPTEMBER])
+    months.ensure_months(engine, TABLE, [SEPTEMBER])
     with engine.begin() as load:
-        partitions.hold_months(load)
-        there = partitions.partitions(load, TABLE)[SEPTEMBER]
+        months.hold_months(load)
+        there = months.partitions(load, TABLE)[SEPTEMBER]
         with monkeypatch.context() as patched, pytest.raises(EduPulseError, match="in use"):
-            patched.setattr(partitions, "_PATIENCE_SECONDS", 0.0)
-            partitions.detach_month(engine, TABLE, SEPTEMBER)
+            patched.setattr(months, "_PATIENCE_SECONDS", 0.0)
+            months.detach_month(engine, TABLE, SEPTEMBER)
         attend(load, SEPTEMBER, there.name)
-    partitions.detach_month(engine, TABLE, SEPTEMBER)
+    months.detach_month(engine, TABLE, SEPTEMBER)
     with engine.connect() as connection:
         assert days(connection, f"{TABLE}_y2025m09") == [SEPTEMBER]

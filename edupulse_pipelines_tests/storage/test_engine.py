@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.database import create_engine, reachable, writing
 from edupulse_pipelines.errors import DatabaseUnavailable
 from edupulse_pipelines.orchestration.steps import _without_values
+from edupulse_pipelines.storage.engine import create_engine, reachable, writing
 
 
 def test_two_writers_that_read_first_wait_for_each_other(empty_database_url: str) -> None:

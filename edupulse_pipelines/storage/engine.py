@@ -1,12 +1,11 @@
 """Connections: one engine per database URL, with the same transaction behaviour on SQLite and PostgreSQL.
 
-Holds the dialects' settings, the ids that rows get, and the translation of "the database is down" into words. Knows
-no table; the tables are in `schema`.
+Holds the dialects' settings and the translation of "the database is down" into words. Knows no table; the tables are in
+`schema`. Rooms do not open connections here: they are given a `Work` (`storage.work`).
 """
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 
 import orjson
 import sqlalchemy as sa
-import uuid_utils.compat
 from sqlalchemy.engine import Engine, make_url
 
 from edupulse_pipelines.errors import DatabaseUnavailable
@@ -73,6 +71,13 @@ def create_engine(url: str) -> Engine:
 
 
 @contextmanager
+def reading(engine: Engine) -> Iterator[sa.Connection]:
+    """A transaction that will only read; it is rolled back at the end of the block."""
+    with engine.connect() as connection:
+        yield connection
+
+
+@contextmanager
 def writing(engine: Engine) -> Iterator[sa.Connection]:
     """A transaction that will write: committed at the end of the block, rolled back when it raises.
 
@@ -102,8 +107,3 @@ def _is_connection_failure(error: sa.exc.DatabaseError) -> bool:
 
 def _first_line(error: sa.exc.DatabaseError) -> str:
     return str(error.orig).strip().splitlines()[0] if error.orig is not None else "no reason given"
-
-
-def new_ids(count: int) -> list[uuid.UUID]:
-    """`count` time-ordered ids (UUID version 7, RFC 9562): new rows land at the right edge of the key's index."""
-    return [uuid_utils.compat.uuid7() for _ in range(count)]

@@ -1,0 +1,101 @@
+"""What a room is given to work with the database: whose data it is, who asks, in which run, and how to begin.
+
+A `Work` opens transactions, and no other module of the package does. On PostgreSQL each transaction carries the
+tenant, the actor and the run as settings that end with it (`app.tenant`, `app.actor`, `app.run_id`), so that row-level
+security and audit triggers can rely on them. SQLite has no such settings: there the file's owner is the only guard.
+
+How rows are moved is in `bulk`; how the engine is made, and why writers on SQLite begin differently, is in `engine`.
+"""
+
+from __future__ import annotations
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from edupulse_pipelines.storage import engine as engines
+
+EVERY_TENANT = ""
+"""The `tenant` of work that belongs to no district: migrations, the partitions' upkeep."""
+
+_SETTINGS = sa.text(
+    "SELECT set_config('app.tenant', :tenant, true), set_config('app.actor', :actor, true),"
+    " set_config('app.run_id', :run_id, true)"
+)
+
+
+@dataclass
+class Attempts:
+    """How many transactions a `Work` has begun, by purpose, and how many of them ended with an error."""
+
+    reading: int = 0
+    writing: int = 0
+    failed: int = 0
+
+
+def operating_system_user() -> str:
+    """The name of the user this process runs as; `unknown` where the system does not say."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"
+
+
+@dataclass(frozen=True)
+class Work:
+    """Work for one tenant in one database, by one actor in one run.
+
+    engine: opened by `storage.engine.create_engine`; only this room begins transactions on it. tenant: the district's
+    name, `EVERY_TENANT` for work that belongs to none. run_id: of the Dagster run; None outside of one. actor: who
+    asked, for the record of changes; the operating system's user where nobody is named.
+    """
+
+    engine: Engine
+    tenant: str
+    run_id: str | None = None
+    actor: str = field(default_factory=operating_system_user)
+    attempts: Attempts = field(default_factory=Attempts, compare=False)
+
+    @property
+    def dialect(self) -> str:
+        """`postgresql` or `sqlite`."""
+        return self.engine.dialect.name
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A transaction that only reads; what it wrote all the same is rolled back.
+
+        DatabaseUnavailable when the database does not answer.
+        """
+        self.attempts.reading += 1
+        with self._counted(), engines.reachable(self.engine), engines.reading(self.engine) as connection:
+            self._introduce(connection)
+            yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """A transaction that will write: committed at the end of the block, rolled back when the block raises.
+
+        On SQLite it waits for another writer instead of failing. DatabaseUnavailable when the database does not answer.
+        """
+        self.attempts.writing += 1
+        with self._counted(), engines.reachable(self.engine), engines.writing(self.engine) as connection:
+            self._introduce(connection)
+            yield connection
+
+    def _introduce(self, connection: Connection) -> None:
+        """Tell the database who works for whom, until the transaction ends."""
+        if self.dialect == "postgresql":
+            connection.execute(_SETTINGS, {"tenant": self.tenant, "actor": self.actor, "run_id": self.run_id or ""})
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.attempts.failed += 1
+            raise
