@@ -333,6 +333,7 @@ def quarantine_list(
     from edupulse_pipelines import console
     from edupulse_pipelines.ingest import quarantine as rows
     from edupulse_pipelines.schema.reasons import reason_for
+    from edupulse_pipelines.storage.work import Work
 
     settings = load_settings(home=home)
     tenants = _tenants(settings, tenant_name, as_json=as_json)
@@ -343,8 +344,8 @@ def quarantine_list(
             replays: list[rows.Replay] | None = [] if closed else None
             if engine is not None:
                 with engine.connect() as connection:
-                    tallies = rows.tallies(connection, tenant.name, selection)
-                    replays = rows.replays(connection, tenant.name, selection) if closed else None
+                    tallies = rows.tallies(connection, Work(engine, tenant.name), selection)
+                    replays = rows.replays(connection, Work(engine, tenant.name), selection) if closed else None
             if not as_json:
                 console.show_quarantine(console.console(), tenant.name, tallies, replays, tenant.timezone)
                 continue
@@ -406,6 +407,7 @@ def quarantine_show(
     """
     from edupulse_pipelines import console
     from edupulse_pipelines.ingest import quarantine as rows
+    from edupulse_pipelines.storage.work import Work
 
     shown = sys.stdout.isatty() if values is None else values
     if shown and not (tables or reasons or files or lines or ids):
@@ -421,11 +423,11 @@ def quarantine_show(
             with engine.connect() as connection:
                 total = sum(
                     tally.open + tally.replayed + tally.superseded
-                    for tally in rows.tallies(connection, tenant.name, selection)
+                    for tally in rows.tallies(connection, Work(engine, tenant.name), selection)
                 )
                 if shown and total and not as_json:
                     on.print("[yellow]![/] Student records: for your eyes, not for tickets, mails or logs.")
-                for row in rows.selected(connection, tenant.name, selection, limit):
+                for row in rows.selected(connection, Work(engine, tenant.name), selection, limit):
                     if as_json:
                         found.append(_row_facts(row, values=shown))
                         continue
@@ -474,6 +476,7 @@ def quarantine_export(
     from edupulse_pipelines import console
     from edupulse_pipelines.ingest import quarantine as rows
     from edupulse_pipelines.ingest.corrections import ExportedFile, export_rows
+    from edupulse_pipelines.storage.work import Work
 
     settings = load_settings(home=home)
     tenant = _one_tenant(settings, tenant_name)
@@ -484,7 +487,9 @@ def quarantine_export(
             with console.ConsoleProgress(on) as progress:
                 progress.begin("export")
                 selection = rows.Selection(tables, reasons, files)
-                written = export_rows(engine, settings.raw_dir, tenant, selection, out, progress.advanced)
+                written = export_rows(
+                    Work(engine, tenant.name), settings.raw_dir, tenant, selection, out, progress.advanced
+                )
     if written:
         console.show_exported(on, written, _to_type(f"quarantine replay --tenant {tenant.name}", home))
     else:
@@ -529,6 +534,7 @@ def quarantine_replay(
     from edupulse_pipelines.ingest import quarantine as rows
     from edupulse_pipelines.ingest.corrections import CorrectionCounts, read_edited, record_corrections
     from edupulse_pipelines.ingest.load import replay_quarantine
+    from edupulse_pipelines.storage.work import Work
 
     if check_only and not edited:
         raise click.UsageError("--check needs the files to read.")
@@ -548,7 +554,7 @@ def quarantine_replay(
                 if edited:
                     progress.begin("corrections")
                     corrections = record_corrections(
-                        engine,
+                        Work(engine, tenant.name, run_id),
                         settings.raw_dir,
                         tenant,
                         read_edited(edited),
@@ -560,11 +566,11 @@ def quarantine_replay(
                 if not check_only:
                     progress.begin("replay")
                     counts = replay_quarantine(
-                        engine, settings.raw_dir, tenant, tables=list(tables) or None, run_id=run_id
+                        Work(engine, tenant.name, run_id), settings.raw_dir, tenant, tables=list(tables) or None
                     )
             counts = {table: count for table, count in counts.items() if count.tried}
             with engine.connect() as connection:
-                for tally in rows.tallies(connection, tenant.name, rows.Selection(tuple(counts))):
+                for tally in rows.tallies(connection, Work(engine, tenant.name), rows.Selection(tuple(counts))):
                     for reason in tally.reasons:
                         of_table = left.setdefault(tally.table, {})
                         of_table[reason] = of_table.get(reason, 0) + tally.open

@@ -25,7 +25,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import LandingError
 from edupulse_pipelines.ingest.landing import Delivery, landed_deliveries
@@ -43,8 +43,8 @@ from edupulse_pipelines.sources.records import (
     RefusedFile,
     archive_schema,
 )
-from edupulse_pipelines.storage.engine import writing
 from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import week_of_delivery
 
 __all__ = [
@@ -111,12 +111,11 @@ def archive_path(raw_dir: Path, tenant: str, table: str, delivered_on: dt.date, 
 
 
 def archive_files(
-    engine: Engine,
+    work: Work,
     raw_dir: Path,
     tenant: TenantSettings,
     table: str,
     weeks: Iterable[dt.date],
-    run_id: str | None = None,
     progress: Progress | None = None,
 ) -> ArchiveReport:
     """Archive the files of `table` that were delivered for `weeks` (Mondays), and enter them in the manifest.
@@ -130,7 +129,7 @@ def archive_files(
     deliveries = landed_deliveries(tenant)
     asked = [one for one in deliveries if one.week in wanted]
     steps = _Steps(progress, sum(file.size_on_disk for one in asked for file in one.files.get(table, [])))
-    archive = _Archive(engine, raw_dir, tenant, table, run_id, deliveries)
+    archive = _Archive(work, raw_dir, tenant, table, deliveries)
     try:
         files = [archive.add(one, file, steps) for one in asked for file in one.files.get(table, [])]
     except OSError as error:
@@ -144,30 +143,30 @@ def archive_files(
     return ArchiveReport(files)
 
 
-def refused_files(engine: Engine, tenant: str, weeks: Iterable[dt.date]) -> list[str]:
+def refused_files(work: Work, weeks: Iterable[dt.date]) -> list[str]:
     """The refused files of the deliveries of `weeks` that have not been replaced or taken away, one line each."""
     wanted = set(weeks)
     files = ingested_files.c
-    with engine.connect() as connection:
+    with work.reading() as connection:
         rows = connection.execute(
             sa.select(files.delivered_on, files.file_name, files.detail)
-            .where(files.tenant_id == tenant, files.status == "refused")
+            .where(files.tenant_id == work.tenant, files.status == "refused")
             .order_by(files.delivered_on, files.file_name)
         ).all()
     return [f"{day}/{name}: {detail}" for day, name, detail in rows if week_of_delivery(day) in wanted]
 
 
-def weeks_not_archived(engine: Engine, tenant: TenantSettings, until: dt.date) -> list[dt.date]:
+def weeks_not_archived(work: Work, tenant: TenantSettings, until: dt.date) -> list[dt.date]:
     """The weeks up to `until` (Mondays, ascending) with a landed file whose name no run has seen yet.
 
     Such a delivery came after its week's run, which nobody will repeat by chance. Reads names only, no contents.
     """
     files = ingested_files.c
-    with engine.connect() as connection:
+    with work.reading() as connection:
         seen = {
             tuple(row)
             for row in connection.execute(
-                sa.select(files.delivered_on, files.file_name).where(files.tenant_id == tenant.name)
+                sa.select(files.delivered_on, files.file_name).where(files.tenant_id == work.tenant)
             )
         }
     return sorted(
@@ -221,18 +220,16 @@ class _Archive:
 
     def __init__(
         self,
-        engine: Engine,
+        work: Work,
         raw_dir: Path,
         tenant: TenantSettings,
         table: str,
-        run_id: str | None,
         deliveries: list[Delivery],
     ) -> None:
-        self._engine = engine
+        self._work = work
         self._raw_dir = raw_dir
         self._tenant = tenant
         self._table = table
-        self._run_id = run_id
         self._deliveries = deliveries
 
     def add(self, delivery: Delivery, file: LandedFile, steps: _Steps) -> ArchivedFile:
@@ -242,7 +239,7 @@ class _Archive:
         sha256, size = file.fingerprint()
         target = self._path(delivery.delivered_on, file.name, sha256)
         identity = {
-            "tenant_id": self._tenant.name,
+            "tenant_id": self._work.tenant,
             "table_name": self._table,
             "delivered_on": delivery.delivered_on,
             "file_name": file.name,
@@ -252,11 +249,15 @@ class _Archive:
         known = self._manifest_row(identity)
         if known is not None and known.status in ("archived", "loaded") and _is_archived(target, sha256, read_with):
             steps.end()
-            with writing(self._engine) as connection:
+            with self._work.writing() as connection:
                 self._note_snapshot(connection, known, self._snapshot(delivery, _metadata(target)))
                 self._supersede_unloaded(connection, identity)
             return self._report(delivery, identity, size, "known", known._asdict())
-        values: dict[str, Any] = {"size_bytes": size, "run_id": self._run_id, "archived_at": dt.datetime.now(dt.UTC)}
+        values: dict[str, Any] = {
+            "size_bytes": size,
+            "run_id": self._work.run_id,
+            "archived_at": dt.datetime.now(dt.UTC),
+        }
         try:
             shared = self._archive_of(sha256, read_with, target)
             if shared is not None:
@@ -291,7 +292,7 @@ class _Archive:
             values |= {"status": "refused", "rows_read": 0, "reason": refusal.reason, "detail": refusal.detail}
             said = {}
         steps.end()
-        with writing(self._engine) as connection:
+        with self._work.writing() as connection:
             self._enter(connection, identity, known, values)
             if values["status"] == "archived":
                 self._supersede_unloaded(connection, identity)
@@ -319,10 +320,10 @@ class _Archive:
         """A refused file that is no longer landed has been taken away by a person; it stops nothing any more."""
         present = {(one.delivered_on, file.name) for one in asked for file in one.files.get(self._table, [])}
         files = ingested_files.c
-        with writing(self._engine) as connection:
+        with self._work.writing() as connection:
             refused = connection.execute(
                 sa.select(files.id, files.delivered_on, files.file_name).where(
-                    files.tenant_id == self._tenant.name, files.table_name == self._table, files.status == "refused"
+                    files.tenant_id == self._work.tenant, files.table_name == self._table, files.status == "refused"
                 )
             ).all()
             for identifier, delivered_on, file_name in refused:
@@ -330,10 +331,10 @@ class _Archive:
                     connection.execute(ingested_files.update().where(files.id == identifier).values(status="withdrawn"))
 
     def _path(self, delivered_on: dt.date, file_name: str, sha256: str) -> Path:
-        return archive_path(self._raw_dir, self._tenant.name, self._table, delivered_on, file_name, sha256)
+        return archive_path(self._raw_dir, self._work.tenant, self._table, delivered_on, file_name, sha256)
 
     def _manifest_row(self, identity: Mapping[str, object]) -> sa.Row | None:
-        with self._engine.connect() as connection:
+        with self._work.reading() as connection:
             return connection.execute(
                 sa.select(ingested_files).where(*(ingested_files.c[name] == value for name, value in identity.items()))
             ).one_or_none()
@@ -341,10 +342,10 @@ class _Archive:
     def _archive_of(self, sha256: str, read_with: Mapping[str, str], target: Path) -> Path | None:
         """An archive of this content that was read as it would be read now: in its place, or elsewhere."""
         files = ingested_files.c
-        with self._engine.connect() as connection:
+        with self._work.reading() as connection:
             elsewhere = connection.execute(
                 sa.select(files.delivered_on, files.file_name).where(
-                    files.tenant_id == self._tenant.name,
+                    files.tenant_id == self._work.tenant,
                     files.table_name == self._table,
                     files.sha256 == sha256,
                     files.status.in_(("archived", "loaded", "superseded")),
@@ -386,7 +387,7 @@ class _Archive:
         )
 
     def _originals(self, delivered_on: dt.date) -> Path:
-        return self._raw_dir / self._tenant.name / "originals" / delivered_on.isoformat()
+        return self._raw_dir / self._work.tenant / "originals" / delivered_on.isoformat()
 
     def _keep_original(self, delivery: Delivery, file: LandedFile, sha256: str) -> None:
         """Keep the bundle itself, once for all the tables it has rows for."""

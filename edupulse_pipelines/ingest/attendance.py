@@ -24,7 +24,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.ingest.delivered_rows import DeliveredRows
 from edupulse_pipelines.ingest.frames import Integers, Piece
@@ -38,6 +38,7 @@ from edupulse_pipelines.schema.tables import ATTENDANCE_STATUSES
 from edupulse_pipelines.storage import months
 from edupulse_pipelines.storage.bulk import copy_binary, copy_rows, read_rows, stage, update_rows
 from edupulse_pipelines.storage.ids import Ids, id_texts, new_id_bytes
+from edupulse_pipelines.storage.work import Work
 
 TABLE = "attendance_records"
 BULK_ROWS = 50_000
@@ -92,17 +93,19 @@ class Prepared:
     refused: Integers
 
 
-def make_room(engine: Engine, days: Counter[dt.date], first_week: dt.date, delivered_on: dt.date) -> None:
+def make_room(work: Work, days: Counter[dt.date], first_week: dt.date, delivered_on: dt.date) -> None:
     """Make the partitions that a delivery with so many rows by day needs, but for those that are built in bulk.
 
     In transactions of their own, before the delivery's: nobody else has to wait for that one.
     """
     coming = _months(days, first_week, delivered_on)
-    with engine.connect() as connection:
+    with work.reading() as connection:
         apart = _months_apart(connection, days, coming, delivered_on) or []
         # Rows of a month that nobody had asked for yet are moved into it, and then it is none to be built.
         held = months.default_months(connection, TABLE)
-    months.ensure_months(engine, TABLE, {month for month in coming if month not in apart or f"{month:%Y-%m}" in held})
+    months.ensure_months(
+        work.engine, TABLE, {month for month in coming if month not in apart or f"{month:%Y-%m}" in held}
+    )
 
 
 def _months_apart(
@@ -136,14 +139,14 @@ class AttendanceMerge:
     def __init__(
         self,
         connection: Connection,
-        tenant: str,
+        work: Work,
         rows: DeliveredRows,
         first_week: dt.date,
         references: References,
         marks: Marks,
     ) -> None:
         self.connection = connection
-        self.tenant = tenant
+        self.tenant = work.tenant
         self.delivered_on = rows.delivered_on
         self.references = references
         self.marks = marks

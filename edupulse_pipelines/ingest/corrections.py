@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import CorrectionsRefused, EduPulseError
 from edupulse_pipelines.ingest.archive import archive_path, archived_header
@@ -32,8 +32,8 @@ from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.sqlalchemy_tables import quarantined_records
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
-from edupulse_pipelines.storage.engine import writing
 from edupulse_pipelines.storage.turns import take_turn
+from edupulse_pipelines.storage.work import Work
 
 ID, FILE, LINE, REASONS, RAW_LINE = "_quarantine_id", "_file", "_line", "_reasons", "_raw_line"
 IDENTITY = (ID, FILE, LINE, REASONS)
@@ -102,7 +102,7 @@ def _emptied() -> _Refusal:
 
 
 def export_rows(
-    engine: Engine,
+    work: Work,
     raw_dir: Path,
     tenant: TenantSettings,
     selection: Selection,
@@ -116,13 +116,13 @@ def export_rows(
     written, or would have to hold two tables.
     """
     selection = replace(selection, closed=False)
-    with engine.connect() as connection:
-        found = _files_by_table(connection, tenant.name, selection)
+    with work.reading() as connection:
+        found = _files_by_table(connection, work, selection)
         paths = _targets(out, list(found))
         total = sum(rows for files in found.values() for rows, _ in files.values())
         written: list[ExportedFile] = []
         for table, files in found.items():
-            headers = [_own_header(connection, raw_dir, tenant.name, table, *file) for file in files]
+            headers = [_own_header(connection, work, raw_dir, table, *file) for file in files]
             columns = list(dict.fromkeys(name for header in headers for name in header))
             misfits = sum(count for _, count in files.values())
             with _new_file(paths[table]) as stream:
@@ -130,7 +130,7 @@ def export_rows(
                 sheet.writerow([*IDENTITY, *([RAW_LINE] if misfits else []), *map(_guarded, columns)])
                 done = sum(one.rows for one in written)
                 rows = 0
-                for row in selected(connection, tenant.name, replace(selection, tables=(table,))):
+                for row in selected(connection, work, replace(selection, tables=(table,))):
                     sheet.writerow(_line_out(row, columns, with_raw_line=bool(misfits)))
                     rows += 1
                     if advanced is not None and rows % _BATCH == 0:
@@ -140,7 +140,7 @@ def export_rows(
 
 
 def _files_by_table(
-    connection: Connection, tenant: str, selection: Selection
+    connection: Connection, work: Work, selection: Selection
 ) -> dict[str, dict[tuple[dt.date, str, str], tuple[int, int]]]:
     """By table and (delivery, file name, hash) how many rows are selected, and how many of them fit no header."""
     columns = quarantined_records.c
@@ -154,7 +154,7 @@ def _files_by_table(
             sa.func.count(),
             sa.func.count(sa.case((misfit, 1))),
         )
-        .where(selection.of(tenant))
+        .where(selection.of(work))
         .group_by(columns.table_name, columns.delivered_on, columns.file_name, columns.file_hash)
         .order_by(columns.table_name, columns.delivered_on, columns.file_name, columns.file_hash)
     )
@@ -165,17 +165,17 @@ def _files_by_table(
 
 
 def _own_header(
-    connection: Connection, raw_dir: Path, tenant: str, table: str, day: dt.date, file_name: str, file_hash: str
+    connection: Connection, work: Work, raw_dir: Path, table: str, day: dt.date, file_name: str, file_hash: str
 ) -> list[str]:
     """The columns of a file: from its archive, else from a row of it, else the landing contract's."""
-    path = archive_path(raw_dir, tenant, table, day, file_name.partition("/")[2], file_hash)
+    path = archive_path(raw_dir, work.tenant, table, day, file_name.partition("/")[2], file_hash)
     if path.exists():
         return archived_header(path)
     columns = quarantined_records.c
     for raw in connection.scalars(
         sa.select(columns.raw)
         .where(
-            columns.tenant_id == tenant,
+            columns.tenant_id == work.tenant,
             columns.table_name == table,
             columns.file_hash == file_hash,
             sa.cast(columns.raw, sa.Text).startswith("{"),
@@ -324,7 +324,7 @@ def _rows_in(name: str, text: TextIO) -> Iterator[EditedRow]:
 
 
 def record_corrections(
-    engine: Engine,
+    work: Work,
     raw_dir: Path,
     tenant: TenantSettings,
     rows: Iterable[EditedRow],
@@ -345,9 +345,9 @@ def record_corrections(
     refused = 0
     seen: set[int] = set()
     stream = iter(rows)
-    with writing(engine) as connection:
-        take_turn(connection, tenant.name, RECORD_TABLES)  # no row is replayed while its correction is recorded
-        recorder = _Recorder(connection, raw_dir, tenant, as_typed)
+    with work.writing() as connection:
+        take_turn(connection, work.tenant, RECORD_TABLES)  # no row is replayed while its correction is recorded
+        recorder = _Recorder(connection, work, raw_dir, tenant, as_typed)
         now = dt.datetime.now(dt.UTC)
         while batch := list(islice(stream, _BATCH)):
             stored = recorder.stored(batch)
@@ -397,8 +397,11 @@ def record_corrections(
 class _Recorder:
     """Compares edited rows with the stored ones, inside one transaction."""
 
-    def __init__(self, connection: Connection, raw_dir: Path, tenant: TenantSettings, as_typed: bool) -> None:
+    def __init__(
+        self, connection: Connection, work: Work, raw_dir: Path, tenant: TenantSettings, as_typed: bool
+    ) -> None:
         self._connection = connection
+        self._work = work
         self._raw_dir = raw_dir
         self._tenant = tenant
         self._as_typed = as_typed
@@ -416,8 +419,8 @@ class _Recorder:
         row = stored.get(guid) if guid is not None else None
         if guid is None or row is None:
             raise _Refusal("unknown_id", f"no quarantined row has this {ID}")
-        if row.tenant_id != self._tenant.name:
-            raise _Refusal("other_tenant", f"the row is not one of {self._tenant.name}")
+        if row.tenant_id != self._work.tenant:
+            raise _Refusal("other_tenant", f"the row is not one of {self._work.tenant}")
         if guid.int in seen:
             raise _Refusal("repeated_row", f"this {ID} stands on more than one line")
         seen.add(guid.int)
@@ -485,7 +488,7 @@ class _Recorder:
     def _header(self, row: sa.Row) -> list[str]:
         key = (row.table_name, row.delivered_on, row.file_name, row.file_hash)
         if key not in self._headers:
-            self._headers[key] = _own_header(self._connection, self._raw_dir, row.tenant_id, *key)
+            self._headers[key] = _own_header(self._connection, self._work, self._raw_dir, *key)
         return self._headers[key]
 
 

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import EduPulseError
 from edupulse_pipelines.ingest import delivered_rows, quarantine
@@ -39,8 +39,8 @@ from edupulse_pipelines.schema.sqlalchemy_tables import ingested_files, instruct
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.profiles import MISSING_DATE_OF_BIRTH, presentable_codes
-from edupulse_pipelines.storage.engine import writing
 from edupulse_pipelines.storage.turns import take_turn
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import week_of_delivery
 
 _WAITING_BATCH = 20_000
@@ -98,12 +98,11 @@ class ReplayCounts:
 
 
 def load_records(
-    engine: Engine,
+    work: Work,
     raw_dir: Path,
     tenant: TenantSettings,
     table: str,
     weeks: Iterable[dt.date],
-    run_id: str | None = None,
     progress: Progress | None = None,
 ) -> LoadReport:
     """Try the waiting rows of `table` again, then merge its archived deliveries for `weeks` (Mondays), oldest first.
@@ -114,8 +113,8 @@ def load_records(
     manifest, quarantine and marks of what has to be recomputed come together or not at all; two loads of one table
     wait for each other. `progress` gets rows done and rows in all.
     """
-    loader = _Loader(engine, raw_dir, tenant, table, run_id, progress)
-    deliveries = sorted(_due(engine, tenant.name, table, set(weeks)).items())
+    loader = _Loader(work, raw_dir, tenant, table, progress)
+    deliveries = sorted(_due(work, table, set(weeks)).items())
     loader.total = sum(row.rows_read for _, files in deliveries for row in files)
     # First, because one content may also be in a delivery that is merged now, and would close the entry they share.
     loader.report.replayed = loader.replay().loaded
@@ -132,11 +131,10 @@ def load_records(
 
 
 def replay_quarantine(
-    engine: Engine,
+    work: Work,
     raw_dir: Path,
     tenant: TenantSettings,
     tables: Iterable[str] | None = None,
-    run_id: str | None = None,
 ) -> dict[str, ReplayCounts]:
     """Try every open row of the tables again, with its correction, under the rules and the profile of now.
 
@@ -145,31 +143,31 @@ def replay_quarantine(
     """
     wanted = set(RECORD_TABLES if tables is None else tables)
     return {
-        table: _Loader(engine, raw_dir, tenant, table, run_id, None).replay(every=True)
+        table: _Loader(work, raw_dir, tenant, table, None).replay(every=True)
         for table in RECORD_TABLES
         if table in wanted
     }
 
 
-def _due(engine: Engine, tenant: str, table: str, weeks: set[dt.date]) -> dict[dt.date, list[sa.Row]]:
+def _due(work: Work, table: str, weeks: set[dt.date]) -> dict[dt.date, list[sa.Row]]:
     """The deliveries of `weeks`, and those of earlier weeks with a file that was archived and never merged."""
-    with engine.connect() as connection:
+    with work.reading() as connection:
         return {
             delivered_on: files
-            for delivered_on, files in _manifest(connection, tenant, table).items()
+            for delivered_on, files in _manifest(connection, work, table).items()
             if (week := week_of_delivery(delivered_on)) in weeks
             or (weeks and week < max(weeks) and any(row.status == "archived" for row in files))
         }
 
 
 def _manifest(
-    connection: Connection, tenant: str, table: str, delivered_on: dt.date | None = None
+    connection: Connection, work: Work, table: str, delivered_on: dt.date | None = None
 ) -> dict[dt.date, list[sa.Row]]:
     """The manifest rows that count, by delivery, in order of file name; of one name only the newest content."""
     files = ingested_files.c
     query = (
         sa.select(ingested_files)
-        .where(files.tenant_id == tenant, files.table_name == table, files.status.in_(("archived", "loaded")))
+        .where(files.tenant_id == work.tenant, files.table_name == table, files.status.in_(("archived", "loaded")))
         .order_by(files.delivered_on, files.file_name, files.archived_at, files.sha256)
     )
     if delivered_on is not None:
@@ -217,23 +215,21 @@ class _Loader:
 
     def __init__(
         self,
-        engine: Engine,
+        work: Work,
         raw_dir: Path,
         tenant: TenantSettings,
         table: str,
-        run_id: str | None,
         progress: Progress | None,
     ) -> None:
-        self.engine = engine
+        self.work = work
         self.raw_dir = raw_dir
         self.tenant = tenant
         self.table = table
-        self.run_id = run_id
         self.report = LoadReport()
         self.weighted = tenant.grading_scale == "weighted"
         self.total = 0
         self.merged = False
-        self._of = (tenant.name, table)
+        self._of = (work, table)
         self._again: set[dt.date] = set()
         self._reopened: set[uuid.UUID] = set()
         self._done = 0
@@ -257,7 +253,7 @@ class _Loader:
         group: list[tuple[dt.date, list[sa.Row], DeliveredRows | None]] = []
         rows_in_group = 0
         for delivered_on, files in deliveries:
-            with self.engine.connect() as connection:
+            with self.work.reading() as connection:
                 known = self._says_nothing_new(connection, delivered_on, files) is not None
             count = 0 if known else sum(row.rows_read for row in files)
             if group and rows_in_group + count > delivered_rows.PIECE_ROWS:
@@ -291,13 +287,13 @@ class _Loader:
             yield piece, validate([piece], self.table, weighted=self.weighted)[0]
 
     def _rows(self, delivered_on: dt.date, files: list[sa.Row]) -> DeliveredRows:
-        with self.engine.connect() as connection:
+        with self.work.reading() as connection:
             contents = [
                 ArchivedContent(
                     row.file_name,
-                    archive_path(self.raw_dir, self.tenant.name, self.table, delivered_on, row.file_name, row.sha256),
+                    archive_path(self.raw_dir, self.work.tenant, self.table, delivered_on, row.file_name, row.sha256),
                     row.rows_read,
-                    quarantine.corrections(connection, self.tenant.name, self.table, row.sha256),
+                    quarantine.corrections(connection, self.work, self.table, row.sha256),
                     converted=not (row.source_format or "csv").startswith("csv"),
                 )
                 for row in _without_copies(files)
@@ -324,7 +320,7 @@ class _Loader:
             return None
         manifest = ingested_files.c
         of_table = sa.and_(
-            manifest.tenant_id == self.tenant.name, manifest.table_name == self.table, manifest.status == "loaded"
+            manifest.tenant_id == self.work.tenant, manifest.table_name == self.table, manifest.status == "loaded"
         )
         known: set[dt.date] | None = None
         held = 0
@@ -352,11 +348,11 @@ class _Loader:
 
         But for rows that came too early then.
         """
-        there = _manifest(connection, self.tenant.name, self.table, delivered_on).get(delivered_on, [])
+        there = _manifest(connection, self.work, self.table, delivered_on).get(delivered_on, [])
         if {row.sha256 for row in there} != {row.sha256 for row in files}:
             return False
         return not any(
-            FUTURE_DATE in quarantine.open_reasons(connection, self.tenant.name, self.table, row.sha256)
+            FUTURE_DATE in quarantine.open_reasons(connection, self.work, self.table, row.sha256)
             for row in files
             if row.rows_quarantined or any(each.rows_quarantined for each in there)
         )
@@ -369,7 +365,7 @@ class _Loader:
         if judged is not None:
             self._make_room(judged.rows)
         with self._writing() as connection:
-            now = _manifest(connection, self.tenant.name, self.table, delivered_on).get(delivered_on, [])
+            now = _manifest(connection, self.work, self.table, delivered_on).get(delivered_on, [])
             if [(row.id, row.status) for row in now] != [(row.id, row.status) for row in files]:
                 files, judged = now, None  # another run has loaded or superseded a file meanwhile
             known = self._says_nothing_new(connection, delivered_on, files)
@@ -389,12 +385,12 @@ class _Loader:
             return
         files = ingested_files.c
         confirming = (
-            files.tenant_id == self.tenant.name,
+            files.tenant_id == self.work.tenant,
             files.table_name == self.table,
             files.confirms_only.is_(True),
         )
         while True:
-            with self.engine.connect() as connection:
+            with self.work.reading() as connection:
                 waiting = connection.scalar(
                     sa.select(sa.func.min(files.delivered_on)).where(*confirming, files.delivered_on > delivered_on)
                 )
@@ -434,7 +430,7 @@ class _Loader:
         reasons: Counter[str] = Counter()
         marks = self._marks(connection)
         for row in files:
-            held = quarantine.open_count(connection, self.tenant.name, self.table, row.sha256)
+            held = quarantine.open_count(connection, self.work, self.table, row.sha256)
             if row.status != "loaded":
                 self._supersede_replaced(connection, row)
                 self._mark_week(connection, delivered_on, row.rows_read, marks)
@@ -443,7 +439,7 @@ class _Loader:
             counts.read += row.rows_read
             counts.quarantined += held
             counts.unchanged += row.rows_read - held
-            reasons.update(quarantine.open_reasons(connection, self.tenant.name, self.table, row.sha256))
+            reasons.update(quarantine.open_reasons(connection, self.work, self.table, row.sha256))
         marks.write(connection)
         counts.reasons = dict(sorted(reasons.items()))
         counts.left_out = _left_out(files)
@@ -485,7 +481,7 @@ class _Loader:
             if row not in originals:
                 held = account["quarantined"]
                 account = {"unchanged": row.rows_read - held, "quarantined": held}
-                tally.update(quarantine.open_reasons(connection, self.tenant.name, self.table, row.sha256))
+                tally.update(quarantine.open_reasons(connection, self.work, self.table, row.sha256))
                 self._advance(row.rows_read)
             self._account(connection, row, _added(row, account) if row.id in self._reopened else account)
             for name, count in account.items():
@@ -501,14 +497,12 @@ class _Loader:
 
     def _make_room(self, rows: DeliveredRows) -> None:
         if self.table == "attendance_records":
-            make_room(self.engine, rows.days, self.tenant.first_week, rows.delivered_on)
+            make_room(self.work, rows.days, self.tenant.first_week, rows.delivered_on)
 
     def _attendance(self, connection: Connection, rows: DeliveredRows, marks: Marks) -> AttendanceMerge | None:
         if self.table != "attendance_records":
             return None
-        return AttendanceMerge(
-            connection, self.tenant.name, rows, self.tenant.first_week, self._known(connection), marks
-        )
+        return AttendanceMerge(connection, self.work, rows, self.tenant.first_week, self._known(connection), marks)
 
     def _prepared(
         self, connection: Connection, pieces: Iterable[_Judged], merge: AttendanceMerge | None
@@ -552,7 +546,7 @@ class _Loader:
                 self._warn(piece, places)
             mine = None if references is None else references.take(pa.array(places))
             outcomes = np.full(len(piece), UNCHANGED, dtype=np.int8)
-            merged, refused = merge_piece(connection, self.tenant.name, piece, places, mine, rows.delivered_on, marks)
+            merged, refused = merge_piece(connection, self.work, piece, places, mine, rows.delivered_on, marks)
             outcomes[places] = merged
         for row, codes in refused.items():
             reasons.setdefault(row, []).extend(codes)
@@ -577,14 +571,13 @@ class _Loader:
             lines = piece.line_numbers[piece.file == number]
             freed = quarantine.keep(
                 connection,
-                tenant=self.tenant.name,
+                self.work,
                 table=self.table,
                 file_hash=files[number].sha256,
                 file_name=f"{delivered_on}/{files[number].file_name}",
                 delivered_on=delivered_on,
                 lines=(int(lines.min()), int(lines.max())),
                 bad=kept.get(number, {}),
-                run_id=self.run_id,
             )
             if freed:
                 self._open_again(connection, delivered_on, files[number].sha256)
@@ -596,7 +589,7 @@ class _Loader:
         """
         files = ingested_files.c
         others = (
-            files.tenant_id == self.tenant.name,
+            files.tenant_id == self.work.tenant,
             files.table_name == self.table,
             files.sha256 == sha256,
             files.delivered_on != delivered_on,
@@ -613,10 +606,10 @@ class _Loader:
         files = ingested_files.c
         if self.merged:
             return  # each merged delivery has done so
-        with self.engine.connect() as connection:
+        with self.work.reading() as connection:
             newest = connection.scalar(
                 sa.select(sa.func.max(files.delivered_on)).where(
-                    files.tenant_id == self.tenant.name,
+                    files.tenant_id == self.work.tenant,
                     files.table_name == self.table,
                     files.status == "loaded",
                     files.snapshot.is_not(None),
@@ -636,8 +629,8 @@ class _Loader:
         while waiting := self._again - done:
             delivered_on = min(waiting)
             done.add(delivered_on)  # once: what frees a row of one may hold a row of another
-            with self.engine.connect() as connection:
-                files = _manifest(connection, self.tenant.name, self.table, delivered_on).get(delivered_on, [])
+            with self.work.reading() as connection:
+                files = _manifest(connection, self.work, self.table, delivered_on).get(delivered_on, [])
             before = sum(row.rows_quarantined for row in files)
             if any(row.status == "archived" for row in files):
                 rows = self._rows(delivered_on, files)
@@ -654,14 +647,14 @@ class _Loader:
         """
         lines: dict[str, set[int]] = {}
         tried = 0
-        with self.engine.connect() as connection:
+        with self.work.reading() as connection:
             waiting = iter(quarantine.waiting(connection, *self._of, every=every))
             while batch := list(islice(waiting, _WAITING_BATCH)):
                 wanted = [row for row in batch if only is None or only in row.reasons]
                 for row in wanted if every else self._maybe_good_now(connection, wanted):
                     lines.setdefault(row.file_hash, set()).add(row.line_number)
                     tried += 1
-            manifest = _manifest(connection, self.tenant.name, self.table) if lines else {}
+            manifest = _manifest(connection, self.work, self.table) if lines else {}
         # One content may have been delivered more than once: every delivery has its say, but a row is freed once.
         freed: set[tuple[str, int]] = set()
         for delivered_on, files in sorted(manifest.items()):
@@ -722,12 +715,12 @@ class _Loader:
                 good = {
                     int(piece.line_numbers[place]): OUTCOMES[outcomes[place]] for place in mine if place not in reasons
                 }
-                new = quarantine.release(connection, self.tenant.name, self.table, row.sha256, list(good), self.run_id)
+                new = quarantine.release(connection, self.work, self.table, row.sha256, list(good))
                 if new:
                     self._correct_accounts(connection, row, Counter(good[line] for line in new))
                 freed |= {(row.sha256, line) for line in new}
                 still_bad = {int(piece.line_numbers[place]): reasons[place] for place in mine if place in reasons}
-                quarantine.reconsider(connection, self.tenant.name, self.table, row.sha256, still_bad)
+                quarantine.reconsider(connection, self.work, self.table, row.sha256, still_bad)
         if merge is not None:
             merge.close()
         self._add_deleted(connection, files[0], self._snapshots(connection, rows.delivered_on, marks))
@@ -737,15 +730,15 @@ class _Loader:
     # What deliveries share
 
     def _writing(self) -> AbstractContextManager[Connection]:
-        return _exclusively(self.engine, self.tenant.name, self.table)
+        return _exclusively(self.work, self.table)
 
     def _known(self, connection: Connection) -> References:
         if self._references is None:
-            self._references = References(connection, self.tenant, self.table)
+            self._references = References(connection, self.work, self.tenant, self.table)
         return self._references
 
     def _marks(self, connection: Connection) -> Marks:
-        return Marks(self.tenant.name, self._known(connection))
+        return Marks(self.work, self._known(connection))
 
     def _warn(self, piece: Piece, places: Integers) -> None:
         exits, entries = piece.columns.get("exit_date"), piece.columns.get("enrollment_date")
@@ -773,7 +766,7 @@ class _Loader:
         How many records this delivery's own took back.
         """
         files = ingested_files.c
-        of_table = (files.tenant_id == self.tenant.name, files.table_name == self.table, files.status == "loaded")
+        of_table = (files.tenant_id == self.work.tenant, files.table_name == self.table, files.status == "loaded")
         rows = connection.execute(
             sa.select(files.delivered_on, files.snapshot)
             .where(*of_table, files.delivered_on >= delivered_on, files.snapshot.is_not(None))
@@ -793,7 +786,7 @@ class _Loader:
             if incomplete:
                 self._count_warning(SNAPSHOT_WAITS, 1)
                 continue
-            count = take_back_vanished(connection, self.tenant.name, self.table, day, snapshot, marks)
+            count = take_back_vanished(connection, self.work, self.table, day, snapshot, marks)
             own += count if day == delivered_on else 0
         return own
 
@@ -803,17 +796,17 @@ class _Loader:
             return
         named: set[dt.date] = set()
         for row in files:
-            path = archive_path(self.raw_dir, self.tenant.name, self.table, delivered_on, row.file_name, row.sha256)
+            path = archive_path(self.raw_dir, self.work.tenant, self.table, delivered_on, row.file_name, row.sha256)
             named.update(archived_instructional_days(path))
         if not named:
             return
         days = instructional_days.c
-        stored = set(connection.scalars(sa.select(days.date).where(days.tenant_id == self.tenant.name)))
+        stored = set(connection.scalars(sa.select(days.date).where(days.tenant_id == self.work.tenant)))
         if named & stored:
             connection.execute(
                 instructional_days.update()
                 .where(
-                    days.tenant_id == self.tenant.name,
+                    days.tenant_id == self.work.tenant,
                     days.date.in_(sorted(named & stored)),
                     days.delivered_on < delivered_on,
                 )
@@ -823,7 +816,7 @@ class _Loader:
             connection.execute(
                 instructional_days.insert(),
                 [
-                    {"tenant_id": self.tenant.name, "date": day, "delivered_on": delivered_on}
+                    {"tenant_id": self.work.tenant, "date": day, "delivered_on": delivered_on}
                     for day in sorted(named - stored)
                 ],
             )
@@ -836,7 +829,7 @@ class _Loader:
         files = ingested_files.c
         loaded = connection.execute(
             sa.select(files.delivered_on, files.rows_read).where(
-                files.tenant_id == self.tenant.name,
+                files.tenant_id == self.work.tenant,
                 files.table_name == self.table,
                 files.status == "loaded",
                 files.delivered_on >= week,
@@ -873,7 +866,7 @@ class _Loader:
                 )
             )
             if not elsewhere:
-                quarantine.supersede(connection, row.tenant_id, row.table_name, sha256)
+                quarantine.supersede(connection, self.work, row.table_name, sha256)
 
     def _account(
         self, connection: Connection, row: sa.Row, outcome: Mapping[str, int], *, confirms_only: bool = False
@@ -889,7 +882,7 @@ class _Loader:
                 rows_quarantined=outcome.get("quarantined", 0),
                 confirms_only=confirms_only,
                 loaded_at=dt.datetime.now(dt.UTC),
-                run_id=self.run_id,
+                run_id=self.work.run_id,
             )
         )
 
@@ -927,10 +920,10 @@ class _Loader:
 
 
 @contextmanager
-def _exclusively(engine: Engine, tenant: str, table: str) -> Iterator[Connection]:
+def _exclusively(work: Work, table: str) -> Iterator[Connection]:
     """A transaction in which nobody else loads this table of this tenant: a second load waits for the first."""
-    with writing(engine) as connection:
-        take_turn(connection, tenant, [table])
+    with work.writing() as connection:
+        take_turn(connection, work.tenant, [table])
         yield connection
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from edupulse_pipelines.ingest.references import References
 from edupulse_pipelines.storage.bulk import copy_rows
 from edupulse_pipelines.storage.ids import id_texts, new_id_bytes
+from edupulse_pipelines.storage.work import Work
 
 _EVERYBODY = 0.5
 """Share of the students from which on a week is marked for everybody: most would be looked at anyway."""
@@ -27,8 +28,8 @@ _FEW = 200
 class Marks:
     """The marks of one delivery."""
 
-    def __init__(self, tenant: str, references: References) -> None:
-        self._tenant = tenant
+    def __init__(self, work: Work, references: References) -> None:
+        self._tenant = work.tenant
         self._references = references
         self._students = len(references)
         self._known: dict[tuple[str, dt.date], npt.NDArray[np.bool_]] = {}

@@ -31,6 +31,7 @@ from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.storage.bulk import copy_rows, read_rows, stage, update_rows
 from edupulse_pipelines.storage.ids import id_texts, new_id_bytes
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import week_start
 
 INSERTED, UPDATED, UNCHANGED, QUARANTINED = range(4)
@@ -148,7 +149,7 @@ def _parsed(texts: pa.Array, column: Column) -> pa.Array:
 
 def merge_piece(
     connection: Connection,
-    tenant: str,
+    work: Work,
     piece: Piece,
     rows: Integers,
     references: pa.Array | None,
@@ -161,7 +162,7 @@ def merge_piece(
     writes it; None for students. Keys are unique within the delivery.
     """
     layout = LAYOUTS[piece.table]
-    merge = _Merge(connection, tenant, layout, piece, rows, references, delivered_on, marks)
+    merge = _Merge(connection, work, layout, piece, rows, references, delivered_on, marks)
     return merge.run()
 
 
@@ -171,7 +172,7 @@ class _Merge:
     def __init__(
         self,
         connection: Connection,
-        tenant: str,
+        work: Work,
         layout: Layout,
         piece: Piece,
         rows: Integers,
@@ -180,7 +181,7 @@ class _Merge:
         marks: Marks,
     ) -> None:
         self.connection = connection
-        self.tenant = tenant
+        self.tenant = work.tenant
         self.layout = layout
         self.rows = rows
         self.delivered_on = delivered_on

@@ -19,16 +19,17 @@ from sqlalchemy.engine import Connection
 from edupulse_pipelines.ingest.validation import REPLAYABLE
 from edupulse_pipelines.schema.sqlalchemy_tables import quarantined_records
 from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.work import Work
 
 _BATCH = 5_000
 _STREAMED = 2_000
 _open = sa.and_(quarantined_records.c.replayed_at.is_(None), quarantined_records.c.superseded_at.is_(None))
 
 
-def _of(tenant: str, table: str, file_hash: str) -> sa.ColumnElement[bool]:
+def _of(work: Work, table: str, file_hash: str) -> sa.ColumnElement[bool]:
     """One content as one table's file: a district may deliver the same bytes under the names of two tables."""
     columns = quarantined_records.c
-    return sa.and_(columns.tenant_id == tenant, columns.table_name == table, columns.file_hash == file_hash)
+    return sa.and_(columns.tenant_id == work.tenant, columns.table_name == table, columns.file_hash == file_hash)
 
 
 @dataclass(frozen=True)
@@ -41,15 +42,14 @@ class BadRow:
 
 def keep(
     connection: Connection,
+    work: Work,
     *,
-    tenant: str,
     table: str,
     file_hash: str,
     file_name: str,
     delivered_on: dt.date,
     lines: tuple[int, int],
     bad: Mapping[int, BadRow],
-    run_id: str | None,
 ) -> int:
     """Make the open quarantine of this content between two `lines` (both included) exactly `bad` (by line).
 
@@ -64,14 +64,14 @@ def keep(
         for row in connection.execute(
             sa.select(
                 columns.id, columns.line_number, columns.reasons, columns.replayed_at, columns.superseded_at
-            ).where(_of(tenant, table, file_hash), columns.line_number.between(*lines))
+            ).where(_of(work, table, file_hash), columns.line_number.between(*lines))
         )
     }
     new = [line for line in bad if line not in stored]
     made = [
         {
             "id": identifier,
-            "tenant_id": tenant,
+            "tenant_id": work.tenant,
             "table_name": table,
             "file_hash": file_hash,
             "file_name": file_name,
@@ -80,7 +80,7 @@ def keep(
             "raw": bad[line].raw,
             "reasons": bad[line].reasons,
             "quarantined_at": now,
-            "run_id": run_id,
+            "run_id": work.run_id,
         }
         for identifier, line in zip(new_ids(len(new)), new, strict=True)
     ]
@@ -95,47 +95,45 @@ def keep(
                 "replayed_at": None,
                 "replay_run_id": None,
                 "superseded_at": None,
-                "run_id": run_id,
+                "run_id": work.run_id,
             }
         elif line not in bad and is_open:
-            changed = {"replayed_at": now, "replay_run_id": run_id}
+            changed = {"replayed_at": now, "replay_run_id": work.run_id}
             freed += not REPLAYABLE.isdisjoint(row.reasons)
         if changed:
             connection.execute(quarantined_records.update().where(columns.id == row.id).values(**changed))
     return freed
 
 
-def open_count(connection: Connection, tenant: str, table: str, file_hash: str) -> int:
+def open_count(connection: Connection, work: Work, table: str, file_hash: str) -> int:
     """Rows of this content that are still in quarantine."""
     return int(
         connection.scalar(
-            sa.select(sa.func.count()).select_from(quarantined_records).where(_of(tenant, table, file_hash), _open)
+            sa.select(sa.func.count()).select_from(quarantined_records).where(_of(work, table, file_hash), _open)
         )
         or 0
     )
 
 
-def open_lines(connection: Connection, tenant: str, table: str, file_hash: str) -> list[int]:
+def open_lines(connection: Connection, work: Work, table: str, file_hash: str) -> list[int]:
     """The lines of this content that are still in quarantine."""
-    query = sa.select(quarantined_records.c.line_number).where(_of(tenant, table, file_hash), _open)
+    query = sa.select(quarantined_records.c.line_number).where(_of(work, table, file_hash), _open)
     return list(connection.scalars(query))
 
 
-def open_reasons(connection: Connection, tenant: str, table: str, file_hash: str) -> dict[str, int]:
+def open_reasons(connection: Connection, work: Work, table: str, file_hash: str) -> dict[str, int]:
     """How many open rows of this content have each reason."""
     counts: dict[str, int] = {}
     for (reasons,) in connection.execute(
-        sa.select(quarantined_records.c.reasons).where(_of(tenant, table, file_hash), _open)
+        sa.select(quarantined_records.c.reasons).where(_of(work, table, file_hash), _open)
     ):
         for reason in reasons:
             counts[reason] = counts.get(reason, 0) + 1
     return counts
 
 
-def release(
-    connection: Connection, tenant: str, table: str, file_hash: str, lines: list[int], run_id: str | None = None
-) -> set[int]:
-    """Mark these lines as replayed by `run_id`, because their rows have been loaded after all; those that were open.
+def release(connection: Connection, work: Work, table: str, file_hash: str, lines: list[int]) -> set[int]:
+    """Mark these lines as replayed by this run, because their rows have been loaded after all; those that were open.
 
     The others have been released before, by another run perhaps, and are not to be counted again.
     """
@@ -143,14 +141,14 @@ def release(
     now = dt.datetime.now(dt.UTC)
     released: set[int] = set()
     for start in range(0, len(lines), _BATCH):
-        asked = sa.and_(_of(tenant, table, file_hash), columns.line_number.in_(lines[start : start + _BATCH]), _open)
+        asked = sa.and_(_of(work, table, file_hash), columns.line_number.in_(lines[start : start + _BATCH]), _open)
         released.update(connection.scalars(sa.select(columns.line_number).where(asked)))
-        connection.execute(quarantined_records.update().where(asked).values(replayed_at=now, replay_run_id=run_id))
+        connection.execute(quarantined_records.update().where(asked).values(replayed_at=now, replay_run_id=work.run_id))
     return released
 
 
 def reconsider(
-    connection: Connection, tenant: str, table: str, file_hash: str, reasons: Mapping[int, list[str]]
+    connection: Connection, work: Work, table: str, file_hash: str, reasons: Mapping[int, list[str]]
 ) -> None:
     """Give open rows (by line) the reasons of now: what one of them waited for has come, and others are left."""
     columns = quarantined_records.c
@@ -158,7 +156,7 @@ def reconsider(
     for start in range(0, len(lines), _BATCH):
         stored = connection.execute(
             sa.select(columns.id, columns.line_number, columns.reasons).where(
-                _of(tenant, table, file_hash),
+                _of(work, table, file_hash),
                 columns.line_number.in_(lines[start : start + _BATCH]),
                 _open,
             )
@@ -170,16 +168,16 @@ def reconsider(
                 )
 
 
-def supersede(connection: Connection, tenant: str, table: str, file_hash: str) -> None:
+def supersede(connection: Connection, work: Work, table: str, file_hash: str) -> None:
     """Close the open rows of a content that a corrected file has replaced."""
     connection.execute(
         quarantined_records.update()
-        .where(_of(tenant, table, file_hash), _open)
+        .where(_of(work, table, file_hash), _open)
         .values(superseded_at=dt.datetime.now(dt.UTC))
     )
 
 
-def waiting(connection: Connection, tenant: str, table: str, *, every: bool = False) -> Iterator[sa.Row]:
+def waiting(connection: Connection, work: Work, table: str, *, every: bool = False) -> Iterator[sa.Row]:
     """Open rows of a table: (file_hash, line_number, raw, corrected, reasons), read as they are asked for.
 
     Only those that wait for something to arrive, unless `every`. Also those with further reasons: these may be of one
@@ -187,7 +185,7 @@ def waiting(connection: Connection, tenant: str, table: str, *, every: bool = Fa
     """
     columns = quarantined_records.c
     query = sa.select(columns.file_hash, columns.line_number, columns.raw, columns.corrected, columns.reasons).where(
-        columns.tenant_id == tenant, columns.table_name == table, _open
+        columns.tenant_id == work.tenant, columns.table_name == table, _open
     )
     if not every:
         codes = _reasons_as_text()
@@ -195,12 +193,12 @@ def waiting(connection: Connection, tenant: str, table: str, *, every: bool = Fa
     yield from connection.execute(query, execution_options={"yield_per": _STREAMED})
 
 
-def corrections(connection: Connection, tenant: str, table: str, file_hash: str) -> dict[int, dict[str, str]]:
+def corrections(connection: Connection, work: Work, table: str, file_hash: str) -> dict[int, dict[str, str]]:
     """By line the rows of this content that a person has corrected, as they are to be read instead."""
     columns = quarantined_records.c
     rows = connection.execute(
         sa.select(columns.line_number, columns.corrected).where(
-            _of(tenant, table, file_hash), columns.corrected_at.is_not(None)
+            _of(work, table, file_hash), columns.corrected_at.is_not(None)
         )
     )
     return {line: corrected for line, corrected in rows if isinstance(corrected, dict)}
@@ -224,10 +222,10 @@ class Selection:
     closed: bool = False
     """Also rows that were replayed, or whose file was replaced."""
 
-    def of(self, tenant: str) -> sa.ColumnElement[bool]:
+    def of(self, work: Work) -> sa.ColumnElement[bool]:
         """The condition on `quarantined_records`."""
         columns = quarantined_records.c
-        wanted: list[sa.ColumnElement[bool]] = [columns.tenant_id == tenant]
+        wanted: list[sa.ColumnElement[bool]] = [columns.tenant_id == work.tenant]
         if not self.closed:
             wanted.append(_open)
         if self.tables:
@@ -288,7 +286,7 @@ def _reasons_as_text() -> sa.ColumnElement[str]:
     return sa.cast(quarantined_records.c.reasons, sa.Text)
 
 
-def tallies(connection: Connection, tenant: str, selection: Selection) -> list[Tally]:
+def tallies(connection: Connection, work: Work, selection: Selection) -> list[Tally]:
     """The selected rows, counted by table, file and set of reasons, in that order."""
     columns = quarantined_records.c
     codes = _reasons_as_text()
@@ -307,7 +305,7 @@ def tallies(connection: Connection, tenant: str, selection: Selection) -> list[T
             counted(columns.superseded_at.is_not(None)),
             sa.func.min(sa.case((_open, columns.quarantined_at))),
         )
-        .where(selection.of(tenant))
+        .where(selection.of(work))
         .group_by(columns.table_name, columns.file_name, codes)
         .order_by(columns.table_name, columns.file_name, codes)
     )
@@ -317,7 +315,7 @@ def tallies(connection: Connection, tenant: str, selection: Selection) -> list[T
     ]
 
 
-def replays(connection: Connection, tenant: str, selection: Selection) -> list[Replay]:
+def replays(connection: Connection, work: Work, selection: Selection) -> list[Replay]:
     """The runs that loaded selected rows after all, oldest first."""
     columns = quarantined_records.c
     newest = sa.func.max(columns.replayed_at)
@@ -325,19 +323,19 @@ def replays(connection: Connection, tenant: str, selection: Selection) -> list[R
         sa.select(
             columns.table_name, columns.replay_run_id, sa.func.count(), sa.func.count(columns.corrected_at), newest
         )
-        .where(selection.of(tenant), columns.replayed_at.is_not(None))
+        .where(selection.of(work), columns.replayed_at.is_not(None))
         .group_by(columns.table_name, columns.replay_run_id)
         .order_by(newest, columns.table_name)
     )
     return [Replay(*row) for row in connection.execute(query)]
 
 
-def selected(connection: Connection, tenant: str, selection: Selection, limit: int | None = None) -> Iterator[sa.Row]:
+def selected(connection: Connection, work: Work, selection: Selection, limit: int | None = None) -> Iterator[sa.Row]:
     """The selected rows of `quarantined_records` by table, delivery, file and line, read as they are asked for."""
     columns = quarantined_records.c
     query = (
         sa.select(quarantined_records)
-        .where(selection.of(tenant))
+        .where(selection.of(work))
         .order_by(columns.table_name, columns.delivered_on, columns.file_name, columns.line_number, columns.file_hash)
         .limit(limit)
     )

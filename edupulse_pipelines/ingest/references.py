@@ -21,6 +21,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import predictions, students
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.bulk import read_rows
 from edupulse_pipelines.storage.ids import Ids, id_bytes
+from edupulse_pipelines.storage.work import Work
 
 _NAMES_PER_QUERY = 5_000
 
@@ -28,15 +29,16 @@ _NAMES_PER_QUERY = 5_000
 class References:
     """The students of a tenant, read once, and look-ups among its predictions."""
 
-    def __init__(self, connection: Connection, tenant: TenantSettings, table: str) -> None:
-        self._tenant = tenant
+    def __init__(self, connection: Connection, work: Work, tenant: TenantSettings, table: str) -> None:
+        self._work = work
+        self._zone = ZoneInfo(tenant.timezone)
         self._table = table
         known = (
             pa.table({"number": pa.array([], pa.string()), "id": pa.array([], pa.string())})
             if table == "training_feedback"
             else read_rows(
                 connection,
-                sa.select(students.c.district_id, students.c.id).where(students.c.tenant_id == tenant.name),
+                sa.select(students.c.district_id, students.c.id).where(students.c.tenant_id == work.tenant),
                 {"number": pa.string(), "id": pa.string()},
             )
         )
@@ -100,10 +102,9 @@ class References:
         named = [guid for text in piece.column("prediction_id").texts.to_pylist() if (guid := _guid(text)) is not None]
         by_id: dict[uuid.UUID, uuid.UUID] = {}
         by_day: dict[tuple[str, str, str | None], uuid.UUID] = {}
-        zone = ZoneInfo(self._tenant.timezone)
         for each in self._read(connection, named, piece.column("district_id").texts.to_pylist()):
             by_id[each.id] = each.id
-            for when in (each.prediction_date.astimezone(zone).date(), each.feature_date):
+            for when in (each.prediction_date.astimezone(self._zone).date(), each.feature_date):
                 for of_version in (each.model_version, None):
                     by_day[each.district_id, when.isoformat(), of_version] = each.id
         found: list[str | None] = []
@@ -134,7 +135,7 @@ class References:
                 students.c.district_id,
             )
             .join(students, students.c.id == predictions.c.student_id)
-            .where(predictions.c.tenant_id == self._tenant.name)
+            .where(predictions.c.tenant_id == self._work.tenant)
         )
         found: dict[uuid.UUID, sa.Row] = {}
         for column, values in ((predictions.c.id, named), (students.c.district_id, numbers)):

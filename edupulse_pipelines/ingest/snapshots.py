@@ -17,6 +17,7 @@ from edupulse_pipelines.ingest.marks import Marks
 from edupulse_pipelines.ingest.merge import mark_weeks
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.storage.bulk import read_rows
+from edupulse_pipelines.storage.work import Work
 
 EVENT_DATES = {
     "attendance_records": "date",
@@ -27,7 +28,7 @@ EVENT_DATES = {
 
 
 def take_back_vanished(
-    connection: Connection, tenant: str, table: str, snapshot_on: dt.date, days: dict[str, Any], marks: Marks
+    connection: Connection, work: Work, table: str, snapshot_on: dt.date, days: dict[str, Any], marks: Marks
 ) -> int:
     """Mark the records within `days` (`from`, `to`, ISO) that no delivery since `snapshot_on` has held; how many.
 
@@ -35,7 +36,7 @@ def take_back_vanished(
     snapshots are loaded.
     """
     stored = metadata.tables[table]
-    gone = [stored.c.tenant_id == tenant, stored.c.delivered_on < snapshot_on]
+    gone = [stored.c.tenant_id == work.tenant, stored.c.delivered_on < snapshot_on]
     event = EVENT_DATES.get(table)
     if event is not None:
         gone.append(stored.c[event].between(dt.date.fromisoformat(days["from"]), dt.date.fromisoformat(days["to"])))

@@ -201,8 +201,8 @@ def _left_behind(settings: Settings, tenant: TenantSettings) -> list[str]:
     from edupulse_pipelines.ingest.archive import weeks_not_archived
 
     try:
-        with Database(settings.database_url).engine() as engine:
-            weeks = weeks_not_archived(engine, tenant, last_closed_week(tenant.timezone))
+        with Database(settings.database_url).work(tenant.name) as work:
+            weeks = weeks_not_archived(work, tenant, last_closed_week(tenant.timezone))
     except EduPulseError:
         return []  # the run has said so itself
     if not weeks:

@@ -66,8 +66,8 @@ def _late_weeks(
     from edupulse_pipelines.ingest.archive import weeks_not_archived
 
     try:
-        with Database(settings.database_url).engine() as engine:
-            return [late for late in weeks_not_archived(engine, tenant, week) if late < week]
+        with Database(settings.database_url).work(tenant.name) as work:
+            return [late for late in weeks_not_archived(work, tenant, week) if late < week]
     except EduPulseError as error:
         # The run itself will say what is wrong, where people look for it.
         context.log.warning(f"Could not look for late deliveries: {error}")

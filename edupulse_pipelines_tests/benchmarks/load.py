@@ -513,6 +513,7 @@ def _ours_in_this_process(job: dict[str, Any]) -> dict[str, Any]:
     from edupulse_pipelines.ingest.archive import archive_files
     from edupulse_pipelines.ingest.load import load_records
     from edupulse_pipelines.settings import TenantSettings, quiet_libraries
+    from edupulse_pipelines.storage.work import Work
 
     quiet_libraries()
     engine = create_engine(job["url"])
@@ -522,18 +523,20 @@ def _ours_in_this_process(job: dict[str, Any]) -> dict[str, Any]:
         day.mkdir()
         (day / _FILE).write_text(f"district_id,date,status\nS,{FIRST_DAY},here\n")
         warm = TenantSettings(name="warm", timezone="UTC", first_week=FIRST_DAY, landing=Path(folder))
-        archive_files(engine, raw, warm, table, [FIRST_DAY])
-        load_records(engine, raw, warm, table, [FIRST_DAY])
+        warm_work = Work(engine, warm.name)
+        archive_files(warm_work, raw, warm, table, [FIRST_DAY])
+        load_records(warm_work, raw, warm, table, [FIRST_DAY])
     tenant = TenantSettings(name=TENANT, timezone="UTC", first_week=FIRST_DAY, landing=Path(job["landing"]))
+    work = Work(engine, TENANT)
     start_seconds = time.perf_counter() - started
     steps: dict[str, dict[str, Any]] = {}
     for name, texts in job["steps"].items():
         weeks = [dt.date.fromisoformat(text) for text in texts]
         _checkpoint(job["url"])
         begun = time.perf_counter()
-        archived = archive_files(engine, raw, tenant, table, weeks)
+        archived = archive_files(work, raw, tenant, table, weeks)
         between = time.perf_counter()
-        report = load_records(engine, raw, tenant, table, weeks)
+        report = load_records(work, raw, tenant, table, weeks)
         ended = time.perf_counter()
         assert not archived.refused
         assert all(delivery.balanced for delivery in report.deliveries)

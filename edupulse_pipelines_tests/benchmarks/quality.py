@@ -43,6 +43,7 @@ from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.best_score import BestScores, best_scores
 from edupulse_pipelines.sources.synthetic_district import generate_district, school_weeks
 from edupulse_pipelines.storage.engine import create_engine
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, week_start
 
 OULAD = Path(__file__).parents[3] / "shared" / "data" / "oulad"
@@ -448,9 +449,10 @@ def loaded(tenant: TenantSettings, home: Path) -> tuple[sa.Engine, float]:
     engine = create_engine(f"sqlite:///{home / 'edupulse.db'}")
     upgrade(engine)
     weeks = sorted({delivery.week for delivery in landed_deliveries(tenant)})
+    work = Work(engine, tenant.name)
     for table in RECORD_TABLES:
-        archive_files(engine, home / "raw", tenant, table, weeks)
-        load_records(engine, home / "raw", tenant, table, weeks)
+        archive_files(work, home / "raw", tenant, table, weeks)
+        load_records(work, home / "raw", tenant, table, weeks)
     update_weekly_activity(engine, tenant.name, tenant.first_week, tenant.attendance, tenant.calendar)
     update_student_features(engine, tenant.name, tenant.first_week)
     return engine, time.perf_counter() - started

@@ -20,6 +20,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK
 
 FIRST_WEEK = dt.date(2025, 9, 1)
@@ -70,6 +71,11 @@ class District:
             name=name, timezone="America/New_York", first_week=FIRST_WEEK, landing=self.landing, **settings
         )
 
+    @property
+    def work(self) -> Work:
+        """Work for this tenant, outside of any run."""
+        return Work(self.engine, self.tenant.name)
+
     def land(self, day: int | dt.date, **files: str | bytes) -> None:
         """Put files into a delivery: `grades=…` is `grades.csv`, `grades__b=…` is `grades-b.csv`."""
         when = delivery_day(day) if isinstance(day, int) else day
@@ -102,8 +108,8 @@ class District:
         done = {}
         for table in tables or RECORD_TABLES:
             done[table] = Loaded(
-                archive_files(self.engine, self.raw, self.tenant, table, wanted),
-                load_records(self.engine, self.raw, self.tenant, table, wanted),
+                archive_files(self.work, self.raw, self.tenant, table, wanted),
+                load_records(self.work, self.raw, self.tenant, table, wanted),
             )
         self.check_accounts(done)
         return done
@@ -122,7 +128,7 @@ class District:
 
     def refused(self) -> list[str]:
         """The messages that stop the weeks that have landed."""
-        return refused_files(self.engine, self.tenant.name, [FIRST_WEEK + n * WEEK for n in range(20)])
+        return refused_files(self.work, [FIRST_WEEK + n * WEEK for n in range(20)])
 
     def rows(self, table: str, *columns: str) -> list[Any]:
         """The tenant's rows of a table, with the student's number: tuples of `columns`, sorted."""

@@ -31,7 +31,8 @@ from edupulse_pipelines.ingest.validation import Expectations
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
-from edupulse_pipelines.storage.engine import create_engine, reachable
+from edupulse_pipelines.storage.engine import create_engine
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines_tests.ingest.district import District
 
 # A process that has imported everything and has no thread: a child of it starts in milliseconds.
@@ -125,12 +126,12 @@ class Job:
         """Do it in this process."""
         attendance.BULK_ROWS = self.bulk_rows
         engine = create_engine(self.url)
-        with reachable(engine):  # as the resource of the assets has it
-            for table in self.tables:
-                archive_files(engine, self.raw, self.tenant, table, self.weeks)
-                reach(f"between archive and load of {table}")
-                load_records(engine, self.raw, self.tenant, table, self.weeks)
-                reach(f"after the load of {table}")
+        work = Work(engine, self.tenant.name)
+        for table in self.tables:
+            archive_files(work, self.raw, self.tenant, table, self.weeks)
+            reach(f"between archive and load of {table}")
+            load_records(work, self.raw, self.tenant, table, self.weeks)
+            reach(f"after the load of {table}")
         engine.dispose()
 
 

@@ -75,7 +75,7 @@ def archive(district: District, table: str = "attendance_records", **settings: A
     """Archive every delivery: (file, status, rows) of each file."""
     tenant = district.tenant.model_copy(update=settings)
     weeks = [FIRST_WEEK + dt.timedelta(weeks=number) for number in range(20)]
-    report = archive_files(district.engine, district.raw, tenant, table, weeks)
+    report = archive_files(district.work, district.raw, tenant, table, weeks)
     return [(file.file_name, file.status, file.rows) for file in report.files]
 
 
@@ -189,7 +189,7 @@ def test_progress_is_told_in_bytes(district: District) -> None:
     for _ in range(2):  # the second time nothing has to be read
         told: list[tuple[int, int]] = []
         archive_files(
-            district.engine,
+            district.work,
             district.raw,
             district.tenant,
             "attendance_records",

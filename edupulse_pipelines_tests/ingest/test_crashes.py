@@ -30,6 +30,7 @@ from edupulse_pipelines.settings import load_settings
 from edupulse_pipelines.sources.synthetic_district import first_week, generate_district
 from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, last_closed_week
 from edupulse_pipelines_tests.conftest import BACKENDS, _create_database, _drop_database
 from edupulse_pipelines_tests.ingest.conftest import _judge
@@ -293,9 +294,10 @@ def test_a_run_that_is_killed_before_dagster_hears_of_its_commit_is_run_again(tm
     engine = engines["never_killed"]
     upgrade(engine)
     tenant = load_settings(home=homes["never_killed"]).tenant("lakeside")
+    work = Work(engine, tenant.name)
     for table in RECORD_TABLES:
-        archive_files(engine, homes["never_killed"] / "raw", tenant, table, [last - WEEK, last])
-        load_records(engine, homes["never_killed"] / "raw", tenant, table, [last - WEEK, last])
+        archive_files(work, homes["never_killed"] / "raw", tenant, table, [last - WEEK, last])
+        load_records(work, homes["never_killed"] / "raw", tenant, table, [last - WEEK, last])
     update_weekly_activity(engine, "lakeside")
     update_student_features(engine, "lakeside")
 

@@ -228,7 +228,7 @@ def test_an_archived_content_that_was_replaced_before_it_was_loaded_is_not_loade
     district.land(1, attendance_records=right)
     district.run("attendance_records")
     district.land(1, attendance_records=wrong)
-    archive_files(district.engine, district.raw, district.tenant, "attendance_records", [WEEK_1])
+    archive_files(district.work, district.raw, district.tenant, "attendance_records", [WEEK_1])
     district.land(1, attendance_records=right)
     assert district.run("attendance_records")["attendance_records"].counts == (1, 0, 0, 1, 0)
     assert district.rows("attendance_records", "status") == ["present"]

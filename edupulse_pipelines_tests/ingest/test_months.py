@@ -54,10 +54,10 @@ def test_rows_of_a_detached_month_wait_in_quarantine_until_it_is_back(
     assert district.reasons(TABLE) == {line: ["detached_month"] for line in (2, 3, 4)}
     assert homes(district.engine) == {"y2025m10": 4}
     assert district.run(TABLE, weeks=[FIRST_WEEK + 5 * WEEK])[TABLE].counts == (7, 0, 0, 4, 3)
-    assert replay_quarantine(district.engine, district.raw, district.tenant, [TABLE])[TABLE].loaded == 0
+    assert replay_quarantine(district.work, district.raw, district.tenant, [TABLE])[TABLE].loaded == 0
 
     months.attach_month(district.engine, TABLE, SEPTEMBER)
-    assert replay_quarantine(district.engine, district.raw, district.tenant, [TABLE])[TABLE].loaded == 3
+    assert replay_quarantine(district.work, district.raw, district.tenant, [TABLE])[TABLE].loaded == 3
     assert district.reasons(TABLE) == {}
     assert homes(district.engine) == {"y2025m09": 9, "y2025m10": 4}
     stored = district.rows(TABLE, "district_id", "date", "status", "deleted_on")

@@ -20,6 +20,7 @@ from edupulse_pipelines.ingest.corrections import CorrectionCounts
 from edupulse_pipelines.ingest.load import replay_quarantine
 from edupulse_pipelines.ingest.quarantine import Selection
 from edupulse_pipelines.schema.sqlalchemy_tables import quarantined_records
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, District
 
 pytestmark = pytest.mark.usefixtures("quick_judge")
@@ -64,13 +65,13 @@ class Sheet:
 
 
 def export(district: District, out: Path, **selection: Any) -> dict[str, Sheet]:
-    files = corrections.export_rows(district.engine, district.raw, district.tenant, Selection(**selection), out)
+    files = corrections.export_rows(district.work, district.raw, district.tenant, Selection(**selection), out)
     return {file.table: Sheet(file.path) for file in files}
 
 
 def record(district: District, *paths: Path, **options: Any) -> CorrectionCounts:
     rows = corrections.read_edited(paths)
-    return corrections.record_corrections(district.engine, district.raw, district.tenant, rows, **options)
+    return corrections.record_corrections(district.work, district.raw, district.tenant, rows, **options)
 
 
 def corrected(district: District, table: str) -> list[dict[str, str] | None]:
@@ -102,8 +103,8 @@ def test_rows_are_counted_by_table_file_and_reasons(
     filled: District, selection: dict[str, Any], expected: dict[tuple[str, tuple[str, ...]], int]
 ) -> None:
     with filled.engine.connect() as connection:
-        found = quarantine.tallies(connection, filled.tenant.name, Selection(**selection))
-        assert quarantine.tallies(connection, "someone_else", Selection()) == []
+        found = quarantine.tallies(connection, filled.work, Selection(**selection))
+        assert quarantine.tallies(connection, Work(filled.engine, "someone_else"), Selection()) == []
     assert {(one.table, one.reasons): one.open for one in found} == expected
     assert all(one.oldest is not None and one.oldest.tzinfo is not None for one in found)
 
@@ -111,14 +112,14 @@ def test_rows_are_counted_by_table_file_and_reasons(
 def test_a_freed_row_is_counted_as_replayed_by_its_run(filled: District) -> None:
     (row,) = [row for row in filled.quarantine("attendance_records") if row["reasons"] == ["values:status"]]
     with filled.engine.begin() as connection:
-        who = (connection, filled.tenant.name, "attendance_records", row["file_hash"])
-        assert quarantine.release(*who, [2, 3], "run-7") == {3}
-        assert quarantine.release(*who, [3], "run-8") == set()
+        content = ("attendance_records", row["file_hash"])
+        runs = [Work(filled.engine, filled.tenant.name, run_id) for run_id in ("run-7", "run-8")]
+        assert quarantine.release(connection, runs[0], *content, [2, 3]) == {3}
+        assert quarantine.release(connection, runs[1], *content, [3]) == set()
     with filled.engine.connect() as connection:
-        name = filled.tenant.name
-        still_open = quarantine.tallies(connection, name, Selection(tables=("attendance_records",)))
-        everything = quarantine.tallies(connection, name, Selection(tables=("attendance_records",), closed=True))
-        (replay,) = quarantine.replays(connection, name, Selection(closed=True))
+        still_open = quarantine.tallies(connection, filled.work, Selection(tables=("attendance_records",)))
+        everything = quarantine.tallies(connection, filled.work, Selection(tables=("attendance_records",), closed=True))
+        (replay,) = quarantine.replays(connection, filled.work, Selection(closed=True))
     assert [one.open for one in still_open] == [1]
     assert sorted((one.open, one.replayed) for one in everything) == [(0, 1), (1, 0)]
     assert (replay.table, replay.run_id, replay.rows, replay.corrected) == ("attendance_records", "run-7", 1, 0)
@@ -133,11 +134,11 @@ def test_a_replay_that_another_one_overtakes_frees_nothing_twice(
     def overtaken(*words: Any, **options: Any) -> Any:
         found = list(look(*words, **options))
         monkeypatch.setattr(quarantine, "waiting", look)
-        assert replay_quarantine(filled.engine, filled.raw, filled.tenant)["attendance_records"].loaded == 1
+        assert replay_quarantine(filled.work, filled.raw, filled.tenant)["attendance_records"].loaded == 1
         return iter(found)
 
     monkeypatch.setattr(quarantine, "waiting", overtaken)
-    counts = replay_quarantine(filled.engine, filled.raw, filled.tenant, tables=["attendance_records"])
+    counts = replay_quarantine(filled.work, filled.raw, filled.tenant, tables=["attendance_records"])
     assert counts["attendance_records"].loaded == 0
     (account,) = [file for file in filled.manifest() if file["table_name"] == "attendance_records"]
     assert (account["rows_inserted"], account["rows_quarantined"]) == (2, 1)

@@ -23,6 +23,6 @@ with tempfile.TemporaryDirectory() as _folder:
         _columns = dict.fromkeys((*_contract.required, "district_id", *_contract.column_names[:3]))
         _district.land(delivery_day(1), **{_table: f"{','.join(_columns)}\n{',' * (len(_columns) - 1)}\n"})
     for _table in DELIVERED:
-        archive_files(_engine, _district.raw, _district.tenant, _table, [delivery_day(0)])
-        load_records(_engine, _district.raw, _district.tenant, _table, [delivery_day(0)])
+        archive_files(_district.work, _district.raw, _district.tenant, _table, [delivery_day(0)])
+        load_records(_district.work, _district.raw, _district.tenant, _table, [delivery_day(0)])
     _engine.dispose()

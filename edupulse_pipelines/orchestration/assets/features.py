@@ -26,8 +26,9 @@ def _weekly_activity(tenant: TenantSettings) -> AssetsDefinition:
             from edupulse_pipelines.features.weekly_activity import update_weekly_activity
             from edupulse_pipelines.ingest.archive import refused_files
             from edupulse_pipelines.orchestration import summaries
+            from edupulse_pipelines.storage.work import Work
 
-            refused = refused_files(engine, tenant.name, weeks)
+            refused = refused_files(Work(engine, tenant.name), weeks)
             if refused:
                 raise Failure(
                     "Stopped, because a delivery of these weeks has a file that could not be read; land a "

@@ -29,16 +29,15 @@ def _raw_asset(settings: Settings, tenant: TenantSettings, table: str) -> Assets
         context: AssetExecutionContext, database: ResourceParam[Database], progress: ResourceParam[Progress]
     ) -> MaterializeResult:
         weeks = weeks_of(context)
-        with step(context, progress), database.engine() as engine:
+        with step(context, progress), database.work(tenant.name, context.run_id) as work:
             from edupulse_pipelines.ingest.archive import archive_files
 
             report = archive_files(
-                engine,
+                work,
                 settings.raw_dir,
                 tenant,
                 table,
                 weeks,
-                run_id=context.run_id,
                 progress=lambda done, total: progress.advanced(done >> 20, total >> 20, "MiB"),
             )
             progress.finished(name, report)

@@ -34,21 +34,20 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
     ) -> Iterator[AssetCheckResult | MaterializeResult]:
         weeks = weeks_of(context)
         try:
-            with step(context, progress), database.engine() as engine:
+            with step(context, progress), database.work(tenant.name, context.run_id) as work:
                 from edupulse_pipelines.ingest.load import load_records
                 from edupulse_pipelines.orchestration import summaries
                 from edupulse_pipelines.storage import months
 
                 report = load_records(
-                    engine,
+                    work,
                     settings.raw_dir,
                     tenant,
                     table,
                     weeks,
-                    run_id=context.run_id,
                     progress=progress.advanced,
                 )
-                with engine.connect() as connection:
+                with work.reading() as connection:
                     days = [delivery.delivered_on for delivery in report.deliveries]
                     on_record = summaries.accounts_on_record(connection, tenant.name, table, days)
                     stored = summaries.row_count(connection, tenant.name, table)
