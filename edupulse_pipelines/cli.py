@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
     from edupulse_pipelines.ingest.landing import Delivery
-    from edupulse_pipelines.risk.champion import ChampionChange
-    from edupulse_pipelines.risk.mirror import ModelRow
-    from edupulse_pipelines.risk.registry import Registry
+    from edupulse_pipelines.risk.book.champion import ChampionChange
+    from edupulse_pipelines.risk.book.mirror import ModelRow
+    from edupulse_pipelines.risk.book.registry import Registry
 
 DEFAULT_SEED = 20260901
 ATTENDANCE = "attendance_records"
@@ -645,7 +645,7 @@ reason_option = click.option(
 def model_list(tenant_name: str | None, as_json: bool, home: Path | None) -> None:
     """Every model, oldest first: what it knew, how good it was on held-out weeks, and whether it is champion."""
     from edupulse_pipelines import console
-    from edupulse_pipelines.risk import mirror
+    from edupulse_pipelines.risk.book import mirror
 
     settings = load_settings(home=home)
     tenants = _tenants(settings, tenant_name, as_json=as_json)
@@ -666,7 +666,7 @@ def model_list(tenant_name: str | None, as_json: bool, home: Path | None) -> Non
 def model_show(version: str | None, tenant_name: str | None, as_json: bool, home: Path | None) -> None:
     """One model beside the simple rule, and every decision about it.  VERSION defaults to the champion."""
     from edupulse_pipelines import console
-    from edupulse_pipelines.risk.promotion import decisions
+    from edupulse_pipelines.risk.judging.promotion import decisions
 
     with _models(home, tenant_name) as (_, tenant, engine):
         row = _model_row(engine, tenant, version)
@@ -709,7 +709,7 @@ def model_card(
     version: str | None, tenant_name: str | None, as_html: bool, out: Path | None, as_json: bool, home: Path | None
 ) -> None:
     """The model card: intended use, data, figures by subgroup, limits.  VERSION defaults to the champion."""
-    from edupulse_pipelines.risk.registry import CARD_DOCUMENTS
+    from edupulse_pipelines.risk.book.registry import CARD_DOCUMENTS
 
     form = "html" if as_html else "markdown"
     with _models(home, tenant_name) as (settings, tenant, engine):
@@ -740,7 +740,7 @@ def model_promote(version: str, tenant_name: str | None, reason: str, as_json: b
     Promoted models with newer data than this one do not score any more. Weeks that are scored already keep their
     predictions.
     """
-    from edupulse_pipelines.risk.champion import make_champion
+    from edupulse_pipelines.risk.book.champion import make_champion
 
     with _models(home, tenant_name) as (settings, tenant, engine):
         change = make_champion(engine, tenant, _registry(settings), version, kind="promote", reason=reason)
@@ -754,7 +754,7 @@ def model_promote(version: str, tenant_name: str | None, reason: str, as_json: b
 @command
 def model_rollback(tenant_name: str | None, reason: str, as_json: bool, home: Path | None) -> None:
     """Make the champion before this one champion again. Recorded with your reason; repeat to go back further."""
-    from edupulse_pipelines.risk.champion import rollback
+    from edupulse_pipelines.risk.book.champion import rollback
 
     with _models(home, tenant_name) as (settings, tenant, engine):
         change = rollback(engine, tenant, _registry(settings), reason=reason)
@@ -781,7 +781,7 @@ def model_sync(tenant_name: str | None, apply: bool, source: str, as_json: bool,
     version from the files. What cannot come back is set aside and never chosen again. Nothing is deleted.
     """
     from edupulse_pipelines import console
-    from edupulse_pipelines.risk import mirror
+    from edupulse_pipelines.risk.book import mirror
 
     settings = load_settings(home=home)
     tenants = _tenants(settings, tenant_name, as_json=as_json)
@@ -831,7 +831,7 @@ def model_reviews(tenant_name: str | None, out: Path | None, as_json: bool, home
     They were not flagged; what educators say of them is how misses become known. Fill in feedback_type
     (true_negative or false_negative), land the file as training_feedback. Only you can read it.
     """
-    from edupulse_pipelines.risk.feedback import open_reviews, review_template
+    from edupulse_pipelines.risk.samples.feedback import open_reviews, review_template
 
     with _models(home, tenant_name) as (_, tenant, engine), engine.connect() as connection:
         reviews = open_reviews(connection, tenant.name)
@@ -853,7 +853,7 @@ def model_reviews(tenant_name: str | None, out: Path | None, as_json: bool, home
 
 
 def _registry(settings: Settings) -> Registry:
-    from edupulse_pipelines.risk.registry import Registry
+    from edupulse_pipelines.risk.book.registry import Registry
 
     return Registry(settings.tracking_uri, settings.mlflow_dir / "artifacts")
 
@@ -871,7 +871,7 @@ def _models(home: Path | None, tenant_name: str | None) -> Iterator[tuple[Settin
 
 def _model_row(engine: Engine, tenant: TenantSettings, version: str | None) -> ModelRow:
     """The row of a model version, or the champion's."""
-    from edupulse_pipelines.risk.mirror import model_rows
+    from edupulse_pipelines.risk.book.mirror import model_rows
 
     rows = model_rows(engine, tenant.name)
     found = next((row for row in rows if (row.is_active if version is None else row.model_version == version)), None)

@@ -27,7 +27,7 @@ from edupulse_pipelines.orchestration.progress import Pace, StepProgress
 if TYPE_CHECKING:
     from edupulse_pipelines.ingest.corrections import CorrectionCounts, ExportedFile
     from edupulse_pipelines.ingest.quarantine import Replay, Tally
-    from edupulse_pipelines.risk.mirror import Difference
+    from edupulse_pipelines.risk.book.mirror import Difference
     from edupulse_pipelines.storage.months import StoredMonth
 
 NAME_WIDTH = 24

@@ -118,7 +118,7 @@ def _forget_models(settings: Settings) -> None:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
-    from edupulse_pipelines.risk.registry import Registry
+    from edupulse_pipelines.risk.book.registry import Registry
 
     client = MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
     try:

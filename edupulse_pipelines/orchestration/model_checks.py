@@ -15,7 +15,7 @@ from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, AssetK
 from edupulse_pipelines.orchestration.checks import counted, table
 
 if TYPE_CHECKING:
-    from edupulse_pipelines.risk.evaluation import Measure
+    from edupulse_pipelines.risk.judging.evaluation import Measure
     from edupulse_pipelines.risk.training import TrainingOutcome
 
 NO_LEAKAGE = "no_leakage"

@@ -20,7 +20,7 @@ from edupulse_pipelines.settings import Settings
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
-    from edupulse_pipelines.risk.registry import Registry
+    from edupulse_pipelines.risk.book.registry import Registry
     from edupulse_pipelines.storage.work import Work
 
 
@@ -65,7 +65,7 @@ class ModelRegistry:
 
     def open(self) -> Registry:
         """The registry as the `risk` room knows it; it connects when it is first asked something."""
-        from edupulse_pipelines.risk.registry import Registry
+        from edupulse_pipelines.risk.book.registry import Registry
 
         return Registry(self._tracking_uri, self._artifact_root)
 

@@ -26,9 +26,8 @@ import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from edupulse_pipelines.risk.cohorts import feature_weeks, read_week
-from edupulse_pipelines.risk.drift import CHANGED_FROM, STABLE_BELOW, as_reference, event_rate_change, psi
-from edupulse_pipelines.risk.evaluation import (
+from edupulse_pipelines.risk.judging.drift import CHANGED_FROM, STABLE_BELOW, as_reference, event_rate_change, psi
+from edupulse_pipelines.risk.judging.evaluation import (
     CAPACITY,
     Measure,
     auc_roc,
@@ -37,10 +36,11 @@ from edupulse_pipelines.risk.evaluation import (
     calibration_error,
     precision_at,
 )
-from edupulse_pipelines.risk.feedback import feedback_measures, known_by, verdicts
-from edupulse_pipelines.risk.labels import labels
-from edupulse_pipelines.risk.promotion import record_measures
-from edupulse_pipelines.risk.samples import RESOLVED_SHARE
+from edupulse_pipelines.risk.judging.promotion import record_measures
+from edupulse_pipelines.risk.samples.assembly import RESOLVED_SHARE
+from edupulse_pipelines.risk.samples.cohorts import feature_weeks, read_week
+from edupulse_pipelines.risk.samples.feedback import feedback_measures, known_by, verdicts
+from edupulse_pipelines.risk.samples.labels import labels
 from edupulse_pipelines.schema.sqlalchemy_tables import model_evaluations, model_metadata, predictions, students
 from edupulse_pipelines.settings import TenantSettings, TrainingSettings
 from edupulse_pipelines.weeks import WEEK, feature_date, week_start

@@ -22,12 +22,12 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from edupulse_pipelines.errors import ModelArtifactError
-from edupulse_pipelines.risk.cohorts import read_weeks
-from edupulse_pipelines.risk.confidence import ConfidenceMap, confidence
-from edupulse_pipelines.risk.explanations import risk_factors
-from edupulse_pipelines.risk.feedback import FLAGGED_CATEGORIES
-from edupulse_pipelines.risk.model import RiskModel
-from edupulse_pipelines.risk.registry import Registry
+from edupulse_pipelines.risk.book.registry import Registry
+from edupulse_pipelines.risk.judging.confidence import ConfidenceMap, confidence
+from edupulse_pipelines.risk.models.model import RiskModel
+from edupulse_pipelines.risk.samples.cohorts import read_weeks
+from edupulse_pipelines.risk.samples.feedback import FLAGGED_CATEGORIES
+from edupulse_pipelines.risk.telling.explanations import risk_factors
 from edupulse_pipelines.risk.training import RecordedModel, load_recorded, recorded_models
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions
 from edupulse_pipelines.settings import CategorySettings, TenantSettings

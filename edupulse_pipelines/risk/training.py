@@ -21,12 +21,11 @@ from numpy.typing import NDArray
 
 from edupulse_pipelines.errors import EduPulseError, ModelArtifactError
 from edupulse_pipelines.features.definitions import STANDING_NAMES
-from edupulse_pipelines.risk.baseline import Baseline, fit_baseline
-from edupulse_pipelines.risk.cohorts import directions, model_features
-from edupulse_pipelines.risk.confidence import ConfidenceMap, fit_confidence
-from edupulse_pipelines.risk.drift import model_reference
-from edupulse_pipelines.risk.evaluation import Measure, Metrics, evaluate, flat_metrics, measures
-from edupulse_pipelines.risk.leakage import (
+from edupulse_pipelines.risk.book.registry import Registry
+from edupulse_pipelines.risk.judging.confidence import ConfidenceMap, fit_confidence
+from edupulse_pipelines.risk.judging.drift import model_reference
+from edupulse_pipelines.risk.judging.evaluation import Measure, Metrics, evaluate, flat_metrics, measures
+from edupulse_pipelines.risk.judging.leakage import (
     LeakageProof,
     prove_no_leakage,
     read_sample,
@@ -34,13 +33,20 @@ from edupulse_pipelines.risk.leakage import (
     record_labels,
     weeks_to_prove,
 )
-from edupulse_pipelines.risk.model import CALIBRATION_FOLDS, MODEL_REVISION, CannotLearn, RiskModel, fit_candidate
-from edupulse_pipelines.risk.promotion import Decision, decide, record_decision, record_measures
-from edupulse_pipelines.risk.registry import Registry
-from edupulse_pipelines.risk.reports import CALIBRATION_FIGURE, training_report
-from edupulse_pipelines.risk.samples import Samples, Usable, read_samples
-from edupulse_pipelines.risk.splits import training_points
-from edupulse_pipelines.risk.tuning import Tuned, tune
+from edupulse_pipelines.risk.judging.promotion import Decision, decide, record_decision, record_measures
+from edupulse_pipelines.risk.models.baseline import Baseline, fit_baseline
+from edupulse_pipelines.risk.models.model import (
+    CALIBRATION_FOLDS,
+    MODEL_REVISION,
+    CannotLearn,
+    RiskModel,
+    fit_candidate,
+)
+from edupulse_pipelines.risk.models.tuning import Tuned, tune
+from edupulse_pipelines.risk.samples.assembly import Samples, Usable, read_samples
+from edupulse_pipelines.risk.samples.cohorts import directions, model_features
+from edupulse_pipelines.risk.samples.splits import training_points
+from edupulse_pipelines.risk.telling.reports import CALIBRATION_FIGURE, training_report
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.engine import writing

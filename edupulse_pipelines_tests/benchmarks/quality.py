@@ -31,12 +31,18 @@ from edupulse_pipelines.features.weekly_activity import update_weekly_activity
 from edupulse_pipelines.ingest.archive import archive_files
 from edupulse_pipelines.ingest.landing import landed_deliveries
 from edupulse_pipelines.ingest.load import load_records
-from edupulse_pipelines.risk.baseline import fit_baseline
-from edupulse_pipelines.risk.cohorts import FeatureMatrix, directions, feature_weeks, model_features, read_cohort
-from edupulse_pipelines.risk.evaluation import evaluate
-from edupulse_pipelines.risk.labels import labels
-from edupulse_pipelines.risk.samples import Usable, read_samples
-from edupulse_pipelines.risk.tuning import Tuned, tune
+from edupulse_pipelines.risk.judging.evaluation import evaluate
+from edupulse_pipelines.risk.models.baseline import fit_baseline
+from edupulse_pipelines.risk.models.tuning import Tuned, tune
+from edupulse_pipelines.risk.samples.assembly import Usable, read_samples
+from edupulse_pipelines.risk.samples.cohorts import (
+    FeatureMatrix,
+    directions,
+    feature_weeks,
+    model_features,
+    read_cohort,
+)
+from edupulse_pipelines.risk.samples.labels import labels
 from edupulse_pipelines.schema.migrations import upgrade
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings

@@ -23,11 +23,11 @@ import pandas as pd
 from scipy.special import expit
 
 from edupulse_pipelines.features.definitions import MODEL_FEATURES_BY_NAME, Feature
-from edupulse_pipelines.risk.cohorts import model_features
-from edupulse_pipelines.risk.confidence import ConfidenceMap
-from edupulse_pipelines.risk.model import CANDIDATES, RiskModel, fit_candidate
+from edupulse_pipelines.risk.judging.confidence import ConfidenceMap
+from edupulse_pipelines.risk.models.model import CANDIDATES, RiskModel, fit_candidate
+from edupulse_pipelines.risk.models.tuning import CONFIGURATIONS
+from edupulse_pipelines.risk.samples.cohorts import model_features
 from edupulse_pipelines.risk.scoring import _STUDENTS_PER_WRITE, _rows
-from edupulse_pipelines.risk.tuning import CONFIGURATIONS
 from edupulse_pipelines.settings import TenantSettings
 
 TENANT = TenantSettings(

@@ -24,7 +24,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from edupulse_pipelines.features.store import update_student_features
-from edupulse_pipelines.risk.registry import Registry
+from edupulse_pipelines.risk.book.registry import Registry
 from edupulse_pipelines.risk.training import train_risk_models
 from edupulse_pipelines.schema import sqlalchemy_tables as tables
 from edupulse_pipelines.schema.migrations import upgrade

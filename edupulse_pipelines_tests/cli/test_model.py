@@ -15,7 +15,7 @@ from click.testing import CliRunner, Result
 
 from edupulse_pipelines import cli
 from edupulse_pipelines.errors import EduPulseError
-from edupulse_pipelines.risk.registry import Registry
+from edupulse_pipelines.risk.book.registry import Registry
 from edupulse_pipelines.risk.training import Reproduction
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines_tests.risk.district import tenant_settings
@@ -159,8 +159,8 @@ def test_reviews_are_written_once_and_for_the_owner_only(
     edupulse: Edupulse, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     waiting = pd.DataFrame({"prediction_id": [1, 2]})
-    monkeypatch.setattr("edupulse_pipelines.risk.feedback.open_reviews", lambda *_arguments: waiting)
-    monkeypatch.setattr("edupulse_pipelines.risk.feedback.review_template", lambda *_arguments: b"a,b\n1,2\n")
+    monkeypatch.setattr("edupulse_pipelines.risk.samples.feedback.open_reviews", lambda *_arguments: waiting)
+    monkeypatch.setattr("edupulse_pipelines.risk.samples.feedback.review_template", lambda *_arguments: b"a,b\n1,2\n")
     assert said(edupulse("reviews")) == "2 open reviews.\n"
     out = tmp_path / "reviews.csv"
     assert facts(edupulse("reviews", "--out", out, "--json"))["path"] == str(out)

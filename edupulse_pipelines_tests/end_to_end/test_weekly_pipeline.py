@@ -127,7 +127,9 @@ def comparable(found: dict[str, list[tuple[Any, ...]]]) -> dict[str, list[list[A
 def test_both_databases_end_with_the_same_accounts_features_metrics_and_predictions(
     tmp_path: Path, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edupulse_pipelines.risk.reports.training_figures", lambda *_arguments: {})  # seconds each
+    monkeypatch.setattr(
+        "edupulse_pipelines.risk.telling.reports.training_figures", lambda *_arguments: {}
+    )  # seconds each
     ends = {}
     for name, url in (("sqlite", f"sqlite:///{tmp_path / 'end.db'}"), ("postgresql", postgresql_url)):
         district = make_district(tmp_path / name, url, students=120, weeks=24)

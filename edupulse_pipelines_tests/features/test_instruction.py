@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from edupulse_pipelines.features import update_student_features, update_weekly_activity
 from edupulse_pipelines.features.instruction import attendance_weeks
-from edupulse_pipelines.risk.labels import labels
+from edupulse_pipelines.risk.samples.labels import labels
 from edupulse_pipelines.schema.sqlalchemy_tables import ingested_files
 from edupulse_pipelines.settings import AttendanceSettings, CalendarSettings
 from edupulse_pipelines_tests.features.district import FIRST_WEEK, Delivery, District, record, week

@@ -12,8 +12,8 @@ from dagster import AssetCheckResult, AssetCheckSeverity, AssetKey, DagsterInsta
 from edupulse_pipelines.orchestration import model_checks
 from edupulse_pipelines.orchestration.assets.risk import TrainingConfig, risk_assets
 from edupulse_pipelines.orchestration.resources import Database, Progress
-from edupulse_pipelines.risk.evaluation import CAPACITY, Measure
 from edupulse_pipelines.risk.health import CHANGED_INPUTS
+from edupulse_pipelines.risk.judging.evaluation import CAPACITY, Measure
 from edupulse_pipelines.risk.training import TrainingOutcome, settings_hash_of
 from edupulse_pipelines.settings import Settings, TenantSettings
 from edupulse_pipelines.weeks import WEEK
@@ -223,7 +223,9 @@ def test_a_training_between_two_that_are_scheduled(
     train_now: bool,
     expected: str | None,
 ) -> None:
-    from edupulse_pipelines.risk import registry, retraining, training
+    from edupulse_pipelines.risk import training
+    from edupulse_pipelines.risk.book import registry
+    from edupulse_pipelines.risk.judging import retraining
 
     newest = tenant.first_week
     week = newest + weeks_later * WEEK

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edupulse_pipelines.risk.registry import Registry
+from edupulse_pipelines.risk.book.registry import Registry
 
 
 @pytest.fixture(scope="session")
@@ -23,4 +23,4 @@ def across_databases() -> dict[str, object]:
 @pytest.fixture
 def without_plot(monkeypatch: pytest.MonkeyPatch) -> None:
     """Training without drawing, which takes longer than the rest of it on a small district."""
-    monkeypatch.setattr("edupulse_pipelines.risk.reports.training_figures", lambda *_arguments: {})
+    monkeypatch.setattr("edupulse_pipelines.risk.telling.reports.training_figures", lambda *_arguments: {})

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
-from edupulse_pipelines.risk.model import RiskModel, fit_candidate
-from edupulse_pipelines.risk.registry import LoggedRun, Registry
+from edupulse_pipelines.risk.book.registry import LoggedRun, Registry
+from edupulse_pipelines.risk.models.model import RiskModel, fit_candidate
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.ids import new_ids

@@ -8,9 +8,6 @@ import pandas as pd
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.risk.cohorts import model_features, read_week
-from edupulse_pipelines.risk.drift import CHANGED_FROM, STABLE_BELOW, model_reference
-from edupulse_pipelines.risk.evaluation import Measure, auc_roc, brier_score
 from edupulse_pipelines.risk.health import (
     CANDIDATE,
     health_plots,
@@ -19,7 +16,10 @@ from edupulse_pipelines.risk.health import (
     retraining_reason,
     week_health,
 )
-from edupulse_pipelines.risk.labels import labels
+from edupulse_pipelines.risk.judging.drift import CHANGED_FROM, STABLE_BELOW, model_reference
+from edupulse_pipelines.risk.judging.evaluation import Measure, auc_roc, brier_score
+from edupulse_pipelines.risk.samples.cohorts import model_features, read_week
+from edupulse_pipelines.risk.samples.labels import labels
 from edupulse_pipelines.schema.sqlalchemy_tables import (
     model_evaluations,
     model_metadata,

@@ -14,10 +14,10 @@ import pytest
 import sqlalchemy as sa
 
 from edupulse_pipelines.errors import ModelArtifactError, RegistryUnavailable
-from edupulse_pipelines.risk.cohorts import model_features, read_week
-from edupulse_pipelines.risk.confidence import ConfidenceMap
-from edupulse_pipelines.risk.model import RiskModel, fit_candidate
-from edupulse_pipelines.risk.registry import Registry
+from edupulse_pipelines.risk.book.registry import Registry
+from edupulse_pipelines.risk.judging.confidence import ConfidenceMap
+from edupulse_pipelines.risk.models.model import RiskModel, fit_candidate
+from edupulse_pipelines.risk.samples.cohorts import model_features, read_week
 from edupulse_pipelines.risk.scoring import CATEGORIES, categories, score_weeks
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, predictions, students
 from edupulse_pipelines.settings import CategorySettings, TenantSettings

@@ -15,13 +15,13 @@ import sqlalchemy as sa
 
 from edupulse_pipelines.errors import EduPulseError, RegistryUnavailable
 from edupulse_pipelines.risk import training
-from edupulse_pipelines.risk.champion import rollback
-from edupulse_pipelines.risk.cohorts import read_cohort
-from edupulse_pipelines.risk.leakage import record_features
-from edupulse_pipelines.risk.promotion import Decision
-from edupulse_pipelines.risk.registry import Registry, registry_differences
+from edupulse_pipelines.risk.book.champion import rollback
+from edupulse_pipelines.risk.book.registry import Registry, registry_differences
+from edupulse_pipelines.risk.judging.leakage import record_features
+from edupulse_pipelines.risk.judging.promotion import Decision
+from edupulse_pipelines.risk.models.tuning import TUNING_FOLDS
+from edupulse_pipelines.risk.samples.cohorts import read_cohort
 from edupulse_pipelines.risk.training import recorded_models, reproduce, train_risk_models
-from edupulse_pipelines.risk.tuning import TUNING_FOLDS
 from edupulse_pipelines.schema.sqlalchemy_tables import (
     model_evaluations,
     model_metadata,
@@ -46,8 +46,8 @@ from edupulse_pipelines_tests.risk.district import (
     write,
     write_features,
 )
-from edupulse_pipelines_tests.risk.test_evaluation import SEED_KEYS
-from edupulse_pipelines_tests.risk.test_samples import modules, stored, taught
+from edupulse_pipelines_tests.risk.judging.test_evaluation import SEED_KEYS
+from edupulse_pipelines_tests.risk.samples.test_assembly import modules, stored, taught
 
 LAST = week(25)
 QUICK = TrainingSettings(candidates=("logistic",), tuning_fits=0)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edupulse_pipelines.risk.evaluation import evaluate
+from edupulse_pipelines.risk.judging.evaluation import evaluate
 from edupulse_pipelines.settings import LabelSettings
 from edupulse_pipelines.sources.best_score import BestScores, best_scores
 from edupulse_pipelines.sources.synthetic_district import (

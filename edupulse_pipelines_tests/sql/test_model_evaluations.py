@@ -5,8 +5,8 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from edupulse_pipelines.risk.evaluation import Measure
-from edupulse_pipelines.risk.promotion import record_measures
+from edupulse_pipelines.risk.judging.evaluation import Measure
+from edupulse_pipelines.risk.judging.promotion import record_measures
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata
 
 QUERY = Path(__file__).parents[2] / "sql" / "queries" / "model_evaluations.sql"

@@ -11,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from edupulse_pipelines.features import update_weekly_activity
-from edupulse_pipelines.risk.feedback import feedback_measures, verdicts
+from edupulse_pipelines.risk.samples.feedback import feedback_measures, verdicts
 from edupulse_pipelines.schema import sqlalchemy_tables as tables
 from edupulse_pipelines.settings import FeedbackSettings
 from edupulse_pipelines.weeks import week_start

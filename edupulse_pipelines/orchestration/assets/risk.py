@@ -63,7 +63,7 @@ def weeks_to_train(
     if train_now:
         return list(weeks)
     if newest_data_through is None:
-        from edupulse_pipelines.risk.splits import training_points
+        from edupulse_pipelines.risk.samples.splits import training_points
 
         return training_points(weeks, retrain_weeks)
     points = []
@@ -91,8 +91,8 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
         weeks = weeks_of(context)
         with step(context, progress), database.engine() as engine:
             from edupulse_pipelines.orchestration import summaries
-            from edupulse_pipelines.risk.registry import registry_differences
-            from edupulse_pipelines.risk.retraining import retraining_due
+            from edupulse_pipelines.risk.book.registry import registry_differences
+            from edupulse_pipelines.risk.judging.retraining import retraining_due
             from edupulse_pipelines.risk.training import recorded_models, settings_hash_of, train_risk_models
 
             with engine.connect() as connection:
@@ -199,8 +199,8 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
         weeks = weeks_of(context)
         with step(context, progress), database.engine() as engine:
             from edupulse_pipelines.orchestration import summaries
-            from edupulse_pipelines.risk.feedback import propose_reviews
             from edupulse_pipelines.risk.health import health_plots, health_series, verdict_health, week_health
+            from edupulse_pipelines.risk.samples.feedback import propose_reviews
             from edupulse_pipelines.risk.scoring import score_weeks
             from edupulse_pipelines.storage.engine import writing
 

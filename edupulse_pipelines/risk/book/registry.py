@@ -1,0 +1,680 @@
+"""MLflow: one experiment and one registered model per tenant; what is written there and how it is read back.
+
+The only module that imports mlflow, and only when a `Registry` is first used (the import takes seconds). Writes no
+student: parameters, metrics, settings, datasets and plots hold counts and rates, and the input example is made of
+medians. Whether MLflow and `model_metadata` agree is asked in `mirror`; who is champion is decided in `champion`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import logging
+import os
+import re
+import subprocess
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from edupulse_pipelines.errors import ModelArtifactError, RegistryUnavailable
+from edupulse_pipelines.risk.models.model import SKOPS_TRUSTED_TYPES, RiskModel, risk_model_of
+from edupulse_pipelines.settings import TenantSettings, quiet_libraries
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+CHAMPION = "champion"
+RECORD_DOCUMENT = "model_metadata.json"
+"""The run's artifact from which a lost row of `model_metadata` is written again."""
+CARD_DOCUMENTS = {"markdown": "model_card.md", "html": "model_card.html"}
+_REQUIREMENTS = ("scikit-learn", "numpy", "pandas", "skops")
+_MODEL_FILE = "model.skops"
+# Written by MLflow into what it downloads, not part of what was logged.
+_NOT_LOGGED = "registered_model_meta"
+_LONGEST_PARAMETER = 500
+_LONGEST_DIGEST = 36
+_LONGEST_NOTE = 5000
+_NOTE_TAG = "mlflow.note.content"
+_GIT_TAG = "mlflow.source.git.commit"
+_TEXT_DOCUMENTS = (".md", ".html", ".txt")
+_NO_TAG = "without a model_version tag"
+
+# MLflow's fluent functions read the tracking URI from the process, not from a client.
+_FLUENT = threading.RLock()
+
+
+@dataclass(frozen=True)
+class LoggedDataset:
+    """What a model was trained on or judged by, as MLflow shows it: never a row, only what identifies and sizes it."""
+
+    context: str
+    """`training` or `validation`."""
+    name: str
+    digest: str
+    """Hash of the ordered samples; MLflow keeps its first 36 characters, the profile all of it."""
+    features: Sequence[str]
+    profile: Mapping[str, Any]
+    """Counts and weeks: samples, students, events, first and last week."""
+
+
+@dataclass(frozen=True)
+class LoggedRun:
+    """One MLflow run, and the registered version it made, if it made one."""
+
+    run_id: str
+    registry_version: str | None = None
+    registered_model: str | None = None
+    model_id: str | None = None
+    """MLflow's id of the logged model that the version is made of."""
+    artifact_sha256: str | None = None
+    """See `folder_sha256`."""
+    artifact_uri: str | None = None
+    """Where the model's files lie, so that they are found even when MLflow's database is lost."""
+
+    def as_record(self) -> dict[str, str | None]:
+        """What `model_metadata.hyperparameters["mlflow"]` holds."""
+        return {
+            "run_id": self.run_id,
+            "registered_model": self.registered_model,
+            "registry_version": self.registry_version,
+            "model_id": self.model_id,
+            "artifact_sha256": self.artifact_sha256,
+            "artifact_uri": self.artifact_uri,
+        }
+
+
+@dataclass(frozen=True)
+class RegisteredVersion:
+    """One version of a tenant's registered model."""
+
+    registry_version: str
+    model_version: str | None
+    """As in `model_metadata`; None for a version that somebody registered by hand."""
+    run_id: str | None
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The model version, or what to call a version that has none."""
+        return self.model_version or f"(version {self.registry_version}, {_NO_TAG})"
+
+
+class Registry:
+    """The MLflow tracking server and model registry at `tracking_uri`.
+
+    `artifact_root` is where artifacts of a database-backed store (`sqlite://…`, `postgresql://…`) go; a tracking server
+    (`http://…`) keeps its own. Every method raises RegistryUnavailable when MLflow does not answer.
+    """
+
+    def __init__(self, tracking_uri: str, artifact_root: Path | None = None) -> None:
+        self.tracking_uri = tracking_uri
+        self.artifact_root = artifact_root
+        self._client: MlflowClient | None = None
+
+    @staticmethod
+    def model_name(tenant_name: str) -> str:
+        """The registered model of a tenant."""
+        return f"edupulse-{tenant_name}"
+
+    @staticmethod
+    def experiment_name(tenant_name: str) -> str:
+        """The experiment of a tenant."""
+        return f"edupulse/{tenant_name}"
+
+    def log_model(
+        self,
+        tenant_name: str,
+        model: RiskModel,
+        *,
+        run_name: str,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        documents: Mapping[str, Any],
+        figures: Mapping[str, bytes],
+        datasets: Sequence[LoggedDataset] = (),
+        record: Mapping[str, Any] | None = None,
+        description: str = "",
+    ) -> LoggedRun:
+        """Log a run with its model and register the model's new version.
+
+        `documents` by file name: a text for `.md`, `.html` and `.txt`, anything else is stored as JSON. `figures` (PNG
+        bytes) are stored as they are. Both may name a folder (`plots/importance.png`). `tags` go on the run and on the
+        version, with `git_revision` and the version's `artifact_sha256` added. `record` holds the columns of the row
+        that `model_metadata` will get (`model_type`, `training_date`, `performance_metrics`, `hyperparameters`); it
+        is stored with the run, so that a lost row can be written again (`mirror`). `description` is markdown, shown
+        on the run's and the version's page; cut at 5000 characters. The version has no alias yet: see `champion`.
+        """
+        tags = {"git_revision": git_revision(), **tags}
+        # The metrics are written once more with the model, so that MLflow's list of models shows them beside each.
+        with self._run(tenant_name, run_name, params, {}, tags, documents, figures) as (client, run_id):
+            import mlflow
+
+            self._log_datasets(client, run_id, tenant_name, datasets)
+            example = pd.DataFrame([model.typical], columns=model.features, dtype="float64")
+            signature = mlflow.models.infer_signature(example, model.pipeline.predict_proba(example))
+            logged = mlflow.sklearn.log_model(
+                model.pipeline,
+                name=re.sub(r"[^\w -]", "-", run_name),
+                signature=signature,
+                input_example=example,
+                pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
+                pyfunc_predict_fn="predict_proba",
+                serialization_format="skops",
+                skops_trusted_types=SKOPS_TRUSTED_TYPES,
+                model_type=model.kind,
+                tags={key: str(value) for key, value in tags.items()},
+            )
+            if metrics:
+                mlflow.log_metrics(dict(metrics), model_id=logged.model_id)
+            with self._downloaded(logged.model_uri) as folder:
+                sha256 = folder_sha256(folder)
+            location = str(client.get_logged_model(logged.model_id).artifact_location)
+            if record is not None:
+                kept = {
+                    "tenant": tenant_name,
+                    "model_version": tags.get("model_version", run_name),
+                    "artifact_sha256": sha256,
+                    **record,
+                }
+                mlflow.log_text(_json(kept), RECORD_DOCUMENT)
+            if description:
+                client.set_tag(run_id, _NOTE_TAG, _note(description))
+            name = self._registered_model(client, tenant_name)
+            registered = client.create_model_version(
+                name,
+                logged.model_uri,
+                run_id=run_id,
+                tags={**tags, "artifact_sha256": sha256},
+                model_id=logged.model_id,
+                description=_note(description) if description else None,
+            )
+        return LoggedRun(run_id, str(registered.version), name, logged.model_id, sha256, location)
+
+    def log_no_model(
+        self,
+        tenant_name: str,
+        *,
+        run_name: str,
+        params: Mapping[str, Any],
+        tags: Mapping[str, str],
+        documents: Mapping[str, Any],
+    ) -> LoggedRun:
+        """Record a training that gave no model: a run without a model, its reason among the tags."""
+        with self._run(tenant_name, run_name, params, {}, tags, documents, {}) as (_, run_id):
+            return LoggedRun(run_id)
+
+    def find_run(self, tenant_name: str, tags: Mapping[str, str]) -> str | None:
+        """The id of the newest run of the tenant with all these tags, if there is one."""
+        with self._answering() as client:
+            experiment = client.get_experiment_by_name(self.experiment_name(tenant_name))
+            if experiment is None:
+                return None
+            wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+            runs = client.search_runs([experiment.experiment_id], wanted, max_results=1)
+            return runs[0].info.run_id if runs else None
+
+    def set_champion(self, tenant_name: str, registry_version: str) -> None:
+        """Point the `champion` alias at a registered version."""
+        with self._answering() as client:
+            client.set_registered_model_alias(self.model_name(tenant_name), CHAMPION, registry_version)
+
+    def remove_champion(self, tenant_name: str) -> None:
+        """Take the `champion` alias away; nothing happens when there is none."""
+        with self._answering() as client, _missing_is_none():
+            client.delete_registered_model_alias(self.model_name(tenant_name), CHAMPION)
+
+    def champion(self, tenant_name: str) -> str | None:
+        """The model version (as in `model_metadata`) that the `champion` alias points at; None without one."""
+        found = self.champion_version(tenant_name)
+        return None if found is None else found.name
+
+    def champion_version(self, tenant_name: str) -> RegisteredVersion | None:
+        """The version that the `champion` alias points at; None without one."""
+        with self._answering() as client:
+            with _missing_is_none():
+                return _registered(client.get_model_version_by_alias(self.model_name(tenant_name), CHAMPION))
+            return None
+
+    def tag_version(self, tenant_name: str, registry_version: str, tags: Mapping[str, str]) -> None:
+        """Set tags of a registered version."""
+        with self._answering() as client:
+            for key, value in tags.items():
+                client.set_model_version_tag(self.model_name(tenant_name), registry_version, key, value)
+
+    def versions(self, tenant_name: str) -> list[RegisteredVersion]:
+        """The registered versions of a tenant, oldest first; deleted ones are not among them."""
+        with self._answering() as client:
+            found: list[RegisteredVersion] = []
+            token: str | None = None
+            while True:
+                page = client.search_model_versions(f"name = '{self.model_name(tenant_name)}'", page_token=token)
+                found += [_registered(one) for one in page]
+                token = page.token
+                if not token:
+                    break
+        return sorted(found, key=lambda one: int(one.registry_version))
+
+    def model_versions(self, tenant_name: str) -> dict[str, list[str]]:
+        """The registered versions of a tenant: model version (as in `model_metadata`) to registry versions."""
+        found: dict[str, list[str]] = {}
+        for one in self.versions(tenant_name):
+            found.setdefault(one.name, []).append(one.registry_version)
+        return dict(sorted(found.items()))
+
+    def load_model(
+        self,
+        tenant_name: str,
+        model_version: str,
+        registry_version: str | None = None,
+        artifact_sha256: str | None = None,
+    ) -> RiskModel:
+        """The registered model of a model version; `registry_version` (as recorded) saves the search for it.
+
+        The files are compared with `artifact_sha256` (as recorded in `model_metadata`), else with the version's tag; a
+        model that was logged without either is taken as it is. Only types that were reviewed are loaded, whatever the
+        artifact says about itself. ModelArtifactError when the version or its files are gone or are not those that
+        were logged: there is no substitute for a model.
+        """
+        with self._checked(tenant_name, model_version, registry_version, artifact_sha256) as (said, folder):
+            return _read(folder, said)
+
+    def verify_model(
+        self,
+        tenant_name: str,
+        model_version: str,
+        registry_version: str | None = None,
+        artifact_sha256: str | None = None,
+    ) -> None:
+        """ModelArtifactError unless the registered model's files are there and are those that were logged."""
+        with self._checked(tenant_name, model_version, registry_version, artifact_sha256):
+            pass
+
+    def restore_version(
+        self,
+        tenant_name: str,
+        model_version: str,
+        recorded: Mapping[str, Any],
+        *,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        record: Mapping[str, Any],
+    ) -> LoggedRun:
+        """Register a model again whose registered version is gone, from its files; what to record about it.
+
+        `recorded` is what `LoggedRun.as_record` gave. While MLflow still has the run and its model, the new version
+        is made of them; when they are gone too (a lost database), the files are logged again into a new run, with
+        `params`, `metrics`, `tags` and `record`. ModelArtifactError when the files are gone or were changed.
+        """
+        said = f"Model {model_version} of {tenant_name}"
+        expected = recorded.get("artifact_sha256")
+        with self._answering() as client:
+            source = self._logged_model(client, recorded)
+            locations = [source[1]] if source else []
+            if recorded.get("artifact_uri"):
+                locations.append(recorded["artifact_uri"])
+            if not locations:
+                raise ModelArtifactError(f"{said} is not in MLflow any more, and where its files lie was not recorded.")
+            with self._fetched(said, locations[0]) as folder:
+                found = folder_sha256(folder)
+                if expected and found != expected:
+                    raise ModelArtifactError(_unusable(said, "is not the model that was logged: its files changed"))
+                model = _read(folder, said)
+            if source is None:
+                return self.log_model(
+                    tenant_name,
+                    model,
+                    run_name=model_version,
+                    params=params,
+                    metrics=metrics,
+                    tags={**tags, "restored": "from its files"},
+                    documents={},
+                    figures={},
+                    record=record,
+                )
+            model_id, location, run_id = source
+            name = self._registered_model(client, tenant_name)
+            registered = client.create_model_version(
+                name,
+                f"models:/{model_id}",
+                run_id=run_id,
+                tags={**tags, "artifact_sha256": found, "restored": "from its run"},
+                model_id=model_id,
+            )
+        return LoggedRun(run_id, str(registered.version), name, model_id, found, location)
+
+    def facts_of(self, tenant_name: str, registry_version: str) -> LoggedRun:
+        """What to record about a registered version."""
+        with self._answering() as client:
+            found = client.get_model_version(self.model_name(tenant_name), registry_version)
+            model_id, location = _model_id(found), None
+            if model_id:
+                with _missing_is_none():
+                    location = str(client.get_logged_model(model_id).artifact_location)
+            sha256 = found.tags.get("artifact_sha256")
+            return LoggedRun(found.run_id or "", str(found.version), found.name, model_id, sha256, location)
+
+    def run_document(self, run_id: str, name: str) -> str | None:
+        """The text of a run's artifact; None when the run or the artifact is not there."""
+        with self._answering() as client, _FLUENT, tempfile.TemporaryDirectory() as folder:
+            try:
+                with _missing_is_none():
+                    return Path(client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
+            except OSError:
+                pass
+            return None
+
+    @contextlib.contextmanager
+    def _checked(
+        self, tenant_name: str, model_version: str, registry_version: str | None, artifact_sha256: str | None
+    ) -> Iterator[tuple[str, Path]]:
+        """The name of a model for messages, and a copy of its files, which are those that were logged."""
+        if registry_version is None:
+            registered = self.model_versions(tenant_name).get(model_version)
+            if not registered:
+                raise ModelArtifactError(f"Model {model_version} of {tenant_name} is not registered in MLflow.")
+            registry_version = registered[-1]
+        name = self.model_name(tenant_name)
+        said = f"Model {model_version} of {tenant_name} ({name}, version {registry_version})"
+        with self._answering() as client:
+            found = None
+            with _missing_is_none():
+                found = client.get_model_version(name, registry_version)
+            if found is None:
+                raise ModelArtifactError(f"{said} cannot be loaded from MLflow: it is not registered any more.")
+            source = client.get_model_version_download_uri(name, registry_version)
+            # A copy: what was checked is what is loaded, and a removed or replaced artifact is noticed.
+            with self._fetched(said, source) as folder:
+                expected = artifact_sha256 or found.tags.get("artifact_sha256")
+                if expected and folder_sha256(folder) != expected:
+                    raise ModelArtifactError(_unusable(said, "is not the model that was logged: its files changed"))
+                yield said, folder
+
+    @contextlib.contextmanager
+    def _fetched(self, said: str, source: str) -> Iterator[Path]:
+        """A copy of a model's files; ModelArtifactError when they are not there."""
+        with contextlib.ExitStack() as stack:
+            try:
+                folder = stack.enter_context(self._downloaded(source))
+                if not (folder / _MODEL_FILE).is_file():
+                    raise FileNotFoundError(f"{_MODEL_FILE} is not among its files")
+            except Exception as error:
+                if _is_no_answer(error):
+                    raise
+                raise ModelArtifactError(_unusable(said, f"cannot be loaded from MLflow: {_first_line(error)}")) from (
+                    error
+                )
+            yield folder
+
+    @contextlib.contextmanager
+    def _downloaded(self, uri: str) -> Iterator[Path]:
+        import mlflow
+
+        with tempfile.TemporaryDirectory() as folder:
+            with _FLUENT:
+                path = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
+            yield path
+
+    @staticmethod
+    def _logged_model(client: MlflowClient, recorded: Mapping[str, Any]) -> tuple[str, str, str] | None:
+        """Id, place and run of the logged model, as long as MLflow has them and the run is not deleted."""
+        with _missing_is_none():
+            run = client.get_run(str(recorded.get("run_id")))
+            if run.info.lifecycle_stage != "active":
+                return None
+            made = run.outputs.model_outputs if run.outputs else []
+            model_id = recorded.get("model_id") or (made[0].model_id if made else None)
+            if model_id:
+                return model_id, str(client.get_logged_model(model_id).artifact_location), run.info.run_id
+        return None
+
+    @staticmethod
+    def _log_datasets(client: MlflowClient, run_id: str, tenant_name: str, datasets: Sequence[LoggedDataset]) -> None:
+        if not datasets:
+            return
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        inputs = []
+        # For MLflow a dataset is its name and digest: two that share both would be shown as one.
+        keys = [(one.name, one.digest) for one in datasets]
+        for one in datasets:
+            schema = {"mlflow_colspec": [{"type": "double", "name": name, "required": False} for name in one.features]}
+            dataset = Dataset(
+                name=one.name if keys.count((one.name, one.digest)) == 1 else f"{one.name}, {one.context}",
+                digest=one.digest[:_LONGEST_DIGEST],
+                source_type="edupulse",
+                source=json.dumps({"tenant": tenant_name, "table": "student_features", "sha256": one.digest}),
+                schema=json.dumps(schema),
+                profile=json.dumps(dict(one.profile)),
+            )
+            inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", one.context)]))
+        client.log_inputs(run_id, inputs)
+
+    @contextlib.contextmanager
+    def _run(
+        self,
+        tenant_name: str,
+        run_name: str,
+        params: Mapping[str, Any],
+        metrics: Mapping[str, float],
+        tags: Mapping[str, str],
+        documents: Mapping[str, Any],
+        figures: Mapping[str, bytes],
+    ) -> Iterator[tuple[MlflowClient, str]]:
+        """One MLflow run with everything but a model; the caller adds that inside. Failed inside: the run is FAILED."""
+        with self._answering() as client, _FLUENT:
+            import mlflow
+
+            experiment = client.get_experiment_by_name(self.experiment_name(tenant_name))
+            experiment_id = experiment.experiment_id if experiment else self._create_experiment(client, tenant_name)
+            # Else MLflow takes the path of whatever program runs us.
+            shown = {"mlflow.source.name": "edupulse_pipelines", "mlflow.source.type": "JOB"}
+            shown |= {key: str(value) for key, value in tags.items()}
+            if shown.get("git_revision"):
+                shown[_GIT_TAG] = shown["git_revision"].removesuffix("-dirty")
+            with mlflow.start_run(experiment_id=experiment_id, run_name=run_name, tags=shown) as run:
+                mlflow.log_params({name: _parameter(value) for name, value in params.items()})
+                if metrics:
+                    mlflow.log_metrics(dict(metrics))
+                for name, document in documents.items():
+                    as_it_is = isinstance(document, str) and name.endswith(_TEXT_DOCUMENTS)
+                    mlflow.log_text(document if as_it_is else _json(document), name)
+                for name, png in figures.items():
+                    self._log_bytes(png, name)
+                yield client, run.info.run_id
+
+    @staticmethod
+    def _log_bytes(content: bytes, name: str) -> None:
+        import mlflow
+
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / Path(name).name
+            path.write_bytes(content)
+            mlflow.log_artifact(str(path), str(Path(name).parent) if "/" in name else None)
+
+    def _registered_model(self, client: MlflowClient, tenant_name: str) -> str:
+        """The name of the tenant's registered model, made when it is not there yet."""
+        from mlflow.exceptions import MlflowException
+
+        name = self.model_name(tenant_name)
+        try:
+            client.create_registered_model(
+                name, description=f"Risk of an adverse event, school district {tenant_name}."
+            )
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        return name
+
+    def _create_experiment(self, client: MlflowClient, tenant_name: str) -> str:
+        location = None
+        if self.artifact_root is not None and not self.tracking_uri.startswith("http"):
+            location = (self.artifact_root.absolute() / tenant_name).as_uri()
+        return client.create_experiment(self.experiment_name(tenant_name), artifact_location=location)
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[MlflowClient]:
+        """The client, with MLflow's own failures turned into RegistryUnavailable."""
+        client_type, failures = _mlflow()
+        import mlflow
+
+        try:
+            with _FLUENT:
+                mlflow.set_tracking_uri(self.tracking_uri)
+                mlflow.set_registry_uri(self.tracking_uri)
+                if self._client is None:
+                    self._prepare_store()
+                    self._client = client_type(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+            yield self._client
+        except failures as error:
+            raise RegistryUnavailable(
+                f"MLflow at {_without_password(self.tracking_uri)} failed: {_first_line(error)}"
+            ) from error
+
+    def _prepare_store(self) -> None:
+        if self.tracking_uri.startswith("sqlite:///"):
+            Path(self.tracking_uri.removeprefix("sqlite:///")).absolute().parent.mkdir(parents=True, exist_ok=True)
+
+
+def registry_differences(engine: sa.Engine, tenant: TenantSettings, registry: Registry) -> list[str]:
+    """What MLflow and `model_metadata` disagree about, in sentences; see `mirror.differences`."""
+    from edupulse_pipelines.risk.book.mirror import differences
+
+    return [one.said for one in differences(engine, tenant, registry)]
+
+
+def _read(folder: Path, said: str) -> RiskModel:
+    """The model in a folder of files.
+
+    Not through mlflow.sklearn: it would take the list of trusted types, and the way of loading, from the files
+    themselves.
+    """
+    import skops.io
+
+    try:
+        return risk_model_of(skops.io.load(folder / _MODEL_FILE, trusted=SKOPS_TRUSTED_TYPES))
+    except Exception as error:
+        raise ModelArtifactError(_unusable(said, f"cannot be loaded from MLflow: {_first_line(error)}")) from error
+
+
+def folder_sha256(folder: Path) -> str:
+    """SHA-256 over the logged files of a model: of the lines `<sha256>  <path>`, sorted by path, as sha256sum writes
+    them."""
+    digest = hashlib.sha256()
+    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _NOT_LOGGED)
+    for path in files:
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(f"{content}  {path.relative_to(folder).as_posix()}\n".encode())
+    return digest.hexdigest()
+
+
+@functools.lru_cache(maxsize=1)
+def git_revision() -> str:
+    """The commit this package runs from, with `-dirty` when its files differ from it; empty outside its checkout."""
+    package = Path(__file__).parents[2]
+
+    def git(*words: str) -> str | None:
+        try:
+            done = subprocess.run(["git", *words], cwd=package, capture_output=True, text=True, timeout=10, check=False)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    # Installed into an environment inside somebody else's checkout, that repository says nothing about us.
+    if git("ls-files", "--error-unmatch", "__init__.py") is None:
+        return ""
+    revision = git("rev-parse", "HEAD")
+    if not revision:
+        return ""
+    return f"{revision}-dirty" if git("status", "--porcelain", "--", ".") else revision
+
+
+def _mlflow() -> tuple[type[MlflowClient], tuple[type[Exception], ...]]:
+    """MLflow's client class and its ways to fail, imported with reporting to third parties and chatter switched off."""
+    quiet_libraries()
+    # A tracking server that is down should be said within a minute, not after MLflow's default of many retries.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import mlflow
+    import mlflow.sklearn
+    from mlflow.exceptions import MlflowException
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    return mlflow.MlflowClient, (MlflowException, OSError, sa.exc.SQLAlchemyError)
+
+
+def _parameter(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    return text if len(text) <= _LONGEST_PARAMETER else text[: _LONGEST_PARAMETER - 1] + "…"
+
+
+def _without_password(uri: str) -> str:
+    head, separator, tail = uri.rpartition("@")
+    if not separator:
+        return uri
+    scheme, marker, user = head.partition("://")
+    return f"{scheme}{marker}{user.partition(':')[0]}:***@{tail}"
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _registered(found: Any) -> RegisteredVersion:
+    tags = dict(found.tags)
+    return RegisteredVersion(str(found.version), tags.get("model_version"), found.run_id or None, tags)
+
+
+def _model_id(found: Any) -> str | None:
+    """Id of the logged model that a version is made of; the database keeps it in the source alone."""
+    named = re.fullmatch(r"models:/(m-[^/]+)", found.source or "")
+    return found.model_id or (named[1] if named else None)
+
+
+@contextlib.contextmanager
+def _missing_is_none() -> Iterator[None]:
+    """Leave the block quietly when MLflow says that what is asked for does not exist."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"}:
+            raise
+
+
+def _is_no_answer(error: BaseException) -> bool:
+    """Whether MLflow or its store could not be asked, which says nothing about the artifact."""
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.error_code == "TEMPORARILY_UNAVAILABLE" or "API request to" in str(error)
+    return isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.Timeout | sa.exc.SQLAlchemyError)
+
+
+def _unusable(said: str, why: str) -> str:
+    return f"{said} {why}. Restore its artifact, or train again (`edupulse model sync` shows what can be mended)."
+
+
+def _json(document: Any) -> str:
+    return json.dumps(document, indent=2, sort_keys=True)
+
+
+def _note(description: str) -> str:
+    if len(description) <= _LONGEST_NOTE:
+        return description
+    return description[: _LONGEST_NOTE - 2].rpartition("\n")[0] + "\n…"

@@ -1,0 +1,590 @@
+"""The promotion gate: whether a challenger may become champion, and the record of every decision and every figure.
+
+`decide` is pure: scores and outcomes in, a `Decision` with all its numbers out, the same for the same input. The rest
+writes and reads `promotion_decisions` and `model_evaluations`. Setting the alias and the active row is not done here.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.dialects import postgresql, sqlite
+
+from edupulse_pipelines.risk.judging.evaluation import (
+    CALIBRATION_BINS,
+    Floats,
+    Measure,
+    auc_roc,
+    calibration_error,
+    calibration_groups,
+    list_size,
+    subgroup_rows,
+)
+from edupulse_pipelines.schema.sqlalchemy_tables import model_evaluations, promotion_decisions
+from edupulse_pipelines.settings import PromotionSettings
+from edupulse_pipelines.storage.ids import new_ids
+
+DecisionKind = Literal["gate", "promote", "rollback", "sync"]
+
+SUBGROUP_CERTAINTY = 0.95
+"""How sure it must be that a subgroup is missed too often before that stops a promotion."""
+INTERVAL = (0.025, 0.975)
+"""Quantiles of the replicates that the stored intervals `low` to `high` span."""
+
+_PERFECT_QUANTILE = 0.95
+_DIGITS = 6
+# Below this a difference is the rounding of a sum, not a lead.
+_NOTHING = 1e-9
+# Replicates at a time: the weights of a chunk stay small, and every week's part of them in the processor's cache.
+_CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What the gate says of a challenger."""
+
+    promoted: bool
+    reason: str
+    """In words: a sentence for each condition, the failed ones first."""
+    numbers: dict[str, Any]
+    """Every figure the decision rests on, as JSON; None where the data define none."""
+
+
+@dataclass(frozen=True)
+class RecordedDecision:
+    """One row of `promotion_decisions`."""
+
+    model_version: str
+    kind: DecisionKind
+    promoted: bool
+    previous_version: str | None
+    reason: str
+    numbers: dict[str, Any]
+    decided_at: dt.datetime
+    run_id: str | None
+
+
+def decide(
+    *,
+    challenger: Floats,
+    champion: Floats | None,
+    rule: Floats,
+    outcome: NDArray[np.int8],
+    week: NDArray[Any],
+    student: NDArray[Any],
+    subgroups: Mapping[str, NDArray[Any]],
+    settings: PromotionSettings,
+    seed: int,
+) -> Decision:
+    """Whether the challenger may become champion, judged beside the champion and the rule on the same student-weeks.
+
+    Arrays of equal length, a row a held-out student-week: the three probabilities (`champion` None: there is none),
+    `outcome` 0 or 1, `week` a code of the cohort, `student` a code of the student; `subgroups` maps an attribute to its
+    values. ValueError for arrays that do not fit or a probability that is no number. All of these must hold:
+
+    - AUC is at least `minimum_auc` (and defined: both classes occur).
+    - Precision among the `capacity` of each week's cohort is above the champion's and above the rule's, and stays so in
+      at least `certainty` of the replicates of a paired bootstrap over students: each replicate draws as many students
+      as there are, with all their weeks, and compares both on the same draw (an equal result counts half). Students who
+      tie at the edge of a list count as their expectation.
+    - The calibration error is at most `calibration_error`, or no greater than what chance gives to perfectly calibrated
+      probabilities (95th percentile of simulated outcomes). A simulated student keeps one draw through all weeks:
+      horizons overlap, so the outcomes of a student go together, and pretending otherwise would refuse small districts.
+    - In no subgroup is the false-negative rate (events that are not on the list) above everybody's by more than
+      `fnr_gap`, nor above `maximum_false_negative_rate` where one is set. It is above when it is so in the data, in 95
+      % of the replicates, and in an exact binomial test over the subgroup's students with an event (a bootstrap is sure
+      of anything when all of three students were missed). Subgroups of fewer than `minimum_subgroup` students are not
+      judged, and none of their figures is kept.
+    """
+    scores = {"challenger": challenger, "rule": rule} | ({} if champion is None else {"champion": champion})
+    _fitting(scores, outcome, week, student, subgroups)
+    actual = outcome.astype(bool)
+    _, codes = np.unique(student, return_inverse=True)
+    students = int(codes.max()) + 1 if len(codes) else 0
+    numbers: dict[str, Any] = {
+        "student_weeks": len(actual),
+        "students": students,
+        "weeks": len(np.unique(week)),
+        "events": int(actual.sum()),
+        "capacity": settings.capacity,
+        "certainty": settings.certainty,
+        "replicates": settings.bootstrap,
+        "seed": seed,
+    }
+    if not len(actual):
+        return Decision(False, "Not promoted. There is no held-out student-week to judge on.", numbers)
+
+    shown, suppressed = _judged_subgroups(subgroups, codes, settings.minimum_subgroup)
+    replicated = _replicate(scores, actual, week, codes, [rows for _, rows in shown], settings, seed)
+    found = [
+        _auc_condition(challenger, actual, settings, numbers),
+        *_precision_conditions(replicated, settings, numbers),
+        _calibration_condition(challenger, actual, codes, settings, seed, numbers),
+        _subgroup_condition(shown, suppressed, replicated, actual, codes, settings, numbers),
+    ]
+    promoted = all(passed for passed, _ in found)
+    sentences = [sentence for passed, sentence in sorted(found, key=lambda one: one[0])]
+    return Decision(promoted, " ".join(["Promoted." if promoted else "Not promoted.", *sentences]), numbers)
+
+
+def _fitting(
+    scores: Mapping[str, Floats],
+    outcome: NDArray[Any],
+    week: NDArray[Any],
+    student: NDArray[Any],
+    subgroups: Mapping[str, NDArray[Any]],
+) -> None:
+    for name, values in [*scores.items(), ("week", week), ("student", student), *subgroups.items()]:
+        if len(values) != len(outcome):
+            raise ValueError(f"{name}: {len(values)} values for {len(outcome)} outcomes")
+    for name, values in scores.items():
+        if not np.all((values >= 0) & (values <= 1)):
+            raise ValueError(f"{name}: not every score is a probability")
+
+
+def _judged_subgroups(
+    subgroups: Mapping[str, NDArray[Any]], student: NDArray[np.int64], minimum: int
+) -> tuple[list[tuple[str, NDArray[np.int64]]], list[str]]:
+    """(subgroup, rows) of those with enough students, and the names of the others."""
+    shown, suppressed = [], []
+    for subgroup, rows in subgroup_rows(subgroups):
+        if len(np.unique(student[rows])) >= minimum:
+            shown.append((subgroup, rows))
+        else:
+            suppressed.append(subgroup)
+    return shown, suppressed
+
+
+def _auc_condition(
+    challenger: Floats, actual: NDArray[np.bool_], settings: PromotionSettings, numbers: dict[str, Any]
+) -> tuple[bool, str]:
+    auc, minimum = auc_roc(challenger, actual), settings.minimum_auc
+    passed = auc is not None and auc >= minimum
+    numbers["auc_roc"] = {"value": auc, "minimum": minimum, "passed": passed}
+    if auc is None:
+        return False, "The AUC is not defined, because the held-out weeks hold one class only."
+    return passed, f"The AUC of {auc:.3f} is {'at least' if passed else 'below'} {minimum:g}."
+
+
+def _precision_conditions(
+    replicated: _Replicates, settings: PromotionSettings, numbers: dict[str, Any]
+) -> list[tuple[bool, str]]:
+    precision = replicated.precision
+    numbers["precision_at_capacity"] = {
+        name: _figure(values) for name, values in precision.items() if name != "champion"
+    } | {"champion": _figure(precision["champion"]) if "champion" in precision else None}
+    numbers["against"] = {"champion": None}
+    conditions = []
+    where = f"among the top {_percent(settings.capacity)} of each week"
+    for name, called in (("champion", "the champion's"), ("rule", "the simple rule's")):
+        if name not in precision:
+            continue
+        lead = precision["challenger"] - precision[name]
+        certainty = float(np.mean(lead[1:] > _NOTHING) + np.mean(np.abs(lead[1:]) <= _NOTHING) / 2)
+        ahead = bool(lead[0] > _NOTHING)
+        passed = ahead and certainty >= settings.certainty - _NOTHING
+        numbers["against"][name] = {**_figure(lead), "certainty": round(certainty, _DIGITS), "passed": passed}
+        ours, theirs = precision["challenger"][0], precision[name][0]
+        how = (
+            f"ahead in {_percent(certainty)} of {settings.bootstrap} bootstrap replicates, "
+            f"{_percent(settings.certainty)} required"
+        )
+        conditions.append(
+            (
+                passed,
+                f"Precision {where} is {ours:.3f}, {'' if ahead else 'not '}above {called} {theirs:.3f} ({how}).",
+            )
+        )
+    if "champion" not in precision:
+        conditions.insert(0, (True, "There is no champion to beat."))
+    return conditions
+
+
+def _calibration_condition(
+    challenger: Floats,
+    actual: NDArray[np.bool_],
+    student: NDArray[np.int64],
+    settings: PromotionSettings,
+    seed: int,
+    numbers: dict[str, Any],
+) -> tuple[bool, str]:
+    error = calibration_error(challenger, actual)
+    assert error is not None  # there are rows
+    bound = settings.calibration_error
+    by_chance = round(_error_by_chance(challenger, student, settings.bootstrap, seed), _DIGITS)
+    passed = error <= max(bound, by_chance)
+    numbers["calibration_error"] = {"value": error, "maximum": bound, "by_chance": by_chance, "passed": passed}
+    if error <= bound:
+        return True, f"The calibration error of {error:.3f} is at most {bound:g}."
+    if passed:
+        return True, (
+            f"The calibration error of {error:.3f} is above {bound:g}, but so few student-weeks give up to "
+            f"{by_chance:.3f} by chance."
+        )
+    return False, (
+        f"The calibration error of {error:.3f} is above {bound:g}, and above the {by_chance:.3f} that chance gives."
+    )
+
+
+def _subgroup_condition(
+    shown: Sequence[tuple[str, NDArray[np.int64]]],
+    suppressed: Sequence[str],
+    replicated: _Replicates,
+    actual: NDArray[np.bool_],
+    student: NDArray[np.int64],
+    settings: PromotionSettings,
+    numbers: dict[str, Any],
+) -> tuple[bool, str]:
+    everybody = replicated.missed_share
+    rows_of: list[dict[str, Any]] = []
+    failed = []
+    for i, (subgroup, rows) in enumerate(shown):
+        rates = replicated.missed_share_of[i]
+        bounds = {"gap": everybody + settings.fnr_gap}
+        if settings.maximum_false_negative_rate is not None:
+            bounds["maximum"] = np.full_like(everybody, settings.maximum_false_negative_rate)
+        certainty = {
+            name: _certainty_above(rates, bound, replicated.missed, rows[actual[rows]], student)
+            for name, bound in bounds.items()
+        }
+        over = [name for name, sure in certainty.items() if sure is not None and sure >= SUBGROUP_CERTAINTY]
+        rows_of.append(
+            {
+                "subgroup": subgroup,
+                "students": len(np.unique(student[rows])),
+                **_figure(rates),
+                **{f"certainty_above_{name}": sure for name, sure in certainty.items()},
+                "passed": not over,
+            }
+        )
+        if over:
+            failed.append(f"{subgroup} ({rates[0]:.3f})")
+    numbers["false_negative_rate"] = {
+        "everybody": _figure(everybody),
+        "gap": settings.fnr_gap,
+        "maximum": settings.maximum_false_negative_rate,
+        "certainty": SUBGROUP_CERTAINTY,
+        "subgroups": rows_of,
+        "minimum_subgroup": settings.minimum_subgroup,
+        "suppressed": list(suppressed),
+        "passed": not failed,
+    }
+    left_out = (
+        f" ({len(suppressed)} of fewer than {settings.minimum_subgroup} students not judged)" if suppressed else ""
+    )
+    if not shown:
+        return True, f"There is no subgroup to judge{left_out}."
+    if np.isnan(everybody[0]):
+        return True, f"Without an event no subgroup can be missed{left_out}."
+    bound_words = f"everybody's {everybody[0]:.3f} by more than {settings.fnr_gap:g}"
+    if settings.maximum_false_negative_rate is not None:
+        bound_words += f", or the bound of {settings.maximum_false_negative_rate:g}"
+    if failed:
+        return False, (
+            f"The false-negative rate of {', '.join(failed)} exceeds {bound_words}, with "
+            f"{_percent(SUBGROUP_CERTAINTY)} certainty{left_out}."
+        )
+    return True, f"No subgroup's false-negative rate is sure to exceed {bound_words}{left_out}."
+
+
+def _certainty_above(
+    rates: Floats,
+    bounds: Floats,
+    missed: Floats,
+    events: NDArray[np.int64],
+    student: NDArray[np.int64],
+) -> float | None:
+    """How sure it is that a rate lies above its bound: the lesser of bootstrap and exact test; 0 when it does not.
+
+    `rates` and `bounds` by replicate, the data themselves first; `missed` per row, in the data; `events` the subgroup's
+    rows with an event. None without any.
+    """
+    from scipy.special import betainc
+
+    if not len(events):
+        return None
+    if rates[0] - bounds[0] <= _NOTHING:
+        return 0.0
+    defined = ~np.isnan(rates[1:])
+    if not defined.any():
+        return None
+    replicates = float(np.mean((rates[1:] - bounds[1:] > _NOTHING)[defined]))
+    # One trial a student, because the weeks of one student are no independent trials.
+    _, who = np.unique(student[events], return_inverse=True)
+    trials = int(who.max()) + 1
+    misses = float(np.sum(np.bincount(who, weights=missed[events]) / np.bincount(who)))
+    # The binomial tail P(X >= misses), which the incomplete beta function continues between whole numbers.
+    by_chance = float(betainc(misses, trials - misses + 1, bounds[0])) if misses > 0 else 1.0
+    return round(min(replicates, 1 - by_chance), _DIGITS)
+
+
+def _figure(values: Floats) -> dict[str, float | None]:
+    """The figure of the data (first) with the interval of the replicates (the rest); None where undefined."""
+    rest = values[1:][~np.isnan(values[1:])]
+    low, high = np.quantile(rest, INTERVAL) if len(rest) else (math.nan, math.nan)
+    return {"value": _number(values[0]), "low": _number(low), "high": _number(high)}
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else round(float(value), _DIGITS) + 0.0
+
+
+@dataclass(frozen=True)
+class _Replicates:
+    """Figures of the data (position 0) and of each replicate; NaN = not defined there."""
+
+    precision: dict[str, Floats]
+    """By scores: share of events among the listed, shape (1 + replicates,)."""
+    missed_share: Floats
+    """The challenger's false-negative rate of everybody, shape (1 + replicates,)."""
+    missed_share_of: Floats
+    """The same of each subgroup, shape (subgroups, 1 + replicates)."""
+    missed: Floats
+    """In the data: per row, how surely the challenger's list leaves it out, 0 to 1."""
+
+
+@dataclass(frozen=True)
+class _Ranking:
+    """One week's cohort in the order of one score, highest first; equal scores form a block."""
+
+    rows: NDArray[np.int64]
+    starts: NDArray[np.int64]
+    """Position at which each block starts."""
+
+    def top(self, count: int) -> _Ranking:
+        """The first blocks that hold at least `count` rows."""
+        if count >= len(self.rows):
+            return self
+        blocks = int(np.searchsorted(self.starts, count, side="left"))
+        end = int(self.starts[blocks]) if blocks < len(self.starts) else len(self.rows)
+        return _Ranking(self.rows[:end], self.starts[:blocks])
+
+
+def _ranking(score: Floats, rows: NDArray[np.int64]) -> _Ranking:
+    ordered = rows[np.argsort(-score[rows], kind="stable")]
+    starts = np.flatnonzero(np.diff(score[ordered], prepend=np.nan) != 0)
+    return _Ranking(ordered, starts)
+
+
+def _replicate(
+    scores: Mapping[str, Floats],
+    actual: NDArray[np.bool_],
+    week: NDArray[Any],
+    student: NDArray[np.int64],
+    subgroups: Sequence[NDArray[np.int64]],
+    settings: PromotionSettings,
+    seed: int,
+) -> _Replicates:
+    """Precision and false-negative rates of the data and of the bootstrap's replicates."""
+    weeks = [np.flatnonzero(week == one) for one in np.unique(week)]
+    rankings = {name: [_ranking(score, rows) for rows in weeks] for name, score in scores.items()}
+    events = np.flatnonzero(actual)
+    position = np.full(len(actual), -1)
+    position[events] = np.arange(len(events))
+    # Which event belongs to which subgroup; the first column is everybody.
+    member = np.zeros((len(events), 1 + len(subgroups)))
+    member[:, 0] = 1.0
+    for i, rows in enumerate(subgroups, start=1):
+        member[position[rows[actual[rows]]], i] = 1.0
+
+    precision: dict[str, list[Floats]] = {name: [] for name in scores}
+    shares: list[Floats] = []
+    missed = np.zeros(len(actual))
+    for weights in _weights(int(student.max()) + 1, settings.bootstrap, seed):
+        sizes = [_sizes(weights, student[rows], settings.capacity) for rows in weeks]
+        listed = np.sum(sizes, axis=0)
+        for name, ranking in rankings.items():
+            hits = np.zeros(weights.shape[1])
+            caught = np.zeros((len(events), weights.shape[1])) if name == "challenger" else None
+            for one, size in zip(ranking, sizes, strict=True):
+                part, on_list, weighted = _on_list(one, weights, student, size, settings.capacity)
+                happened = np.flatnonzero(actual[part.rows])
+                block = np.searchsorted(part.starts, happened, side="right") - 1
+                found = on_list[block] * weighted[happened]
+                hits += found.sum(axis=0)
+                if caught is not None:
+                    caught[position[part.rows[happened]]] = found
+            precision[name].append(hits / listed)
+            if caught is not None:
+                drawn = weights[student[events]].astype(float)
+                with np.errstate(invalid="ignore", divide="ignore"):
+                    shares.append(1 - (member.T @ caught) / (member.T @ drawn))
+                if len(shares) == 1:
+                    missed[events] = 1 - caught[:, 0]
+    together = np.concatenate(shares, axis=1)
+    return _Replicates(
+        {name: np.concatenate(parts) for name, parts in precision.items()}, together[0], together[1:], missed
+    )
+
+
+def _weights(students: int, replicates: int, seed: int) -> Iterator[NDArray[np.int32]]:
+    """How often each student was drawn, shape (students, some replicates): first the data (all once), then chunks."""
+    yield np.ones((students, 1), dtype=np.int32)
+    random = np.random.default_rng([seed, 0])
+    for start in range(0, replicates, _CHUNK):
+        drawn = [
+            np.bincount(random.integers(0, students, students), minlength=students)
+            for _ in range(min(_CHUNK, replicates - start))
+        ]
+        yield np.ascontiguousarray(np.array(drawn, dtype=np.int32).T)
+
+
+def _sizes(weights: NDArray[np.int32], student: NDArray[np.int64], capacity: float) -> NDArray[np.int64]:
+    """Size of a week's list in each replicate; 0 where nobody of the week was drawn."""
+    cohort = weights[student].sum(axis=0)
+    return np.array([list_size(int(one), capacity) if one else 0 for one in cohort])
+
+
+def _on_list(
+    ranking: _Ranking,
+    weights: NDArray[np.int32],
+    student: NDArray[np.int64],
+    size: NDArray[np.int64],
+    capacity: float,
+) -> tuple[_Ranking, Floats, NDArray[np.int32]]:
+    """(the part of the ranking that lists can reach, per block the share that is on the list, per row its weight).
+
+    Of a block at the edge, the share for which there is room.
+    """
+    # Only the top of a ranking decides; half as much again as a list holds is nearly always enough to look at.
+    for count in (64 + int(1.5 * capacity * len(ranking.rows)), len(ranking.rows)):
+        part = ranking.top(count)
+        weighted = weights[student[part.rows]]
+        alone = len(part.starts) == len(part.rows)
+        block = weighted if alone else np.add.reduceat(weighted, part.starts, axis=0)
+        through = np.cumsum(block, axis=0, dtype=np.int64)
+        if np.all(through[-1] >= size):
+            break
+    room = np.clip(size - (through - block), 0, block)
+    return part, room / np.maximum(block, 1), weighted
+
+
+def _error_by_chance(probability: Floats, student: NDArray[np.int64], replicates: int, seed: int) -> float:
+    """95th percentile of the calibration error of these probabilities, were they perfectly calibrated."""
+    group = calibration_groups(probability, CALIBRATION_BINS)
+    order = np.argsort(group, kind="stable")
+    starts = np.searchsorted(group[order], np.arange(int(group.max()) + 1))
+    samples = np.bincount(group)
+    predicted = np.bincount(group, weights=probability) / samples
+    random = np.random.default_rng([seed, 1])
+    students, who, expected = int(student.max()) + 1, student[order], probability[order, None]
+    errors = []
+    for start in range(0, replicates, _CHUNK):
+        draw = random.random((students, min(_CHUNK, replicates - start)))
+        happened = np.add.reduceat(draw[who] < expected, starts, axis=0, dtype=np.int64)
+        distance = np.abs(happened / samples[:, None] - predicted[:, None])
+        errors.append(samples @ distance / len(probability))
+    return float(np.quantile(np.concatenate(errors), _PERFECT_QUANTILE))
+
+
+def record_decision(
+    connection: sa.Connection,
+    tenant_name: str,
+    model_version: str,
+    *,
+    kind: DecisionKind,
+    promoted: bool,
+    reason: str,
+    numbers: Mapping[str, Any] | None = None,
+    previous_version: str | None = None,
+    run_id: str | None = None,
+) -> None:
+    """Add one decision: of the gate (`Decision`'s fields), or of a person, who gives a reason. Never overwrites one.
+
+    `previous_version` is the champion before. The model needs its row in `model_metadata`.
+    """
+    connection.execute(
+        sa.insert(promotion_decisions).values(
+            id=new_ids(1)[0],
+            tenant_id=tenant_name,
+            model_version=model_version,
+            kind=kind,
+            promoted=promoted,
+            previous_version=previous_version,
+            reason=reason,
+            numbers=dict(numbers or {}),
+            decided_at=dt.datetime.now(dt.UTC),
+            run_id=run_id,
+        )
+    )
+
+
+def decisions(connection: sa.Connection, tenant_name: str, model_version: str | None = None) -> list[RecordedDecision]:
+    """The tenant's decisions, or those about one model, newest last."""
+    table = promotion_decisions.c
+    wanted = table.tenant_id == tenant_name
+    if model_version is not None:
+        wanted &= table.model_version == model_version
+    rows = connection.execute(
+        sa.select(
+            table.model_version,
+            table.kind,
+            table.promoted,
+            table.previous_version,
+            table.reason,
+            table.numbers,
+            table.decided_at,
+            table.run_id,
+        )
+        .where(wanted)
+        # Ids are time-ordered: they tell apart what was decided in the same moment.
+        .order_by(table.decided_at, table.id)
+    )
+    return [RecordedDecision(*row) for row in rows]
+
+
+def record_measures(
+    connection: sa.Connection,
+    tenant_name: str,
+    model_version: str,
+    candidate: str,
+    scope: str,
+    as_of_date: dt.date,
+    measures: Sequence[Measure],
+) -> None:
+    """Write figures to `model_evaluations`, in place of those with the same key; `as_of_date` is a week's Sunday.
+
+    ValueError when two of `measures` have the same metric, parameter and subgroup.
+    """
+    keys = {(one.metric, one.parameter, one.subgroup) for one in measures}
+    if len(keys) < len(measures):
+        raise ValueError("two measures have the same metric, parameter and subgroup")
+    if not measures:
+        return
+    table = model_evaluations
+    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
+    statement = insert.on_conflict_do_update(
+        index_elements=list(table.primary_key.columns),
+        set_={name: insert.excluded[name] for name in ("value", "samples", "evaluated_at")},
+    )
+    now = dt.datetime.now(dt.UTC)
+    connection.execute(
+        statement,
+        [
+            {
+                "tenant_id": tenant_name,
+                "model_version": model_version,
+                "candidate": candidate,
+                "scope": scope,
+                "as_of_date": as_of_date,
+                "metric": one.metric,
+                "parameter": one.parameter,
+                "subgroup": one.subgroup,
+                "value": None if one.value is None or not math.isfinite(one.value) else float(one.value),
+                "samples": one.samples,
+                "evaluated_at": now,
+            }
+            for one in measures
+        ],
+    )

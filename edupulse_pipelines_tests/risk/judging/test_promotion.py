@@ -1,0 +1,449 @@
+from __future__ import annotations
+
+import datetime as dt
+import json
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from edupulse_pipelines.risk.judging.evaluation import Measure, calibration_error, listed, measures, precision_at
+from edupulse_pipelines.risk.judging.promotion import Decision, decide, decisions, record_decision, record_measures
+from edupulse_pipelines.schema.sqlalchemy_tables import model_evaluations, model_metadata
+from edupulse_pipelines.settings import PromotionSettings
+
+Case = dict[str, Any]
+
+
+def case(
+    students: int = 600,
+    weeks: int = 3,
+    *,
+    seed: int = 0,
+    noise: float = 0.2,
+    champion_noise: float | None = 2.0,
+    subgroups: dict[str, np.ndarray] | None = None,
+) -> Case:
+    """Arguments of `decide`: true risks, seen through more or less noise in the log-odds, and a rule of three steps."""
+    random = np.random.default_rng(seed)
+    log_odds = random.normal(-1.2, 1.5, students)
+    student, week = np.tile(np.arange(students), weeks), np.repeat(np.arange(weeks), students)
+    outcome = (random.random(students * weeks) < _expit(log_odds)[student]).astype(np.int8)
+
+    def seen(much: float) -> np.ndarray:
+        # Shrunk as the noise asks for, so that noisy scores are calibrated too.
+        kept = 1.5**2 / (1.5**2 + much**2)
+        noisy = log_odds + random.normal(0, much, students)
+        return _expit(-1.2 + kept * (noisy + 1.2))[student]
+
+    return {
+        "challenger": seen(noise),
+        "champion": None if champion_noise is None else seen(champion_noise),
+        "rule": np.digitize(seen(2.0), [0.2, 0.35]) * 0.15 + 0.1,
+        "outcome": outcome,
+        "week": week,
+        "student": student,
+        "subgroups": {name: values[student] for name, values in (subgroups or {}).items()},
+        "settings": PromotionSettings(bootstrap=200),
+        "seed": 7,
+    }
+
+
+def _expit(value: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-value))
+
+
+def setting(one: Case, **changed: object) -> Case:
+    return {**one, "settings": one["settings"].model_copy(update=changed)}
+
+
+def failed(decision: Decision) -> set[str]:
+    """Which conditions stopped a challenger, by the figures."""
+    numbers = decision.numbers
+    parts = {name: numbers[name] for name in ("auc_roc", "calibration_error", "false_negative_rate")}
+    parts |= {name: one for name, one in numbers["against"].items() if one is not None}
+    return {name for name, one in parts.items() if not one["passed"]}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_clearly_better_challenger_is_promoted(seed: int) -> None:
+    one = case(seed=seed)
+    found = decide(**one)
+    assert found.promoted, found.reason
+    assert failed(found) == set()
+    actual = one["outcome"].astype(bool)
+    for name in ("challenger", "champion", "rule"):
+        figure = found.numbers["precision_at_capacity"][name]
+        assert figure["value"] == precision_at(one[name], actual, one["week"], 10)
+        assert figure["low"] <= figure["value"] <= figure["high"]
+    assert found.reason.startswith("Promoted. ")
+    assert found.reason.count("bootstrap replicates") == 2
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_clearly_worse_challenger_is_not(seed: int) -> None:
+    found = decide(**case(seed=seed, noise=3, champion_noise=0.1))
+    assert not found.promoted
+    assert "champion" in failed(found)
+    assert "not above the champion's" in found.reason
+    assert found.reason.startswith("Not promoted. Precision among the top 10 % of each week is ")
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 10_000), st.integers(12, 80), st.integers(1, 4))
+def test_identical_scores_are_never_promoted(seed: int, students: int, weeks: int) -> None:
+    one = setting(case(students, weeks, seed=seed), bootstrap=50)
+    for champion in (one["challenger"], one["challenger"] / 2):  # another scale, the same order
+        found = decide(**one | {"champion": champion})
+        assert not found.promoted
+        assert found.numbers["against"]["champion"]["certainty"] == 0.5
+        assert found.numbers["against"]["champion"]["value"] == 0
+    assert not decide(**one | {"champion": None, "rule": one["challenger"]}).promoted
+
+
+def test_the_rule_has_to_be_beaten_too_and_is_enough_without_a_champion() -> None:
+    first = decide(**case(champion_noise=None))
+    assert first.promoted
+    assert first.numbers["against"]["champion"] is None
+    assert first.numbers["precision_at_capacity"]["champion"] is None
+    assert "There is no champion to beat." in first.reason
+
+    one = case()
+    found = decide(**one | {"rule": one["challenger"]})
+    assert failed(found) == {"rule"}
+    assert found.reason.startswith("Not promoted. Precision")
+    assert "not above the simple rule's" in found.reason
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10_000), st.integers(12, 60))
+def test_the_same_data_give_the_same_decision_in_any_order_of_rows(seed: int, students: int) -> None:
+    groups = {"gender": np.where(np.arange(students) % 2, "F", "M").astype(object)}
+    one = setting(case(students, seed=seed, subgroups=groups), bootstrap=50)
+    found = decide(**one)
+    assert decide(**one) == found
+    order = np.random.default_rng(seed).permutation(len(one["outcome"]))
+    moved = {
+        name: value[order] if isinstance(value, np.ndarray) else value
+        for name, value in one.items()
+        if name != "subgroups"
+    }
+    assert decide(**moved, subgroups={name: values[order] for name, values in one["subgroups"].items()}) == found
+    assert json.loads(json.dumps(found.numbers, allow_nan=False)) == found.numbers
+
+
+def test_another_seed_draws_other_students_and_decides_alike() -> None:
+    one = case()
+    first, second = decide(**one), decide(**one | {"seed": 8})
+    assert first.promoted and second.promoted
+    of_first, of_second = (each.numbers["precision_at_capacity"]["challenger"] for each in (first, second))
+    assert of_first["value"] == of_second["value"]
+    assert of_first != of_second
+
+
+def test_the_replicates_are_those_of_a_plain_bootstrap() -> None:
+    """The vectorised replicates against drawing the students' rows one by one, ties at the edge included."""
+    one = case(60, 2, seed=3)
+    one["champion"] = np.round(one["champion"], 1)
+    one = setting(one, bootstrap=2000)
+    lead, random = [], np.random.default_rng(99)
+    rows_of = [np.flatnonzero(one["student"] == student) for student in range(60)]
+    for _ in range(2000):
+        rows = np.concatenate([rows_of[student] for student in random.integers(0, 60, 60)])
+        actual, week = one["outcome"][rows].astype(bool), one["week"][rows]
+        ours, theirs = (precision_at(one[name][rows], actual, week, 10) for name in ("challenger", "champion"))
+        assert ours is not None and theirs is not None
+        lead.append(ours - theirs)
+    found = decide(**one).numbers["against"]["champion"]
+    assert found["low"] == pytest.approx(np.quantile(lead, 0.025), abs=0.05)
+    assert found["high"] == pytest.approx(np.quantile(lead, 0.975), abs=0.05)
+    certain = np.mean(np.array(lead) > 1e-9) + np.mean(np.abs(lead) <= 1e-9) / 2
+    assert found["certainty"] == pytest.approx(certain, abs=0.04)
+
+
+def test_a_small_lead_that_may_be_chance_is_not_enough() -> None:
+    one = case(seed=1)
+    better = one["champion"].copy()
+    # One event that the champion left out changes places with one student without an event on its list.
+    actual = one["outcome"].astype(bool)
+    on_list = listed(better, one["week"], 0.1)
+    first_week = one["week"] == 0
+    leaves = np.flatnonzero(first_week & ~actual & (on_list == 1))[0]
+    enters = np.flatnonzero(first_week & actual & (on_list == 0))[0]
+    better[[leaves, enters]] = better[[enters, leaves]]
+    found = decide(**one | {"challenger": better})
+    lead = found.numbers["against"]["champion"]
+    assert lead["value"] > 0
+    certain = lead["certainty"]
+    assert 0.5 < certain < 1
+    # The tenant's setting decides which lead is certain enough.
+    for required, passed in ((certain, True), (min(certain + 0.01, 0.999), False)):
+        judged = decide(**setting(one, certainty=required) | {"challenger": better})
+        assert judged.numbers["against"]["champion"]["passed"] == passed
+
+
+@pytest.mark.parametrize("shift", [2.0, -2.0])
+def test_a_miscalibrated_challenger_is_refused(shift: float) -> None:
+    one = case()
+    log_odds = np.log(one["challenger"] / (1 - one["challenger"]))
+    found = decide(**one | {"challenger": _expit(log_odds + shift)})
+    assert failed(found) == {"calibration_error"}
+    figures = found.numbers["calibration_error"]
+    assert figures["value"] > figures["maximum"] > figures["by_chance"]
+    assert "The calibration error of" in found.reason.partition("Not promoted. ")[2][:30]
+    assert decide(**setting(one, calibration_error=0.9) | {"challenger": _expit(log_odds + shift)}).promoted
+
+
+def test_an_error_that_chance_explains_is_no_miscalibration() -> None:
+    errors, allowed = [], 0
+    for seed in range(40):
+        random = np.random.default_rng(seed)
+        probability = random.uniform(0.05, 0.7, 30)
+        outcome = (random.random(30) < probability).astype(np.int8)
+        one = setting(case(30, 1), calibration_error=0.01, bootstrap=100)
+        found = decide(**one | {"challenger": probability, "outcome": outcome})
+        errors.append(calibration_error(probability, outcome))
+        allowed += found.numbers["calibration_error"]["passed"]
+    assert min(errors) > 0.05  # type: ignore[type-var]
+    assert allowed >= 33  # 38 of 40 are expected: it is the 95th percentile
+
+
+def test_an_auc_below_the_minimum_is_refused() -> None:
+    found = decide(**setting(case(), minimum_auc=0.99))
+    assert failed(found) == {"auc_roc"}
+    assert "is below 0.99." in found.reason
+
+
+def planted(students: int = 600, members: int = 60, **changed: object) -> Case:
+    """A subgroup whose events the challenger does not see."""
+    number = np.arange(students)
+    groups = {
+        "ethnicity": np.where(number < members, "unseen", "seen").astype(object),
+        "gender": np.where(number % 2, "F", "M").astype(object),
+    }
+    one = setting(case(students, subgroups=groups), capacity=0.4, **changed)
+    unseen = one["student"] < members
+    one["challenger"] = np.where(unseen, one["challenger"] * 0.02, one["challenger"])
+    return one
+
+
+def test_a_subgroup_that_is_missed_too_often_stops_the_promotion() -> None:
+    one = planted(calibration_error=0.5)
+    found = decide(**one)
+    assert failed(found) == {"false_negative_rate"}
+    assert "ethnicity=unseen" in found.reason
+    assert "gender" not in found.reason
+    figures = {row["subgroup"]: row for row in found.numbers["false_negative_rate"]["subgroups"]}
+    assert list(figures) == ["ethnicity=seen", "ethnicity=unseen", "gender=F", "gender=M"]
+    assert [row["passed"] for row in figures.values()] == [True, False, True, True]
+    assert figures["ethnicity=unseen"]["value"] > 0.95
+    assert figures["ethnicity=unseen"]["certainty_above_gap"] >= 0.95
+    # The figures are those of the evaluation.
+    measured = measures(
+        one["challenger"],
+        one["outcome"],
+        one["week"],
+        capacity=0.4,
+        subgroups=one["subgroups"],
+        student=one["student"],
+    )
+    rates = {row.subgroup: row.value for row in measured if row.metric == "false_negative_rate"}
+    assert rates == pytest.approx(
+        {"": found.numbers["false_negative_rate"]["everybody"]["value"]}
+        | {name: row["value"] for name, row in figures.items()}
+    )
+    # A tenant may allow it.
+    assert decide(**setting(one, fnr_gap=1.0)).promoted
+
+
+def test_a_subgroup_of_fewer_than_ten_students_is_suppressed_and_decides_nothing() -> None:
+    found = decide(**planted(members=9, calibration_error=0.5))
+    assert found.promoted, found.reason
+    figures = found.numbers["false_negative_rate"]
+    assert figures["suppressed"] == ["ethnicity=unseen"]
+    assert "ethnicity=unseen" not in [row["subgroup"] for row in figures["subgroups"]]
+    assert "1 of fewer than 10 students not judged" in found.reason
+    assert (
+        decide(**planted(members=9, calibration_error=0.5, minimum_subgroup=9)).numbers["false_negative_rate"][
+            "suppressed"
+        ]
+        == []
+    )
+
+
+def test_a_few_missed_students_are_not_certain_of_anything() -> None:
+    # Ten students of whom two have an event, both missed: the rate is 1 in every replicate, and says next to nothing.
+    one = planted(members=10, calibration_error=0.5)
+    member = one["student"] < 10
+    one["outcome"] = np.where(member, (one["student"] < 2) & (one["week"] == 0), one["outcome"]).astype(np.int8)
+    found = decide(**one)
+    row = next(
+        row for row in found.numbers["false_negative_rate"]["subgroups"] if row["subgroup"] == "ethnicity=unseen"
+    )
+    assert row["value"] == row["low"] == row["high"] == 1
+    assert row["certainty_above_gap"] < 0.95
+    assert found.promoted, found.reason
+
+
+def test_an_absolute_bound_holds_beside_the_gap() -> None:
+    one = case(subgroups={"gender": np.where(np.arange(600) % 2, "F", "M").astype(object)})
+    rate = decide(**one).numbers["false_negative_rate"]["everybody"]["value"]
+    assert decide(**setting(one, maximum_false_negative_rate=min(1.0, rate + 0.1))).promoted
+    found = decide(**setting(one, maximum_false_negative_rate=rate - 0.2))
+    assert failed(found) == {"false_negative_rate"}
+    assert "or the bound of" in found.reason
+
+
+@pytest.mark.parametrize("outcome", [0, 1])
+def test_one_class_is_not_promoted(outcome: int) -> None:
+    one = case(30, subgroups={"gender": np.array(["F", "M"] * 15, dtype=object)})
+    found = decide(**one | {"outcome": np.full(90, outcome, dtype=np.int8)})
+    assert {"auc_roc", "champion", "rule"} <= failed(found)
+    assert found.numbers["auc_roc"]["value"] is None
+    assert "The AUC is not defined, because the held-out weeks hold one class only." in found.reason
+    assert found.numbers["against"]["rule"]["certainty"] == 0.5
+    if not outcome:
+        assert found.numbers["false_negative_rate"]["everybody"] == {"value": None, "low": None, "high": None}
+        assert "Without an event no subgroup can be missed." in found.reason
+    json.dumps(found.numbers, allow_nan=False)
+
+
+def test_twelve_students() -> None:
+    """A list of two. A challenger that is right about both wins when nobody else is; one that ties does not."""
+    outcome = np.array([1, 1, 1] + [0] * 9, dtype=np.int8)
+    good = np.array([0.9, 0.8, 0.7] + [0.1] * 9)
+    bad = good[::-1].copy()
+    one: Case = {
+        "challenger": good,
+        "champion": bad,
+        "rule": np.full(12, 0.25),
+        "outcome": outcome,
+        "week": np.zeros(12),
+        "student": np.arange(12),
+        "subgroups": {"gender": np.array(["F"] * 6 + ["M"] * 6, dtype=object)},
+        "settings": PromotionSettings(),
+        "seed": 0,
+    }
+    found = decide(**one)
+    assert found.promoted, found.reason
+    assert found.numbers["precision_at_capacity"]["challenger"]["value"] == 1
+    assert found.numbers["precision_at_capacity"]["champion"]["value"] == 0
+    # Everybody ties: two of twelve at random, a quarter of whom have an event.
+    assert found.numbers["precision_at_capacity"]["rule"]["value"] == 0.25
+    assert found.numbers["false_negative_rate"]["suppressed"] == ["gender=F", "gender=M"]
+    assert not decide(**one | {"challenger": bad, "champion": good}).promoted
+    assert not decide(**one | {"champion": good}).promoted
+
+
+def test_one_student_and_nobody() -> None:
+    one = case(1, 1)
+    assert not decide(**one).promoted
+    nobody = {name: value[:0] if isinstance(value, np.ndarray) else value for name, value in one.items()}
+    found = decide(**nobody)
+    assert (found.promoted, found.reason) == (
+        False,
+        "Not promoted. There is no held-out student-week to judge on.",
+    )
+
+
+def test_arrays_that_do_not_fit_are_an_error() -> None:
+    one = case(20)
+    with pytest.raises(ValueError, match="champion: 5 values for 60 outcomes"):
+        decide(**one | {"champion": one["champion"][:5]})
+    with pytest.raises(ValueError, match="rule: not every score is a probability"):
+        decide(**one | {"rule": np.full(60, np.nan)})
+
+
+def test_a_hundred_thousand_rows_take_seconds() -> None:
+    students = 25_000
+    random = np.random.default_rng(0)
+    groups = {name: random.choice(list("abcdef"), students).astype(object) for name in ("g", "e", "s", "l")}
+    one = setting(case(students, 4, subgroups=groups), bootstrap=500)
+    started = time.process_time()
+    assert decide(**one).promoted
+    assert time.process_time() - started < 15  # two or three on one idle core
+
+
+def _model(connection: sa.Connection, tenant: str, version: str) -> None:
+    connection.execute(sa.insert(model_metadata).values(tenant_id=tenant, model_version=version))
+
+
+def test_decisions_are_kept_in_order_with_their_numbers(engine: sa.Engine) -> None:
+    made = decide(**setting(case(40, subgroups={"gender": np.array(["F", "M"] * 20, dtype=object)}), bootstrap=50))
+    with engine.begin() as connection:
+        for tenant, version in (("north", "m1"), ("north", "m2"), ("south", "m1")):
+            _model(connection, tenant, version)
+        record_decision(
+            connection,
+            "north",
+            "m1",
+            kind="gate",
+            promoted=made.promoted,
+            reason=made.reason,
+            numbers=made.numbers,
+            run_id="r",
+        )
+        record_decision(
+            connection, "north", "m2", kind="promote", promoted=True, reason="known better", previous_version="m1"
+        )
+        record_decision(connection, "north", "m1", kind="rollback", promoted=True, reason="m2 was not", numbers={})
+        record_decision(connection, "south", "m1", kind="gate", promoted=False, reason="no")
+    with engine.connect() as connection:
+        found = decisions(connection, "north")
+        assert decisions(connection, "north", "m2") == [found[1]]
+        assert [one.reason for one in decisions(connection, "south")] == ["no"]
+        assert decisions(connection, "west") == []
+    assert [(one.model_version, one.kind, one.previous_version) for one in found] == [
+        ("m1", "gate", None),
+        ("m2", "promote", "m1"),
+        ("m1", "rollback", None),
+    ]
+    assert (found[0].promoted, found[0].reason, found[0].run_id) == (made.promoted, made.reason, "r")
+    assert found[0].numbers == made.numbers
+    assert found[1].numbers == {}
+    assert found[0].decided_at.tzinfo is not None
+    with engine.begin() as connection, pytest.raises(sa.exc.IntegrityError):
+        record_decision(connection, "north", "unknown", kind="gate", promoted=False, reason="no such model")
+
+
+def test_measures_replace_those_of_the_same_key_and_no_others(engine: sa.Engine) -> None:
+    sunday = dt.date(2025, 3, 2)
+    first = [
+        Measure("auc_roc", "", "", 0.7, 100),
+        Measure("precision_at", "k10", "", None, 100),
+        Measure("base_rate", "", "gender=X", None, None),
+    ]
+    with engine.begin() as connection:
+        _model(connection, "north", "m1")
+        record_measures(connection, "north", "m1", "additive", "validation", sunday, first)
+        record_measures(connection, "north", "m1", "rule", "validation", sunday, first[:1])
+        record_measures(
+            connection,
+            "north",
+            "m1",
+            "additive",
+            "validation",
+            sunday,
+            [Measure("auc_roc", "", "", 0.8, 120), Measure("psi", "grade_mean_8w", "", float("nan"), 5)],
+        )
+        record_measures(connection, "north", "m1", "additive", "validation", sunday, [])
+        with pytest.raises(ValueError, match="two measures"):
+            record_measures(connection, "north", "m1", "additive", "week", sunday, first[:1] * 2)
+    table = model_evaluations.c
+    with engine.connect() as connection:
+        found = connection.execute(
+            sa.select(table.candidate, table.metric, table.parameter, table.subgroup, table.value, table.samples)
+            .where(table.tenant_id == "north", table.as_of_date == sunday)
+            .order_by(table.candidate, table.metric, table.parameter)
+        ).all()
+    assert [tuple(row) for row in found] == [
+        ("additive", "auc_roc", "", "", 0.8, 120),
+        ("additive", "base_rate", "", "gender=X", None, None),
+        ("additive", "precision_at", "k10", "", None, 100),
+        ("additive", "psi", "grade_mean_8w", "", None, 5),
+        ("rule", "auc_roc", "", "", 0.7, 100),
+    ]

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import html.parser
+import re
+
+import pytest
+
+from edupulse_pipelines.risk.telling.model_card import card_html, card_summary, model_card
+from edupulse_pipelines.settings import LabelSettings
+from edupulse_pipelines_tests.risk.card_facts import card_facts, measured
+
+SECTIONS = [
+    "Intended use", "What is predicted, and for whom", "Data", "Candidates compared", "How good it is", "By subgroup",
+    "Explanations and confidence", "Promotion decision", "Limits", "Reproduce",
+]  # fmt: skip
+
+
+def test_the_card_has_every_section_and_figure() -> None:
+    card = model_card(card_facts())
+    assert re.findall(r"^## (.+)$", card, re.MULTILINE) == SECTIONS
+    for said in (
+        "School district **north**",
+        "within 8 weeks",
+        "attends less than 90 % of the sessions",
+        "4,400 | 520 (11.8 %)",
+        "**Additive (chosen)** | 0.3921",
+        "the budget did not reach it",
+        "(44.0 to 60.0)",
+        "| Unseen students |",
+        "The champion compared with is 2025-01-27-00112233.",
+        "**Promoted.**\n\n- The AUC of 0.812 is at least 0.5.\n- Precision among",
+        "attendance rate 30d | 0.610",
+        f"`{'d' * 64}`",
+        "edupulse model reproduce 2025-02-24-abcdef12 --tenant north",
+        "previous_attempts",
+    ):
+        assert said in card, said
+    assert card.count("|\n\n") == 5  # every table ends where a text begins
+    assert not re.search(r"\b(None|nan)\b", card)
+
+
+def test_a_small_subgroup_is_not_shown_and_cannot_be_subtracted() -> None:
+    card = model_card(card_facts())
+    assert "| gender: other | fewer than 10 students | — | — | — | — | — |" in card
+    assert "(1 subgroup here)" in card
+    rows = re.findall(r"^\| (?:\*\*Everybody\*\*|gender: \w+|grade level: \d+) \| (.+?) \|", card, re.MULTILINE)
+    counts = [int(row.removeprefix("about ").replace(",", "")) for row in rows if row.startswith("about")]
+    assert len(counts) == 7
+    assert all(len(str(count).rstrip("0")) <= 2 for count in counts)
+    enough = model_card(card_facts(measures=measured(1.0, small=40)))
+    assert "fewer than 10" not in enough and "No subgroup is too small" in enough
+
+
+def test_what_is_not_known_is_left_out() -> None:
+    card = model_card(
+        card_facts(
+            measures=[], rule_measures=[], champion_measures=[], unseen_measures=[], candidates=[], importance={},
+            promoted=None, decision="", leakage_proof="", seed=None, git_revision="", metadata_inputs=[],
+            label=LabelSettings(horizon_weeks="exit"),
+        )
+    )  # fmt: skip
+    assert "Promotion decision" not in card and "Candidates compared" not in card
+    assert "until the student leaves" in card and "attends less than" not in card
+    assert "The district sends no attribute" in card
+    assert "Seed" not in card and "Code" not in card
+    assert "None" not in card
+    for facts in (
+        card_facts(promoted=False, decision=""),
+        card_facts(promoted=False, decision="Not promoted. It is bad."),
+    ):
+        assert "Not promoted." in model_card(facts)
+
+
+class _Checked(html.parser.HTMLParser):
+    """Which tags there are, and whether each is closed where it should be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+        self.links: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.links += [value or "" for name, value in attrs if name in ("href", "src")]
+        if tag not in ("meta", "img"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_needs_nothing_else() -> None:
+    page = card_html(card_facts(figures={"Precision <by> capacity": b"\x89PNG"}))
+    checked = _Checked()
+    checked.feed(page)
+    assert checked.open == []
+    assert {"h1", "h2", "table", "figure", "img", "style"} <= checked.seen
+    assert "script" not in checked.seen and "link" not in checked.seen
+    assert checked.links == ["data:image/png;base64,iVBORw=="]
+    assert "Precision &lt;by&gt; capacity" in page
+    assert "url(" not in page and "http" not in page
+    for section in SECTIONS:
+        assert f"<h2>{section}</h2>" in page
+
+
+def test_what_a_district_wrote_cannot_become_a_page() -> None:
+    hostile = "<script>alert(1)</script> | x"
+    facts = card_facts(decision=f"Not promoted. {hostile}", metadata_inputs=[hostile])
+    assert "<script>" not in card_html(facts)
+    assert model_card(card_facts(importance={hostile: 1.0})).count("\\|") == 1
+
+
+def test_the_summary_fits_into_a_description() -> None:
+    summary = card_summary(card_facts())
+    assert len(summary) < 5000
+    assert "How good it is" in summary and "Promotion decision" in summary and "By subgroup" not in summary
+    assert len(card_summary(card_facts(decision="It is so. " * 1000))) < 5000
+
+
+@pytest.mark.parametrize("write", [model_card, card_html, card_summary])
+def test_the_same_facts_give_the_same_card(write) -> None:  # type: ignore[no-untyped-def]
+    assert write(card_facts()) == write(card_facts())
