@@ -1,7 +1,7 @@
 """How far a long step is: rows done, rows a second, time left; one line every ten seconds at most.
 
-`Progress` writes to the step's Dagster log; `console` draws the same on a terminal. No Dagster is imported here, so
-that the command line can draw without it.
+`Progress` writes to the step's Dagster log; `cli.output.steps` draws the same on a terminal. No Dagster is imported
+here, so that the command line can draw without it.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ import logging
 import pytest
 from rich.console import Console
 
-from edupulse_pipelines.console import ConsoleProgress
+from edupulse_pipelines.cli.output.steps import ConsoleProgress
 from edupulse_pipelines.orchestration import progress
 from edupulse_pipelines.orchestration.progress import Pace, Progress
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from edupulse_pipelines import console
+from edupulse_pipelines.cli.output.drawing import printable
+from edupulse_pipelines.cli.output.summary import show_summary
 
 ACCOUNT = {"read": 9, "inserted": 0, "updated": 0, "unchanged": 0, "quarantined": 9}
 
@@ -32,7 +33,7 @@ def summary(**more: Any) -> dict[str, Any]:
 
 def drawn(**more: Any) -> str:
     screen = io.StringIO()
-    console.show_summary(Console(file=screen, width=200), summary(**more), look="edupulse quarantine list --tenant n")
+    show_summary(Console(file=screen, width=200), summary(**more), look="edupulse quarantine list --tenant n")
     return screen.getvalue()
 
 
@@ -63,4 +64,4 @@ def test_codes_that_nobody_maps_are_named() -> None:
     ("text", "shown"), [("é ok", "é ok"), ("\x1b[2J", "\\x1b[2J"), ("a\nb", "a\\nb"), ("\u202e", "\\u202e")]
 )
 def test_a_value_cannot_command_the_terminal(text: str, shown: str) -> None:
-    assert console.printable(text) == shown
+    assert printable(text) == shown

@@ -1,0 +1,49 @@
+"""How a command answers: a sentence or one JSON object, an error, and commands that can be typed next."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+def answer(said: str, facts: dict[str, Any], as_json: bool) -> None:
+    """Print the sentence, or with `--json` the facts."""
+    if as_json:
+        print_json(facts)
+    else:
+        click.echo(said)
+
+
+def print_json(value: dict[str, Any]) -> None:
+    """Print one JSON object on a line of its own."""
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def say_error(message: str) -> None:
+    """Print what went wrong to stderr."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    Console(stderr=True, highlight=False).print(f"[red]Error:[/] {escape(message)}", soft_wrap=True)
+
+
+def command_to_type(words: str, home: Path | None) -> str:
+    """A command of ours that can be typed as it stands, for the same home."""
+    return f"{own_name()} {words}{f' --home {shlex.quote(str(home))}' if home else ''}"
+
+
+def own_name() -> str:
+    """How this command was called, so that what it suggests can be typed."""
+    called = Path(sys.argv[0])
+    found = shutil.which("edupulse")
+    if found is None or Path(found).resolve() != called.resolve():
+        return os.path.relpath(called) if called.name == "edupulse" else "edupulse"
+    return "edupulse"

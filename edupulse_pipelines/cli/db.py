@@ -1,0 +1,179 @@
+"""`edupulse db …`: the schema of the database, and the months that attendance is partitioned by."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from pathlib import Path
+
+import click
+
+from edupulse_pipelines.cli.answers import answer, command_to_type, print_json
+from edupulse_pipelines.cli.database import database_as_it_is, database_with_schema
+from edupulse_pipelines.cli.options import command, json_option
+
+ATTENDANCE = "attendance_records"
+"""The one table that is partitioned by month."""
+
+
+@click.group()
+def db() -> None:
+    """The database: its schema, and on PostgreSQL the months that attendance is partitioned by.
+
+    \b
+    Schema:         edupulse db upgrade | current | check
+    Months:         edupulse db partitions
+                    edupulse db maintain                (so does the job maintain_partitions, weekly)
+    Archive one:    edupulse db detach-month 2024-09    (dump its table, then empty it)
+                    edupulse db attach-month 2024-09    (and back)
+    """
+
+
+@db.command("upgrade")
+@json_option
+@command
+def db_upgrade(as_json: bool, home: Path | None) -> None:
+    """Bring the database to the schema that this version needs. Nothing happens when it is there."""
+    from edupulse_pipelines.schema import migrations
+
+    with database_as_it_is(home) as engine:
+        before, head = migrations.current(engine), migrations.head()
+        if before != head:
+            migrations.upgrade(engine)
+    said = f"Already at {head}." if before == head else f"Upgraded from {before or 'empty'} to {head}."
+    answer(said, {"before": before, "current": head, "head": head}, as_json)
+
+
+@db.command("current")
+@json_option
+@command
+def db_current(as_json: bool, home: Path | None) -> None:
+    """The schema revision of the database, and the one that this version needs. Exit 1 when they differ."""
+    from edupulse_pipelines.schema import migrations
+
+    with database_as_it_is(home) as engine:
+        current, head = migrations.current(engine), migrations.head()
+    behind = "" if current == head else f" This version needs {head}: run `edupulse db upgrade`."
+    answer(f"{current or 'No schema.'}{behind}", {"current": current, "head": head}, as_json)
+    sys.exit(0 if current == head else 1)
+
+
+@db.command("check")
+@json_option
+@command
+def db_check(as_json: bool, home: Path | None) -> None:
+    """Compare the database with the declared tables, constraints, indexes and triggers. Exit 1 when they differ."""
+    from edupulse_pipelines.cli.output.drawing import console, show_lines
+    from edupulse_pipelines.schema import migrations
+
+    with database_as_it_is(home) as engine:
+        differences = migrations.check(engine)
+    if differences and not as_json:
+        show_lines(console(), f"{len(differences)} differences", differences)
+    else:
+        answer("The database is as declared.", {"differences": differences}, as_json)
+    sys.exit(1 if differences else 0)
+
+
+_NOT_PARTITIONED = "On SQLite attendance is one table; there are no partitions."
+
+
+@db.command("partitions")
+@json_option
+@command
+def db_partitions(as_json: bool, home: Path | None) -> None:
+    """The months of attendance with rows and size, detached ones too, and what lies in the default partition."""
+    from edupulse_pipelines.cli.output.drawing import console
+    from edupulse_pipelines.cli.output.months import show_partitions
+    from edupulse_pipelines.storage import months
+
+    with database_with_schema(home) as engine, engine.connect() as connection:
+        partitioned = months.is_partitioned(connection)
+        tables = months.PARTITIONED if partitioned else {}
+        stored = {table: months.stored_months(connection, table) for table in tables}
+        default = {table: months.default_months(connection, table) for table in tables}
+    if as_json:
+        listed = {
+            table: {
+                "months": [{**vars(month), "month": f"{month.month:%Y-%m}"} for month in stored[table]],
+                "default": default[table],
+            }
+            for table in tables
+        }
+        print_json({"partitioned": partitioned, "tables": listed})
+        return
+    if not partitioned:
+        click.echo(_NOT_PARTITIONED)
+    for table in tables:
+        show_partitions(console(), table, stored[table], default[table])
+
+
+@db.command("maintain")
+@json_option
+@command
+def db_maintain(as_json: bool, home: Path | None) -> None:
+    """Make this month and the following ones, and move rows out of the default partition. Safe to repeat."""
+    from edupulse_pipelines.storage import months
+
+    with database_with_schema(home) as engine:
+        done = months.maintain(engine, dt.datetime.now(dt.UTC).date())
+    facts = {
+        table: {
+            "made": of_table.made,
+            "moved": {f"{month:%Y-%m}": rows for month, rows in sorted(of_table.moved.items())},
+            "left": of_table.left,
+        }
+        for table, of_table in done.items()
+    }
+    said = "\n".join(f"{table}: {of_table.in_words}." for table, of_table in done.items())
+    answer(said or _NOT_PARTITIONED, {"partitioned": bool(done), "tables": facts}, as_json)
+
+
+def _month(_context: click.Context, _parameter: click.Parameter, text: str) -> dt.date:
+    try:
+        return dt.datetime.strptime(text, "%Y-%m").date()
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a month like 2024-09.") from None
+
+
+month_argument = click.argument("month", metavar="YYYY-MM", callback=_month)
+
+
+@db.command("detach-month")
+@month_argument
+@json_option
+@command
+def db_detach_month(month: dt.date, as_json: bool, home: Path | None) -> None:
+    """Take a month of attendance out of the pipelines' sight, into a table of its own, for archiving.
+
+    Waits for loads that are under way. What has been computed from the month (weekly activity, features, predictions)
+    stays. Dump the table, then TRUNCATE it: while it stands, rows of the month that are delivered go to quarantine
+    (`detached_month`). DROP it, and the month is like one that never was.
+    """
+    from edupulse_pipelines.storage import months
+
+    with database_with_schema(home) as engine:
+        detached = months.detach_month(engine, ATTENDANCE, month)
+    said = f"{month:%Y-%m} is now the table {detached.name}. Dump it, then TRUNCATE it; do not drop it."
+    answer(said, {"month": f"{month:%Y-%m}", "table": detached.name, "attached": False}, as_json)
+
+
+@db.command("attach-month")
+@month_argument
+@json_option
+@command
+def db_attach_month(month: dt.date, as_json: bool, home: Path | None) -> None:
+    """Bring back a month of attendance that was detached; its rows are checked again.
+
+    The table has to be there with its rows: restore it from its dump first. The next weekly job computes the weeks of
+    the month again.
+    """
+    from edupulse_pipelines.storage import months
+
+    with database_with_schema(home) as engine:
+        attached = months.attach_month(engine, ATTENDANCE, month)
+    said = (
+        f"{month:%Y-%m} is back. Rows of the month that wait in quarantine: "
+        f"{command_to_type(f'quarantine replay --table {ATTENDANCE}', home)}"
+    )
+    answer(said, {"month": f"{month:%Y-%m}", "table": attached.name, "attached": True}, as_json)

@@ -1,0 +1,48 @@
+"""`edupulse dev`: the user interfaces of Dagster and MLflow on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from edupulse_pipelines.cli.options import command
+from edupulse_pipelines.settings import load_settings
+
+
+@click.command()
+@click.option(
+    "--dagster-port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the Dagster UI."
+)
+@click.option(
+    "--mlflow-port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port of the MLflow UI."
+)
+@command
+def dev(dagster_port: int, mlflow_port: int, home: Path | None) -> None:
+    """The Dagster and the MLflow UI over the home, on this machine only, until Ctrl-C.
+
+    The weekly schedule runs while this does.
+    """
+    from edupulse_pipelines.cli.output.drawing import console
+    from edupulse_pipelines.orchestration.execution import prepare_dagster_home
+    from edupulse_pipelines.orchestration.resources import Database
+    from edupulse_pipelines.orchestration.servers import Server, development_servers, serve
+
+    settings = load_settings(home=home, placeholder=True)
+    on = console()
+    prepare_dagster_home(settings.dagster_home)
+    settings.mlflow_dir.mkdir(parents=True, exist_ok=True)
+    with Database(settings.database_url).engine():
+        pass  # an empty database gets its schema, one behind is told now rather than in a failed run
+    servers = development_servers(settings, dagster_port, mlflow_port)
+    on.print(
+        f"[dim]Starting over {settings.home}; logs in {settings.home / 'logs'}. Ctrl-C stops both.[/]", soft_wrap=True
+    )
+
+    def ready(server: Server) -> None:
+        on.print(f"  [green]✓[/] {server.name:<10} {server.url}")
+
+    if settings.tracking_uri.startswith("http"):
+        on.print(f"  [dim]-[/] {'MLflow':<10} runs elsewhere (MLFLOW_TRACKING_URI)")
+    serve(servers, settings, ready=ready, stopping=lambda: on.print("[dim]Stopping …[/]"))
+    on.print("Stopped.")

@@ -1,0 +1,322 @@
+"""`edupulse model …`: the risk models of a tenant, what is known of them, and people's decisions about them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edupulse_pipelines.cli.answers import answer, command_to_type, print_json
+from edupulse_pipelines.cli.database import filled_database
+from edupulse_pipelines.cli.options import command, json_option, tenant_option
+from edupulse_pipelines.cli.tenants import chosen_tenant, chosen_tenants
+from edupulse_pipelines.errors import EduPulseError
+from edupulse_pipelines.settings import Settings, TenantSettings, load_settings
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+
+    from edupulse_pipelines.risk.book.champion import ChampionChange
+    from edupulse_pipelines.risk.book.mirror import ModelRow
+    from edupulse_pipelines.risk.book.registry import Registry
+
+
+@click.group()
+def model() -> None:
+    """The risk models of a tenant: which there are, how good they are, and which one is champion.
+
+    \b
+    Look:           edupulse model list
+                    edupulse model show            (the champion, or a VERSION)
+                    edupulse model card --html --out card.html
+    Decide:         edupulse model promote VERSION --reason "…"
+                    edupulse model rollback --reason "…"
+    Check:          edupulse model sync            (--apply mends)
+                    edupulse model reproduce VERSION
+    Ask educators:  edupulse model reviews --out reviews.csv
+    """
+
+
+version_argument = click.argument("version", metavar="[VERSION]", required=False)
+
+
+reason_option = click.option(
+    "--reason", required=True, help="Why, for those who read the decision later. Name no student."
+)
+
+
+@model.command("list")
+@tenant_option("all, one after another")
+@json_option
+@command
+def model_list(tenant_name: str | None, as_json: bool, home: Path | None) -> None:
+    """Every model, oldest first: what it knew, how good it was on held-out weeks, and whether it is champion."""
+    from edupulse_pipelines.cli.output.drawing import console
+    from edupulse_pipelines.cli.output.models import show_models
+    from edupulse_pipelines.risk.book import mirror
+
+    settings = load_settings(home=home)
+    tenants = chosen_tenants(settings, tenant_name, as_json=as_json)
+    with filled_database(settings) as engine:
+        for tenant in tenants:
+            rows = mirror.model_rows(engine, tenant.name) if engine is not None else []
+            if as_json:
+                print_json({"tenant": tenant.name, "models": [_model_facts(row) for row in rows]})
+            else:
+                show_models(console(), tenant.name, [_model_facts(row) for row in rows])
+
+
+@model.command("show")
+@version_argument
+@tenant_option("the only one there is")
+@json_option
+@command
+def model_show(version: str | None, tenant_name: str | None, as_json: bool, home: Path | None) -> None:
+    """One model beside the simple rule, and every decision about it.  VERSION defaults to the champion."""
+    from edupulse_pipelines.cli.output.drawing import console
+    from edupulse_pipelines.cli.output.models import show_model_facts
+    from edupulse_pipelines.risk.judging.promotion import decisions
+
+    with _models(home, tenant_name) as (_, tenant, engine):
+        row = _model_row(engine, tenant, version)
+        with engine.connect() as connection:
+            decided = [
+                {
+                    "decided_at": one.decided_at.isoformat(),
+                    "kind": one.kind,
+                    "promoted": one.promoted,
+                    "previous_version": one.previous_version,
+                    "reason": one.reason,
+                    "numbers": one.numbers,
+                    "run_id": one.run_id,
+                }
+                for one in decisions(connection, tenant.name, row.model_version)
+            ]
+        facts = {
+            "tenant": tenant.name,
+            **_model_facts(row),
+            "metrics": row.performance_metrics,
+            "data_hash": row.hyperparameters.get("data_hash"),
+            "settings_hash": row.hyperparameters.get("settings_hash"),
+            "mlflow": row.mlflow,
+            "decisions": decided,
+        }
+    if as_json:
+        print_json(facts)
+    else:
+        show_model_facts(console(), facts, tenant.timezone)
+
+
+@model.command("card")
+@version_argument
+@tenant_option("the only one there is")
+@click.option("--html", "as_html", is_flag=True, help="The page with the plots instead of the markdown text.")
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), help="Write it to a file.")
+@json_option
+@command
+def model_card(
+    version: str | None, tenant_name: str | None, as_html: bool, out: Path | None, as_json: bool, home: Path | None
+) -> None:
+    """The model card: intended use, data, figures by subgroup, limits.  VERSION defaults to the champion."""
+    from edupulse_pipelines.risk.book.registry import CARD_DOCUMENTS
+
+    form = "html" if as_html else "markdown"
+    with _models(home, tenant_name) as (settings, tenant, engine):
+        row = _model_row(engine, tenant, version)
+        run = row.mlflow.get("run_id")
+        card = _registry(settings).run_document(run, CARD_DOCUMENTS[form]) if run else None
+    if card is None:
+        raise EduPulseError(f"MLflow holds no card of model {row.model_version} ({CARD_DOCUMENTS[form]} of its run).")
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(card, encoding="utf-8")
+    if as_json:
+        facts = {"tenant": tenant.name, "version": row.model_version, "format": form}
+        print_json({**facts, "path": str(out)} if out else {**facts, "card": card})
+    else:
+        click.echo(f"Written to {out}." if out else card, nl=out is not None)
+
+
+@model.command("promote")
+@click.argument("version")
+@tenant_option("the only one there is")
+@reason_option
+@json_option
+@command
+def model_promote(version: str, tenant_name: str | None, reason: str, as_json: bool, home: Path | None) -> None:
+    """Make a model champion, whatever the promotion gate said. Recorded with your reason.
+
+    Promoted models with newer data than this one do not score any more. Weeks that are scored already keep their
+    predictions.
+    """
+    from edupulse_pipelines.risk.book.champion import make_champion
+
+    with _models(home, tenant_name) as (settings, tenant, engine):
+        change = make_champion(engine, tenant, _registry(settings), version, kind="promote", reason=reason)
+    _say_change(tenant.name, change, as_json)
+
+
+@model.command("rollback")
+@tenant_option("the only one there is")
+@reason_option
+@json_option
+@command
+def model_rollback(tenant_name: str | None, reason: str, as_json: bool, home: Path | None) -> None:
+    """Make the champion before this one champion again. Recorded with your reason; repeat to go back further."""
+    from edupulse_pipelines.risk.book.champion import rollback
+
+    with _models(home, tenant_name) as (settings, tenant, engine):
+        change = rollback(engine, tenant, _registry(settings), reason=reason)
+    _say_change(tenant.name, change, as_json)
+
+
+@model.command("sync")
+@tenant_option("all, one after another")
+@click.option("--apply", "apply", is_flag=True, help="Mend what differs; without it nothing changes.")
+@click.option(
+    "--from",
+    "source",
+    type=click.Choice(["table", "registry"]),
+    default="table",
+    show_default=True,
+    help="Which side is right where they contradict each other: model_metadata, or MLflow.",
+)
+@json_option
+@command
+def model_sync(tenant_name: str | None, apply: bool, source: str, as_json: bool, home: Path | None) -> None:
+    """Compare MLflow with the table of models, and check the files of every model. Exit 1 when something differs.
+
+    Models that are gone from one side come back from the other: a row from the record of the run, a registered
+    version from the files. What cannot come back is set aside and never chosen again. Nothing is deleted.
+    """
+    from edupulse_pipelines.cli.output.drawing import console
+    from edupulse_pipelines.cli.output.models import show_differences
+    from edupulse_pipelines.risk.book import mirror
+
+    settings = load_settings(home=home)
+    tenants = chosen_tenants(settings, tenant_name, as_json=as_json)
+    left = 0
+    with filled_database(settings) as engine:
+        if engine is None:
+            raise EduPulseError("The database is empty: `edupulse db upgrade` makes its tables.")
+        for tenant in tenants:
+            found = mirror.sync(engine, tenant, _registry(settings), apply=apply, source=source)  # type: ignore[arg-type]
+            left += sum(one.mended is not True for one in found)
+            if as_json:
+                print_json({"tenant": tenant.name, "applied": apply, "differences": [vars(one) for one in found]})
+            else:
+                show_differences(
+                    console(), tenant.name, found, command_to_type(f"model sync --tenant {tenant.name} --apply", home)
+                )
+    sys.exit(1 if left else 0)
+
+
+@model.command("reproduce")
+@click.argument("version")
+@tenant_option("the only one there is")
+@json_option
+@command
+def model_reproduce(version: str, tenant_name: str | None, as_json: bool, home: Path | None) -> None:
+    """Fit a model again from its record, and compare the scores. Exit 1 when they differ. Changes nothing."""
+    from edupulse_pipelines.risk.training import reproduce
+
+    with _models(home, tenant_name) as (settings, tenant, engine):
+        found = reproduce(engine, tenant, version, _registry(settings))
+    answer(found.sentence, {"tenant": tenant.name, **vars(found), "reproduced": found.reproduced}, as_json)
+    sys.exit(0 if found.reproduced else 1)
+
+
+@model.command("reviews")
+@tenant_option("the only one there is")
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="A new CSV for educators to fill in; it names students.",
+)
+@json_option
+@command
+def model_reviews(tenant_name: str | None, out: Path | None, as_json: bool, home: Path | None) -> None:
+    """Students drawn at random for review who have no verdict yet: how many, or a CSV to fill in.
+
+    They were not flagged; what educators say of them is how misses become known. Fill in feedback_type
+    (true_negative or false_negative), land the file as training_feedback. Only you can read it.
+    """
+    from edupulse_pipelines.risk.samples.feedback import open_reviews, review_template
+
+    with _models(home, tenant_name) as (_, tenant, engine), engine.connect() as connection:
+        reviews = open_reviews(connection, tenant.name)
+    count = len(reviews)
+    if out is not None and count:
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            # "x": verdicts that somebody has filled in already must not be lost.
+            with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+                file.write(review_template(reviews, tenant.profile))
+        except FileExistsError:
+            raise EduPulseError(f"{out} exists already; name a new file.") from None
+    written = out if count else None
+    said = f"{count:,} open review{'' if count == 1 else 's'}."
+    if written:
+        said += f" Written to {written}: fill it in, and land it as training_feedback-reviews.csv."
+    facts = {"tenant": tenant.name, "open": count, "path": str(written) if written else None}
+    answer(said, facts, as_json)
+
+
+def _registry(settings: Settings) -> Registry:
+    from edupulse_pipelines.risk.book.registry import Registry
+
+    return Registry(settings.tracking_uri, settings.mlflow_dir / "artifacts")
+
+
+@contextmanager
+def _models(home: Path | None, tenant_name: str | None) -> Iterator[tuple[Settings, TenantSettings, Engine]]:
+    """What a command about one tenant's models needs."""
+    settings = load_settings(home=home)
+    tenant = chosen_tenant(settings, tenant_name)
+    with filled_database(settings) as engine:
+        if engine is None:
+            raise EduPulseError("The database is empty: `edupulse db upgrade` makes its tables.")
+        yield settings, tenant, engine
+
+
+def _model_row(engine: Engine, tenant: TenantSettings, version: str | None) -> ModelRow:
+    """The row of a model version, or the champion's."""
+    from edupulse_pipelines.risk.book.mirror import model_rows
+
+    rows = model_rows(engine, tenant.name)
+    found = next((row for row in rows if (row.is_active if version is None else row.model_version == version)), None)
+    if found is None:
+        said = "has no champion; name a VERSION" if version is None else f"has no model {version}"
+        raise EduPulseError(f"{tenant.name} {said} (`edupulse model list` shows which there are).")
+    return found
+
+
+def _model_facts(row: ModelRow) -> dict[str, Any]:
+    metrics = row.performance_metrics
+    return {
+        "version": row.model_version,
+        "type": row.model_type,
+        "data_through": row.hyperparameters.get("data_through"),
+        "trained_at": row.training_date.isoformat(),
+        "auc_roc": metrics.get("auc_roc"),
+        "precision_at_k10": (metrics.get("precision_at_k") or {}).get("k10"),
+        "validation_samples": metrics.get("validation_samples"),
+        "promoted": bool(row.hyperparameters.get("promoted")),
+        "champion": row.is_active,
+        "set_aside": row.set_aside,
+        "registry_version": row.registry_version,
+    }
+
+
+def _say_change(tenant_name: str, change: ChampionChange, as_json: bool) -> None:
+    said = f"The champion of {tenant_name} is {change.model_version}"
+    before = change.previous_version
+    said += f" (before: {before})." if before and before != change.model_version else "."
+    if change.withdrawn:
+        said += f" No longer scoring: {', '.join(change.withdrawn)}."
+    answer(said, {"tenant": tenant_name, **vars(change), "withdrawn": list(change.withdrawn)}, as_json)

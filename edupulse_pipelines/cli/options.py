@@ -1,0 +1,58 @@
+"""What several commands share: `--home` with errors in words and exit codes, `--json`, `--tenant`, `--table`."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from edupulse_pipelines.cli.answers import say_error
+from edupulse_pipelines.errors import EduPulseError
+from edupulse_pipelines.schema.tables import RECORD_TABLES
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def command(function: Command) -> Command:
+    """What every command has: `--home`, errors in words, exit codes."""
+
+    @click.option(
+        "--home",
+        type=click.Path(file_okay=False, path_type=Path),
+        help="Where landing, raw archive, SQLite files and models lie.  [default: EDUPULSE_HOME, else ./.edupulse]",
+    )
+    @functools.wraps(function)
+    def guarded(*args: Any, **kwargs: Any) -> Any:
+        warnings.filterwarnings("ignore")  # libraries' notices to programmers
+        logging.getLogger("alembic").setLevel(logging.WARNING)
+        try:
+            return function(*args, **kwargs)
+        except EduPulseError as error:
+            say_error(str(error))
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            say_error("Interrupted. What had been merged stays; running again goes on from there.")
+            sys.exit(1)
+
+    return guarded  # type: ignore[return-value]
+
+
+json_option = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON object as the last line, for scripts."
+)
+
+
+def tenant_option(said: str) -> Callable[[Command], Command]:
+    """`--tenant`, and what happens without it."""
+    return click.option("--tenant", "tenant_name", help=f"The tenant.  [default: {said}]")
+
+
+table_option = click.option(
+    "--table", "tables", type=click.Choice(RECORD_TABLES), multiple=True, help="Only rows of this table; repeatable."
+)

@@ -1,0 +1,162 @@
+"""The steps of a run as they finish, one line each: what the step did, and how long it took.
+
+On a terminal with a moving line for the running step; elsewhere plain lines, and a sign of life every ten seconds.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from edupulse_pipelines.cli.output.drawing import NAME_WIDTH, counted
+from edupulse_pipelines.orchestration.progress import Pace, StepProgress
+
+STEPS = 14
+
+
+class ConsoleProgress(StepProgress):
+    """Draws the steps of a run: one line for each that is done, and one that moves for the running one."""
+
+    def __init__(self, on: Console) -> None:
+        super().__init__()
+        self._console = on
+        self._began = 0.0
+        self._done = 0
+        self._asset = ""
+        self._bar: Progress | None = None
+        self._task: Any = None
+
+    def __enter__(self) -> ConsoleProgress:
+        if self._console.is_terminal:
+            self._bar = Progress(
+                SpinnerColumn(),
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                TextColumn("[dim]{task.fields[said]}"),
+                TimeElapsedColumn(),
+                console=self._console,
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("starting", total=None, said="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def started(self, asset: str, log: Any) -> None:
+        """Name the step on the moving line."""
+        super().started(asset, log)
+        self.begin(asset, f"step {self._done + 1} of {STEPS}")
+
+    def begin(self, asset: str, said: str = "") -> None:
+        """Name what is being done on the moving line."""
+        self._asset, self._began, self._pace = asset, time.monotonic(), Pace()
+        if self._bar is not None:
+            self._bar.reset(self._task, total=None, description=f"{asset:<{NAME_WIDTH}}", said=said)
+
+    def advanced(self, done: int, total: int, unit: str = "rows") -> None:
+        """Move the bar; elsewhere a line every ten seconds."""
+        super().advanced(done, total, unit)
+        if self._bar is not None:
+            self._bar.update(self._task, completed=done, total=total or None, said=self._pace.in_words(unit))
+
+    def line(self, said: str) -> None:
+        """Every ten seconds: to the step's log, and off a terminal also here."""
+        super().line(said)
+        if self._bar is None:
+            self._console.print(f"    {self._asset:<{NAME_WIDTH}} {said}", soft_wrap=True)
+
+    def finished(self, asset: str, report: Any) -> None:
+        """One line: what the step did, and how long it took."""
+        super().finished(asset, report)
+        self._done += 1
+        mark, said = describe(asset, report)
+        seconds = time.monotonic() - self._began
+        self._line(mark, asset, said, seconds)
+
+    def failed(self, asset: str, message: str) -> None:
+        """One line: the step stopped. Why comes with the summary."""
+        self._line("[red]✗[/]", asset, "[red]stopped[/]", time.monotonic() - self._began)
+
+    def _line(self, mark: str, asset: str, said: str, seconds: float) -> None:
+        self._console.print(f"  {mark} {asset:<{NAME_WIDTH}} {said} [dim]{seconds:.1f} s[/]", soft_wrap=True)
+
+
+def describe(asset: str, report: Any) -> tuple[str, str]:
+    """Mark and text (rich markup) of a finished step."""
+    good, nothing, look = "[green]✓[/]", "[dim]-[/]", "[yellow]![/]"
+    if asset.startswith("raw_"):
+        if not report.files:
+            return nothing, "[dim]not delivered[/]"
+        refused = sum(file.status == "refused" for file in report.files)
+        rows = sum(file.rows for file in report.files)
+        said = f"{counted(len(report.files), 'file')}, {counted(rows, 'row')}"
+        known = sum(file.status == "known" for file in report.files)
+        said += f" [dim]({known:,} known already)[/]" if known else ""
+        return (look, f"{said} [red]{refused} refused[/]") if refused else (good, said)
+    if asset == "weekly_activity":
+        return (
+            (good, f"{counted(report.recomputed, 'student-week')} recomputed")
+            if report.recomputed
+            else (good, "[dim]up to date[/]")
+        )
+    if asset == "student_features":
+        if not report.computed:
+            return good, "[dim]up to date[/]"
+        parts = [f"{counted(report.computed, 'vector')}"]
+        parts += [
+            f"{getattr(report, name):,} {name}"
+            for name in ("inserted", "updated", "unchanged", "deleted")
+            if getattr(report, name)
+        ]
+        return good, " · ".join(parts)
+    if asset == "risk_model":
+        return _training(report)
+    if asset == "predictions":
+        scored = [week for week in report.weeks if week.status == "scored"]
+        without = sum(week.reason == "no_model" for week in report.weeks)
+        parts = [f"{counted(sum(week.scored for week in scored), 'score')} over {counted(len(scored), 'week')}"]
+        parts += [f"[dim]{counted(without, 'week')} before the first model[/]"] if without else []
+        broken = [week for week in report.weeks if week.reason == "model_unavailable"]
+        if broken:
+            parts.append(f"[red]{counted(len(broken), 'week')} not scored: {escape(broken[-1].detail)}[/]")
+        return ("[red]✗[/]" if broken else good if scored else nothing), " · ".join(parts)
+    return _records(report)
+
+
+def _records(report: Any) -> tuple[str, str]:
+    if not report.deliveries and not report.replayed:
+        return "[dim]-[/]", "[dim]nothing to load[/]"
+    names = ("inserted", "updated", "unchanged", "quarantined")
+    sums = {name: sum(getattr(delivery, name) for delivery in report.deliveries) for name in names}
+    parts = [counted(sum(delivery.read for delivery in report.deliveries), "row")]
+    parts += [f"{sums[name]:,} {name}" for name in names[:3] if sums[name]]
+    parts += [f"[yellow]{sums['quarantined']:,} quarantined[/]"] if sums["quarantined"] else []
+    parts += [f"{report.replayed:,} replayed from quarantine"] if report.replayed else []
+    return ("[yellow]![/]" if sums["quarantined"] else "[green]✓[/]"), " · ".join(parts)
+
+
+def _training(report: Any) -> tuple[str, str]:
+    from edupulse_pipelines.orchestration.assets.risk import NotDue
+
+    if isinstance(report, NotDue):
+        return "[green]✓[/]", f"[dim]not due before the week of {report.next_week}[/]"
+    trained = [outcome for outcome in report if outcome.status == "trained"]
+    if trained:
+        newest = trained[-1]
+        auc = (newest.metrics or {}).get("auc_roc")
+        shown = f", newest AUC {auc:.2f}" if auc is not None else ""
+        promoted = sum(outcome.promoted for outcome in trained)
+        passed = f", {promoted} promoted" if promoted else ", [yellow]none promoted[/]"
+        return "[green]✓[/]", f"{counted(len(trained), 'model')} trained{passed}{shown} ({newest.kind})"
+    if report and report[-1].status == "unchanged":
+        return "[green]✓[/]", "[dim]data and settings unchanged; nothing to train[/]"
+    reason = report[-1].reason if report else "no week to train for"
+    return "[yellow]![/]", f"no model: {escape(reason)}"

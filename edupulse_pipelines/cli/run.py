@@ -1,0 +1,90 @@
+"""`edupulse run`: the weekly job for landed deliveries."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+import time
+from pathlib import Path
+
+import click
+
+from edupulse_pipelines.cli.answers import print_json, say_error
+from edupulse_pipelines.cli.options import command, json_option
+from edupulse_pipelines.cli.tenants import chosen_tenants
+from edupulse_pipelines.cli.weekly_job import planned_weeks, run_plan, week_in_words
+from edupulse_pipelines.errors import EduPulseError
+from edupulse_pipelines.settings import TenantSettings, load_settings
+from edupulse_pipelines.weeks import last_closed_week, week_start
+
+
+@click.command()
+@click.option("--tenant", "tenant_name", help="Only this tenant.  [default: all, one after another]")
+@click.option(
+    "--week", metavar="ANY-DATE", help="The week that contains this date (YYYY-MM-DD).  [default: the last closed week]"
+)
+@click.option("--all", "every_week", is_flag=True, help="Every closed week that has a landed delivery, in one run.")
+@click.option(
+    "--rescore", is_flag=True, help="Score with the active model also weeks it was trained on; the rows are marked."
+)
+@json_option
+@command
+def run(
+    tenant_name: str | None, week: str | None, every_week: bool, rescore: bool, as_json: bool, home: Path | None
+) -> None:
+    """The weekly job for landed deliveries: files to predictions.
+
+    Safe to repeat: files that are known by their content are only counted again. A failing tenant does not stop
+    the others.
+    """
+    from edupulse_pipelines.cli.output.drawing import console
+
+    if week is not None and every_week:
+        raise click.UsageError("--week and --all exclude each other.")
+    day = _date(week)
+    settings = load_settings(home=home)
+    tenants = chosen_tenants(settings, tenant_name, as_json=as_json)
+    for tenant in tenants:
+        if day is not None:
+            _refuse_week(tenant, week_start(day))
+    on = console(to_stderr=as_json)
+    failed = 0
+    for tenant in tenants:
+        try:
+            plan = planned_weeks(tenant, week=week_start(day) if day else None, every_week=every_week)
+            summary = run_plan(settings, tenant, plan, rescore=rescore, on=on, started=time.monotonic(), home=home)
+        except EduPulseError as error:
+            if len(tenants) == 1:
+                raise
+            say_error(str(error) if tenant.name in str(error) else f"{tenant.name}: {error}")
+            failed += 1
+            continue
+        failed += not summary["success"]
+        if as_json:
+            print_json(summary)
+    if len(tenants) > 1:
+        on.print(
+            f"{len(tenants) - failed} of {len(tenants)} tenants done."
+            + (f" [red]{failed} failed.[/]" if failed else "")
+        )
+    sys.exit(1 if failed else 0)
+
+
+def _refuse_week(tenant: TenantSettings, week: dt.date) -> None:
+    if week > last_closed_week(tenant.timezone):
+        raise click.BadParameter(
+            f"the week {week_in_words(week)} is still open in {tenant.timezone}; it can run once its Sunday has "
+            "passed.",
+            param_hint="--week",
+        )
+    if week < tenant.first_week:
+        raise click.BadParameter(
+            f"{tenant.name} begins with the week of {tenant.first_week} (first_week).", param_hint="--week"
+        )
+
+
+def _date(text: str | None) -> dt.date | None:
+    try:
+        return None if text is None else dt.date.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a date like 2026-03-09.", param_hint="--week") from None

@@ -1,0 +1,118 @@
+"""The weekly job as `run` and `demo` run it: which weeks, what to say of the landing folder, and the run drawn.
+
+The job itself is `orchestration.execution`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edupulse_pipelines.cli.answers import command_to_type
+from edupulse_pipelines.settings import Settings, TenantSettings
+from edupulse_pipelines.weeks import WEEK, last_closed_week, weeks_between
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from edupulse_pipelines.ingest.landing import Delivery
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which weeks of a tenant to run, and what to say about the landing folder first."""
+
+    weeks: list[dt.date]
+    """From the first to the last, one run; empty when there is nothing to do."""
+    with_delivery: list[dt.date]
+    notices: list[str]
+
+
+def planned_weeks(tenant: TenantSettings, *, week: dt.date | None, every_week: bool) -> Plan:
+    """The weeks (Mondays) of a run. LandingError for a landing folder that is missing or holds what cannot be."""
+    from edupulse_pipelines.ingest.landing import ignored_folders, landed_deliveries
+
+    closed = last_closed_week(tenant.timezone)
+    deliveries = landed_deliveries(tenant)
+    landed = sorted({delivery.week for delivery in deliveries if delivery.week <= closed})
+    if every_week:
+        weeks = list(weeks_between(landed[0], landed[-1])) if landed else []
+    else:
+        chosen = week or closed
+        weeks = [chosen] if chosen in landed else []
+    notices = _landing_notices(deliveries, ignored_folders(tenant), weeks, closed)
+    if not weeks:
+        asked = "" if every_week else f" for the week {week_in_words(week or closed)}"
+        known = f" Landed weeks: {landed[0]} to {landed[-1]} (--week, or --all)." if landed and not every_week else ""
+        notices.append(f"{tenant.name}: there is no delivery{asked} in {tenant.landing}.{known}")
+    return Plan(weeks, [one for one in weeks if one in landed], notices)
+
+
+def _landing_notices(
+    deliveries: Sequence[Delivery], ignored: Sequence[str], weeks: Sequence[dt.date], closed: dt.date
+) -> list[str]:
+    """What a person would want to know about the landing folder before the run."""
+    notices = []
+    waiting = [delivery.delivered_on for delivery in deliveries if delivery.week > closed]
+    if waiting:
+        notices.append(f"Waiting until its week closes: delivery {', '.join(map(str, waiting))}.")
+    unknown = [
+        f"{one.delivered_on}/{name}" for one in deliveries if one.week in set(weeks) for name in one.unknown_files
+    ]
+    if unknown:
+        more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+        notices.append(f"Not a table's file, left alone: {', '.join(unknown[:5])}{more}.")
+    if ignored:
+        notices.append(f"Not a delivery date, left alone: {', '.join(ignored[:5])}{' …' if len(ignored) > 5 else ''}.")
+    return notices
+
+
+def run_plan(
+    settings: Settings,
+    tenant: TenantSettings,
+    plan: Plan,
+    *,
+    rescore: bool,
+    on: Console,
+    started: float,
+    home: Path | None,
+) -> dict[str, Any]:
+    """Run the plan, drawing it; the summary."""
+    from rich.markup import escape
+
+    from edupulse_pipelines.cli.output.steps import ConsoleProgress
+    from edupulse_pipelines.cli.output.summary import headline, show_summary
+    from edupulse_pipelines.orchestration.execution import RunOutcome, run_weekly_job, summarise
+    from edupulse_pipelines.orchestration.resources import Database
+
+    for notice in plan.notices:
+        on.print(f"[yellow]![/] {escape(notice)}", soft_wrap=True)
+    with Database(settings.database_url).engine():
+        pass  # before the first step: down, behind or empty is one message, not fourteen failed steps
+    if not plan.weeks:
+        return summarise(settings, tenant, RunOutcome(weeks=[]))
+    headline(on, tenant.name, plan.weeks)
+    with libraries_to_log(settings), ConsoleProgress(on) as progress:
+        outcome = run_weekly_job(settings, tenant, plan.weeks, plan.with_delivery, rescore=rescore, progress=progress)
+    summary = {**summarise(settings, tenant, outcome), "seconds": round(time.monotonic() - started, 2)}
+    show_summary(on, summary, look=command_to_type(f"quarantine list --tenant {tenant.name}", home))
+    return summary
+
+
+@contextmanager
+def libraries_to_log(settings: Settings) -> Iterator[None]:
+    """What libraries write to stderr while a run is drawn goes to a file in the home."""
+    log = settings.home / "logs" / "run.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as stream, redirect_stderr(stream):
+        yield
+
+
+def week_in_words(week: dt.date) -> str:
+    """The first and the last day of a school week."""
+    return f"{week} to {week + WEEK - dt.timedelta(days=1)}"
