@@ -44,7 +44,7 @@ check: test lint types ## What CI runs
 sql: $(INSTALLED) ## Generate sql/schema, the data dictionary and docs/sending-data.md
 	@$(BIN)/python -m edupulse_pipelines.schema.ddl sql/schema
 	@$(BIN)/python -m edupulse_pipelines.schema.dictionary docs/data-dictionary.md
-	@$(BIN)/python -m edupulse_pipelines.schema.sending_data docs/sending-data.md
+	@$(BIN)/python -m edupulse_pipelines.sources.sending_data docs/sending-data.md
 
 bench: $(INSTALLED) ## The benchmarks, each against the other way of doing it
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'

@@ -60,8 +60,8 @@ def postgresql_server() -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from edupulse_pipelines.schema.migrations import upgrade
     from edupulse_pipelines.storage.engine import create_engine
+    from edupulse_pipelines.storage.versions import upgrade
 
     path = tmp_path_factory.mktemp("template") / "template.db"
     engine = create_engine(f"sqlite:///{path}")
@@ -102,8 +102,8 @@ def _drop_database(server: str, url: str) -> None:
 def _postgresql_template(postgresql_server: str) -> Iterator[str]:
     import sqlalchemy as sa
 
-    from edupulse_pipelines.schema.migrations import upgrade
     from edupulse_pipelines.storage.engine import create_engine
+    from edupulse_pipelines.storage.versions import upgrade
 
     url = _create_database(postgresql_server)
     engine = create_engine(url)

@@ -25,8 +25,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     **dict.fromkeys(SHARED, SHARED),
     # A district's profile names tables and columns: the declaration says which there are.
     "settings": SHARED | GROUND,
-    # `storage`, because migrations open their transaction through it.
-    **dict.fromkeys(GROUND, GROUND | SHARED | STORAGE),
+    # Plain declarations and what is derived from them: no settings, no errors for people, no connection of its own.
+    **dict.fromkeys(GROUND, GROUND),
     "storage": GROUND | SHARED | STORAGE,
     **dict.fromkeys(DOMAIN, GROUND | SHARED | STORAGE | DOMAIN),
     # Formats are read without a database, features know no model, and ingest no outside format but through `sources`.

@@ -14,6 +14,14 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
 
+def demand_database(settings: Settings) -> None:
+    """DatabaseUnavailable or SchemaBehind for one that is down, empty or behind; a SQLite file gets its schema."""
+    from edupulse_pipelines.orchestration.resources import Database
+
+    with Database(settings.database_url).engine():
+        pass
+
+
 @contextmanager
 def database_as_it_is(home: Path | None) -> Iterator[Any]:
     """An engine as it is: no schema is made, none is demanded."""
@@ -35,8 +43,8 @@ def filled_database(settings: Settings) -> Iterator[Engine | None]:
     """
     import sqlalchemy as sa
 
-    from edupulse_pipelines.schema.migrations import current, ensure_current
     from edupulse_pipelines.storage.engine import create_engine, reachable
+    from edupulse_pipelines.storage.versions import current, ensure_current
 
     engine = create_engine(settings.database_url)
     try:

@@ -33,13 +33,15 @@ def db() -> None:
 @json_option
 @command
 def db_upgrade(as_json: bool, home: Path | None) -> None:
-    """Bring the database to the schema that this version needs. Nothing happens when it is there."""
-    from edupulse_pipelines.schema import migrations
+    """Bring the database to the schema that this version needs. Safe to repeat.
+
+    On PostgreSQL as the role that owns the tables, or is to own them.
+    """
+    from edupulse_pipelines.storage import versions
 
     with database_as_it_is(home) as engine:
-        before, head = migrations.current(engine), migrations.head()
-        if before != head:
-            migrations.upgrade(engine)
+        before, head = versions.current(engine), versions.head()
+        versions.upgrade(engine)
     said = f"Already at {head}." if before == head else f"Upgraded from {before or 'empty'} to {head}."
     answer(said, {"before": before, "current": head, "head": head}, as_json)
 
@@ -48,26 +50,38 @@ def db_upgrade(as_json: bool, home: Path | None) -> None:
 @json_option
 @command
 def db_current(as_json: bool, home: Path | None) -> None:
-    """The schema revision of the database, and the one that this version needs. Exit 1 when they differ."""
-    from edupulse_pipelines.schema import migrations
+    """The schema revision of the database, and the one that this version needs. Exit 1 when they differ.
+
+    Also when the revision is right, but the functions, triggers and comments are another version's.
+    """
+    from edupulse_pipelines.storage import versions
 
     with database_as_it_is(home) as engine:
-        current, head = migrations.current(engine), migrations.head()
-    behind = "" if current == head else f" This version needs {head}: run `edupulse db upgrade`."
-    answer(f"{current or 'No schema.'}{behind}", {"current": current, "head": head}, as_json)
-    sys.exit(0 if current == head else 1)
+        current, head = versions.current(engine), versions.head()
+        has_objects = versions.has_current_objects(engine)
+    behind = ""
+    if current != head:
+        behind = f" This version needs {head}: run `edupulse db upgrade`."
+    elif not has_objects:
+        behind = " Functions, triggers and comments are another version's: run `edupulse db upgrade`."
+    facts = {"current": current, "head": head, "objects_are_current": has_objects}
+    answer(f"{current or 'No schema.'}{behind}", facts, as_json)
+    sys.exit(1 if behind else 0)
 
 
 @db.command("check")
 @json_option
 @command
 def db_check(as_json: bool, home: Path | None) -> None:
-    """Compare the database with the declared tables, constraints, indexes and triggers. Exit 1 when they differ."""
+    """Compare the database with the declared tables, constraints, indexes and triggers. Exit 1 when they differ.
+
+    On PostgreSQL also functions and comments; the role needs the CREATE privilege on the database.
+    """
     from edupulse_pipelines.cli.output.drawing import console, show_lines
-    from edupulse_pipelines.schema import migrations
+    from edupulse_pipelines.storage import versions
 
     with database_as_it_is(home) as engine:
-        differences = migrations.check(engine)
+        differences = versions.check(engine)
     if differences and not as_json:
         show_lines(console(), f"{len(differences)} differences", differences)
     else:

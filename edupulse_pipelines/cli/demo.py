@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edupulse_pipelines.cli.answers import own_name, print_json
+from edupulse_pipelines.cli.database import demand_database
 from edupulse_pipelines.cli.options import Command, command, json_option
 from edupulse_pipelines.cli.weekly_job import planned_weeks, run_plan
 from edupulse_pipelines.settings import load_settings
@@ -58,6 +59,8 @@ def demo(students: int, weeks: int, seed: int, as_json: bool, home: Path | None)
     started = time.monotonic()
     on = console(to_stderr=as_json)
     before = load_settings(home=home)
+    if not before.database_url.startswith("sqlite"):
+        demand_database(before)  # before a file is written
     asked = demo_district.demo_district(students, weeks, seed)
     on.print(f"[bold]EduPulse demo[/]  [dim]{asked}[/]")
     on.print(f"in {before.home}", style="dim", markup=False, soft_wrap=True)

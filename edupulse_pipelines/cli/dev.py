@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from edupulse_pipelines.cli.database import demand_database
 from edupulse_pipelines.cli.options import command
 from edupulse_pipelines.settings import load_settings
 
@@ -25,15 +26,13 @@ def dev(dagster_port: int, mlflow_port: int, home: Path | None) -> None:
     """
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.orchestration.execution import prepare_dagster_home
-    from edupulse_pipelines.orchestration.resources import Database
     from edupulse_pipelines.orchestration.servers import Server, development_servers, serve
 
     settings = load_settings(home=home, placeholder=True)
     on = console()
+    demand_database(settings)  # now rather than in a failed run
     prepare_dagster_home(settings.dagster_home)
     settings.mlflow_dir.mkdir(parents=True, exist_ok=True)
-    with Database(settings.database_url).engine():
-        pass  # an empty database gets its schema, one behind is told now rather than in a failed run
     servers = development_servers(settings, dagster_port, mlflow_port)
     on.print(
         f"[dim]Starting over {settings.home}; logs in {settings.home / 'logs'}. Ctrl-C stops both.[/]", soft_wrap=True

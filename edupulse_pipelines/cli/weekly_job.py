@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edupulse_pipelines.cli.answers import command_to_type
+from edupulse_pipelines.cli.database import demand_database
 from edupulse_pipelines.settings import Settings, TenantSettings
 from edupulse_pipelines.weeks import WEEK, last_closed_week, weeks_between
 
@@ -88,12 +89,10 @@ def run_plan(
     from edupulse_pipelines.cli.output.steps import ConsoleProgress
     from edupulse_pipelines.cli.output.summary import headline, show_summary
     from edupulse_pipelines.orchestration.execution import RunOutcome, run_weekly_job, summarise
-    from edupulse_pipelines.orchestration.resources import Database
 
     for notice in plan.notices:
         on.print(f"[yellow]![/] {escape(notice)}", soft_wrap=True)
-    with Database(settings.database_url).engine():
-        pass  # before the first step: down, behind or empty is one message, not fourteen failed steps
+    demand_database(settings)  # before the first step: one message, not fourteen failed steps
     if not plan.weeks:
         return summarise(settings, tenant, RunOutcome(weeks=[]))
     headline(on, tenant.name, plan.weeks)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Database:
-    """The house's database; `engine()` opens it, and gives an empty one its schema."""
+    """The house's database; `engine()` opens it, and gives an empty SQLite file its schema."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -34,8 +34,8 @@ class Database:
     @contextmanager
     def engine(self) -> Iterator[Engine]:
         """An engine for the length of the block. DatabaseUnavailable and SchemaBehind say what is wrong in words."""
-        from edupulse_pipelines.schema.migrations import ensure_current
         from edupulse_pipelines.storage.engine import create_engine, reachable
+        from edupulse_pipelines.storage.versions import ensure_current
 
         engine = create_engine(self._url)
         try:

@@ -33,9 +33,9 @@ from edupulse_pipelines.features.store import read_activity, read_students
 from edupulse_pipelines.features.vectors import feature_vectors, grade_points, vector_json
 from edupulse_pipelines.features.weekly_activity import update_weekly_activity
 from edupulse_pipelines.schema import sqlalchemy_tables as tables
-from edupulse_pipelines.schema.migrations import upgrade
 from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.versions import upgrade
 from edupulse_pipelines.weeks import WEEK, feature_date, week_start
 
 TENANT = "benchmark"

@@ -405,7 +405,7 @@ def _seed_database(server: str, name: str, school: School) -> str:
 
 
 def _upgrade(url: str) -> None:
-    from edupulse_pipelines.schema.migrations import upgrade
+    from edupulse_pipelines.storage.versions import upgrade
 
     engine = create_engine(url)
     upgrade(engine)

@@ -43,12 +43,12 @@ from edupulse_pipelines.risk.samples.cohorts import (
     read_cohort,
 )
 from edupulse_pipelines.risk.samples.labels import labels
-from edupulse_pipelines.schema.migrations import upgrade
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.best_score import BestScores, best_scores
 from edupulse_pipelines.sources.synthetic_district import generate_district, school_weeks
 from edupulse_pipelines.storage.engine import create_engine
+from edupulse_pipelines.storage.versions import upgrade
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, week_start
 

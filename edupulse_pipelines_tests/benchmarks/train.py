@@ -27,12 +27,12 @@ from edupulse_pipelines.features.store import update_student_features
 from edupulse_pipelines.risk.book.registry import Registry
 from edupulse_pipelines.risk.training import train_risk_models
 from edupulse_pipelines.schema import sqlalchemy_tables as tables
-from edupulse_pipelines.schema.migrations import upgrade
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.bulk import write_columns
 from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.storage.pending import put_marks
+from edupulse_pipelines.storage.versions import upgrade
 from edupulse_pipelines.weeks import WEEK
 
 TENANT = "benchmark"

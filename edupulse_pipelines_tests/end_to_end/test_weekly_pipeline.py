@@ -63,8 +63,11 @@ def make_district(home: Path, url: str, students: int, weeks: int) -> District:
 
 @pytest.fixture
 def district(tmp_path: Path, empty_database_url: str) -> Iterator[District]:
-    """Twenty students, six weeks, an empty database."""
-    yield make_district(tmp_path / "home", empty_database_url, students=20, weeks=6)
+    """Twenty students, six weeks, a database without rows: on SQLite not even with tables, which a run makes."""
+    made = make_district(tmp_path / "home", empty_database_url, students=20, weeks=6)
+    if not empty_database_url.startswith("sqlite"):
+        assert made.run("db", "upgrade").exit_code == 0
+    yield made
 
 
 def state(district: District) -> dict[str, list[tuple[Any, ...]]]:
@@ -133,6 +136,7 @@ def test_both_databases_end_with_the_same_accounts_features_metrics_and_predicti
     ends = {}
     for name, url in (("sqlite", f"sqlite:///{tmp_path / 'end.db'}"), ("postgresql", postgresql_url)):
         district = make_district(tmp_path / name, url, students=120, weeks=24)
+        assert district.run("db", "upgrade").exit_code == 0
         summary = district.summary("--all")
         assert summary["success"], summary["errors"]
         assert summary["weeks"] == 24

@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.schema.migrations import upgrade
 from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines.storage.months import default_rows, partitions
+from edupulse_pipelines.storage.versions import upgrade
 from edupulse_pipelines.weeks import WEEK
 from edupulse_pipelines_tests.ingest.conftest import _judge
 from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, FIRST_WEEK, STUDENT_HEADER, District

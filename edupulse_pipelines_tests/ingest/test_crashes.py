@@ -23,13 +23,13 @@ from edupulse_pipelines.features.weekly_activity import update_weekly_activity
 from edupulse_pipelines.ingest.archive import archive_files
 from edupulse_pipelines.ingest.load import load_records
 from edupulse_pipelines.ingest.validation import Expectations
-from edupulse_pipelines.schema.migrations import upgrade
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, predictions, students
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import load_settings
 from edupulse_pipelines.sources.synthetic_district import first_week, generate_district
 from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.versions import upgrade
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, last_closed_week
 from edupulse_pipelines_tests.conftest import BACKENDS, _create_database, _drop_database

@@ -17,8 +17,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.schema.migrations import upgrade
 from edupulse_pipelines.storage.engine import create_engine
+from edupulse_pipelines.storage.versions import upgrade
 from edupulse_pipelines.weeks import WEEK
 from edupulse_pipelines_tests.benchmarks.load import FIRST_DAY, TENANT, School, enrol, ours_in_a_process
 

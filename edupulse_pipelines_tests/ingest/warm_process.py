@@ -11,8 +11,8 @@ from pathlib import Path
 from edupulse_pipelines.ingest.archive import archive_files
 from edupulse_pipelines.ingest.load import load_records
 from edupulse_pipelines.schema.delivery import DELIVERED
-from edupulse_pipelines.schema.migrations import upgrade
 from edupulse_pipelines.storage.engine import create_engine
+from edupulse_pipelines.storage.versions import upgrade
 from edupulse_pipelines_tests.ingest.district import District, delivery_day
 
 with tempfile.TemporaryDirectory() as _folder:

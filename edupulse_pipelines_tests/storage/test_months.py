@@ -12,9 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from edupulse_pipelines.errors import EduPulseError
-from edupulse_pipelines.schema import migrations
 from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records, pending_updates, students
-from edupulse_pipelines.storage import months
+from edupulse_pipelines.storage import months, versions
 
 pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
@@ -134,7 +133,7 @@ def test_months_are_made_ahead_and_once(engine: Engine) -> None:
             attend(connection, day)
         assert sorted(homes(connection).values()) == wanted
         assert [month.name for month in months.stored_months(connection, TABLE)] == wanted
-    assert migrations.check(engine) == []
+    assert versions.check(engine) == []
 
 
 def test_a_month_is_the_same_however_it_was_made(engine: Engine) -> None:
@@ -159,7 +158,7 @@ def test_a_month_is_the_same_however_it_was_made(engine: Engine) -> None:
             assert catalog(connection, months.partition_name(TABLE, month)) == expected, month
         assert not [name for name in tables(connection) if "_load_" in name or len(name) > 63]
         assert set(homes(connection)) == {march, SEPTEMBER, OCTOBER}
-    assert migrations.check(engine) == []
+    assert versions.check(engine) == []
 
 
 def test_updated_at_is_kept_in_a_month_that_was_built_apart(engine: Engine) -> None:
@@ -220,7 +219,7 @@ def test_maintenance_gives_every_plausible_month_a_partition_and_tells_what_is_l
     with engine.connect() as connection:
         assert connection.execute(sa.text(f"SELECT CAST(r AS text) FROM {TABLE} r ORDER BY 1")).all() == before
         assert len(days(connection, f"{TABLE}_y2020m02")) == 2
-    assert migrations.check(engine) == []
+    assert versions.check(engine) == []
 
 
 @pytest.mark.parametrize("apart", [False, True], ids=["made_ahead", "built_apart"])
@@ -255,7 +254,7 @@ def test_a_month_is_detached_and_comes_back(engine: Engine) -> None:
             (SEPTEMBER, False),
             (OCTOBER, True),
         ]
-    assert migrations.check(engine) == []
+    assert versions.check(engine) == []
     with pytest.raises(EduPulseError, match="2025-09 is detached already"):
         months.detach_month(engine, TABLE, SEPTEMBER)
     with pytest.raises(EduPulseError, match="no partition for 2025-12"):

@@ -1,7 +1,7 @@
 -- The schema of EduPulse on PostgreSQL.
--- Generated from edupulse_pipelines/schema/tables.py by `make sql`; do not edit.
+-- Generated from edupulse_pipelines/schema/ by `make sql`; do not edit.
 
-CREATE FUNCTION edupulse_touch_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
+CREATE OR REPLACE FUNCTION edupulse_touch_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.updated_at := now();
     RETURN NEW;
@@ -90,7 +90,7 @@ COMMENT ON COLUMN students.updated_at IS 'When the row last changed; kept by the
 
 COMMENT ON COLUMN students.deleted_on IS 'Delivery that took the record back (`_deleted`, or missing from a full snapshot); NULL while it stands.';
 
-CREATE TRIGGER tr_students_updated_at BEFORE UPDATE OF district_id, first_name, last_name, grade_level, date_of_birth, gender, ethnicity, socioeconomic_status, gpa, attendance_rate, parent_contact, enrollment_date, exit_date, exit_type, student_metadata, deleted_on
+CREATE OR REPLACE TRIGGER tr_students_updated_at BEFORE UPDATE OF district_id, first_name, last_name, grade_level, date_of_birth, gender, ethnicity, socioeconomic_status, gpa, attendance_rate, parent_contact, enrollment_date, exit_date, exit_type, student_metadata, deleted_on
 ON students FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
 CREATE TABLE attendance_records (
@@ -139,7 +139,7 @@ COMMENT ON COLUMN attendance_records.updated_at IS 'When the row last changed; k
 
 COMMENT ON COLUMN attendance_records.deleted_on IS 'Delivery that took the record back (`_deleted`, or missing from a full snapshot); NULL while it stands.';
 
-CREATE TRIGGER tr_attendance_records_updated_at BEFORE UPDATE OF student_id, date, status, period, deleted_on
+CREATE OR REPLACE TRIGGER tr_attendance_records_updated_at BEFORE UPDATE OF student_id, date, status, period, deleted_on
 ON attendance_records FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
 CREATE TABLE grades (
@@ -203,7 +203,7 @@ COMMENT ON COLUMN grades.updated_at IS 'When the row last changed; kept by the d
 
 COMMENT ON COLUMN grades.deleted_on IS 'Delivery that took the record back (`_deleted`, or missing from a full snapshot); NULL while it stands.';
 
-CREATE TRIGGER tr_grades_updated_at BEFORE UPDATE OF student_id, record_key, source_record_id, course_id, course_name, grade_value, grade_letter, submission_date, assignment_type, deleted_on
+CREATE OR REPLACE TRIGGER tr_grades_updated_at BEFORE UPDATE OF student_id, record_key, source_record_id, course_id, course_name, grade_value, grade_letter, submission_date, assignment_type, deleted_on
 ON grades FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
 CREATE TABLE discipline_incidents (
@@ -264,7 +264,7 @@ COMMENT ON COLUMN discipline_incidents.updated_at IS 'When the row last changed;
 
 COMMENT ON COLUMN discipline_incidents.deleted_on IS 'Delivery that took the record back (`_deleted`, or missing from a full snapshot); NULL while it stands.';
 
-CREATE TRIGGER tr_discipline_incidents_updated_at BEFORE UPDATE OF student_id, record_key, source_record_id, incident_date, severity_level, incident_type, description, resolution, deleted_on
+CREATE OR REPLACE TRIGGER tr_discipline_incidents_updated_at BEFORE UPDATE OF student_id, record_key, source_record_id, incident_date, severity_level, incident_type, description, resolution, deleted_on
 ON discipline_incidents FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
 CREATE TABLE student_features (
@@ -306,7 +306,7 @@ COMMENT ON COLUMN student_features.created_at IS 'When the row was first written
 
 COMMENT ON COLUMN student_features.updated_at IS 'When the row last changed; kept by the database.';
 
-CREATE TRIGGER tr_student_features_updated_at BEFORE UPDATE OF student_id, feature_date, attendance_rate, gpa_current, discipline_incidents, feature_vector
+CREATE OR REPLACE TRIGGER tr_student_features_updated_at BEFORE UPDATE OF student_id, feature_date, attendance_rate, gpa_current, discipline_incidents, feature_vector
 ON student_features FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
 CREATE TABLE model_metadata (
@@ -348,7 +348,7 @@ COMMENT ON COLUMN model_metadata.created_at IS 'When the row was first written.'
 
 COMMENT ON COLUMN model_metadata.updated_at IS 'When the row last changed; kept by the database.';
 
-CREATE TRIGGER tr_model_metadata_updated_at BEFORE UPDATE OF model_version, model_type, training_date, performance_metrics, hyperparameters, is_active
+CREATE OR REPLACE TRIGGER tr_model_metadata_updated_at BEFORE UPDATE OF model_version, model_type, training_date, performance_metrics, hyperparameters, is_active
 ON model_metadata FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
 CREATE TABLE predictions (
@@ -407,7 +407,7 @@ COMMENT ON COLUMN predictions.created_at IS 'When the row was first written.';
 
 COMMENT ON COLUMN predictions.updated_at IS 'When the row last changed; kept by the database.';
 
-CREATE TRIGGER tr_predictions_updated_at BEFORE UPDATE OF student_id, feature_date, prediction_date, risk_score, risk_category, confidence, risk_factors, model_version, rescored
+CREATE OR REPLACE TRIGGER tr_predictions_updated_at BEFORE UPDATE OF student_id, feature_date, prediction_date, risk_score, risk_category, confidence, risk_factors, model_version, rescored
 ON predictions FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
 CREATE TABLE training_feedback (
@@ -460,7 +460,7 @@ COMMENT ON COLUMN training_feedback.deleted_on IS 'Delivery that took the record
 
 COMMENT ON COLUMN training_feedback.reviewer IS 'Who judged; a name, a role or a number, as the district likes.';
 
-CREATE TRIGGER tr_training_feedback_updated_at BEFORE UPDATE OF prediction_id, record_key, outcome_date, outcome_type, feedback_type, educator_notes, deleted_on, reviewer
+CREATE OR REPLACE TRIGGER tr_training_feedback_updated_at BEFORE UPDATE OF prediction_id, record_key, outcome_date, outcome_type, feedback_type, educator_notes, deleted_on, reviewer
 ON training_feedback FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
 CREATE TABLE model_evaluations (

@@ -1,5 +1,5 @@
 -- The schema of EduPulse on SQLite.
--- Generated from edupulse_pipelines/schema/tables.py by `make sql`; do not edit.
+-- Generated from edupulse_pipelines/schema/ by `make sql`; do not edit.
 
 CREATE TABLE students (
     id CHAR(32) DEFAULT (lower(hex(randomblob(16)))) NOT NULL,

@@ -1,13 +1,8 @@
-"""The initial schema: the seed's eight tables and the five the house needs.
-
-The statements lie beside this module, one file a dialect, as they were when the step was released.
-"""
+"""The initial schema: the seed's eight tables and the five the house needs."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from alembic import op
+from edupulse_pipelines.schema.migrations.scripts import run_script
 
 revision = "0001"
 down_revision = None
@@ -16,11 +11,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Make every table, index and trigger in an empty database."""
-    connection = op.get_bind()
-    script = Path(__file__).with_name(f"v0001_initial.{connection.dialect.name}.sql").read_text(encoding="utf-8")
-    for statement in script.split("\n\n--;\n\n"):
-        connection.exec_driver_sql(statement)
+    """Make every table and index in an empty database."""
+    run_script(__file__)
 
 
 def downgrade() -> None:

@@ -39,14 +39,6 @@ CREATE INDEX ix_students_grade_level ON students (tenant_id, grade_level)
 
 --;
 
-CREATE TRIGGER tr_students_updated_at AFTER UPDATE OF district_id, first_name, last_name, grade_level, date_of_birth, gender, ethnicity, socioeconomic_status, gpa, attendance_rate, parent_contact, enrollment_date, exit_date, exit_type, student_metadata
-ON students FOR EACH ROW
-BEGIN
-    UPDATE students SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
-END
-
---;
-
 CREATE TABLE attendance_records (
     id CHAR(32) DEFAULT (lower(hex(randomblob(16)))) NOT NULL,
     tenant_id VARCHAR(50) NOT NULL,
@@ -70,14 +62,6 @@ CREATE INDEX ix_attendance_records_date_status ON attendance_records (tenant_id,
 --;
 
 CREATE UNIQUE INDEX uq_attendance_records_student_id_date_period ON attendance_records (tenant_id, student_id, date, coalesce(period, -1))
-
---;
-
-CREATE TRIGGER tr_attendance_records_updated_at AFTER UPDATE OF student_id, date, status, period
-ON attendance_records FOR EACH ROW
-BEGIN
-    UPDATE attendance_records SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
-END
 
 --;
 
@@ -113,14 +97,6 @@ CREATE INDEX ix_grades_student_id_submission_date ON grades (tenant_id, student_
 
 --;
 
-CREATE TRIGGER tr_grades_updated_at AFTER UPDATE OF student_id, record_key, source_record_id, course_id, course_name, grade_value, grade_letter, submission_date, assignment_type
-ON grades FOR EACH ROW
-BEGIN
-    UPDATE grades SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
-END
-
---;
-
 CREATE TABLE discipline_incidents (
     id CHAR(32) DEFAULT (lower(hex(randomblob(16)))) NOT NULL,
     tenant_id VARCHAR(50) NOT NULL,
@@ -152,14 +128,6 @@ CREATE INDEX ix_discipline_incidents_student_id_incident_date ON discipline_inci
 
 --;
 
-CREATE TRIGGER tr_discipline_incidents_updated_at AFTER UPDATE OF student_id, record_key, source_record_id, incident_date, severity_level, incident_type, description, resolution
-ON discipline_incidents FOR EACH ROW
-BEGIN
-    UPDATE discipline_incidents SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
-END
-
---;
-
 CREATE TABLE student_features (
     tenant_id VARCHAR(50) NOT NULL,
     student_id CHAR(32) NOT NULL,
@@ -183,14 +151,6 @@ CREATE INDEX ix_student_features_feature_date ON student_features (tenant_id, fe
 
 --;
 
-CREATE TRIGGER tr_student_features_updated_at AFTER UPDATE OF student_id, feature_date, attendance_rate, gpa_current, discipline_incidents, feature_vector
-ON student_features FOR EACH ROW
-BEGIN
-    UPDATE student_features SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
-END
-
---;
-
 CREATE TABLE model_metadata (
     id CHAR(32) DEFAULT (lower(hex(randomblob(16)))) NOT NULL,
     tenant_id VARCHAR(50) NOT NULL,
@@ -209,14 +169,6 @@ CREATE TABLE model_metadata (
 --;
 
 CREATE UNIQUE INDEX uq_model_metadata_is_active ON model_metadata (tenant_id) WHERE is_active
-
---;
-
-CREATE TRIGGER tr_model_metadata_updated_at AFTER UPDATE OF model_version, model_type, training_date, performance_metrics, hyperparameters, is_active
-ON model_metadata FOR EACH ROW
-BEGIN
-    UPDATE model_metadata SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
-END
 
 --;
 
@@ -254,14 +206,6 @@ CREATE INDEX ix_predictions_model_version ON predictions (tenant_id, model_versi
 
 --;
 
-CREATE TRIGGER tr_predictions_updated_at AFTER UPDATE OF student_id, feature_date, prediction_date, risk_score, risk_category, confidence, risk_factors, model_version, rescored
-ON predictions FOR EACH ROW
-BEGIN
-    UPDATE predictions SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
-END
-
---;
-
 CREATE TABLE training_feedback (
     id CHAR(32) DEFAULT (lower(hex(randomblob(16)))) NOT NULL,
     tenant_id VARCHAR(50) NOT NULL,
@@ -283,14 +227,6 @@ CREATE TABLE training_feedback (
 --;
 
 CREATE INDEX ix_training_feedback_prediction_id ON training_feedback (tenant_id, prediction_id)
-
---;
-
-CREATE TRIGGER tr_training_feedback_updated_at AFTER UPDATE OF prediction_id, record_key, outcome_date, outcome_type, feedback_type, educator_notes
-ON training_feedback FOR EACH ROW
-BEGIN
-    UPDATE training_feedback SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
-END
 
 --;
 

@@ -2,31 +2,7 @@ ALTER TABLE students ADD COLUMN deleted_on DATE
 
 --;
 
-DROP TRIGGER tr_students_updated_at
-
---;
-
-CREATE TRIGGER tr_students_updated_at AFTER UPDATE OF district_id, first_name, last_name, grade_level, date_of_birth, gender, ethnicity, socioeconomic_status, gpa, attendance_rate, parent_contact, enrollment_date, exit_date, exit_type, student_metadata, deleted_on
-ON students FOR EACH ROW
-BEGIN
-    UPDATE students SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
-END
-
---;
-
 ALTER TABLE grades ADD COLUMN deleted_on DATE
-
---;
-
-DROP TRIGGER tr_grades_updated_at
-
---;
-
-CREATE TRIGGER tr_grades_updated_at AFTER UPDATE OF student_id, record_key, source_record_id, course_id, course_name, grade_value, grade_letter, submission_date, assignment_type, deleted_on
-ON grades FOR EACH ROW
-BEGIN
-    UPDATE grades SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
-END
 
 --;
 
@@ -34,47 +10,11 @@ ALTER TABLE discipline_incidents ADD COLUMN deleted_on DATE
 
 --;
 
-DROP TRIGGER tr_discipline_incidents_updated_at
-
---;
-
-CREATE TRIGGER tr_discipline_incidents_updated_at AFTER UPDATE OF student_id, record_key, source_record_id, incident_date, severity_level, incident_type, description, resolution, deleted_on
-ON discipline_incidents FOR EACH ROW
-BEGIN
-    UPDATE discipline_incidents SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
-END
-
---;
-
 ALTER TABLE training_feedback ADD COLUMN deleted_on DATE
 
 --;
 
-DROP TRIGGER tr_training_feedback_updated_at
-
---;
-
-CREATE TRIGGER tr_training_feedback_updated_at AFTER UPDATE OF prediction_id, record_key, outcome_date, outcome_type, feedback_type, educator_notes, deleted_on
-ON training_feedback FOR EACH ROW
-BEGIN
-    UPDATE training_feedback SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
-END
-
---;
-
 ALTER TABLE attendance_records ADD COLUMN deleted_on DATE
-
---;
-
-DROP TRIGGER tr_attendance_records_updated_at
-
---;
-
-CREATE TRIGGER tr_attendance_records_updated_at AFTER UPDATE OF student_id, date, status, period, deleted_on
-ON attendance_records FOR EACH ROW
-BEGIN
-    UPDATE attendance_records SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
-END
 
 --;
 

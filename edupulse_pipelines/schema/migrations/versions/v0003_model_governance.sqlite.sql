@@ -2,18 +2,6 @@ ALTER TABLE training_feedback ADD COLUMN reviewer VARCHAR(100)
 
 --;
 
-DROP TRIGGER tr_training_feedback_updated_at
-
---;
-
-CREATE TRIGGER tr_training_feedback_updated_at AFTER UPDATE OF prediction_id, record_key, outcome_date, outcome_type, feedback_type, educator_notes, deleted_on, reviewer
-ON training_feedback FOR EACH ROW
-BEGIN
-    UPDATE training_feedback SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
-END
-
---;
-
 CREATE TABLE model_evaluations (
     tenant_id VARCHAR(50) NOT NULL,
     model_version VARCHAR(50) NOT NULL,

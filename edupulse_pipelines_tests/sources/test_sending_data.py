@@ -10,10 +10,10 @@ import pytest
 
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.reasons import REASONS
-from edupulse_pipelines.schema.sending_data import page
 from edupulse_pipelines.settings import load_settings
 from edupulse_pipelines.sources.profiles import apply_profile, check_header
 from edupulse_pipelines.sources.records import FIELDS, LINE_NUMBER, PROBLEM, archive_schema
+from edupulse_pipelines.sources.sending_data import page
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = re.findall(r"^```toml\n(.*?)^```", page(), re.DOTALL | re.MULTILINE)

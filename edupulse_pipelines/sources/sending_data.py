@@ -1,6 +1,6 @@
 """The page for a district's data engineer, "Sending us your data", as Markdown.
 
-`python -m edupulse_pipelines.schema.sending_data` writes `docs/sending-data.md`; a test keeps it equal, and reads its
+`python -m edupulse_pipelines.sources.sending_data` writes `docs/sending-data.md`; a test keeps it equal, and reads its
 examples with the real settings. Tables, limits and reason codes come from the declaration, the settings and the
 registry; what happens to files is done in `sources` and `ingest`.
 """

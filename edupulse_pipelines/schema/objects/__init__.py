@@ -1,0 +1,120 @@
+"""What is replaced and not migrated: comments, functions and triggers, declared as they are today.
+
+`edupulse db upgrade` puts every declared object into the database each time, whatever was there (`apply_objects`), and
+takes away those of ours that are declared no more; `edupulse db check` compares them. A version in `migrations/` holds
+structure only: it meets a database without our triggers, and does not mention comments, functions or triggers.
+
+Why not `alembic_utils`, the library for this: it writes each change of an object into a new version, so that versions
+would go on carrying objects; it knows PostgreSQL only, where our triggers are on SQLite too; and it has no comments.
+
+`declared` says what an object is; `comments` and `triggers` declare. Tables, keys and indexes are not here: they are
+derived by `sqlalchemy_tables` and changed by versions.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from edupulse_pipelines.schema.objects.comments import comments_on
+from edupulse_pipelines.schema.objects.declared import DeclaredObject
+from edupulse_pipelines.schema.objects.triggers import PREFIX as TRIGGER_PREFIX
+from edupulse_pipelines.schema.objects.triggers import TOUCH_FUNCTION, touch_trigger
+from edupulse_pipelines.schema.tables import TABLES
+
+FUNCTION_PREFIX = "edupulse_"
+"""How the names of our functions begin."""
+_WITHOUT_PARAMETERS = {"no_parameters": True}
+"""A percent sign in a statement is text, not the beginning of a parameter."""
+
+
+def declared_objects(dialect_name: str) -> list[DeclaredObject]:
+    """Every object of a database of this dialect, each after those that it needs."""
+    postgresql = dialect_name == "postgresql"
+    objects = [TOUCH_FUNCTION] if postgresql else []
+    for name, table in TABLES.items():
+        if postgresql:
+            objects += comments_on(name)
+        if table.touched_at:
+            objects.append(touch_trigger(name, dialect_name))
+    return objects
+
+
+def apply_objects(connection: Connection) -> None:
+    """Put every declared object into a database whose tables are today's, and drop those of ours that are not declared.
+
+    The transaction is the caller's. Another set of arguments makes another function; what a function returns cannot be
+    changed, so give that one another name.
+    """
+    objects = declared_objects(connection.dialect.name)
+    if connection.dialect.name == "postgresql":
+        drop_triggers(connection, keep={each.name for each in objects if each.kind == "trigger"})
+    else:
+        drop_triggers(connection)
+    for each in objects:
+        connection.exec_driver_sql(each.statement, execution_options=_WITHOUT_PARAMETERS)
+    if connection.dialect.name == "postgresql":
+        # Last: until a trigger is replaced it may call a function that is declared no more.
+        _drop_functions(connection, keep={each.name for each in objects if each.kind == "function"})
+    _record(connection, fingerprint(connection.dialect.name))
+
+
+def drop_triggers(connection: Connection, *, keep: set[str] | frozenset[str] = frozenset()) -> None:
+    """Drop our triggers from our tables but for those named; a version can then change any column."""
+    if connection.dialect.name == "postgresql":
+        query = (
+            "SELECT t.tgname, c.relname FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid"
+            " WHERE c.relnamespace = CAST(current_schema() AS regnamespace) AND NOT c.relispartition"
+            " AND NOT t.tgisinternal"
+        )
+    else:
+        query = "SELECT name, tbl_name FROM sqlite_master WHERE type = 'trigger'"
+    for name, table in connection.exec_driver_sql(query).all():
+        if name.startswith(TRIGGER_PREFIX) and table in TABLES and name not in keep:
+            on = f" ON {table}" if connection.dialect.name == "postgresql" else ""
+            connection.exec_driver_sql(f"DROP TRIGGER {name}{on}")
+
+
+def _drop_functions(connection: Connection, *, keep: set[str]) -> None:
+    names = connection.scalars(
+        sa.text(
+            "SELECT proname || '(' || pg_get_function_identity_arguments(oid) || ')' FROM pg_proc"
+            " WHERE pronamespace = CAST(current_schema() AS regnamespace) AND starts_with(proname, :prefix)"
+        ),
+        {"prefix": FUNCTION_PREFIX},
+    )
+    for name in set(names) - keep:
+        connection.exec_driver_sql(f"DROP FUNCTION {name}")
+
+
+# Which objects a database has
+
+
+def fingerprint(dialect_name: str) -> int:
+    """A number (31 bits) that another set of declared objects has not; 0 is nobody's."""
+    text = "\n".join(each.statement for each in declared_objects(dialect_name))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1 or 1
+
+
+def applied_fingerprint(connection: Connection) -> int:
+    """The fingerprint of the objects that were applied last; 0 when none were.
+
+    A migrated database keeps it where every role may read it and no table is needed: in the comment of Alembic's table
+    on PostgreSQL, in `user_version` on SQLite.
+    """
+    if connection.dialect.name == "sqlite":
+        return int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+    comment = connection.exec_driver_sql("SELECT obj_description(to_regclass('alembic_version'), 'pg_class')").scalar()
+    return int(comment.rpartition(" ")[2]) if comment and comment.startswith(_RECORDED) else 0
+
+
+_RECORDED = "Revision of the schema; declared objects "
+
+
+def _record(connection: Connection, number: int) -> None:
+    if connection.dialect.name == "sqlite":
+        connection.exec_driver_sql(f"PRAGMA user_version = {number}")
+    else:
+        connection.exec_driver_sql(f"COMMENT ON TABLE alembic_version IS '{_RECORDED}{number}'")

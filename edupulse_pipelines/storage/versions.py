@@ -1,0 +1,113 @@
+"""Whether a database has the schema of this version of the package, and bringing it there.
+
+Opens the connections for `schema.migrations`, which does the work, and says in words what stands in its way. Everybody
+else who works with the tables calls `ensure_current` first.
+"""
+
+from __future__ import annotations
+
+import uuid
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from edupulse_pipelines.errors import EduPulseError, SchemaBehind
+from edupulse_pipelines.schema import ddl, migrations
+from edupulse_pipelines.schema.catalogs import Catalog, differences, read_catalog
+from edupulse_pipelines.storage.engine import create_engine, reading, writing
+
+_INSUFFICIENT_PRIVILEGE = "42501"
+
+
+def head() -> str:
+    """The revision this version of the package needs."""
+    return migrations.head()
+
+
+def current(engine: Engine) -> str | None:
+    """The revision the database is at; None for a database without our schema."""
+    with reading(engine) as connection:
+        return migrations.current(connection)
+
+
+def has_current_objects(engine: Engine) -> bool:
+    """Whether the functions, triggers and comments in the database are those that this version declares."""
+    with reading(engine) as connection:
+        return migrations.has_current_objects(connection)
+
+
+def upgrade(engine: Engine) -> None:
+    """Bring the database to this version's schema and apply the declared objects, in one transaction.
+
+    Two upgrades at once are serialised. EduPulseError for a role that may not; then nothing has changed.
+    """
+    try:
+        with writing(engine) as connection:
+            migrations.upgrade(connection)
+    except sa.exc.DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) != _INSUFFICIENT_PRIVILEGE:
+            raise
+        said = str(error.orig).strip().splitlines()[0]
+        raise EduPulseError(
+            f"The role {engine.url.username or 'of this connection'} may not change the schema ({said}). Run "
+            "`edupulse db upgrade` as the role that owns the tables. Nothing was changed."
+        ) from None
+
+
+def ensure_current(engine: Engine) -> None:
+    """SchemaBehind, with the command to run, unless the database is at this version's schema.
+
+    An empty SQLite file gets the schema. On PostgreSQL only `edupulse db upgrade` makes tables: who works with them
+    need not be the role that owns them.
+    """
+    with reading(engine) as connection:
+        revision = migrations.current(connection)
+        has_objects = migrations.has_current_objects(connection)
+    if revision is None:
+        if engine.dialect.name != "sqlite":
+            raise SchemaBehind("The database is empty: run `edupulse db upgrade` first, which makes its tables.")
+        upgrade(engine)
+    elif revision != migrations.head():
+        raise SchemaBehind(
+            f"The database is at schema revision {revision}, this version needs {migrations.head()}: "
+            "run `edupulse db upgrade` first."
+        )
+    elif not has_objects:
+        raise SchemaBehind(
+            f"The database is at schema revision {revision}, with functions, triggers and comments of another version: "
+            "run `edupulse db upgrade` first."
+        )
+
+
+def check(engine: Engine) -> list[str]:
+    """Differences between the database and this version's schema, in words; empty when there are none.
+
+    Tables that are not ours are ignored. On PostgreSQL the expected schema is made in a scratch schema that is rolled
+    back, so the role needs the CREATE privilege on the database.
+    """
+    with reading(engine) as connection:
+        actual = read_catalog(connection)
+        if engine.dialect.name == "postgresql":
+            expected = _made_in_scratch_schema(connection)
+        else:
+            in_memory = create_engine("sqlite://")
+            with reading(in_memory) as scratch:
+                expected = _made(scratch)
+            in_memory.dispose()
+    return differences(expected, actual)
+
+
+def _made_in_scratch_schema(connection: Connection) -> Catalog:
+    scratch = f"edupulse_check_{uuid.uuid4().hex[:12]}"
+    connection.exec_driver_sql(f"CREATE SCHEMA {scratch}")
+    connection.exec_driver_sql(f"SET LOCAL search_path TO {scratch}")
+    catalog = _made(connection)
+    connection.rollback()
+    return catalog
+
+
+def _made(connection: Connection) -> Catalog:
+    """The catalog of the whole schema, made where the connection makes tables; the caller rolls it back."""
+    for statement in ddl.statements(connection.dialect.name):
+        connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
+    return read_catalog(connection)

@@ -1,0 +1,89 @@
+"""`edupulse db upgrade|current|check`, as typed, and what the other commands say of a database that is not ready."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner, Result
+
+from edupulse_pipelines import cli
+from edupulse_pipelines.storage.engine import create_engine
+from edupulse_pipelines_tests.roles import loader_role
+
+Edupulse = Callable[..., Result]
+ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+
+
+def edupulse_over(url: str, home: Path) -> Edupulse:
+    """The command over a database."""
+    environment = {"EDUPULSE_DATABASE_URL": url}
+    return lambda *words: CliRunner(env=environment).invoke(cli.main, [*words, "--home", str(home)])
+
+
+def answer(done: Result) -> dict:
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_schema_is_made_and_told(tmp_path: Path, empty_database_url: str) -> None:
+    edupulse = edupulse_over(empty_database_url, tmp_path)
+    told = edupulse("db", "current")
+    assert (told.exit_code, told.output.strip().startswith("No schema.")) == (1, True)
+    made = edupulse("db", "upgrade", "--json")
+    assert (made.exit_code, answer(made)["before"]) == (0, None)
+    assert edupulse("db", "upgrade").output == f"Already at {answer(made)['head']}.\n"
+    assert edupulse("db", "current").exit_code == 0
+    assert edupulse("db", "check").output == "The database is as declared.\n"
+
+
+def test_objects_of_another_version_are_told_and_put_right(tmp_path: Path, engine: sa.Engine) -> None:
+    edupulse = edupulse_over(engine.url.render_as_string(hide_password=False), tmp_path)
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("DROP TRIGGER tr_grades_updated_at ON grades")
+            connection.exec_driver_sql("COMMENT ON TABLE alembic_version IS NULL")
+        else:
+            connection.exec_driver_sql("DROP TRIGGER tr_grades_updated_at")
+            connection.exec_driver_sql("PRAGMA user_version = 0")
+    told = edupulse("db", "current")
+    assert (told.exit_code, "another version's: run `edupulse db upgrade`" in told.output) == (1, True)
+    assert answer(edupulse("db", "check", "--json"))["differences"] == ["missing: trigger grades tr_grades_updated_at"]
+    assert edupulse("db", "upgrade").exit_code == 0
+    assert edupulse("db", "current").exit_code == 0
+    assert edupulse("db", "check").exit_code == 0
+
+
+@pytest.mark.parametrize("words", [["run"], ["demo", "--students", "5", "--weeks", "1"]], ids=["run", "demo"])
+@pytest.mark.parametrize("state", ["empty", "behind"])
+def test_a_postgresql_database_that_is_not_ready_is_an_error_that_names_the_command(
+    tmp_path: Path, postgresql_url: str, words: list[str], state: str
+) -> None:
+    edupulse = edupulse_over(postgresql_url, tmp_path / "home")
+    engine = create_engine(postgresql_url)
+    if words == ["run"]:
+        (tmp_path / "home" / "landing" / "north").mkdir(parents=True)
+        (tmp_path / "home" / "edupulse.toml").write_text(
+            '[tenants.north]\ntimezone = "UTC"\nfirst_week = 2025-09-01\n', encoding="utf-8"
+        )
+    if state == "behind":
+        assert edupulse("db", "upgrade").exit_code == 0
+        with engine.begin() as connection:
+            connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
+    tables = sorted(sa.inspect(engine).get_table_names())
+    files = sorted((tmp_path / "home").rglob("*"))
+    done = edupulse(*words)
+    assert (done.exit_code, "run `edupulse db upgrade` first" in done.output) == (1, True), done.output
+    assert sorted(sa.inspect(engine).get_table_names()) == tables
+    assert sorted((tmp_path / "home").rglob("*")) == files
+    engine.dispose()
+
+
+@ON_POSTGRESQL
+def test_a_role_that_owns_nothing_cannot_upgrade_and_is_told_who_can(tmp_path: Path, engine: sa.Engine) -> None:
+    with loader_role(engine) as url:
+        done = edupulse_over(url, tmp_path)("db", "upgrade")
+        assert (done.exit_code, "as the role that owns the tables" in done.output) == (1, True)
+        assert edupulse_over(url, tmp_path)("db", "current").exit_code == 0
