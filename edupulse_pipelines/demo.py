@@ -87,11 +87,10 @@ def forget(settings: Settings) -> None:
     from dagster import DagsterInstance
 
     from edupulse_pipelines.orchestration.execution import dagster_instance
-    from edupulse_pipelines.orchestration.resources import Database
+    from edupulse_pipelines.orchestration.resources import database_of
     from edupulse_pipelines.schema import sqlalchemy_tables
-    from edupulse_pipelines.storage.engine import writing
 
-    with Database(settings.database_url).engine() as engine, writing(engine) as connection:
+    with database_of(settings).work(TENANT) as work, work.writing() as connection:
         for table in reversed(sqlalchemy_tables.metadata.sorted_tables):
             if "tenant_id" in table.c:
                 connection.execute(sa.delete(table).where(table.c.tenant_id == TENANT))
@@ -156,16 +155,15 @@ def _written_by_demo(path: Path) -> str | None:
 def _refuse_strangers(settings: Settings, landing: Path) -> None:
     """Without settings of the demo's, files or rows under its name are somebody's own."""
     from edupulse_pipelines.orchestration import summaries
-    from edupulse_pipelines.orchestration.resources import Database
+    from edupulse_pipelines.orchestration.resources import database_of
 
     if landing.is_dir() and any(not entry.name.startswith(".") for entry in landing.iterdir()):
         raise ConfigurationError(f"{landing} holds files that the demo did not write. Choose another home with --home.")
-    with Database(settings.database_url).engine() as engine, engine.connect() as connection:
+    with database_of(settings).work(TENANT) as work, work.reading() as connection:
         if summaries.row_count(connection, TENANT, "ingested_files"):
             raise ConfigurationError(
-                f"The database {engine.url.render_as_string(hide_password=True)} already holds a tenant "
-                f"{TENANT!r} of another "
-                "home. Use that home, or another database (EDUPULSE_DATABASE_URL)."
+                f"The database {work.engine.url.render_as_string(hide_password=True)} already holds a tenant "
+                f"{TENANT!r} of another home. Use that home, or another database (EDUPULSE_DATABASE_URL)."
             )
 
 

@@ -1,43 +1,64 @@
 """The errors whose message is written for a person: what went wrong, where, and what to do.
 
+There are two kinds, and every error that is raised is of one of them. A `PermanentError` comes again until somebody
+changes something: a file, a setting, a database's schema. A `TransientError` may be gone a minute later, because
+something outside did not answer or was in use; Dagster tries such a step again (`orchestration.retries`).
+
 Only errors that the command line and the Dagster assets show as they are live here. Programming mistakes stay
-ordinary exceptions. No message may carry a value of a student's record: file, line, column and rule are enough.
+ordinary exceptions, and nobody tries again after one. No message may carry a value of a student's record: file, line,
+column and rule are enough.
 """
 
 from __future__ import annotations
 
 
 class EduPulseError(Exception):
-    """The work failed for a reason a person can act on; the command exits with `exit_code`."""
+    """The work failed for a reason a person can act on; the command exits with `exit_code`. Raise one of its kinds."""
 
     exit_code = 1
 
 
-class ConfigurationError(EduPulseError):
+class PermanentError(EduPulseError):
+    """Another try would end the same way."""
+
+
+class TransientError(EduPulseError):
+    """Another try, some time later, may succeed."""
+
+
+class ConfigurationError(PermanentError):
     """`edupulse.toml`, an environment variable or an option is wrong (wrong usage: exit 2)."""
 
     exit_code = 2
 
 
-class LandingError(EduPulseError):
+class LandingError(PermanentError):
     """The landing folder is missing, or holds a delivery that cannot belong to the tenant."""
 
 
-class CorrectionsRefused(EduPulseError):
+class CorrectionsRefused(PermanentError):
     """A file with corrected quarantine rows cannot be taken as it is; nothing of it was recorded."""
 
 
-class DatabaseUnavailable(EduPulseError):
-    """The database does not answer."""
-
-
-class SchemaBehind(EduPulseError):
+class SchemaBehind(PermanentError):
     """The database's schema is not the one this version needs; `edupulse db upgrade` brings it there."""
 
 
-class RegistryUnavailable(EduPulseError):
+class DatabaseUnusable(PermanentError):
+    """The database cannot be opened with these settings: no such database, a wrong password, a file that is none."""
+
+
+class DatabaseUnavailable(TransientError):
+    """The database does not answer."""
+
+
+class DatabaseBusy(TransientError):
+    """Others were using what the work needed: a lock was not had in time, or the database ended one of two at odds."""
+
+
+class RegistryUnavailable(TransientError):
     """The MLflow tracking server or registry does not answer."""
 
 
-class ModelArtifactError(RegistryUnavailable):
+class ModelArtifactError(PermanentError):
     """A registered model cannot be used: its version or artifact is gone, or is not the one that was logged."""

@@ -14,14 +14,6 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
 
-def demand_database(settings: Settings) -> None:
-    """DatabaseUnavailable or SchemaBehind for one that is down, empty or behind; a SQLite file gets its schema."""
-    from edupulse_pipelines.orchestration.resources import Database
-
-    with Database(settings.database_url).engine():
-        pass
-
-
 @contextmanager
 def database_as_it_is(home: Path | None) -> Iterator[Any]:
     """An engine as it is: no schema is made, none is demanded."""

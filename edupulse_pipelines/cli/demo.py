@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import click
 
 from edupulse_pipelines.cli.answers import own_name, print_json
-from edupulse_pipelines.cli.database import demand_database
 from edupulse_pipelines.cli.options import Command, command, json_option
 from edupulse_pipelines.cli.weekly_job import planned_weeks, run_plan
 from edupulse_pipelines.settings import load_settings
@@ -55,12 +54,13 @@ def demo(students: int, weeks: int, seed: int, as_json: bool, home: Path | None)
     from edupulse_pipelines import demo as demo_district
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.cli.output.summary import show_where_to_look
+    from edupulse_pipelines.orchestration.resources import database_of
 
     started = time.monotonic()
     on = console(to_stderr=as_json)
     before = load_settings(home=home)
     if not before.database_url.startswith("sqlite"):
-        demand_database(before)  # before a file is written
+        database_of(before).check()  # before a file is written
     asked = demo_district.demo_district(students, weeks, seed)
     on.print(f"[bold]EduPulse demo[/]  [dim]{asked}[/]")
     on.print(f"in {before.home}", style="dim", markup=False, soft_wrap=True)

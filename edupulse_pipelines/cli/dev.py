@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from edupulse_pipelines.cli.database import demand_database
 from edupulse_pipelines.cli.options import command
 from edupulse_pipelines.settings import load_settings
 
@@ -26,11 +25,12 @@ def dev(dagster_port: int, mlflow_port: int, home: Path | None) -> None:
     """
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.orchestration.execution import prepare_dagster_home
+    from edupulse_pipelines.orchestration.resources import database_of
     from edupulse_pipelines.orchestration.servers import Server, development_servers, serve
 
     settings = load_settings(home=home, placeholder=True)
     on = console()
-    demand_database(settings)  # now rather than in a failed run
+    database_of(settings).check()  # now rather than in a failed run
     prepare_dagster_home(settings.dagster_home)
     settings.mlflow_dir.mkdir(parents=True, exist_ok=True)
     servers = development_servers(settings, dagster_port, mlflow_port)

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edupulse_pipelines.cli.answers import command_to_type
-from edupulse_pipelines.cli.database import demand_database
 from edupulse_pipelines.settings import Settings, TenantSettings
 from edupulse_pipelines.weeks import WEEK, last_closed_week, weeks_between
 
@@ -89,16 +88,20 @@ def run_plan(
     from edupulse_pipelines.cli.output.steps import ConsoleProgress
     from edupulse_pipelines.cli.output.summary import headline, show_summary
     from edupulse_pipelines.orchestration.execution import RunOutcome, run_weekly_job, summarise
+    from edupulse_pipelines.orchestration.resources import database_of
 
     for notice in plan.notices:
         on.print(f"[yellow]![/] {escape(notice)}", soft_wrap=True)
-    demand_database(settings)  # before the first step: one message, not fourteen failed steps
+    database = database_of(settings)
+    database.check()  # before the first step: one message, not fourteen failed steps
     if not plan.weeks:
-        return summarise(settings, tenant, RunOutcome(weeks=[]))
+        return summarise(database, tenant, RunOutcome(weeks=[]))
     headline(on, tenant.name, plan.weeks)
     with libraries_to_log(settings), ConsoleProgress(on) as progress:
-        outcome = run_weekly_job(settings, tenant, plan.weeks, plan.with_delivery, rescore=rescore, progress=progress)
-    summary = {**summarise(settings, tenant, outcome), "seconds": round(time.monotonic() - started, 2)}
+        outcome = run_weekly_job(
+            settings, tenant, plan.weeks, plan.with_delivery, rescore=rescore, database=database, progress=progress
+        )
+    summary = {**summarise(database, tenant, outcome), "seconds": round(time.monotonic() - started, 2)}
     show_summary(on, summary, look=command_to_type(f"quarantine list --tenant {tenant.name}", home))
     return summary
 

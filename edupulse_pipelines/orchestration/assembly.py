@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from dagster import AssetsDefinition, Definitions, JobDefinition, ScheduleDefinition, in_process_executor
-from dagster._core.definitions.partitions.partitioned_schedule import UnresolvedPartitionedAssetScheduleDefinition
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from edupulse_pipelines.orchestration.assets import tenant_assets
-from edupulse_pipelines.orchestration.jobs import tenant_jobs
+from edupulse_pipelines.orchestration.jobs import AssetJob, tenant_jobs
 from edupulse_pipelines.orchestration.maintenance import maintenance_job, maintenance_schedule
 from edupulse_pipelines.orchestration.presentation import present
 from edupulse_pipelines.orchestration.resources import default_resources
@@ -28,16 +26,14 @@ def build_defs(settings: Settings, **resource_overrides: object) -> Definitions:
     resources.update(resource_overrides)
     assets: list[AssetsDefinition] = []
     configured = settings.config_path.is_file()
-    jobs: list[UnresolvedAssetJobDefinition | JobDefinition] = [maintenance_job()]
-    schedules: list[UnresolvedPartitionedAssetScheduleDefinition | ScheduleDefinition] = [
-        maintenance_schedule(settings, running=configured)
-    ]
+    jobs: list[AssetJob | JobDefinition] = [maintenance_job()]
+    schedules: list[ScheduleDefinition] = [maintenance_schedule(settings, running=configured)]
     for tenant in settings.tenants.values():
         assets += tenant_assets(settings, tenant)
         of_tenant = tenant_jobs(tenant)
         jobs += [of_tenant.weekly, of_tenant.training]
         schedules += [
-            weekly_schedule(settings, tenant, of_tenant, running=configured),
+            weekly_schedule(tenant, of_tenant, running=configured),
             training_schedule(tenant, of_tenant),
         ]
     return Definitions(

@@ -25,7 +25,7 @@ from edupulse_pipelines.orchestration.jobs import op_name, weekly_job_name
 from edupulse_pipelines.orchestration.partitions import week_tags
 from edupulse_pipelines.orchestration.progress import StepProgress
 from edupulse_pipelines.orchestration.reporting import unknown_rates
-from edupulse_pipelines.orchestration.resources import Database
+from edupulse_pipelines.orchestration.resources import Database, database_of
 from edupulse_pipelines.schema.reasons import REASONS
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import Settings, TenantSettings
@@ -94,16 +94,19 @@ def run_weekly_job(
     with_delivery: Sequence[dt.date],
     *,
     rescore: bool = False,
+    database: Database | None = None,
     progress: StepProgress | None = None,
 ) -> RunOutcome:
     """Run the weekly job of `tenant` once, over the weeks (Mondays) from the first to the last of `weeks`.
 
+    `database` takes the place of the one that the settings name.
     Failures of the work are in the outcome, in words; only what prevents the run from starting is raised.
     """
     started = time.monotonic()
     heard = progress or StepProgress()
     alone = settings.model_copy(update={"tenants": {tenant.name: tenant}})
-    job = build_defs(alone, progress=heard).resolve_job_def(weekly_job_name(tenant))
+    database = database or database_of(settings)
+    job = build_defs(alone, database=database, progress=heard).resolve_job_def(weekly_job_name(tenant))
     run_config: dict[str, Any] = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
     if rescore:
         run_config["ops"] = {op_name(tenant, "predictions"): {"config": {"rescore": True}}}
@@ -122,7 +125,7 @@ def run_weekly_job(
     warnings += _unknown_columns(heard.reports) + _about_records(heard.reports)
     warnings += _unknown_rates(tenant, heard.reports)
     warnings += _stale_scores(tenant, weeks, heard.reports)
-    warnings += _left_behind(settings, tenant)
+    warnings += _left_behind(database, tenant)
     if not result.success and not errors:
         errors = ["The run failed before its first step; see it in the Dagster UI (`edupulse dev`)."]
     return RunOutcome(
@@ -196,12 +199,12 @@ def _stale_scores(tenant: TenantSettings, weeks: Sequence[dt.date], reports: dic
     ]
 
 
-def _left_behind(settings: Settings, tenant: TenantSettings) -> list[str]:
+def _left_behind(database: Database, tenant: TenantSettings) -> list[str]:
     """A warning when earlier deliveries have been landed that no run has loaded, so that none is forgotten."""
     from edupulse_pipelines.ingest.archive import weeks_not_archived
 
     try:
-        with Database(settings.database_url).work(tenant.name) as work:
+        with database.work(tenant.name) as work:
             weeks = weeks_not_archived(work, tenant, last_closed_week(tenant.timezone))
     except EduPulseError:
         return []  # the run has said so itself
@@ -211,7 +214,7 @@ def _left_behind(settings: Settings, tenant: TenantSettings) -> list[str]:
     return [f"Landed, but not loaded by any run yet: week of {named}. `edupulse run --all` takes everything along."]
 
 
-def summarise(settings: Settings, tenant: TenantSettings, outcome: RunOutcome) -> dict[str, Any]:
+def summarise(database: Database, tenant: TenantSettings, outcome: RunOutcome) -> dict[str, Any]:
     """The summary of a run as `--json` prints it: the contract's keys, and some more behind them."""
     from edupulse_pipelines.orchestration import summaries
 
@@ -230,7 +233,7 @@ def summarise(settings: Settings, tenant: TenantSettings, outcome: RunOutcome) -
         if codes := _unmapped_codes(deliveries):
             unmapped[table] = codes
     closed = last_closed_week(tenant.timezone)
-    with Database(settings.database_url).engine() as engine, engine.connect() as connection:
+    with database.work(tenant.name) as work, work.reading() as connection:
         students = summaries.row_count(connection, tenant.name, "students")
         model = summaries.shown_model(connection, tenant.name)
         predictions = summaries.latest_predictions(connection, tenant.name, tenant.cohort.minimum_weeks_of_data, closed)

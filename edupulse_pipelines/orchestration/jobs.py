@@ -7,23 +7,24 @@ executor would do so again for every step.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-from dagster import AssetSelection, in_process_executor
-from dagster._core.definitions.unresolved_asset_job_definition import (
-    UnresolvedAssetJobDefinition,
-    define_asset_job,
-)
+from dagster import AssetSelection, define_asset_job, in_process_executor
 
 from edupulse_pipelines.orchestration.partitions import asset_key
+from edupulse_pipelines.orchestration.retries import NO_RUN_RETRY
 from edupulse_pipelines.settings import TenantSettings
+
+AssetJob: TypeAlias = Any
+"""What `define_asset_job` returns; Dagster exports the function, not the type's name."""
 
 
 @dataclass(frozen=True)
 class TenantJobs:
     """The jobs of one district."""
 
-    weekly: UnresolvedAssetJobDefinition
-    training: UnresolvedAssetJobDefinition
+    weekly: AssetJob
+    training: AssetJob
 
 
 def weekly_job_name(tenant: TenantSettings) -> str:
@@ -43,7 +44,7 @@ def op_name(tenant: TenantSettings, asset: str) -> str:
 
 def tenant_jobs(tenant: TenantSettings) -> TenantJobs:
     """The weekly and the training job of `tenant`."""
-    tags = {"edupulse/tenant": tenant.name}
+    tags = {"edupulse/tenant": tenant.name, **NO_RUN_RETRY}
     weekly = define_asset_job(
         weekly_job_name(tenant),
         selection=AssetSelection.key_prefixes([tenant.name]),
@@ -58,9 +59,8 @@ def tenant_jobs(tenant: TenantSettings) -> TenantJobs:
         training_job_name(tenant),
         selection=AssetSelection.assets(asset_key(tenant, "risk_model")),
         description=(
-            f"Trains the risk model of {tenant.name} now, on what was known by the end of the chosen week; does "
-            "nothing when data "
-            "and settings are those of the newest model."
+            f"Trains the risk model of {tenant.name} now, on what was known by the end of the chosen week. Does "
+            "nothing when data and settings are those of the newest model."
         ),
         tags=tags,
         executor_def=in_process_executor,

@@ -19,6 +19,7 @@ from dagster import (
 
 from edupulse_pipelines.orchestration.checks import table
 from edupulse_pipelines.orchestration.resources import Database, Progress
+from edupulse_pipelines.orchestration.retries import NO_RUN_RETRY, retry_policy
 from edupulse_pipelines.orchestration.steps import step
 from edupulse_pipelines.settings import Settings
 
@@ -33,14 +34,14 @@ _WHAT = (
 )
 
 
-@op(name="partitions", description=_WHAT)
+@op(name="partitions", description=_WHAT, retry_policy=retry_policy())
 def _maintain(
     context: OpExecutionContext, database: ResourceParam[Database], progress: ResourceParam[Progress]
 ) -> None:
-    with step(context, progress), database.engine() as engine:
+    with step(context, progress, database, None) as work:
         from edupulse_pipelines.storage.months import maintain
 
-        done = maintain(engine, dt.datetime.now(dt.UTC).date())
+        done = maintain(work.engine, dt.datetime.now(dt.UTC).date())
         progress.finished(MAINTENANCE, done)
     metadata = _metadata(done)
     context.log.info(metadata["done"])
@@ -65,6 +66,7 @@ def _metadata(done: "dict[str, Maintenance]") -> dict[str, Any]:
     name=MAINTENANCE,
     description=f"{_WHAT} Not of one district: all of them share the tables.",
     executor_def=in_process_executor,
+    tags=NO_RUN_RETRY,
 )
 def _maintenance() -> None:
     _maintain()

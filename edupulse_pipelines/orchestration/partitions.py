@@ -18,6 +18,7 @@ from dagster import (
     asset,
 )
 
+from edupulse_pipelines.orchestration.retries import retry_policy
 from edupulse_pipelines.settings import TenantSettings
 
 RANGE_START_TAG = "dagster/asset_partition_range_start"
@@ -51,6 +52,7 @@ def weekly_asset(
                 partitions_def=school_weeks(tenant),
                 backfill_policy=BackfillPolicy.single_run(),
                 pool=f"edupulse_{tenant.identifier}",
+                retry_policy=retry_policy(),
             )(compute)
 
     return decorate

@@ -97,6 +97,9 @@ class Progress:
     def finished(self, asset: str, report: Any) -> None:
         """The room's function returned `report`."""
 
+    def delayed(self, asset: str, message: str) -> None:
+        """The step of `asset` stops with `message`, and begins again after a pause."""
+
     def failed(self, asset: str, message: str) -> None:
         """The step of `asset` stops with `message`."""
 

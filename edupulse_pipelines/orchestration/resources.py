@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 
 
 class Database:
-    """The house's database; `engine()` opens it, and gives an empty SQLite file its schema."""
+    """The house's database. Gives `Work`s; opening it gives an empty SQLite file its schema.
+
+    Subclass it, and give the object to `build_defs(settings, database=…)`, to work with another database.
+    """
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -49,11 +52,22 @@ class Database:
 
     @contextmanager
     def work(self, tenant: str, run_id: str | None = None) -> Iterator[Work]:
-        """Work for the tenant of this name in the run, for the length of the block. Raises like `engine`."""
+        """Work for the tenant of this name in the run, for the length of the block.
+
+        DatabaseUnavailable, DatabaseUnusable and SchemaBehind say in words what is wrong with the database.
+        """
         from edupulse_pipelines.storage.work import Work
 
         with self.engine() as engine:
             yield Work(engine, tenant, run_id)
+
+    def check(self) -> None:
+        """Open the database once, for a command that wants to hear what is wrong before it begins; raises like `work`.
+
+        An empty SQLite file gets its schema.
+        """
+        with self.engine():
+            pass
 
 
 class ModelRegistry:
@@ -70,10 +84,15 @@ class ModelRegistry:
         return Registry(self._tracking_uri, self._artifact_root)
 
 
+def database_of(settings: Settings) -> Database:
+    """The database that the settings name; the one place that makes it of them."""
+    return Database(settings.database_url)
+
+
 def default_resources(settings: Settings) -> Mapping[str, object]:
     """The resources of a real run, by the names that the assets ask for them."""
     database, registry, progress = (
-        Database(settings.database_url),
+        database_of(settings),
         ModelRegistry(settings.tracking_uri, settings.mlflow_dir / "artifacts"),
         Progress(),
     )

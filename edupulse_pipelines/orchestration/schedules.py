@@ -7,12 +7,13 @@ has been set up. The training schedule is off: the weekly job already trains eve
 wants a monthly rhythm as well switches it on.
 """
 
-from __future__ import annotations
+# No `from __future__ import annotations`: see `assets.raw`.
 
 import datetime as dt
 
 from dagster import (
     DefaultScheduleStatus,
+    ResourceParam,
     RunRequest,
     ScheduleDefinition,
     ScheduleEvaluationContext,
@@ -24,16 +25,14 @@ from edupulse_pipelines.errors import EduPulseError
 from edupulse_pipelines.orchestration.jobs import TenantJobs
 from edupulse_pipelines.orchestration.partitions import week_tags
 from edupulse_pipelines.orchestration.resources import Database
-from edupulse_pipelines.settings import Settings, TenantSettings
+from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.weeks import last_closed_week
 
 WEEKLY_CRON = "0 6 * * 1"
 TRAINING_CRON = "0 4 1 * *"
 
 
-def weekly_schedule(
-    settings: Settings, tenant: TenantSettings, jobs: TenantJobs, *, running: bool
-) -> ScheduleDefinition:
+def weekly_schedule(tenant: TenantSettings, jobs: TenantJobs, *, running: bool) -> ScheduleDefinition:
     """Monday 06:00 in the tenant's timezone, for the week that closed at midnight.
 
     Weeks before it with a delivery that came after their own run are taken along, so that nothing landed is forgotten:
@@ -48,11 +47,11 @@ def weekly_schedule(
         default_status=DefaultScheduleStatus.RUNNING if running else DefaultScheduleStatus.STOPPED,
         description=f"Mondays at 06:00 ({tenant.timezone}), for the week before and for deliveries that came late.",
     )
-    def weekly(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
+    def weekly(context: ScheduleEvaluationContext, database: ResourceParam[Database]) -> RunRequest | SkipReason:
         week = last_closed_week(tenant.timezone, context.scheduled_execution_time)
         if week < tenant.first_week:
             return SkipReason(f"The first school week of {tenant.name} has not closed yet.")
-        late = _late_weeks(context, settings, tenant, week)
+        late = _late_weeks(context, database, tenant, week)
         if late:
             return RunRequest(run_key=week.isoformat(), tags=dict(week_tags([late[0], week])))
         return RunRequest(run_key=week.isoformat(), partition_key=week.isoformat())
@@ -61,12 +60,12 @@ def weekly_schedule(
 
 
 def _late_weeks(
-    context: ScheduleEvaluationContext, settings: Settings, tenant: TenantSettings, week: dt.date
+    context: ScheduleEvaluationContext, database: Database, tenant: TenantSettings, week: dt.date
 ) -> list[dt.date]:
     from edupulse_pipelines.ingest.archive import weeks_not_archived
 
     try:
-        with Database(settings.database_url).work(tenant.name) as work:
+        with database.work(tenant.name) as work:
             return [late for late in weeks_not_archived(work, tenant, week) if late < week]
     except EduPulseError as error:
         # The run itself will say what is wrong, where people look for it.

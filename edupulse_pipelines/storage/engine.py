@@ -15,12 +15,20 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine, make_url
 
-from edupulse_pipelines.errors import DatabaseUnavailable
+from edupulse_pipelines.errors import DatabaseBusy, DatabaseUnavailable, DatabaseUnusable
 from edupulse_pipelines.settings import normalise_database_url
 
 CONNECT_TIMEOUT_SECONDS = 10
 LOCK_TIMEOUT_SECONDS = 600
 _WRITES = "edupulse_writes"
+_BUSY_SQLSTATES = {
+    "40001": "what this transaction had read was changed meanwhile",
+    "40P01": "two transactions waited for each other, and this one was ended",
+    "55P03": "a lock was not had in time",
+}
+_GONE_SQLSTATES = {"57P01", "57P02", "57P03", "53300"}
+"""The server is stopping, has crashed, is starting, or has no connection left."""
+_REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied")
 
 
 def create_engine(url: str) -> Engine:
@@ -48,7 +56,7 @@ def create_engine(url: str) -> Engine:
         try:
             Path(parsed.database).absolute().parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise DatabaseUnavailable(f"The database {parsed.database} cannot be made: {error.strerror}.") from None
+            raise DatabaseUnusable(f"The database {parsed.database} cannot be made: {error.strerror}.") from None
     engine = sa.create_engine(parsed, connect_args={"timeout": LOCK_TIMEOUT_SECONDS}, **common)
 
     @sa.event.listens_for(engine, "connect")
@@ -89,20 +97,58 @@ def writing(engine: Engine) -> Iterator[sa.Connection]:
 
 @contextmanager
 def reachable(engine: Engine) -> Iterator[None]:
-    """Turn a connection failure inside the block into DatabaseUnavailable, without the password."""
+    """Turn what the database says inside the block into the errors of ours that fit, without password or values.
+
+    DatabaseUnavailable when it does not answer, DatabaseBusy when others held what was needed (a lock, the whole
+    SQLite file, a row that a transaction of ours had read): both may be gone with another try. DatabaseUnusable when
+    it cannot be opened with these settings. Every other error stays as it is.
+    """
     try:
         yield
     except sa.exc.DatabaseError as error:
+        where = engine.url.render_as_string(hide_password=True)
+        if busy := _busy(error):
+            raise DatabaseBusy(busy) from None
+        if _refuses_us(error):
+            raise DatabaseUnusable(f"The database {where} cannot be opened: {_first_line(error)}") from None
         if error.connection_invalidated or _is_connection_failure(error):
-            where = engine.url.render_as_string(hide_password=True)
             raise DatabaseUnavailable(f"The database {where} does not answer: {_first_line(error)}") from None
         raise
 
 
+def _busy(error: sa.exc.DatabaseError) -> str | None:
+    """What to say when others held what was needed; None when that is not what went wrong."""
+    if _sqlite_code(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+        return "The database is locked: another run has been writing for very long. Try again when it is done."
+    if said := _BUSY_SQLSTATES.get(_sqlstate(error)):
+        return f"Others were using the database: {said}. Nothing of this transaction was changed; try again."
+    return None
+
+
+def _refuses_us(error: sa.exc.DatabaseError) -> bool:
+    """Whether the database is there, and these settings do not open it."""
+    if _sqlite_code(error) == "SQLITE_NOTADB":
+        return True
+    # A connection that failed has no SQLSTATE in psycopg2, only the server's words.
+    return error.statement is None and any(sign in str(error.orig) for sign in _REFUSALS)
+
+
 def _is_connection_failure(error: sa.exc.DatabaseError) -> bool:
+    if code := _sqlstate(error):
+        return code in _GONE_SQLSTATES or code.startswith("08")
+    if code := _sqlite_code(error):
+        return code.startswith(("SQLITE_CANTOPEN", "SQLITE_IOERR"))
     text = str(error.orig).lower()
-    signs = ("could not connect", "connection refused", "server closed", "unable to open database", "not a database")
+    signs = ("could not connect", "connection refused", "server closed")
     return error.statement is None or any(sign in text for sign in signs)
+
+
+def _sqlstate(error: sa.exc.DatabaseError) -> str:
+    return getattr(error.orig, "pgcode", None) or ""
+
+
+def _sqlite_code(error: sa.exc.DatabaseError) -> str:
+    return getattr(error.orig, "sqlite_errorname", None) or ""
 
 
 def _first_line(error: sa.exc.DatabaseError) -> str:

@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from edupulse_pipelines.errors import EduPulseError
+from edupulse_pipelines.errors import DatabaseBusy, EduPulseError
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.storage.engine import writing
 
@@ -614,7 +614,7 @@ def _give_way(connection: Connection, table: str, action: Callable[[], _Result])
             if getattr(original, "pgcode", None) not in _GIVE_WAY:
                 raise
             if time.monotonic() > deadline:
-                raise EduPulseError(
+                raise DatabaseBusy(
                     f"{table} has been in use for {_PATIENCE_SECONDS / 60:.0f} minutes without a pause, so that no "
                     "month could be attached or detached. See who uses it (pg_stat_activity), and try again."
                 ) from None

@@ -36,6 +36,12 @@ class Attempts:
     writing: int = 0
     failed: int = 0
 
+    @property
+    def in_words(self) -> str:
+        """`3 to read, 12 to write`, and how many of them failed."""
+        failed = f", {self.failed:,} of them failed" if self.failed else ""
+        return f"{self.reading:,} to read, {self.writing:,} to write{failed}"
+
 
 def operating_system_user() -> str:
     """The name of the user this process runs as; `unknown` where the system does not say."""
@@ -69,7 +75,7 @@ class Work:
     def reading(self) -> Iterator[Connection]:
         """A transaction that only reads; what it wrote all the same is rolled back.
 
-        DatabaseUnavailable when the database does not answer.
+        DatabaseUnavailable, DatabaseBusy and DatabaseUnusable as `engine.reachable` raises them.
         """
         self.attempts.reading += 1
         with self._counted(), engines.reachable(self.engine), engines.reading(self.engine) as connection:
@@ -80,7 +86,8 @@ class Work:
     def writing(self) -> Iterator[Connection]:
         """A transaction that will write: committed at the end of the block, rolled back when the block raises.
 
-        On SQLite it waits for another writer instead of failing. DatabaseUnavailable when the database does not answer.
+        On SQLite it waits for another writer instead of failing. DatabaseUnavailable, DatabaseBusy and DatabaseUnusable
+        as `engine.reachable` raises them.
         """
         self.attempts.writing += 1
         with self._counted(), engines.reachable(self.engine), engines.writing(self.engine) as connection:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from edupulse_pipelines.orchestration import retries
 from edupulse_pipelines.settings import Settings, TenantSettings
 
 
@@ -22,6 +23,12 @@ def settings_of(home: Path, *tenants: TenantSettings) -> Settings:
 
 def tenant_of(home: Path, name: str = "open-university", timezone: str = "Europe/London") -> TenantSettings:
     return TenantSettings(name=name, timezone=timezone, first_week=dt.date(2026, 1, 5), landing=home / "landing" / name)
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody waits for minutes here; what is tested is whether and how often a step is tried again."""
+    monkeypatch.setattr(retries, "FIRST_PAUSE_SECONDS", 0.01)
 
 
 @pytest.fixture

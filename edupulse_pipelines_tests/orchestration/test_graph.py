@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import Definitions
-from dagster._core.definitions.partitions.context import partition_loading_context
-from dagster._serdes import serialize_value
+from dagster import Definitions, partition_loading_context, serialize_value
 
 from edupulse_pipelines.orchestration.assembly import build_defs
 from edupulse_pipelines.orchestration.partitions import school_weeks

@@ -7,8 +7,7 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from dagster import build_schedule_context
-from dagster._utils.schedules import schedule_execution_time_iterator
+from dagster import TimeWindowPartitionsDefinition, build_schedule_context, partition_loading_context
 
 from edupulse_pipelines.orchestration.assembly import build_defs
 from edupulse_pipelines.orchestration.partitions import RANGE_END_TAG, RANGE_START_TAG
@@ -18,13 +17,27 @@ from edupulse_pipelines_tests.orchestration.conftest import settings_of, tenant_
 
 
 def _schedule(tmp_path: Path, timezone: str, name: str):
-    repository = build_defs(settings_of(tmp_path, tenant_of(tmp_path, "d", timezone))).get_repository_def()
-    return repository.get_schedule_def(name), repository
+    defs = build_defs(settings_of(tmp_path, tenant_of(tmp_path, "d", timezone)))
+    repository = defs.get_repository_def()
+
+    def evaluate(tick: dt.datetime):
+        with build_schedule_context(
+            scheduled_execution_time=tick, repository_def=repository, resources=defs.resources
+        ) as context:
+            return schedule.evaluate_tick(context)
+
+    schedule = repository.get_schedule_def(name)
+    return schedule, evaluate
 
 
 def _ticks(schedule, after: dt.datetime, count: int) -> list[dt.datetime]:
-    iterator = schedule_execution_time_iterator(after.timestamp(), schedule.cron_schedule, schedule.execution_timezone)
-    return [next(iterator) for _ in range(count)]
+    """The schedule's next ticks: the starts of the windows that Dagster cuts time into by the same cron line."""
+    fmt = "%Y-%m-%d %H:%M%z"
+    windows = TimeWindowPartitionsDefinition(
+        cron_schedule=schedule.cron_schedule, timezone=schedule.execution_timezone, start=after, fmt=fmt
+    )
+    with partition_loading_context(effective_dt=after + dt.timedelta(days=100)):
+        return [dt.datetime.strptime(key, fmt) for key in windows.get_partition_keys()[:count]]
 
 
 # Spring forward and fall back, north, south, and a zone half an hour off.
@@ -39,13 +52,12 @@ def _ticks(schedule, after: dt.datetime, count: int) -> list[dt.datetime]:
     ],
 )
 def test_weekly_is_monday_six_local_for_the_week_before(tmp_path: Path, timezone: str, after: dt.datetime) -> None:
-    schedule, repository = _schedule(tmp_path, timezone, "d_weekly_schedule")
+    schedule, evaluate = _schedule(tmp_path, timezone, "d_weekly_schedule")
     ticks = _ticks(schedule, after, 4)
     for tick in ticks:
         local = tick.astimezone(ZoneInfo(timezone))
         assert (local.weekday(), local.hour, local.minute) == (0, 6, 0)
-        context = build_schedule_context(scheduled_execution_time=tick, repository_def=repository)
-        [request] = schedule.evaluate_tick(context).run_requests
+        [request] = evaluate(tick).run_requests
         assert request.partition_key == (local.date() - dt.timedelta(days=7)).isoformat()
         assert request.partition_key == last_closed_week(timezone, tick).isoformat()
     assert (
@@ -54,32 +66,30 @@ def test_weekly_is_monday_six_local_for_the_week_before(tmp_path: Path, timezone
 
 
 def test_weekly_takes_deliveries_along_that_came_after_their_own_run(tmp_path: Path) -> None:
-    schedule, repository = _schedule(tmp_path, "America/Denver", "d_weekly_schedule")
+    _, evaluate = _schedule(tmp_path, "America/Denver", "d_weekly_schedule")
     for delivered_on in ("2026-02-16", "2026-03-02", "2026-03-09"):  # the weeks of 9 February, 23 February and 2 March
         folder = tmp_path / "landing" / "d" / delivered_on
         folder.mkdir(parents=True)
         folder.joinpath("students.csv").write_text("district_id,first_name,last_name,date_of_birth\n", encoding="utf-8")
     tick = dt.datetime(2026, 3, 2, 13, tzinfo=dt.UTC)
-    answer = schedule.evaluate_tick(build_schedule_context(scheduled_execution_time=tick, repository_def=repository))
-    [request] = answer.run_requests
+    [request] = evaluate(tick).run_requests
     assert request.partition_key is None
     assert (request.tags[RANGE_START_TAG], request.tags[RANGE_END_TAG]) == ("2026-02-09", "2026-02-23")
 
 
 def test_training_is_the_first_of_the_month_for_the_last_closed_week(tmp_path: Path) -> None:
-    schedule, repository = _schedule(tmp_path, "America/Denver", "d_training_schedule")
+    schedule, evaluate = _schedule(tmp_path, "America/Denver", "d_training_schedule")
     assert schedule.cron_schedule == TRAINING_CRON
     [tick] = _ticks(schedule, dt.datetime(2026, 5, 15, tzinfo=dt.UTC), 1)
     local = tick.astimezone(ZoneInfo("America/Denver"))
     assert local.replace(tzinfo=None) == dt.datetime(2026, 6, 1, 4)  # a Monday: the week of 25 May closed at midnight
-    answer = schedule.evaluate_tick(build_schedule_context(scheduled_execution_time=tick, repository_def=repository))
-    [request] = answer.run_requests
+    [request] = evaluate(tick).run_requests
     assert request.partition_key == "2026-05-25"
 
 
 def test_training_before_the_first_week_is_skipped(tmp_path: Path) -> None:
-    schedule, repository = _schedule(tmp_path, "America/Denver", "d_training_schedule")
+    _, evaluate = _schedule(tmp_path, "America/Denver", "d_training_schedule")
     tick = dt.datetime(2026, 1, 1, 11, tzinfo=dt.UTC)
-    answer = schedule.evaluate_tick(build_schedule_context(scheduled_execution_time=tick, repository_def=repository))
+    answer = evaluate(tick)
     assert not answer.run_requests
     assert "has not closed yet" in (answer.skip_message or "")

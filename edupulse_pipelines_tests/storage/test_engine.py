@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.errors import DatabaseUnavailable
+from edupulse_pipelines.errors import DatabaseUnusable
 from edupulse_pipelines.orchestration.steps import _without_values
 from edupulse_pipelines.storage.engine import create_engine, reachable, writing
 
@@ -53,9 +53,9 @@ def test_a_file_that_is_no_database_and_a_folder_that_cannot_be_made_are_told(tm
     path = tmp_path / "notes.db"
     path.write_text("not a database at all, only some words " * 100, encoding="utf-8")
     engine = create_engine(f"sqlite:///{path}")
-    with pytest.raises(DatabaseUnavailable, match="not a database"), reachable(engine):
+    with pytest.raises(DatabaseUnusable, match="not a database"), reachable(engine):
         engine.connect()
-    with pytest.raises(DatabaseUnavailable, match="cannot be made"):
+    with pytest.raises(DatabaseUnusable, match="cannot be made"):
         create_engine(f"sqlite:///{path / 'inside' / 'x.db'}")
 
 

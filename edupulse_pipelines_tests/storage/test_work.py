@@ -6,7 +6,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from edupulse_pipelines.errors import DatabaseUnavailable
+from edupulse_pipelines.errors import DatabaseUnusable
 from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines.storage.work import EVERY_TENANT, Work
 
@@ -68,6 +68,6 @@ def test_a_database_that_does_not_answer_is_told_in_words(tmp_path) -> None:
     path = tmp_path / "notes.db"
     path.write_text("not a database at all, only some words " * 100, encoding="utf-8")
     engine = create_engine(f"sqlite:///{path}")
-    with pytest.raises(DatabaseUnavailable, match="not a database"), Work(engine, "north").reading():
+    with pytest.raises(DatabaseUnusable, match="not a database"), Work(engine, "north").reading():
         pass
     engine.dispose()

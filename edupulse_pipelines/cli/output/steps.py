@@ -78,12 +78,18 @@ class ConsoleProgress(StepProgress):
         super().finished(asset, report)
         self._done += 1
         mark, said = describe(asset, report)
-        seconds = time.monotonic() - self._began
-        self._line(mark, asset, said, seconds)
+        self._line(mark, asset, said, self._elapsed())
+
+    def delayed(self, asset: str, message: str) -> None:
+        """One line: what was in the way, and that the step begins again after a pause."""
+        self._line("[yellow]![/]", asset, f"[yellow]will be tried again[/] {escape(message)}", self._elapsed())
 
     def failed(self, asset: str, message: str) -> None:
         """One line: the step stopped. Why comes with the summary."""
-        self._line("[red]✗[/]", asset, "[red]stopped[/]", time.monotonic() - self._began)
+        self._line("[red]✗[/]", asset, "[red]stopped[/]", self._elapsed())
+
+    def _elapsed(self) -> float:
+        return time.monotonic() - self._began
 
     def _line(self, mark: str, asset: str, said: str, seconds: float) -> None:
         self._console.print(f"  {mark} {asset:<{NAME_WIDTH}} {said} [dim]{seconds:.1f} s[/]", soft_wrap=True)

@@ -22,23 +22,23 @@ def _weekly_activity(tenant: TenantSettings) -> AssetsDefinition:
         context: AssetExecutionContext, database: ResourceParam[Database], progress: ResourceParam[Progress]
     ) -> MaterializeResult:
         weeks = weeks_of(context)
-        with step(context, progress), database.engine() as engine:
+        with step(context, progress, database, tenant) as work:
             from edupulse_pipelines.features.weekly_activity import update_weekly_activity
             from edupulse_pipelines.ingest.archive import refused_files
             from edupulse_pipelines.orchestration import summaries
-            from edupulse_pipelines.storage.work import Work
 
-            refused = refused_files(Work(engine, tenant.name), weeks)
+            refused = refused_files(work, weeks)
             if refused:
                 raise Failure(
-                    "Stopped, because a delivery of these weeks has a file that could not be read; land a "
-                    "corrected file of "
-                    "the same name and run the week again.\n" + "\n".join(refused),
+                    "Stopped, because a delivery of these weeks has a file that could not be read; land a corrected "
+                    "file of the same name and run the week again.\n" + "\n".join(refused),
                     allow_retries=False,
                 )
-            report = update_weekly_activity(engine, tenant.name, tenant.first_week, tenant.attendance, tenant.calendar)
+            report = update_weekly_activity(
+                work.engine, tenant.name, tenant.first_week, tenant.attendance, tenant.calendar
+            )
             progress.finished("weekly_activity", report)
-            with engine.connect() as connection:
+            with work.reading() as connection:
                 shown = summaries.activity_by_week(connection, tenant.name, reporting.plotted(weeks))
                 stored = summaries.row_count(connection, tenant.name, "weekly_activity")
         attended = charts.lines(
@@ -74,13 +74,13 @@ def _student_features(tenant: TenantSettings) -> AssetsDefinition:
         context: AssetExecutionContext, database: ResourceParam[Database], progress: ResourceParam[Progress]
     ) -> MaterializeResult:
         weeks = weeks_of(context)
-        with step(context, progress), database.engine() as engine:
+        with step(context, progress, database, tenant) as work:
             from edupulse_pipelines.features.store import update_student_features
             from edupulse_pipelines.orchestration import summaries
 
-            report = update_student_features(engine, tenant.name, tenant.first_week)
+            report = update_student_features(work.engine, tenant.name, tenant.first_week)
             progress.finished("student_features", report)
-            with engine.connect() as connection:
+            with work.reading() as connection:
                 shown = summaries.features_by_week(connection, tenant.name, reporting.plotted(weeks))
                 stored = summaries.row_count(connection, tenant.name, "student_features")
         known = {

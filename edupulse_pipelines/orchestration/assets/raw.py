@@ -29,7 +29,7 @@ def _raw_asset(settings: Settings, tenant: TenantSettings, table: str) -> Assets
         context: AssetExecutionContext, database: ResourceParam[Database], progress: ResourceParam[Progress]
     ) -> MaterializeResult:
         weeks = weeks_of(context)
-        with step(context, progress), database.work(tenant.name, context.run_id) as work:
+        with step(context, progress, database, tenant) as work:
             from edupulse_pipelines.ingest.archive import archive_files
 
             report = archive_files(

@@ -9,6 +9,7 @@ from dagster import AssetCheckResult, AssetExecutionContext, AssetsDefinition, M
 from edupulse_pipelines.orchestration import checks, reporting
 from edupulse_pipelines.orchestration.partitions import asset_key, weekly_asset, weeks_of
 from edupulse_pipelines.orchestration.resources import Database, Progress
+from edupulse_pipelines.orchestration.retries import is_tried_again
 from edupulse_pipelines.orchestration.steps import step
 from edupulse_pipelines.schema.tables import RECORD_TABLES, TABLES
 from edupulse_pipelines.settings import Settings, TenantSettings
@@ -34,7 +35,7 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
     ) -> Iterator[AssetCheckResult | MaterializeResult]:
         weeks = weeks_of(context)
         try:
-            with step(context, progress), database.work(tenant.name, context.run_id) as work:
+            with step(context, progress, database, tenant) as work:
                 from edupulse_pipelines.ingest.load import load_records
                 from edupulse_pipelines.orchestration import summaries
                 from edupulse_pipelines.storage import months
@@ -56,10 +57,10 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
                         unclaimed = months.default_months(connection, table, tenant.name)
                 progress.finished(table, report)
         except Exception as error:
-            yield from checks.not_computed(
-                (spec.name for spec in specs),
-                f"the load stopped ({type(error).__name__})",
-            )
+            if not is_tried_again(context, error):
+                yield from checks.not_computed(
+                    (spec.name for spec in specs), f"the load stopped ({type(error).__name__})"
+                )
             raise
         by_week: dict[dt.date, Counter[str]] = {
             week: Counter(dict.fromkeys((*ACCOUNTS, "deleted"), 0)) for week in weeks

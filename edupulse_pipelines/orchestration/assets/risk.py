@@ -89,13 +89,13 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
         progress: ResourceParam[Progress],
     ) -> MaterializeResult:
         weeks = weeks_of(context)
-        with step(context, progress), database.engine() as engine:
+        with step(context, progress, database, tenant) as work:
             from edupulse_pipelines.orchestration import summaries
             from edupulse_pipelines.risk.book.registry import registry_differences
             from edupulse_pipelines.risk.judging.retraining import retraining_due
             from edupulse_pipelines.risk.training import recorded_models, settings_hash_of, train_risk_models
 
-            with engine.connect() as connection:
+            with work.reading() as connection:
                 recorded = recorded_models(connection, tenant.name)
                 active = summaries.active_model(connection, tenant.name)
             # Models under other settings (another label, another cohort) answer another question.
@@ -104,27 +104,27 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
             points = weeks_to_train(weeks, newest, tenant.training.retrain_weeks, config.train_now)
             because = "train_now" if config.train_now else "schedule" if points else None
             if not points and newest is not None and weeks[-1] > newest:
-                with engine.connect() as connection:
+                with work.reading() as connection:
                     because = retraining_due(connection, tenant)
                 points = [weeks[-1]] if because else []
             models = registry.open()
             outcomes = []
             if points or newest is None:
                 outcomes = train_risk_models(
-                    engine,
+                    work.engine,
                     tenant,
                     points,
                     models,
                     progress=lambda done, total: progress.advanced(done, total, "trainings"),
-                    run_id=context.run_id,
+                    run_id=work.run_id,
                 )
-                with engine.connect() as connection:
+                with work.reading() as connection:
                     active = summaries.active_model(connection, tenant.name)
                 progress.finished("risk_model", outcomes)
             else:
                 version = active["version"] if active else None
                 progress.finished("risk_model", NotDue(newest, newest + tenant.training.retrain_weeks * WEEK, version))
-            differences = registry_differences(engine, tenant, models)
+            differences = registry_differences(work.engine, tenant, models)
         for outcome in outcomes:
             context.log.info(
                 f"data through {outcome.data_through}: {outcome.status} ({outcome.reason or outcome.model_version})"
@@ -197,12 +197,11 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
         progress: ResourceParam[Progress],
     ) -> MaterializeResult:
         weeks = weeks_of(context)
-        with step(context, progress), database.engine() as engine:
+        with step(context, progress, database, tenant) as work:
             from edupulse_pipelines.orchestration import summaries
             from edupulse_pipelines.risk.health import health_plots, health_series, verdict_health, week_health
             from edupulse_pipelines.risk.samples.feedback import propose_reviews
             from edupulse_pipelines.risk.scoring import score_weeks
-            from edupulse_pipelines.storage.engine import writing
 
             health: dict[dt.date, list[Any]] = {}
             proposed: dict[dt.date, int] = {}
@@ -212,7 +211,7 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
                 proposed[week] = propose_reviews(connection, tenant, week)
 
             report = score_weeks(
-                engine,
+                work.engine,
                 tenant,
                 weeks,
                 registry.open(),
@@ -221,9 +220,9 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
                 after=measure,
             )
             progress.finished("predictions", report)
-            with writing(engine) as connection:
+            with work.writing() as connection:
                 judged = verdict_health(connection, tenant, weeks[-1])
-            with engine.connect() as connection:
+            with work.reading() as connection:
                 drawn = health_plots(health_series(connection, tenant.name))
                 stored = summaries.row_count(connection, tenant.name, "predictions")
                 students = summaries.features_by_week(connection, tenant.name, weeks)
