@@ -25,24 +25,6 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "words",
-    [
-        [],
-        *(["demo"], ["generate"], ["run"], ["dev"]),
-        *(["db"], *(["db", name] for name in ("upgrade", "current", "check", "partitions", "maintain"))),
-        *(["db", "detach-month"], ["db", "attach-month"]),
-        *(["quarantine"], *(["quarantine", name] for name in ("list", "show", "export", "replay"))),
-    ],
-)
-def test_help(words: list[str]) -> None:
-    done = edupulse(*words, "--help")
-    assert done.exit_code == 0
-    assert "Usage:" in done.output
-    if words and words not in (["db"], ["quarantine"]):
-        assert "--home" in done.output
-
-
-@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["--week", "2026-13-45"], "not a date"),
