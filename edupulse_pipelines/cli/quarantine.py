@@ -7,8 +7,9 @@ import functools
 import sys
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -19,6 +20,11 @@ from edupulse_pipelines.cli.tenants import chosen_tenant, chosen_tenants
 from edupulse_pipelines.cli.weekly_job import libraries_to_log
 from edupulse_pipelines.errors import EduPulseError
 from edupulse_pipelines.settings import load_settings
+
+if TYPE_CHECKING:
+    from edupulse_pipelines.ingest.load import ReplayCounts
+    from edupulse_pipelines.ingest.quarantine import Replay, Tally
+    from edupulse_pipelines.storage.work import Work
 
 
 @click.group()
@@ -72,7 +78,6 @@ def quarantine_list(
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.cli.output.quarantine import show_quarantine
     from edupulse_pipelines.ingest import quarantine as rows
-    from edupulse_pipelines.schema.reasons import reason_for
     from edupulse_pipelines.storage.work import Work
 
     settings = load_settings(home=home)
@@ -83,34 +88,34 @@ def quarantine_list(
             tallies: list[rows.Tally] = []
             replays: list[rows.Replay] | None = [] if closed else None
             if engine is not None:
-                with engine.connect() as connection:
-                    tallies = rows.tallies(connection, Work(engine, tenant.name), selection)
-                    replays = rows.replays(connection, Work(engine, tenant.name), selection) if closed else None
-            if not as_json:
+                work = Work(engine, tenant.name)
+                with work.reading() as connection:
+                    tallies = rows.tallies(connection, work, selection)
+                    replays = rows.replays(connection, work, selection) if closed else None
+            if as_json:
+                print_json({"tenant": tenant.name, **_quarantine_facts(tallies, replays or [])})
+            else:
                 show_quarantine(console(), tenant.name, tallies, replays, tenant.timezone)
-                continue
-            known = {
-                code: {"meaning": reason.meaning, "fix": reason.fix, "heals": reason.heals}
-                for code in sorted({code for tally in tallies for code in tally.reasons})
-                if (reason := reason_for(code)) is not None
-            }
-            oldest = min((tally.oldest for tally in tallies if tally.oldest), default=None)
-            print_json(
-                {
-                    "tenant": tenant.name,
-                    "open": sum(tally.open for tally in tallies),
-                    "corrected": sum(tally.corrected for tally in tallies),
-                    "oldest": oldest.isoformat() if oldest else None,
-                    "rows": [
-                        {**vars(tally), "oldest": tally.oldest.isoformat() if tally.oldest else None}
-                        for tally in tallies
-                    ],
-                    "reasons": known,
-                    "replays": [
-                        {**vars(replay), "replayed_at": replay.replayed_at.isoformat()} for replay in replays or []
-                    ],
-                }
-            )
+
+
+def _quarantine_facts(tallies: Sequence[Tally], replays: Sequence[Replay]) -> dict[str, Any]:
+    """What `quarantine list --json` says of a tenant's quarantine; no row's content."""
+    from edupulse_pipelines.schema.reasons import reason_for
+
+    codes = sorted({code for tally in tallies for code in tally.reasons})
+    oldest = min((tally.oldest for tally in tallies if tally.oldest), default=None)
+    return {
+        "open": sum(tally.open for tally in tallies),
+        "corrected": sum(tally.corrected for tally in tallies),
+        "oldest": oldest.isoformat() if oldest else None,
+        "rows": [{**vars(tally), "oldest": tally.oldest.isoformat() if tally.oldest else None} for tally in tallies],
+        "reasons": {
+            code: {"meaning": reason.meaning, "fix": reason.fix, "heals": reason.heals}
+            for code in codes
+            if (reason := reason_for(code)) is not None
+        },
+        "replays": [{**vars(replay), "replayed_at": replay.replayed_at.isoformat()} for replay in replays],
+    }
 
 
 @quarantine.command("show")
@@ -157,31 +162,25 @@ def quarantine_show(
     tenant = chosen_tenant(settings, tenant_name)
     selection = rows.Selection(tables, reasons, files, lines, ids, closed=closed or bool(ids))
     on = console(to_stderr=as_json)
-    found: list[dict[str, Any]] = []
+    facts: list[dict[str, Any]] = []
     total = 0
     with filled_database(settings) as engine:
         if engine is not None:
-            with engine.connect() as connection:
-                total = sum(
-                    tally.open + tally.replayed + tally.superseded
-                    for tally in rows.tallies(connection, Work(engine, tenant.name), selection)
-                )
+            work = Work(engine, tenant.name)
+            with work.reading() as connection:
+                tallies = rows.tallies(connection, work, selection)
+                total = sum(tally.open + tally.replayed + tally.superseded for tally in tallies)
                 if shown and total and not as_json:
                     on.print("[yellow]![/] Student records: for your eyes, not for tickets, mails or logs.")
-                for row in rows.selected(connection, Work(engine, tenant.name), selection, limit):
+                for row in rows.selected(connection, work, selection, limit):
                     if as_json:
-                        found.append(_row_facts(row, values=shown))
+                        facts.append(_row_facts(row, values=shown))
                         continue
                     on.print()
-                    show_row(
-                        on,
-                        row,
-                        tenant.timezone,
-                        values=shown,
-                        canonical=functools.partial(tenant.profile.canonical_name, row.table_name),
-                    )
+                    canonical = functools.partial(tenant.profile.canonical_name, row.table_name)
+                    show_row(on, row, tenant.timezone, values=shown, canonical=canonical)
     if as_json:
-        print_json({"tenant": tenant.name, "matching": total, "rows": found})
+        print_json({"tenant": tenant.name, "matching": total, "rows": facts})
     elif not total:
         on.print("No row in quarantine matches.")
     elif total > limit:
@@ -230,9 +229,8 @@ def quarantine_export(
             with ConsoleProgress(on) as progress:
                 progress.begin("export")
                 selection = rows.Selection(tables, reasons, files)
-                written = export_rows(
-                    Work(engine, tenant.name), settings.raw_dir, tenant, selection, out, progress.advanced
-                )
+                work = Work(engine, tenant.name)
+                written = export_rows(work, settings.raw_dir, tenant, selection, out, progress.advanced)
     if written:
         show_exported(on, written, command_to_type(f"quarantine replay --tenant {tenant.name}", home))
     else:
@@ -276,7 +274,6 @@ def quarantine_replay(
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.cli.output.quarantine import show_corrections, show_replay
     from edupulse_pipelines.cli.output.steps import ConsoleProgress
-    from edupulse_pipelines.ingest import quarantine as rows
     from edupulse_pipelines.ingest.corrections import CorrectionCounts, read_edited, record_corrections
     from edupulse_pipelines.ingest.load import replay_quarantine
     from edupulse_pipelines.storage.work import Work
@@ -289,17 +286,18 @@ def quarantine_replay(
     on = console(to_stderr=as_json)
     run_id = f"replay-{uuid.uuid4()}"
     corrections = CorrectionCounts()
-    counts: dict[str, Any] = {}
+    counts: dict[str, ReplayCounts] = {}
     left: dict[str, dict[str, int]] = {}
     with filled_database(settings) as engine:
         if engine is None and edited:
             raise EduPulseError("The database is empty: nothing has been loaded, so there is no row to correct.")
         if engine is not None:
+            work = Work(engine, tenant.name, run_id)
             with libraries_to_log(settings), ConsoleProgress(on) as progress:
                 if edited:
                     progress.begin("corrections")
                     corrections = record_corrections(
-                        Work(engine, tenant.name, run_id),
+                        work,
                         settings.raw_dir,
                         tenant,
                         read_edited(edited),
@@ -310,22 +308,14 @@ def quarantine_replay(
                     show_corrections(on, corrections, recorded=not check_only)
                 if not check_only:
                     progress.begin("replay")
-                    counts = replay_quarantine(
-                        Work(engine, tenant.name, run_id), settings.raw_dir, tenant, tables=list(tables) or None
-                    )
+                    counts = replay_quarantine(work, settings.raw_dir, tenant, tables=list(tables) or None)
             counts = {table: count for table, count in counts.items() if count.tried}
-            with engine.connect() as connection:
-                for tally in rows.tallies(connection, Work(engine, tenant.name), rows.Selection(tuple(counts))):
-                    for reason in tally.reasons:
-                        of_table = left.setdefault(tally.table, {})
-                        of_table[reason] = of_table.get(reason, 0) + tally.open
-    left = {table: dict(sorted(found.items(), key=lambda item: (-item[1], item[0]))) for table, found in left.items()}
-    loaded = sum(count.loaded for count in counts.values())
+            left = _open_rows_by_reason(work, tuple(counts))
     if counts:
         show_replay(on, counts, left)
     elif not check_only:
         on.print("Nothing is in quarantine.")
-    if loaded:
+    if any(count.loaded for count in counts.values()):
         on.print("\nFeatures and predictions of the students concerned are brought up to date by")
         on.print(f"  {command_to_type(f'run --tenant {tenant.name} --all', home)}", markup=False, soft_wrap=True)
     if as_json:
@@ -344,16 +334,26 @@ def quarantine_replay(
         )
 
 
+def _open_rows_by_reason(work: Work, tables: tuple[str, ...]) -> dict[str, dict[str, int]]:
+    """How many rows of each table are still in quarantine under each reason, the commonest reason first."""
+    from edupulse_pipelines.ingest import quarantine as rows
+
+    left: dict[str, dict[str, int]] = {}
+    with work.reading() as connection:
+        for tally in rows.tallies(connection, work, rows.Selection(tables)):
+            of_table = left.setdefault(tally.table, {})
+            for reason in tally.reasons:
+                of_table[reason] = of_table.get(reason, 0) + tally.open
+    return {
+        table: dict(sorted(reasons.items(), key=lambda item: (-item[1], item[0]))) for table, reasons in left.items()
+    }
+
+
 def _row_facts(row: Any, *, values: bool) -> dict[str, Any]:
     """A quarantined row for `--json`."""
     names = ["id", "table_name", "file_name", "line_number", "reasons", "quarantined_at", "run_id"]
-    names += [
-        "corrected_at",
-        "replayed_at",
-        "replay_run_id",
-        "superseded_at",
-        *(["raw", "corrected"] if values else []),
-    ]
+    names += ["corrected_at", "replayed_at", "replay_run_id", "superseded_at"]
+    names += ["raw", "corrected"] if values else []
     facts = {name: getattr(row, name) for name in names}
     return {
         name: value.isoformat() if isinstance(value, dt.datetime) else str(value) if name == "id" else value
