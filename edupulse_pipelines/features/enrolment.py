@@ -13,9 +13,11 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.schema.sqlalchemy_tables import students
 from edupulse_pipelines.storage.bulk import DAY, ID, Bytes, as_text, days, read_arrays
+from edupulse_pipelines.storage.work import Work
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Students:
 NOBODY = Students(np.empty(0, ID), np.empty(0, "datetime64[D]"), np.empty(0, "datetime64[D]"))
 
 
-def read_students(connection: sa.Connection, tenant_id: str) -> Students:
+def read_students(connection: Connection, work: Work) -> Students:
     """Every student of the tenant with the days of enrolment and exit.
 
     A deleted one leaves on the day of enrolment: nothing is computed for it, and what was computed goes.
@@ -62,7 +64,7 @@ def read_students(connection: sa.Connection, tenant_id: str) -> Students:
     ids, enrolled, left = read_arrays(
         connection,
         sa.select(as_text(table.id), as_text(table.enrollment_date), as_text(until)).where(
-            table.tenant_id == tenant_id
+            table.tenant_id == work.tenant
         ),
         ID,
         DAY,

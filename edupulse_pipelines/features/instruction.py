@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.features.known_activity import UNKNOWN
 from edupulse_pipelines.features.school_calendar import activity_weeks
@@ -25,6 +26,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
 )
 from edupulse_pipelines.settings import WEEKDAYS, AttendanceSettings, CalendarSettings, DaySpan
 from edupulse_pipelines.storage.bulk import ID, Bytes, as_text, read_arrays
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_of_delivery, week_start, weeks_between
 
 
@@ -44,37 +46,35 @@ class Instruction:
 
 
 def instruction(
-    connection: sa.Connection,
-    tenant_id: str,
+    connection: Connection,
+    work: Work,
     first_week: dt.date | None,
     attendance: AttendanceSettings,
     calendar: CalendarSettings,
 ) -> Instruction | None:
     """The instruction of a tenant that records exceptions only; None where every session is recorded."""
-    if attendance.recording == "all" or (
-        attendance.recording == "auto" and not _sends_exceptions(connection, tenant_id)
-    ):
+    if attendance.recording == "all" or (attendance.recording == "auto" and not _sends_exceptions(connection, work)):
         return None
-    weeks = attendance_weeks(connection, tenant_id, first_week)
+    weeks = attendance_weeks(connection, work, first_week)
     days = {week: tuple(_days_of_week(week, calendar)) for week in weeks if _covers(calendar, week)}
-    days.update(_days_of_source(connection, tenant_id, [week for week in weeks if week not in days]))
-    unknown = tuple(week for week in weeks if week not in days and _first_record(connection, tenant_id, week) == week)
+    days.update(_days_of_source(connection, work, [week for week in weeks if week not in days]))
+    unknown = tuple(week for week in weeks if week not in days and _first_record(connection, work, week) == week)
     return Instruction(attendance.sessions_per_day, days, unknown)
 
 
-def _sends_exceptions(connection: sa.Connection, tenant_id: str) -> bool:
+def _sends_exceptions(connection: Connection, work: Work) -> bool:
     """Whether the district's attendance comes in a format that knows exceptions only, which Ed-Fi's is."""
     files = ingested_files.c
     newest = connection.scalar(
         sa.select(files.source_format)
-        .where(files.tenant_id == tenant_id, files.table_name == "attendance_records", files.status == "loaded")
+        .where(files.tenant_id == work.tenant, files.table_name == "attendance_records", files.status == "loaded")
         .order_by(files.delivered_on.desc(), files.file_name)
         .limit(1)
     )
     return (newest or "").startswith("Ed-Fi")
 
 
-def attendance_weeks(connection: sa.Connection, tenant_id: str, first_week: dt.date | None = None) -> list[dt.date]:
+def attendance_weeks(connection: Connection, work: Work, first_week: dt.date | None = None) -> list[dt.date]:
     """The weeks (Mondays, ascending) for which the district delivered attendance.
 
     Those of a loaded file, even one without rows, those that a full snapshot spans, and those with a record, up to the
@@ -82,7 +82,7 @@ def attendance_weeks(connection: sa.Connection, tenant_id: str, first_week: dt.d
     """
     files = connection.execute(
         sa.select(ingested_files.c.delivered_on, ingested_files.c.snapshot).where(
-            ingested_files.c.tenant_id == tenant_id,
+            ingested_files.c.tenant_id == work.tenant,
             ingested_files.c.table_name == "attendance_records",
             ingested_files.c.status == "loaded",
         )
@@ -95,53 +95,53 @@ def attendance_weeks(connection: sa.Connection, tenant_id: str, first_week: dt.d
         if snapshot:
             begin, end = (week_start(dt.date.fromisoformat(snapshot[side])) for side in ("from", "to"))
             weeks.update(weeks_between(max(begin, first_week or begin), min(end, last)))
-    week = _first_record(connection, tenant_id, first_week or dt.date.min)
+    week = _first_record(connection, work, first_week or dt.date.min)
     while week is not None and week <= last:  # from week to week through the index, past those that are known already
         weeks.add(week)
         following = week + WEEK
         while following in weeks:
             following += WEEK
-        week = _first_record(connection, tenant_id, following)
+        week = _first_record(connection, work, following)
     return sorted(week for week in weeks if (first_week or week) <= week <= last)
 
 
-def _first_record(connection: sa.Connection, tenant_id: str, since: dt.date) -> dt.date | None:
+def _first_record(connection: Connection, work: Work, since: dt.date) -> dt.date | None:
     """The week of the first attendance record dated `since` or later."""
     record = attendance_records.c
     day = connection.execute(
         sa.select(sa.func.min(record.date)).where(
-            record.tenant_id == tenant_id, record.deleted_on.is_(None), record.date >= since
+            record.tenant_id == work.tenant, record.deleted_on.is_(None), record.date >= since
         )
     ).scalar()
     return None if day is None else week_start(day)
 
 
 def stale_sessions(
-    connection: sa.Connection, tenant_id: str, calendar: Instruction | None
+    connection: Connection, work: Work, calendar: Instruction | None
 ) -> Iterator[tuple[dt.date, Bytes | None]]:
     """Week by week, whose stored sessions do not say what the calendar and the enrolments say now; None: everybody's.
 
     Compares with `sessions_basis`, so that nobody has to mark what a changed calendar, recording or enrolment touches.
     """
     known, otherwise = ({}, None) if calendar is None else (calendar.days, UNKNOWN)
-    for week in activity_weeks(connection, tenant_id):
-        if week not in known and _basis_of_week(connection, tenant_id, week) != otherwise:
+    for week in activity_weeks(connection, work):
+        if week not in known and _basis_of_week(connection, work, week) != otherwise:
             yield week, None
     if calendar is not None:
         for week, days in known.items():
-            (ids,) = read_arrays(connection, _differing(tenant_id, calendar, week, days), ID)
+            (ids,) = read_arrays(connection, _differing(work, calendar, week, days), ID)
             if len(ids):
                 yield week, ids
 
 
-def _basis_of_week(connection: sa.Connection, tenant_id: str, week: dt.date) -> str | None:
+def _basis_of_week(connection: Connection, work: Work, week: dt.date) -> str | None:
     """The basis of any row: without a known calendar all rows of a week, which are always written together, agree."""
     rows = weekly_activity.c
-    query = sa.select(rows.sessions_basis).where(rows.tenant_id == tenant_id, rows.week_start == week).limit(1)
+    query = sa.select(rows.sessions_basis).where(rows.tenant_id == work.tenant, rows.week_start == week).limit(1)
     return connection.execute(query).scalar()
 
 
-def _differing(tenant_id: str, calendar: Instruction, week: dt.date, days: Sequence[dt.date]) -> sa.Select[tuple[str]]:
+def _differing(work: Work, calendar: Instruction, week: dt.date, days: Sequence[dt.date]) -> sa.Select[tuple[str]]:
     """The students whose row of the week has another basis, is missing or is one too many."""
     person, row = students.c, weekly_activity.c
 
@@ -163,7 +163,7 @@ def _differing(tenant_id: str, calendar: Instruction, week: dt.date, days: Seque
         sa.select(as_text(person.id))
         .select_from(stored)
         .where(
-            person.tenant_id == tenant_id,
+            person.tenant_id == work.tenant,
             sa.or_(
                 sa.and_(row.student_id.is_(None), digits != ""),
                 sa.and_(row.student_id.is_not(None), sa.func.coalesce(row.sessions_basis, "") != expected),
@@ -193,16 +193,14 @@ def _within(day: dt.date, spans: Sequence[DaySpan]) -> bool:
     return any(span.start <= day <= span.end for span in spans)
 
 
-def _days_of_source(
-    connection: sa.Connection, tenant_id: str, weeks: Sequence[dt.date]
-) -> dict[dt.date, tuple[dt.date, ...]]:
+def _days_of_source(connection: Connection, work: Work, weeks: Sequence[dt.date]) -> dict[dt.date, tuple[dt.date, ...]]:
     """The days that the source's own calendar names, of those of `weeks` in which it names any."""
     if not weeks:
         return {}
     day = instructional_days.c.date
     named: dict[dt.date, list[dt.date]] = {}
     query = sa.select(day).where(
-        instructional_days.c.tenant_id == tenant_id, day.between(weeks[0], feature_date(weeks[-1]))
+        instructional_days.c.tenant_id == work.tenant, day.between(weeks[0], feature_date(weeks[-1]))
     )
     for found in connection.scalars(query.order_by(day)):
         named.setdefault(week_start(found), []).append(found)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.features.enrolment import Students
 from edupulse_pipelines.features.instruction import Instruction
@@ -35,6 +36,7 @@ from edupulse_pipelines.storage.bulk import (
     positions,
     read_pieces,
 )
+from edupulse_pipelines.storage.work import Work
 
 Floats = npt.NDArray[np.float64]
 Booleans = npt.NDArray[np.bool_]
@@ -107,8 +109,8 @@ class RolledUp:
 
 
 def rolled_up(
-    connection: sa.Connection,
-    tenant_id: str,
+    connection: Connection,
+    work: Work,
     batch: Batch,
     courses: Courses,
     calendar: Instruction | None,
@@ -117,7 +119,7 @@ def rolled_up(
     """The batch's weekly activity as the records have it now; `people` are all students, asked for with a calendar."""
     cells = len(batch.marked)
     measure = {name: np.full(cells, np.nan) if name in NULLABLE else np.zeros(cells) for name in ACTIVITY_MEASURES}
-    sessions = _sessions_by_day(connection, tenant_id, batch)
+    sessions = _sessions_by_day(connection, work, batch)
     exists: Booleans = np.any(sessions > 0, axis=(0, 2))
     basis = np.zeros(cells, dtype=BASIS)
     if calendar is not None:
@@ -135,7 +137,7 @@ def rolled_up(
     cell, (score, course) = _all_of(
         read_cells(
             connection,
-            tenant_id,
+            work,
             batch,
             grades.c.submission_date,
             {"grade_value": NUMBER, "course_id": OBJECT},
@@ -157,7 +159,7 @@ def rolled_up(
     cell, (severity,) = _all_of(
         read_cells(
             connection,
-            tenant_id,
+            work,
             batch,
             discipline_incidents.c.incident_date,
             {"severity_level": NUMBER},
@@ -176,8 +178,8 @@ def rolled_up(
 
 
 def read_cells(
-    connection: sa.Connection,
-    tenant_id: str,
+    connection: Connection,
+    work: Work,
     batch: Batch,
     date: sa.Column[dt.date],
     columns: dict[str, str],
@@ -191,15 +193,15 @@ def read_cells(
     table = date.table
     assert isinstance(table, sa.Table)
     wanted = sa.select(as_text(table.c.student_id), as_text(date), *(plain(table.c[name]) for name in columns))
-    yield from _cells(connection, batch, _on_record(wanted, table, tenant_id), date, columns.values(), everyones)
+    yield from _cells(connection, batch, _on_record(wanted, table, work), date, columns.values(), everyones)
 
 
-def _sessions_by_day(connection: sa.Connection, tenant_id: str, batch: Batch) -> npt.NDArray[np.int32]:
+def _sessions_by_day(connection: Connection, work: Work, batch: Batch) -> npt.NDArray[np.int32]:
     """Recorded sessions [`STATUSES` x cells x 7 days]; added up by the database, which has up to ten a day to send."""
     table, record = attendance_records, attendance_records.c
     counts = [sa.func.count().filter(record.status == status) for status in STATUSES]
     wanted = sa.select(as_text(record.student_id), as_text(record.date), *counts)
-    statement = _on_record(wanted, table, tenant_id).group_by(record.student_id, record.date)
+    statement = _on_record(wanted, table, work).group_by(record.student_id, record.date)
     sessions = np.zeros((len(STATUSES), len(batch.marked) * 7), dtype=np.int32)
     for cell, day, values in _cells(connection, batch, statement, record.date, ["i4"] * len(STATUSES), "day"):
         for number, value in enumerate(values):
@@ -207,13 +209,13 @@ def _sessions_by_day(connection: sa.Connection, tenant_id: str, batch: Batch) ->
     return sessions.reshape(len(STATUSES), -1, 7)
 
 
-def _on_record(statement: sa.Select[Any], table: sa.Table, tenant_id: str) -> sa.Select[Any]:
-    statement = statement.where(table.c.tenant_id == tenant_id)
+def _on_record(statement: sa.Select[Any], table: sa.Table, work: Work) -> sa.Select[Any]:
+    statement = statement.where(table.c.tenant_id == work.tenant)
     return statement.where(table.c.deleted_on.is_(None)) if "deleted_on" in table.c else statement
 
 
 def _cells(
-    connection: sa.Connection,
+    connection: Connection,
     batch: Batch,
     statement: sa.Select[Any],
     date: sa.Column[dt.date],

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.features.definitions import DOMAINS
 from edupulse_pipelines.schema.sqlalchemy_tables import ingested_files, weekly_activity
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import week_of_delivery
 
 _TABLE_OF_DOMAIN = {"attendance": "attendance_records", "academic": "grades", "behavioral": "discipline_incidents"}
@@ -35,26 +37,26 @@ class SchoolCalendar:
     last_delivered_week: dt.date | None
 
 
-def school_calendar(connection: sa.Connection, tenant_id: str, first_week: dt.date | None = None) -> SchoolCalendar:
+def school_calendar(connection: Connection, work: Work, first_week: dt.date | None = None) -> SchoolCalendar:
     """The calendar as the database has it now; index look-ups only, so it costs the same all year.
 
     Weeks before `first_week` (the tenant's, a Monday) are no school weeks, whatever an old-dated row says.
     """
     files = connection.execute(
         sa.select(ingested_files.c.table_name, ingested_files.c.delivered_on, sa.func.max(ingested_files.c.rows_read))
-        .where(ingested_files.c.tenant_id == tenant_id, ingested_files.c.status == "loaded")
+        .where(ingested_files.c.tenant_id == work.tenant, ingested_files.c.status == "loaded")
         .group_by(ingested_files.c.table_name, ingested_files.c.delivered_on)
     ).all()
     last_delivered = max((week_of_delivery(delivered_on) for _, delivered_on, _ in files), default=None)
     weeks = {week_of_delivery(delivered_on) for _, delivered_on, rows_read in files if rows_read}
-    weeks.update(activity_weeks(connection, tenant_id))
+    weeks.update(activity_weeks(connection, work))
 
     since: dict[str, dt.date | None] = {}
     for domain in DOMAINS:
         first_file = min(
             (week_of_delivery(day) for table, day, _ in files if table == _TABLE_OF_DOMAIN[domain]), default=None
         )
-        since[domain] = _first_activity(connection, tenant_id, domain, before=first_file) or first_file
+        since[domain] = _first_activity(connection, work, domain, before=first_file) or first_file
     return SchoolCalendar(
         weeks=tuple(
             sorted(
@@ -67,7 +69,7 @@ def school_calendar(connection: sa.Connection, tenant_id: str, first_week: dt.da
 
 
 def distinct_days(
-    connection: sa.Connection, column: sa.ColumnElement[Any], *where: sa.ColumnElement[bool]
+    connection: Connection, column: sa.ColumnElement[Any], *where: sa.ColumnElement[bool]
 ) -> list[dt.date]:
     """The distinct values of an indexed date column, ascending.
 
@@ -83,12 +85,12 @@ def distinct_days(
     return days
 
 
-def activity_weeks(connection: sa.Connection, tenant_id: str) -> list[dt.date]:
+def activity_weeks(connection: Connection, work: Work) -> list[dt.date]:
     """The weeks with a row of weekly activity, ascending."""
-    return distinct_days(connection, weekly_activity.c.week_start, weekly_activity.c.tenant_id == tenant_id)
+    return distinct_days(connection, weekly_activity.c.week_start, weekly_activity.c.tenant_id == work.tenant)
 
 
-def _first_activity(connection: sa.Connection, tenant_id: str, domain: str, before: dt.date | None) -> dt.date | None:
+def _first_activity(connection: Connection, work: Work, domain: str, before: dt.date | None) -> dt.date | None:
     """Earliest week with a record of the domain, looking only before `before`."""
     table = weekly_activity.c
     known = {
@@ -97,7 +99,7 @@ def _first_activity(connection: sa.Connection, tenant_id: str, domain: str, befo
         "academic": table.grade_count > 0,
         "behavioral": table.incident_count > 0,
     }[domain]
-    query = sa.select(table.week_start).where(table.tenant_id == tenant_id, known).order_by(table.week_start).limit(1)
+    query = sa.select(table.week_start).where(table.tenant_id == work.tenant, known).order_by(table.week_start).limit(1)
     if before is not None:
         query = query.where(table.week_start < before)
     return connection.execute(query).scalar()

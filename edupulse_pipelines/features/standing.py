@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.features.definitions import LOOKBACK_WEEKS, RECENT_WEEKS, STANDING_NAMES, SUMMER_WEEKS
 from edupulse_pipelines.features.known_activity import known_sessions
@@ -25,6 +26,7 @@ from edupulse_pipelines.features.vectors import DECIMALS, attendance_rate
 from edupulse_pipelines.schema.sqlalchemy_tables import students, weekly_activity, weekly_course_grades
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.bulk import DAY, ID, NUMBER, OBJECT, as_text, days, plain, positions, read_arrays
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import feature_date, week_start
 
 Floats = npt.NDArray[np.float64]
@@ -106,13 +108,13 @@ def standing_features(
     return pd.concat(found, ignore_index=True)
 
 
-def read_standing(connection: sa.Connection, tenant: TenantSettings, weeks: Sequence[dt.date]) -> Standing:
+def read_standing(connection: Connection, work: Work, tenant: TenantSettings, weeks: Sequence[dt.date]) -> Standing:
     """The standing of the tenant's students in `weeks` (Mondays); reads the school year up to each of them.
 
     Memory: some 100 bytes per student and course, and 8 bytes per student, feature and week asked for.
     """
-    ids, people = read_people(connection, tenant)
-    calendar = school_calendar(connection, tenant.name, tenant.first_week)
+    ids, people = read_people(connection, work, tenant)
+    calendar = school_calendar(connection, work, tenant.first_week)
     wanted = [week for week in sorted(set(weeks)) if week in set(calendar.weeks)]
     tally = _Tally(people, calendar)
     activity, course_grades = weekly_activity.c, weekly_course_grades.c
@@ -122,11 +124,11 @@ def read_standing(connection: sa.Connection, tenant: TenantSettings, weeks: Sequ
         for name in STANDING_ACTIVITY
     ]
     activity_query = sa.select(as_text(activity.student_id), *measures).where(
-        activity.tenant_id == tenant.name, activity.week_start == week_of
+        activity.tenant_id == work.tenant, activity.week_start == week_of
     )
     course_query = sa.select(
         as_text(course_grades.student_id), course_grades.course_id, *(plain(course_grades[n]) for n in STANDING_COURSES)
-    ).where(course_grades.tenant_id == tenant.name, course_grades.week_start == week_of)
+    ).where(course_grades.tenant_id == work.tenant, course_grades.week_start == week_of)
     codes: dict[str, int] = {}
     by_week: dict[dt.date, Floats] = {}
     # Groups nobody of whom is enrolled in the weeks asked for need not be read.
@@ -159,14 +161,16 @@ def read_standing(connection: sa.Connection, tenant: TenantSettings, weeks: Sequ
     return Standing(ids, by_week)
 
 
-def read_people(connection: sa.Connection, tenant: TenantSettings) -> tuple[npt.NDArray[np.bytes_], pd.DataFrame]:
+def read_people(
+    connection: Connection, work: Work, tenant: TenantSettings
+) -> tuple[npt.NDArray[np.bytes_], pd.DataFrame]:
     """The ids of the students on record, sorted, and the students as `standing_features` takes them, in that order.
 
     `student_id` is the position.
     """
     table = students.c
     columns = [as_text(table.id), as_text(table.enrollment_date), as_text(table.exit_date)]
-    query = sa.select(*columns).where(table.tenant_id == tenant.name, table.deleted_on.is_(None))
+    query = sa.select(*columns).where(table.tenant_id == work.tenant, table.deleted_on.is_(None))
     ids, enrolled, left = read_arrays(connection, query, ID, DAY, DAY)
     order = np.argsort(ids)
     ids = ids[order]
@@ -175,7 +179,7 @@ def read_people(connection: sa.Connection, tenant: TenantSettings) -> tuple[npt.
     if tenant.cohort.group_by:
         described = connection.execute(
             sa.select(as_text(table.id), table.student_metadata).where(
-                table.tenant_id == tenant.name, table.deleted_on.is_(None)
+                table.tenant_id == work.tenant, table.deleted_on.is_(None)
             )
         ).all()
         place = positions(np.array([one.encode() for one, _ in described], dtype=ID), ids)

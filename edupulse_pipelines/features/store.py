@@ -18,7 +18,7 @@ import numpy.typing as npt
 import orjson
 import pandas as pd
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.features.definitions import FEATURE_NAMES, LOOKBACK_WEEKS
 from edupulse_pipelines.features.enrolment import Students, read_students
@@ -44,8 +44,8 @@ from edupulse_pipelines.storage.bulk import (
     write_columns,
     write_rows,
 )
-from edupulse_pipelines.storage.engine import writing
 from edupulse_pipelines.storage.pending import Mark, take_marks
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import feature_date, week_start
 
 _VECTORS_PER_BATCH = 25_000
@@ -79,23 +79,23 @@ class FeatureReport:
     deleted: int = 0
 
 
-def update_student_features(engine: Engine, tenant_id: str, first_week: dt.date | None = None) -> FeatureReport:
+def update_student_features(work: Work, first_week: dt.date | None = None) -> FeatureReport:
     """Recompute the marked students' vectors from their marked week on, up to the newest delivered week.
 
     One transaction: takes the 'student_features' marks, writes rows that are new or changed (`created_at` is kept,
     unchanged rows are not touched), deletes rows of weeks and students that are no longer valid. School weeks without
     any vector, and vectors of weeks that are none, count as marked for every student.
     """
-    with writing(engine) as connection:
-        marks = take_marks(connection, tenant_id, "student_features")
-        calendar = school_calendar(connection, tenant_id, first_week)
+    with work.writing() as connection:
+        marks = take_marks(connection, work.tenant, "student_features")
+        calendar = school_calendar(connection, work, first_week)
         sundays = {feature_date(week): week for week in calendar.weeks}
         stored = set(
-            distinct_days(connection, student_features.c.feature_date, student_features.c.tenant_id == tenant_id)
+            distinct_days(connection, student_features.c.feature_date, student_features.c.tenant_id == work.tenant)
         )
         if not marks and stored == set(sundays):
             return FeatureReport()
-        people = read_students(connection, tenant_id)
+        people = read_students(connection, work)
         everyone = [week for student, week in marks if student is None]
         everyone += [week_start(sunday) for sunday in stored - set(sundays)]
         everyone += [week for sunday, week in sundays.items() if sunday not in stored and _any_enrolled(people, sunday)]
@@ -106,16 +106,16 @@ def update_student_features(engine: Engine, tenant_id: str, first_week: dt.date 
         if vanished:
             table = student_features
             gone = connection.execute(
-                sa.delete(table).where(table.c.tenant_id == tenant_id, table.c.feature_date.in_(vanished))
+                sa.delete(table).where(table.c.tenant_id == work.tenant, table.c.feature_date.in_(vanished))
             )
             counts[4] += gone.rowcount
         for first, part in _batches(people, first_weeks, calendar):
-            counts += _update_batch(connection, tenant_id, calendar, first, part, len(part) == len(people))
+            counts += _update_batch(connection, work, calendar, first, part, len(part) == len(people))
     return FeatureReport(*counts.tolist())
 
 
 def read_activity(
-    connection: sa.Connection, tenant_id: str, people: Students, weeks: Sequence[dt.date], *, everyone: bool
+    connection: Connection, work: Work, people: Students, weeks: Sequence[dt.date], *, everyone: bool
 ) -> pd.DataFrame:
     """Weekly activity of `people` in `weeks`, as `feature_vectors` takes it.
 
@@ -131,14 +131,14 @@ def read_activity(
     if everyone:  # week by week, so that no row need say its week
         parts = []
         query = sa.select(as_text(table.student_id), *measures).where(
-            table.tenant_id == tenant_id, table.week_start == sa.bindparam("week", type_=sa.Date())
+            table.tenant_id == work.tenant, table.week_start == sa.bindparam("week", type_=sa.Date())
         )
         for week in weeks:
             ids, *values = read_arrays(connection, query.params(week=week), ID, *types)
             parts.append([positions(ids, people.ids), np.full(len(ids), np.datetime64(week, "s")), *values])
     else:
         query = sa.select(as_text(table.student_id), as_text(table.week_start), *measures).where(
-            table.tenant_id == tenant_id, table.week_start.between(weeks[0], weeks[-1])
+            table.tenant_id == work.tenant, table.week_start.between(weeks[0], weeks[-1])
         )
         parts = []
         for part in _of(query, table.student_id, people, everyone=False):
@@ -148,7 +148,7 @@ def read_activity(
     return pd.DataFrame(dict(zip(("student_id", "week_start", *ACTIVITY_MEASURES), columns, strict=True)))
 
 
-def read_features(connection: sa.Connection, tenant_id: str, weeks: Sequence[dt.date]) -> pd.DataFrame:
+def read_features(connection: Connection, work: Work, weeks: Sequence[dt.date]) -> pd.DataFrame:
     """The stored vectors of `weeks` (Mondays): `READ_COLUMNS`, ordered by feature_date and district_id.
 
     Dates are `datetime.date` (exit_date None while enrolled), `student_id` is a UUID, `grade_level`, `data_quality` and
@@ -163,7 +163,7 @@ def read_features(connection: sa.Connection, tenant_id: str, weeks: Sequence[dt.
             plain(person.grade_level),
             as_text(person.enrollment_date),
             as_text(person.exit_date),
-        ).where(person.tenant_id == tenant_id, person.deleted_on.is_(None)),
+        ).where(person.tenant_id == work.tenant, person.deleted_on.is_(None)),
         ID,
         OBJECT,
         NUMBER,
@@ -182,7 +182,7 @@ def read_features(connection: sa.Connection, tenant_id: str, weeks: Sequence[dt.
         of, texts = read_arrays(
             connection,
             sa.select(as_text(vector.student_id), sa.cast(vector.feature_vector, sa.Text())).where(
-                vector.tenant_id == tenant_id, vector.feature_date == sunday
+                vector.tenant_id == work.tenant, vector.feature_date == sunday
             ),
             ID,
             OBJECT,
@@ -256,8 +256,8 @@ def _batches(people: Students, first_weeks: Integers, calendar: SchoolCalendar) 
 
 
 def _update_batch(
-    connection: sa.Connection,
-    tenant_id: str,
+    connection: Connection,
+    work: Work,
     calendar: SchoolCalendar,
     first: dt.date,
     people: Students,
@@ -271,7 +271,7 @@ def _update_batch(
     if weeks:
         place = calendar.weeks.index(weeks[0])
         looked_at = calendar.weeks[max(0, place - LOOKBACK_WEEKS + 1) :]
-        activity = read_activity(connection, tenant_id, people, looked_at, everyone=everyone)
+        activity = read_activity(connection, work, people, looked_at, everyone=everyone)
         vectors = feature_vectors(people.frame(), activity, calendar, weeks)
         rate, points, incidents = (
             [None if math.isnan(value) else value for value in vectors[name].tolist()] for name in _SCALARS
@@ -280,7 +280,7 @@ def _update_batch(
         columns = [vectors["student_id"].tolist(), vectors["feature_date"].tolist(), rate, points, whole]
         texts = vector_json(vectors)
 
-    stored = _stored(connection, tenant_id, people, first, everyone)
+    stored = _stored(connection, work, people, first, everyone)
     new: list[tuple[Any, ...]] = []
     changed: list[tuple[Any, ...]] = []
     unchanged = 0
@@ -293,7 +293,7 @@ def _update_batch(
             continue
         else:
             target = changed
-        target.append((tenant_id, ids[number], sunday, *scalars, text))
+        target.append((work.tenant, ids[number], sunday, *scalars, text))
     for rows, key in ((new, ()), (changed, ("student_id", "feature_date"))):
         if rows:
             written = dict(zip(_WRITTEN, zip(*rows, strict=True), strict=True))
@@ -310,7 +310,7 @@ def _update_batch(
 
 
 def _stored(
-    connection: sa.Connection, tenant_id: str, people: Students, first: dt.date, everyone: bool
+    connection: Connection, work: Work, people: Students, first: dt.date, everyone: bool
 ) -> dict[tuple[int, dt.date], tuple[tuple[Any, ...], str]]:
     """The stored vectors of these students from week `first` on, by position in `people` and Sunday."""
     table = student_features.c
@@ -319,7 +319,7 @@ def _stored(
         as_text(table.feature_date),
         sa.cast(table.feature_vector, sa.Text()),
         *(plain(table[name]) for name in _SCALARS),
-    ).where(table.tenant_id == tenant_id, table.feature_date >= feature_date(first))
+    ).where(table.tenant_id == work.tenant, table.feature_date >= feature_date(first))
     stored: dict[tuple[int, dt.date], tuple[tuple[Any, ...], str]] = {}
     for query in _of(statement, table.student_id, people, everyone=everyone):
         found, sundays, texts, *scalars = read_arrays(connection, query, ID, DAY, *(OBJECT for _ in range(4)))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.features.definitions import DOMAINS
 from edupulse_pipelines.features.enrolment import NOBODY, Students, read_students
@@ -49,8 +49,8 @@ from edupulse_pipelines.storage.bulk import (
     uuids,
     write_columns,
 )
-from edupulse_pipelines.storage.engine import writing
 from edupulse_pipelines.storage.pending import Mark, put_marks, take_marks
+from edupulse_pipelines.storage.work import Work
 
 _CELLS_PER_BATCH = 20_000
 """Student-weeks of named students worked on at a time."""
@@ -74,8 +74,7 @@ class ActivityReport:
 
 
 def update_weekly_activity(
-    engine: Engine,
-    tenant_id: str,
+    work: Work,
     first_week: dt.date | None = None,
     attendance: AttendanceSettings | None = None,
     calendar: CalendarSettings | None = None,
@@ -90,29 +89,29 @@ def update_weekly_activity(
     was recomputed) and, when a school week appeared or vanished or a domain is now known since another week, that week
     for every student.
     """
-    with writing(engine) as connection:
-        taken = take_marks(connection, tenant_id, "weekly_activity")
+    with work.writing() as connection:
+        taken = take_marks(connection, work.tenant, "weekly_activity")
         teaching = instruction(
-            connection, tenant_id, first_week, attendance or AttendanceSettings(), calendar or CalendarSettings()
+            connection, work, first_week, attendance or AttendanceSettings(), calendar or CalendarSettings()
         )
         unknown = 0 if teaching is None else len(teaching.unknown_weeks)
-        stale = list(stale_sessions(connection, tenant_id, teaching))
+        stale = list(stale_sessions(connection, work, teaching))
         if not taken and not stale:
             return ActivityReport(weeks_without_calendar=unknown)
-        before = school_calendar(connection, tenant_id, first_week)
+        before = school_calendar(connection, work, first_week)
         everybody = teaching is not None or bool(stale) or any(student is None for student, _ in taken)
-        people = read_students(connection, tenant_id) if everybody else NOBODY
+        people = read_students(connection, work) if everybody else NOBODY
         marks = _marks(taken, stale, people)
         courses = Courses()
         counts = np.zeros(5, dtype=np.int64)
         recomputed = 0
         for batch in _batches(marks, people):
-            counts += _recompute(connection, tenant_id, batch, courses, teaching, people)
+            counts += _recompute(connection, work, batch, courses, teaching, people)
             recomputed += int(batch.marked.sum())
-        put_marks(connection, tenant_id, "student_features", _vectors_of(marks))
-        moved = _first_difference(before, school_calendar(connection, tenant_id, first_week))
+        put_marks(connection, work.tenant, "student_features", _vectors_of(marks))
+        moved = _first_difference(before, school_calendar(connection, work, first_week))
         if moved is not None:
-            put_marks(connection, tenant_id, "student_features", [(None, moved)])
+            put_marks(connection, work.tenant, "student_features", [(None, moved)])
     inserted, updated, unchanged, deleted, empty = counts.tolist()
     return ActivityReport(recomputed, inserted, updated, unchanged, deleted, empty, unknown)
 
@@ -214,37 +213,37 @@ def _batch(
 
 
 def _recompute(
-    connection: sa.Connection,
-    tenant_id: str,
+    connection: Connection,
+    work: Work,
     batch: Batch,
     courses: Courses,
     teaching: Instruction | None,
     people: Students,
 ) -> Integers:
     """Bring the batch's rows of both tables up to date; inserted, updated, unchanged, deleted, empty."""
-    found = rolled_up(connection, tenant_id, batch, courses, teaching, people)
-    measures, basis, stored = _stored(connection, tenant_id, batch)
+    found = rolled_up(connection, work, batch, courses, teaching, people)
+    measures, basis, stored = _stored(connection, work, batch)
     both = stored & found.exists
     equal = (found.measures == measures) | (np.isnan(found.measures) & np.isnan(measures))
     same = both & equal.all(axis=0) & (found.basis == basis)
     new, changed, gone = found.exists & ~stored, both & ~same, stored & ~found.exists
 
-    _delete(connection, weekly_activity, tenant_id, batch, np.flatnonzero(gone))
-    _write(connection, tenant_id, batch, found.measures, found.basis, np.flatnonzero(new), changed=False)
-    _write(connection, tenant_id, batch, found.measures, found.basis, np.flatnonzero(changed), changed=True)
-    _write_courses(connection, tenant_id, batch, courses, found.course_grades)
+    _delete(connection, weekly_activity, work, batch, np.flatnonzero(gone))
+    _write(connection, work, batch, found.measures, found.basis, np.flatnonzero(new), changed=False)
+    _write(connection, work, batch, found.measures, found.basis, np.flatnonzero(changed), changed=True)
+    _write_courses(connection, work, batch, courses, found.course_grades)
     empty = batch.marked & ~found.exists & ~stored
     return np.array([part.sum() for part in (new, changed, same, gone, empty)], dtype=np.int64)
 
 
-def _stored(connection: sa.Connection, tenant_id: str, batch: Batch) -> tuple[Floats, Bytes, Booleans]:
+def _stored(connection: Connection, work: Work, batch: Batch) -> tuple[Floats, Bytes, Booleans]:
     """The stored measures of the marked cells [measures x cells], their basis, and which cells have a row."""
     measures = np.full((len(ACTIVITY_MEASURES), len(batch.marked)), np.nan)
     basis = np.zeros(len(batch.marked), dtype=BASIS)
     exists = np.zeros(len(batch.marked), dtype=np.bool_)
     columns = {**dict.fromkeys(ACTIVITY_MEASURES, NUMBER), "sessions_basis": OBJECT}
     week_start = weekly_activity.c.week_start
-    for cell, _, (*numbers, texts) in read_cells(connection, tenant_id, batch, week_start, columns, everyones="week"):
+    for cell, _, (*numbers, texts) in read_cells(connection, work, batch, week_start, columns, everyones="week"):
         exists[cell] = True
         for number, column in enumerate(numbers):
             measures[number, cell] = column
@@ -253,8 +252,8 @@ def _stored(connection: sa.Connection, tenant_id: str, batch: Batch) -> tuple[Fl
 
 
 def _write(
-    connection: sa.Connection,
-    tenant_id: str,
+    connection: Connection,
+    work: Work,
     batch: Batch,
     measures: Floats,
     basis: Bytes,
@@ -266,18 +265,18 @@ def _write(
     cells = cells[np.argsort(cells % batch.weeks, kind="stable")]  # week by week, as they will be read
     for start in range(0, len(cells), ROWS_PER_WRITE):
         here = cells[start : start + ROWS_PER_WRITE]
-        columns: dict[str, Sequence[Any]] = _keys(tenant_id, batch, here)
+        columns: dict[str, Sequence[Any]] = _keys(work, batch, here)
         for number, name in enumerate(ACTIVITY_MEASURES):
             columns[name] = _values(measures[number, here], nullable=name in NULLABLE, fractional=name in _FRACTIONAL)
         columns["sessions_basis"] = [text.decode() or None for text in basis[here].tolist()]
         write_columns(connection, weekly_activity, columns, overwrite=_KEY if changed else ())
 
 
-def _keys(tenant_id: str, batch: Batch, cells: Integers) -> dict[str, Sequence[Any]]:
+def _keys(work: Work, batch: Batch, cells: Integers) -> dict[str, Sequence[Any]]:
     """The columns that say whose rows of which weeks the cells are."""
     weeks = [batch.week(number) for number in range(batch.weeks)]
     return {
-        "tenant_id": [tenant_id] * len(cells),
+        "tenant_id": [work.tenant] * len(cells),
         "student_id": [batch.keys[place] for place in (cells // batch.weeks).tolist()],
         "week_start": [weeks[place] for place in (cells % batch.weeks).tolist()],
     }
@@ -291,9 +290,9 @@ def _values(column: Floats, *, nullable: bool, fractional: bool) -> list[Any]:
 
 
 def _delete(
-    connection: sa.Connection,
+    connection: Connection,
     table: sa.Table,
-    tenant_id: str,
+    work: Work,
     batch: Batch,
     cells: Integers,
     *where: sa.ColumnElement[bool],
@@ -303,15 +302,13 @@ def _delete(
         for ids in id_batches(students):
             connection.execute(
                 sa.delete(table).where(
-                    table.c.tenant_id == tenant_id, table.c.week_start == monday, table.c.student_id.in_(ids), *where
+                    table.c.tenant_id == work.tenant, table.c.week_start == monday, table.c.student_id.in_(ids), *where
                 )
             )
 
 
-def _write_courses(
-    connection: sa.Connection, tenant_id: str, batch: Batch, courses: Courses, found: CourseGrades
-) -> None:
-    stored = _stored_courses(connection, tenant_id, batch, courses)
+def _write_courses(connection: Connection, work: Work, batch: Batch, courses: Courses, found: CourseGrades) -> None:
+    stored = _stored_courses(connection, work, batch, courses)
     several = max(1, len(courses.names))
     was, now = (grades.cell * several + grades.course for grades in (stored, found))
     place, known = _places(now, was)
@@ -326,12 +323,12 @@ def _write_courses(
     for number in np.unique(gone % several).tolist():
         cells = gone[gone % several == number] // several
         of_course = weekly_course_grades.c.course_id == names[number]
-        _delete(connection, weekly_course_grades, tenant_id, batch, cells, of_course)
+        _delete(connection, weekly_course_grades, work, batch, cells, of_course)
     for wanted, key in ((~known, ()), (known & ~same, (*_KEY, "course_id"))):
         for start in range(0, int(wanted.sum()), ROWS_PER_WRITE):
             here = np.flatnonzero(wanted)[start : start + ROWS_PER_WRITE]
             columns = {
-                **_keys(tenant_id, batch, found.cell[here]),
+                **_keys(work, batch, found.cell[here]),
                 "course_id": [names[course] for course in found.course[here].tolist()],
                 "grade_count": found.count[here].tolist(),
                 "grade_mean": found.mean[here].tolist(),
@@ -340,15 +337,13 @@ def _write_courses(
             write_columns(connection, weekly_course_grades, columns, overwrite=key)
 
 
-def _stored_courses(connection: sa.Connection, tenant_id: str, batch: Batch, courses: Courses) -> CourseGrades:
+def _stored_courses(connection: Connection, work: Work, batch: Batch, courses: Courses) -> CourseGrades:
     """The stored rows of the marked cells."""
     columns = {"course_id": OBJECT, "grade_count": "i8", "grade_mean": NUMBER, "grade_lowest": NUMBER}
     week_start = weekly_course_grades.c.week_start
     parts = [
         (cell, courses.numbers(course), *values)
-        for cell, _, (course, *values) in read_cells(
-            connection, tenant_id, batch, week_start, columns, everyones="week"
-        )
+        for cell, _, (course, *values) in read_cells(connection, work, batch, week_start, columns, everyones="week")
     ]
     return CourseGrades(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 

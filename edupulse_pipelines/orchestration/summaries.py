@@ -241,6 +241,7 @@ def latest_predictions(
     A student scored by several models counts once, with the newest score.
     """
     from edupulse_pipelines.features.store import read_features
+    from edupulse_pipelines.storage.work import Work
 
     features = tables.student_features
     query = sa.select(sa.func.max(features.c.feature_date)).where(
@@ -251,7 +252,7 @@ def latest_predictions(
         return {"week": None, "scored": 0, "insufficient_data": 0, "by_category": {}}
     week = week_start(day)
     by_category = categories_by_week(connection, tenant, [week]).get(week, {})
-    vectors = read_features(connection, tenant, [week])
+    vectors = read_features(connection, Work(connection.engine, tenant), [week])
     return {
         "week": week,
         "scored": sum(by_category.values()),

@@ -36,6 +36,7 @@ from edupulse_pipelines.schema import sqlalchemy_tables as tables
 from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.storage.versions import upgrade
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_start
 
 TENANT = "benchmark"
@@ -95,11 +96,12 @@ def _timed(work: Callable[[], Any]) -> float:
 
 def _compute(engine: sa.Engine, number: int) -> list[str]:
     """The serialised vectors of school week `number` (from 1), as the weekly step makes them."""
-    with engine.connect() as connection:
-        calendar = school_calendar(connection, TENANT)
+    work = Work(engine, TENANT)
+    with work.reading() as connection:
+        calendar = school_calendar(connection, work)
         week = calendar.weeks[number - 1]
-        people = read_students(connection, TENANT)
-        activity = read_activity(connection, TENANT, people, calendar.weeks[max(0, number - 8) : number], everyone=True)
+        people = read_students(connection, work)
+        activity = read_activity(connection, work, people, calendar.weeks[max(0, number - 8) : number], everyone=True)
     vectors = feature_vectors(people.frame(), activity, calendar, [week])
     return vector_json(vectors)
 
@@ -291,7 +293,7 @@ def _write_district(engine: sa.Engine, count: int, sample: int) -> list[uuid.UUI
             ],
         )
     _write_records(engine, ids[:sample], weeks)
-    update_weekly_activity(engine, TENANT)
+    update_weekly_activity(Work(engine, TENANT))
     random = np.random.default_rng(1)
     with engine.begin() as connection:
         for week in weeks:  # week after week, as a year goes by

@@ -459,8 +459,8 @@ def loaded(tenant: TenantSettings, home: Path) -> tuple[sa.Engine, float]:
     for table in RECORD_TABLES:
         archive_files(work, home / "raw", tenant, table, weeks)
         load_records(work, home / "raw", tenant, table, weeks)
-    update_weekly_activity(engine, tenant.name, tenant.first_week, tenant.attendance, tenant.calendar)
-    update_student_features(engine, tenant.name, tenant.first_week)
+    update_weekly_activity(work, tenant.first_week, tenant.attendance, tenant.calendar)
+    update_student_features(work, tenant.first_week)
     return engine, time.perf_counter() - started
 
 

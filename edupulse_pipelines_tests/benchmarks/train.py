@@ -33,6 +33,7 @@ from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.storage.pending import put_marks
 from edupulse_pipelines.storage.versions import upgrade
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK
 
 TENANT = "benchmark"
@@ -139,7 +140,7 @@ def _write(home: Path, count: int, weeks: int) -> None:
             _write_week(connection, ids, trait, monday, random)
     with engine.begin() as connection:
         put_marks(connection, TENANT, "student_features", [(None, mondays[0])])
-    update_student_features(engine, TENANT, FIRST_WEEK)
+    update_student_features(Work(engine, TENANT), FIRST_WEEK)
     engine.dispose()
     print(f"wrote {count:,} students with {weeks} weeks in {time.perf_counter() - start:.0f} s", file=sys.stderr)
 

@@ -30,6 +30,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
     weekly_course_grades,
 )
 from edupulse_pipelines.settings import WEEKDAYS, AttendanceSettings, CalendarSettings
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_of_delivery, week_start
 
 FIRST_WEEK = dt.date(2024, 9, 2)
@@ -69,6 +70,10 @@ class District:
     attendance: AttendanceSettings = field(default_factory=AttendanceSettings)
     calendar: CalendarSettings = field(default_factory=CalendarSettings)
     source_days: set[dt.date] = field(default_factory=set)
+
+    @property
+    def work(self) -> Work:
+        return Work(self.engine, self.name)
 
     def __post_init__(self) -> None:
         self.ids = [uuid.uuid4() for _ in self.enrolment]

@@ -16,6 +16,7 @@ from edupulse_pipelines.features.instruction import attendance_weeks
 from edupulse_pipelines.risk.samples.labels import labels
 from edupulse_pipelines.schema.sqlalchemy_tables import ingested_files
 from edupulse_pipelines.settings import AttendanceSettings, CalendarSettings
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines_tests.features.district import FIRST_WEEK, Delivery, District, record, week
 from edupulse_pipelines_tests.features.test_pipeline import (
     assert_as_expected,
@@ -96,7 +97,7 @@ def test_whatever_changes_the_tables_say_what_the_records_and_the_calendar_say(
         update(district)
         assert_as_expected(district)
         settings = {"attendance": district.attendance, "calendar": district.calendar}
-        assert update_weekly_activity(engine, district.name, **settings).recomputed == 0
+        assert update_weekly_activity(district.work, **settings).recomputed == 0
 
 
 def sessions_of(district: District) -> dict[tuple[int, int], tuple[Any, ...]]:
@@ -147,13 +148,13 @@ def test_without_a_calendar_the_rate_is_missing_and_the_absences_are_kept(engine
     tenant = tenant_settings(district.name)
     with engine.connect() as connection:
         assert not labels(connection, tenant, [FIRST_WEEK]).events["attendance"].any()
-    report = update_weekly_activity(engine, district.name, attendance=EXCEPTIONS)
+    report = update_weekly_activity(district.work, attendance=EXCEPTIONS)
     assert (report.recomputed, report.weeks_without_calendar) == (0, 2)
 
     district.name_days({day(1, weekday) for weekday in range(5)})  # the source's calendar, of one week
-    report = update_weekly_activity(engine, district.name, attendance=EXCEPTIONS)
+    report = update_weekly_activity(district.work, attendance=EXCEPTIONS)
     assert (report.recomputed, report.weeks_without_calendar) == (2, 1)
-    update_student_features(engine, district.name)
+    update_student_features(district.work)
     assert rates_of(district) == {
         (0, 0): (None, None),
         (1, 0): (None, None),
@@ -167,7 +168,7 @@ def test_without_a_calendar_the_rate_is_missing_and_the_absences_are_kept(engine
     update(district)
     assert rates_of(district)[0, 1] == (0.6, 0.6)
     assert rates_of(district)[0, 0] == (0.6, 0.6)
-    report = update_weekly_activity(engine, district.name, attendance=EXCEPTIONS, calendar=YEAR)
+    report = update_weekly_activity(district.work, attendance=EXCEPTIONS, calendar=YEAR)
     assert (report.recomputed, report.weeks_without_calendar) == (0, 0)
 
 
@@ -202,14 +203,14 @@ def test_weeks_with_delivered_attendance(engine: sa.Engine) -> None:
     district.deliver(Delivery(week(9), {"attendance_records": rows}))
     district.deliver(Delivery(week(11), {"grades": {}}))
     with engine.begin() as connection:
-        assert attendance_weeks(connection, district.name, FIRST_WEEK) == [week(1), week(8)]
-        assert attendance_weeks(connection, district.name) == [week(-4), week(1), week(8)]
+        assert attendance_weeks(connection, district.work, FIRST_WEEK) == [week(1), week(8)]
+        assert attendance_weeks(connection, district.work) == [week(-4), week(1), week(8)]
         spanned = {"from": day(3, 2).isoformat(), "to": day(5).isoformat()}
         connection.execute(
             sa.update(ingested_files).where(ingested_files.c.tenant_id == district.name).values(snapshot=spanned)
         )
-        assert attendance_weeks(connection, district.name, FIRST_WEEK) == [week(number) for number in (1, 3, 4, 5, 8)]
-        assert attendance_weeks(connection, "nobody", FIRST_WEEK) == []
+        assert attendance_weeks(connection, district.work, FIRST_WEEK) == [week(number) for number in (1, 3, 4, 5, 8)]
+        assert attendance_weeks(connection, Work(engine, "nobody"), FIRST_WEEK) == []
 
 
 @pytest.mark.parametrize("recording", ["all", "exceptions"])

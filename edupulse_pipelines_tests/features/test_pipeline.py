@@ -16,6 +16,7 @@ from edupulse_pipelines.features.definitions import FEATURE_NAMES
 from edupulse_pipelines.features.school_calendar import school_calendar
 from edupulse_pipelines.features.store import READ_COLUMNS
 from edupulse_pipelines.schema.sqlalchemy_tables import pending_updates, students
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_start
 from edupulse_pipelines_tests.features.district import (
     DATE_COLUMNS,
@@ -79,8 +80,8 @@ enrolments = st.lists(
 
 
 def update(district: District) -> None:
-    update_weekly_activity(district.engine, district.name, attendance=district.attendance, calendar=district.calendar)
-    update_student_features(district.engine, district.name)
+    update_weekly_activity(district.work, attendance=district.attendance, calendar=district.calendar)
+    update_student_features(district.work)
     assert district.marks() == 0
 
 
@@ -154,12 +155,12 @@ def test_a_second_run_changes_nothing(engine: sa.Engine, found: list[Delivery], 
         district.deliver(delivery)
     update(district)
     before = district.snapshot(), district.updated_at()
-    assert update_weekly_activity(engine, district.name).recomputed == 0
-    assert update_student_features(engine, district.name).computed == 0
+    assert update_weekly_activity(district.work).recomputed == 0
+    assert update_student_features(district.work).computed == 0
 
     mark_everything(district)
-    activity = update_weekly_activity(engine, district.name)
-    vectors = update_student_features(engine, district.name)
+    activity = update_weekly_activity(district.work)
+    vectors = update_student_features(district.work)
     assert activity.recomputed == activity.unchanged == len(before[0]["weekly_activity"])
     assert vectors.computed == vectors.unchanged == len(before[0]["student_features"])
     assert (vectors.inserted, vectors.updated, vectors.deleted) == (0, 0, 0)
@@ -225,8 +226,8 @@ def test_deleted_records_and_students_are_as_if_they_had_never_come(
     update(district)
     assert_as_expected(district)
     with engine.connect() as connection:
-        weeks = school_calendar(connection, district.name).weeks
-        assert "s0" not in set(read_features(connection, district.name, weeks)["district_id"])
+        weeks = school_calendar(connection, district.work).weeks
+        assert "s0" not in set(read_features(connection, district.work, weeks)["district_id"])
     district.delete_student(0, deleted=False)
     update(district)
     assert_as_expected(district)
@@ -236,11 +237,11 @@ def test_vectors_of_a_student_who_has_just_been_deleted_are_not_read(four_weeks:
     with four_weeks.engine.begin() as connection:
         number = sa.update(students).where(students.c.id == four_weeks.ids[0])
         connection.execute(number.values(deleted_on=week(6)))
-        assert read_features(connection, four_weeks.name, [week(4)])["district_id"].tolist() == ["s1"]
+        assert read_features(connection, four_weeks.work, [week(4)])["district_id"].tolist() == ["s1"]
         connection.execute(
             sa.update(students).where(students.c.tenant_id == four_weeks.name).values(deleted_on=week(6))
         )
-        assert read_features(connection, four_weeks.name, [week(4)]).empty
+        assert read_features(connection, four_weeks.work, [week(4)]).empty
 
 
 @property_test
@@ -266,7 +267,7 @@ def test_a_whole_week_leaves_one_mark_for_all_vectors_and_others_for_earlier_wee
     with four_weeks.engine.begin() as connection:
         for student, number in ((None, 2), (None, 4), (four_weeks.ids[0], 1), (four_weeks.ids[1], 4)):
             four_weeks.mark(connection, "weekly_activity", student, week(number))
-    report = update_weekly_activity(four_weeks.engine, four_weeks.name)
+    report = update_weekly_activity(four_weeks.work)
     assert (report.recomputed, report.unchanged) == (5, 5)
     left = sa.select(pending_updates.c.stage, pending_updates.c.student_id, pending_updates.c.week_start).where(
         pending_updates.c.tenant_id == four_weeks.name
@@ -328,8 +329,8 @@ def test_a_course_may_be_called_anything(four_weeks: District) -> None:
 
 def test_weeks_without_school_are_gaps(four_weeks: District) -> None:
     with four_weeks.engine.connect() as connection:
-        calendar = school_calendar(connection, four_weeks.name)
-        vectors = read_features(connection, four_weeks.name, [week(4)])
+        calendar = school_calendar(connection, four_weeks.work)
+        vectors = read_features(connection, four_weeks.work, [week(4)])
     assert calendar.weeks == (week(0), week(1), week(2), week(4))
     assert calendar.last_delivered_week == week(4)
     assert vectors["weeks_of_data"].tolist() == [4, 4]
@@ -387,11 +388,11 @@ def test_a_withdrawn_delivery_takes_its_week_along(four_weeks: District) -> None
 
 
 def test_a_tenant_without_data(engine: sa.Engine) -> None:
-    assert update_weekly_activity(engine, "nobody").recomputed == 0
-    assert update_student_features(engine, "nobody").computed == 0
+    assert update_weekly_activity(Work(engine, "nobody")).recomputed == 0
+    assert update_student_features(Work(engine, "nobody")).computed == 0
     with engine.connect() as connection:
-        calendar = school_calendar(connection, "nobody")
-        vectors = read_features(connection, "nobody", [FIRST_WEEK])
+        calendar = school_calendar(connection, Work(engine, "nobody"))
+        vectors = read_features(connection, Work(engine, "nobody"), [FIRST_WEEK])
     assert (calendar.weeks, calendar.last_delivered_week) == ((), None)
     assert list(vectors.columns) == list(READ_COLUMNS)
     assert vectors.empty
@@ -405,7 +406,7 @@ def test_read_features_is_ordered_and_complete(engine: sa.Engine) -> None:
         district.deliver(Delivery(week(number + 1), {"attendance_records": attended([day], students=11)}))
     update(district)
     with engine.connect() as connection:
-        vectors = read_features(connection, district.name, [week(1), week(0)])
+        vectors = read_features(connection, district.work, [week(1), week(0)])
     assert list(vectors.columns) == list(READ_COLUMNS)
     numbers = sorted(f"s{number}" for number in range(12))
     assert vectors["district_id"].tolist() == numbers * 2
@@ -427,9 +428,9 @@ def test_rows_dated_before_the_first_week_make_no_school_week(engine: sa.Engine)
     with engine.begin() as connection:
         district.mark(connection, "weekly_activity", district.ids[0], old)
     district.deliver(Delivery(week(1), {"attendance_records": dict(enumerate(rows))}))
-    update_weekly_activity(engine, district.name, FIRST_WEEK)
-    update_student_features(engine, district.name, FIRST_WEEK)
+    update_weekly_activity(district.work, FIRST_WEEK)
+    update_student_features(district.work, FIRST_WEEK)
     with engine.connect() as connection:
-        assert school_calendar(connection, district.name, FIRST_WEEK).weeks == (FIRST_WEEK,)
-        assert school_calendar(connection, district.name).weeks == (old, FIRST_WEEK)
-        assert len(read_features(connection, district.name, [old, FIRST_WEEK])) == 1
+        assert school_calendar(connection, district.work, FIRST_WEEK).weeks == (FIRST_WEEK,)
+        assert school_calendar(connection, district.work).weeks == (old, FIRST_WEEK)
+        assert len(read_features(connection, district.work, [old, FIRST_WEEK])) == 1

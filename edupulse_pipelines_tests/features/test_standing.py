@@ -28,6 +28,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
     weekly_course_grades,
 )
 from edupulse_pipelines.settings import CohortSettings, TenantSettings
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_start
 from edupulse_pipelines_tests.features.district import FIRST_WEEK, week
 
@@ -773,7 +774,7 @@ def test_the_database_says_the_same(engine: sa.Engine, groups: bool) -> None:
     ids = stored(engine, found, tenant)
     weeks = list(found.calendar.weeks)
     with engine.connect() as connection:
-        together = read_standing(connection, tenant, weeks[::-1])
+        together = read_standing(connection, Work(engine, tenant.name), tenant, weeks[::-1])
         pure = found.standing(weeks)
         for monday in weeks:
             here = pure[pure["feature_date"] == feature_date(monday)]
@@ -781,7 +782,7 @@ def test_the_database_says_the_same(engine: sa.Engine, groups: bool) -> None:
             wanted = here[list(STANDING_NAMES)].to_numpy(float)
             assert together.of(monday, asked).to_numpy().tobytes() == wanted.tobytes(), monday
             if weeks.index(monday) % 3 == 0:
-                alone = read_standing(connection, tenant, [monday]).of(monday, asked)
+                alone = read_standing(connection, Work(engine, tenant.name), tenant, [monday]).of(monday, asked)
                 assert alone.to_numpy().tobytes() == wanted.tobytes(), monday
         assert list(together.of(weeks[0], np.empty(0, dtype=object)).columns) == list(STANDING_NAMES)
 
@@ -792,7 +793,7 @@ def test_of_a_week_without_school_nothing_is_known(engine: sa.Engine) -> None:
     ids = stored(engine, found, tenant)
     asked = np.array([ids["a"]], dtype=object)
     with engine.connect() as connection:
-        standing = read_standing(connection, tenant, [week(2), week(3)])
+        standing = read_standing(connection, Work(engine, tenant.name), tenant, [week(2), week(3)])
     assert standing.of(week(2), asked).isna().all(axis=None)
     assert standing.of(week(3), asked)["attendance_rate_ytd"].tolist() == [1]
 
@@ -809,7 +810,7 @@ def test_a_deleted_student_is_nobodys_classmate(engine: sa.Engine) -> None:
             .values(deleted_on=week(30))
         )
         monday = found.calendar.weeks[-1]
-        standing = read_standing(connection, tenant, [monday])
+        standing = read_standing(connection, Work(engine, tenant.name), tenant, [monday])
     left = ~found.people["student_id"].isin(gone)
     pure = replace(found, people=found.people[left]).standing([monday])
     asked = np.array([ids[one] for one in pure["student_id"]], dtype=object)
@@ -832,6 +833,6 @@ def test_sessions_that_nobody_knows_are_no_sessions(engine: sa.Engine) -> None:
             .where(weekly_activity.c.tenant_id == tenant.name, weekly_activity.c.week_start == week(1))
             .values(sessions_basis="unknown")
         )
-        standing = read_standing(connection, tenant, [week(1)])
+        standing = read_standing(connection, Work(engine, tenant.name), tenant, [week(1)])
     values = standing.of(week(1), np.array([ids["a"]], dtype=object)).iloc[0]
     assert (values["attendance_rate_ytd"], values["weeks_below_90_ytd"]) == (0.75, 1)

@@ -298,8 +298,8 @@ def test_a_run_that_is_killed_before_dagster_hears_of_its_commit_is_run_again(tm
     for table in RECORD_TABLES:
         archive_files(work, homes["never_killed"] / "raw", tenant, table, [last - WEEK, last])
         load_records(work, homes["never_killed"] / "raw", tenant, table, [last - WEEK, last])
-    update_weekly_activity(engine, "lakeside")
-    update_student_features(engine, "lakeside")
+    update_weekly_activity(work)
+    update_student_features(work)
 
     ends = {name: state(engine, homes[name] / "raw", "lakeside") for name, engine in engines.items()}
     assert ends["never_killed"].tables["student_features"]

@@ -14,6 +14,7 @@ from edupulse_pipelines.features import update_weekly_activity
 from edupulse_pipelines.risk.samples.feedback import feedback_measures, verdicts
 from edupulse_pipelines.schema import sqlalchemy_tables as tables
 from edupulse_pipelines.settings import FeedbackSettings
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import week_start
 
 QUERIES = Path(__file__).parents[2] / "sql" / "queries"
@@ -152,7 +153,7 @@ def filled(engine: sa.Engine) -> sa.Engine:
                 for one in (day, TODAY - dt.timedelta(days=80))
             ],
         )
-    update_weekly_activity(engine, "north")
+    update_weekly_activity(Work(engine, "north"))
     return engine
 
 

@@ -34,9 +34,7 @@ def _weekly_activity(tenant: TenantSettings) -> AssetsDefinition:
                     "file of the same name and run the week again.\n" + "\n".join(refused),
                     allow_retries=False,
                 )
-            report = update_weekly_activity(
-                work.engine, tenant.name, tenant.first_week, tenant.attendance, tenant.calendar
-            )
+            report = update_weekly_activity(work, tenant.first_week, tenant.attendance, tenant.calendar)
             progress.finished("weekly_activity", report)
             with work.reading() as connection:
                 shown = summaries.activity_by_week(connection, tenant.name, reporting.plotted(weeks))
@@ -78,7 +76,7 @@ def _student_features(tenant: TenantSettings) -> AssetsDefinition:
             from edupulse_pipelines.features.store import update_student_features
             from edupulse_pipelines.orchestration import summaries
 
-            report = update_student_features(work.engine, tenant.name, tenant.first_week)
+            report = update_student_features(work, tenant.first_week)
             progress.finished("student_features", report)
             with work.reading() as connection:
                 shown = summaries.features_by_week(connection, tenant.name, reporting.plotted(weeks))

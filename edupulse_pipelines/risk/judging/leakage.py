@@ -37,6 +37,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
 )
 from edupulse_pipelines.settings import LabelSettings, TenantSettings
 from edupulse_pipelines.storage.bulk import ID, OBJECT, as_text, id_batches, positions, read_arrays, uuids
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_start
 
 SAMPLE_STUDENTS = 200
@@ -213,7 +214,7 @@ def read_sample(
     `people` are as `standing_features` takes them, with the numbers and ways of leaving, ordered by district_id as
     text; `student_id` is the position among them. Some ten thousand rows.
     """
-    ids, people = read_people(connection, tenant)
+    ids, people = read_people(connection, Work(connection.engine, tenant.name), tenant)
     table = students.c
     found, numbers, how = read_arrays(
         connection,
@@ -259,7 +260,8 @@ def _calendar(connection: sa.Connection, tenant: TenantSettings) -> SchoolCalend
     """The school calendar, its weeks being those that vectors are stored for."""
     sundays = distinct_days(connection, student_features.c.feature_date, student_features.c.tenant_id == tenant.name)
     return replace(
-        school_calendar(connection, tenant.name, tenant.first_week), weeks=tuple(week_start(day) for day in sundays)
+        school_calendar(connection, Work(connection.engine, tenant.name), tenant.first_week),
+        weeks=tuple(week_start(day) for day in sundays),
     )
 
 

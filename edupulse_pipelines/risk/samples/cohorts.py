@@ -25,6 +25,7 @@ from edupulse_pipelines.features.standing import read_standing
 from edupulse_pipelines.features.store import read_features
 from edupulse_pipelines.schema.sqlalchemy_tables import student_features, students
 from edupulse_pipelines.settings import CohortSettings, TenantSettings
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import feature_date, week_start
 
 # A clock, not a trait: in a district's first year every student has the same value, and next month's lies outside of
@@ -264,8 +265,9 @@ def _weeks(
     connection: sa.Connection, tenant: TenantSettings, weeks: Sequence[dt.date], population: Population
 ) -> dict[dt.date, pd.DataFrame]:
     """`read_week` of several weeks; those without vectors are absent."""
-    vectors = read_features(connection, tenant.name, weeks)
-    standing = read_standing(connection, tenant, weeks)
+    work = Work(connection.engine, tenant.name)
+    vectors = read_features(connection, work, weeks)
+    standing = read_standing(connection, work, tenant, weeks)
     found: dict[dt.date, pd.DataFrame] = {}
     for week in weeks:
         one = vectors[vectors["feature_date"] == feature_date(week)]
