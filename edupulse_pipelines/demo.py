@@ -87,8 +87,8 @@ def forget(settings: Settings) -> None:
     from dagster import DagsterInstance
 
     from edupulse_pipelines.orchestration.execution import dagster_instance
-    from edupulse_pipelines.orchestration.resources import database_of
     from edupulse_pipelines.schema import sqlalchemy_tables
+    from edupulse_pipelines.storage.database import database_of
 
     with database_of(settings).work(TENANT) as work, work.writing() as connection:
         for table in reversed(sqlalchemy_tables.metadata.sorted_tables):
@@ -155,7 +155,7 @@ def _written_by_demo(path: Path) -> str | None:
 def _refuse_strangers(settings: Settings, landing: Path) -> None:
     """Without settings of the demo's, files or rows under its name are somebody's own."""
     from edupulse_pipelines.orchestration import summaries
-    from edupulse_pipelines.orchestration.resources import database_of
+    from edupulse_pipelines.storage.database import database_of
 
     if landing.is_dir() and any(not entry.name.startswith(".") for entry in landing.iterdir()):
         raise ConfigurationError(f"{landing} holds files that the demo did not write. Choose another home with --home.")

@@ -5,26 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from edupulse_pipelines.errors import EduPulseError
+from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.settings import Settings, load_settings
+from edupulse_pipelines.storage.database import database_of
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
 
 
 @contextmanager
-def database_as_it_is(home: Path | None) -> Iterator[Any]:
-    """An engine as it is: no schema is made, none is demanded."""
-    from edupulse_pipelines.storage.engine import create_engine, reachable
-
-    engine = create_engine(load_settings(home=home).database_url)
-    try:
-        with reachable(engine):
-            yield engine
-    finally:
-        engine.dispose()
+def database_as_it_is(home: Path | None) -> Iterator[Engine]:
+    """An engine over the database as it is: no schema is made, none is demanded."""
+    with database_of(load_settings(home=home)).as_it_is() as engine:
+        yield engine
 
 
 @contextmanager
@@ -35,28 +30,19 @@ def filled_database(settings: Settings) -> Iterator[Engine | None]:
     """
     import sqlalchemy as sa
 
-    from edupulse_pipelines.storage.engine import create_engine, reachable
     from edupulse_pipelines.storage.versions import current, ensure_current
 
-    engine = create_engine(settings.database_url)
     try:
-        with reachable(engine):
+        with database_of(settings).as_it_is() as engine:
             if current(engine) is None:
                 yield None
             else:
                 ensure_current(engine)
                 yield engine
     except sa.exc.DBAPIError as error:
-        if "locked" in str(error.orig):
-            said = "The database is locked: another run has been writing for very long. Try again when it is done."
-        else:
-            code = getattr(error.orig, "pgcode", None)
-            said = (
-                f"The database refused a statement ({type(error.orig).__name__}{f', SQLSTATE {code}' if code else ''})."
-            )
-        raise EduPulseError(said) from None
-    finally:
-        engine.dispose()
+        code = getattr(error.orig, "pgcode", None)
+        sqlstate = f", SQLSTATE {code}" if code else ""
+        raise PermanentError(f"The database refused a statement ({type(error.orig).__name__}{sqlstate}).") from None
 
 
 @contextmanager
@@ -64,5 +50,5 @@ def database_with_schema(home: Path | None) -> Iterator[Engine]:
     """An engine over a database at this version's schema; EduPulseError for an empty one."""
     with filled_database(load_settings(home=home)) as engine:
         if engine is None:
-            raise EduPulseError("The database is empty: `edupulse db upgrade` makes its tables.")
+            raise PermanentError("The database is empty: `edupulse db upgrade` makes its tables.")
         yield engine

@@ -54,7 +54,7 @@ def demo(students: int, weeks: int, seed: int, as_json: bool, home: Path | None)
     from edupulse_pipelines import demo as demo_district
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.cli.output.summary import show_where_to_look
-    from edupulse_pipelines.orchestration.resources import database_of
+    from edupulse_pipelines.storage.database import database_of
 
     started = time.monotonic()
     on = console(to_stderr=as_json)

@@ -25,8 +25,8 @@ def dev(dagster_port: int, mlflow_port: int, home: Path | None) -> None:
     """
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.orchestration.execution import prepare_dagster_home
-    from edupulse_pipelines.orchestration.resources import database_of
     from edupulse_pipelines.orchestration.servers import Server, development_servers, serve
+    from edupulse_pipelines.storage.database import database_of
 
     settings = load_settings(home=home, placeholder=True)
     on = console()

@@ -88,7 +88,7 @@ def run_plan(
     from edupulse_pipelines.cli.output.steps import ConsoleProgress
     from edupulse_pipelines.cli.output.summary import headline, show_summary
     from edupulse_pipelines.orchestration.execution import RunOutcome, run_weekly_job, summarise
-    from edupulse_pipelines.orchestration.resources import database_of
+    from edupulse_pipelines.storage.database import database_of
 
     for notice in plan.notices:
         on.print(f"[yellow]![/] {escape(notice)}", soft_wrap=True)

@@ -7,8 +7,7 @@ step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,58 +15,10 @@ from dagster import ResourceDefinition
 
 from edupulse_pipelines.orchestration.progress import Progress
 from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.storage.database import Database, database_of
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Engine
-
     from edupulse_pipelines.risk.book.registry import Registry
-    from edupulse_pipelines.storage.work import Work
-
-
-class Database:
-    """The house's database. Gives `Work`s; opening it gives an empty SQLite file its schema.
-
-    Subclass it, and give the object to `build_defs(settings, database=…)`, to work with another database.
-    """
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._schema_checked = False
-
-    @contextmanager
-    def engine(self) -> Iterator[Engine]:
-        """An engine for the length of the block. DatabaseUnavailable and SchemaBehind say what is wrong in words."""
-        from edupulse_pipelines.storage.engine import create_engine, reachable
-        from edupulse_pipelines.storage.versions import ensure_current
-
-        engine = create_engine(self._url)
-        try:
-            with reachable(engine):
-                if not self._schema_checked:
-                    ensure_current(engine)
-                    self._schema_checked = True
-                yield engine
-        finally:
-            engine.dispose()
-
-    @contextmanager
-    def work(self, tenant: str, run_id: str | None = None) -> Iterator[Work]:
-        """Work for the tenant of this name in the run, for the length of the block.
-
-        DatabaseUnavailable, DatabaseUnusable and SchemaBehind say in words what is wrong with the database.
-        """
-        from edupulse_pipelines.storage.work import Work
-
-        with self.engine() as engine:
-            yield Work(engine, tenant, run_id)
-
-    def check(self) -> None:
-        """Open the database once, for a command that wants to hear what is wrong before it begins; raises like `work`.
-
-        An empty SQLite file gets its schema.
-        """
-        with self.engine():
-            pass
 
 
 class ModelRegistry:
@@ -84,25 +35,17 @@ class ModelRegistry:
         return Registry(self._tracking_uri, self._artifact_root)
 
 
-def database_of(settings: Settings) -> Database:
-    """The database that the settings name; the one place that makes it of them."""
-    return Database(settings.database_url)
-
-
 def default_resources(settings: Settings) -> Mapping[str, object]:
     """The resources of a real run, by the names that the assets ask for them."""
-    database, registry, progress = (
-        database_of(settings),
-        ModelRegistry(settings.tracking_uri, settings.mlflow_dir / "artifacts"),
-        Progress(),
-    )
+    database: Database = database_of(settings)
+    registry = ModelRegistry(settings.tracking_uri, settings.mlflow_dir / "artifacts")
     kind = "SQLite file in the home" if settings.database_url.startswith("sqlite") else "PostgreSQL"
     return {
         "database": _described(database, f"The tables ({kind}). EDUPULSE_DATABASE_URL names another one."),
         "registry": _described(
             registry, "MLflow's tracking store and model registry. MLFLOW_TRACKING_URI names another one."
         ),
-        "progress": _described(progress, "Hears how far a step is; here it writes to the log."),
+        "progress": _described(Progress(), "Hears how far a step is; here it writes to the log."),
     }
 
 
