@@ -27,7 +27,8 @@ import pandas as pd
 import sqlalchemy as sa
 
 from edupulse_pipelines.errors import ModelArtifactError, RegistryUnavailable
-from edupulse_pipelines.risk.models.model import SKOPS_TRUSTED_TYPES, RiskModel, risk_model_of
+from edupulse_pipelines.risk.models.model import RiskModel, risk_model_of
+from edupulse_pipelines.risk.models.sklearn_private import SKOPS_TRUSTED_TYPES
 from edupulse_pipelines.settings import TenantSettings, quiet_libraries
 
 if TYPE_CHECKING:

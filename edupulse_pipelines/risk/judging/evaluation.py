@@ -1,7 +1,11 @@
 """How good a set of scores was: the seed's metrics, and every figure in long form. Numbers in, numbers out.
 
+AUC, average precision, Brier score and log loss are scikit-learn's. Ours are the figures it does not have; the
+docstring of each says what is missing there: lists of a week's cohort with ties at their end, calibration by groups,
+the recalibration line, Wilson's interval of many shares at once.
+
 Knows neither the database nor MLflow, and decides nothing; `promotion` decides. A metric that the data do not define
-(an AUC of one class, the precision of nothing) is None: never 0, never made up.
+(an AUC of one class, the precision of nothing) is None: never 0, never made up. Figures are rounded to 6 decimals.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from sklearn import metrics as scikit
 
 Metrics = dict[str, Any]
 Floats = NDArray[np.float64]
@@ -29,6 +34,14 @@ CAPACITY = "capacity"
 NOT_RECORDED = "not recorded"
 """Value of a subgroup whose attribute the district did not send."""
 
+# (metric, parameter) of the figures of a subgroup, in order.
+_SUBGROUP_FIGURES = (
+    ("base_rate", ""),
+    ("auc_roc", ""),
+    ("precision_at", CAPACITY),
+    ("false_negative_rate", CAPACITY),
+    ("calibration_error", ""),
+)
 _DIGITS = 6
 _SMALLEST_PROBABILITY = 1e-15
 _LONGEST_SUBGROUP = 100  # characters, as in `model_evaluations`
@@ -137,17 +150,21 @@ def measures(
     add("false_negative_rate", _share_missed(at_capacity, actual), CAPACITY)
 
     for subgroup, rows in subgroup_rows(subgroups):
-        shown = len(np.unique(student[rows])) >= minimum_subgroup
+        if len(np.unique(student[rows])) < minimum_subgroup:
+            found += [Measure(metric, parameter, subgroup, None, None) for metric, parameter in _SUBGROUP_FIGURES]
+            continue
         scores, happened, on_list = probability[rows], actual[rows], at_capacity[rows]
-        for metric, parameter, value in (
-            ("base_rate", "", _ratio(int(happened.sum()), len(rows))),
-            ("auc_roc", "", auc_roc(scores, happened)),
-            ("precision_at", CAPACITY, _share_of_events(on_list, happened)),
-            ("false_negative_rate", CAPACITY, _share_missed(on_list, happened)),
-            ("calibration_error", "", calibration_error(scores, outcome[rows])),
-        ):
-            shown_value, samples = (value, len(rows)) if shown else (None, None)
-            found.append(Measure(metric, parameter, subgroup, shown_value, samples))
+        values = (
+            _ratio(int(happened.sum()), len(rows)),
+            auc_roc(scores, happened),
+            _share_of_events(on_list, happened),
+            _share_missed(on_list, happened),
+            calibration_error(scores, outcome[rows]),
+        )
+        found += [
+            Measure(metric, parameter, subgroup, value, len(rows))
+            for (metric, parameter), value in zip(_SUBGROUP_FIGURES, values, strict=True)
+        ]
     return found
 
 
@@ -190,7 +207,8 @@ def listed(probability: Floats, week: NDArray[Any], share: float) -> Floats:
     """How surely each row is on its week's list of the `share` with the highest probability: from 0 to 1.
 
     At least one student a week. Where several students tie at the edge of the list, each is on it in a part of all ways
-    of breaking the tie: a rule with few distinct scores is then neither lucky nor unlucky.
+    of breaking the tie: a rule with few distinct scores is then neither lucky nor unlucky. scikit-learn knows lists of
+    the best classes of a row (`top_k_accuracy_score`), not of the best rows of a week.
     """
     on_list = np.zeros(len(probability))
     for one in np.unique(week):
@@ -211,42 +229,39 @@ def precision_at(probability: Floats, actual: NDArray[np.bool_], week: NDArray[A
 
 def auc_roc(probability: Floats, actual: NDArray[np.bool_]) -> float | None:
     """Chance that an event has a higher score than another student-week, ties counting half; None with one class."""
-    events, others = probability[actual], np.sort(probability[~actual])
-    if not len(events) or not len(others):
+    if actual.all() or not actual.any():
         return None
-    below = np.searchsorted(others, events, side="left")
-    not_above = np.searchsorted(others, events, side="right")
-    wins = (int(below.sum()) + int(not_above.sum())) / 2
-    return round(wins / (len(events) * len(others)), _DIGITS)
+    return round(float(scikit.roc_auc_score(actual, probability)), _DIGITS)
 
 
 def average_precision(probability: Floats, actual: NDArray[np.bool_]) -> float | None:
     """Precision at each distinct score, weighted by the recall gained there; None without events."""
     if not actual.any():
         return None
-    order = np.argsort(-probability, kind="stable")
-    last = np.flatnonzero(np.diff(probability[order], append=np.nan) != 0)  # the last row of each distinct score
-    hits = np.cumsum(actual[order])[last]
-    gained = np.diff(hits, prepend=0)
-    return round(float(np.sum(gained * hits / (last + 1)) / hits[-1]), _DIGITS)
+    return round(float(scikit.average_precision_score(actual, probability)), _DIGITS)
 
 
 def brier_score(probability: Floats, actual: NDArray[np.bool_]) -> float | None:
-    """Mean squared distance between probability and outcome."""
-    return round(float(np.mean((probability - actual) ** 2)), _DIGITS) if len(actual) else None
+    """Mean squared distance between probability and outcome; None without rows."""
+    return round(float(scikit.brier_score_loss(actual, probability)), _DIGITS) if len(actual) else None
 
 
 def log_loss(probability: Floats, actual: NDArray[np.bool_]) -> float | None:
-    """Mean log loss in nats."""
+    """Mean log loss in nats, of probabilities kept 1e-15 away from 0 and 1; None without rows."""
     if not len(actual):
         return None
-    clipped = np.clip(probability, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
-    return round(-float(np.mean(np.where(actual, np.log(clipped), np.log1p(-clipped)))), _DIGITS)
+    return round(float(scikit.log_loss(actual, _inside(probability), labels=[False, True])), _DIGITS)
+
+
+def _inside(probability: Floats) -> Floats:
+    """Probabilities of which there is a finite logarithm."""
+    return np.clip(probability, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
 
 
 def calibration_error(probability: Floats, outcome: NDArray[Any], bins: int = CALIBRATION_BINS) -> float | None:
     """Mean distance between predicted and observed rate over `bins` groups of about equal size (`calibration_bins`).
 
+    scikit-learn's `calibration_curve` gives the rates without the sizes of the groups, which weight the mean.
     Chance alone gives more than 0, and the more the fewer samples there are; `promotion` allows for that.
     """
     groups = calibration_bins(probability, outcome, bins)
@@ -260,11 +275,13 @@ def calibration_line(probability: Floats, actual: NDArray[np.bool_]) -> tuple[fl
     """(slope, intercept) of the logistic recalibration; the intercept is that of a slope of 1.
 
     None where nothing finite fits: one class only, equal scores (no slope), or classes that the scores separate.
+    scikit-learn's `LogisticRegression` cannot hold a slope at 1 (it takes no offset), and of separated classes it gives
+    whatever number its last step reached.
     """
     if not actual.any() or actual.all():
         return None, None
-    clipped = np.clip(probability, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)
-    log_odds = np.log(clipped) - np.log1p(-clipped)
+    inside = _inside(probability)
+    log_odds = np.log(inside) - np.log1p(-inside)
     constant = np.ones((len(actual), 1))
     intercept = _logistic(constant, log_odds, actual)
     slope = None
@@ -300,7 +317,9 @@ def _logistic(inputs: Floats, offset: Floats, actual: NDArray[np.bool_]) -> Floa
 def wilson(share: Any, samples: Any, z: float = Z_95) -> tuple[Floats, Floats]:
     """The interval of a share seen among so many samples (numbers or arrays of one shape; at least one sample).
 
-    Two-sided 95 % by default; either end alone is one-sided. E. B. Wilson, JASA 22 (1927).
+    Two-sided 95 % by default; either end alone is one-sided. E. B. Wilson, JASA 22 (1927). SciPy's
+    `binomtest(count, samples).proportion_ci(method="wilson")` gives the same to the last digit, but of one whole count
+    at a time: here come thousands at once, and shares of rows counted as so many students, which are no whole counts.
     """
     share = np.asarray(share, dtype=np.float64)
     centre = (share + z**2 / (2 * samples)) / (1 + z**2 / samples)

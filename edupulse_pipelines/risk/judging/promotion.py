@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
+from scipy.special import betainc
+from scipy.stats import bootstrap
 from sqlalchemy.dialects import postgresql, sqlite
 
 from edupulse_pipelines.risk.judging.evaluation import (
@@ -25,6 +27,7 @@ from edupulse_pipelines.risk.judging.evaluation import (
     calibration_error,
     calibration_groups,
     list_size,
+    listed,
     subgroup_rows,
 )
 from edupulse_pipelines.schema.sqlalchemy_tables import model_evaluations, promotion_decisions
@@ -42,8 +45,8 @@ _PERFECT_QUANTILE = 0.95
 _DIGITS = 6
 # Below this a difference is the rounding of a sum, not a lead.
 _NOTHING = 1e-9
-# Replicates at a time: the weights of a chunk stay small, and every week's part of them in the processor's cache.
-_CHUNK = 64
+# Replicates at a time: the weights of a batch stay small, and every week's part of them in the processor's cache.
+_BATCH = 64
 
 
 @dataclass(frozen=True)
@@ -306,8 +309,6 @@ def _certainty_above(
     `rates` and `bounds` by replicate, the data themselves first; `missed` per row, in the data; `events` the subgroup's
     rows with an event. None without any.
     """
-    from scipy.special import betainc
-
     if not len(events):
         return None
     if rates[0] - bounds[0] <= _NOTHING:
@@ -386,8 +387,13 @@ def _replicate(
     settings: PromotionSettings,
     seed: int,
 ) -> _Replicates:
-    """Precision and false-negative rates of the data and of the bootstrap's replicates."""
-    weeks = [np.flatnonzero(week == one) for one in np.unique(week)]
+    """Precision and false-negative rates of the data and of the bootstrap's replicates.
+
+    SciPy draws the students and keeps what comes of each draw; what a draw of students with all their weeks means for
+    the lists is ours. A rate is divided at the end: a subgroup without an event in a draw has none, and SciPy's own
+    interval would then be undefined.
+    """
+    weeks = [np.flatnonzero(week == number) for number in np.unique(week)]
     rankings = {name: [_ranking(score, rows) for rows in weeks] for name, score in scores.items()}
     events = np.flatnonzero(actual)
     position = np.full(len(actual), -1)
@@ -397,47 +403,56 @@ def _replicate(
     member[:, 0] = 1.0
     for i, rows in enumerate(subgroups, start=1):
         member[position[rows[actual[rows]]], i] = 1.0
+    students = int(student.max()) + 1
 
-    precision: dict[str, list[Floats]] = {name: [] for name in scores}
-    shares: list[Floats] = []
-    missed = np.zeros(len(actual))
-    for weights in _weights(int(student.max()) + 1, settings.bootstrap, seed):
+    def figures(draws: NDArray[np.int64], axis: int = -1) -> Floats:
+        """Of draws of students, shape (draws, students): precisions, events on the list, events; (figures, draws)."""
+        weights = _times_drawn(draws, students)
         sizes = [_sizes(weights, student[rows], settings.capacity) for rows in weeks]
-        listed = np.sum(sizes, axis=0)
+        places = np.sum(sizes, axis=0)
+        caught = np.zeros((len(events), weights.shape[1]))
+        precisions = []
         for name, ranking in rankings.items():
             hits = np.zeros(weights.shape[1])
-            caught = np.zeros((len(events), weights.shape[1])) if name == "challenger" else None
-            for one, size in zip(ranking, sizes, strict=True):
-                part, on_list, weighted = _on_list(one, weights, student, size, settings.capacity)
+            for of_week, size in zip(ranking, sizes, strict=True):
+                part, on_list, weighted = _on_list(of_week, weights, student, size, settings.capacity)
                 happened = np.flatnonzero(actual[part.rows])
                 block = np.searchsorted(part.starts, happened, side="right") - 1
                 found = on_list[block] * weighted[happened]
                 hits += found.sum(axis=0)
-                if caught is not None:
+                if name == "challenger":
                     caught[position[part.rows[happened]]] = found
-            precision[name].append(hits / listed)
-            if caught is not None:
-                drawn = weights[student[events]].astype(float)
-                with np.errstate(invalid="ignore", divide="ignore"):
-                    shares.append(1 - (member.T @ caught) / (member.T @ drawn))
-                if len(shares) == 1:
-                    missed[events] = 1 - caught[:, 0]
-    together = np.concatenate(shares, axis=1)
-    return _Replicates(
-        {name: np.concatenate(parts) for name, parts in precision.items()}, together[0], together[1:], missed
-    )
+            precisions.append(hits / places)
+        drawn = weights[student[events]].astype(float)
+        return np.vstack([*precisions, member.T @ caught, member.T @ drawn])
+
+    everybody = np.arange(students)
+    together = figures(everybody[None])
+    if students > 1:
+        drawn = bootstrap(
+            (everybody,),
+            figures,
+            n_resamples=settings.bootstrap,
+            batch=_BATCH,
+            vectorized=True,
+            method="percentile",
+            rng=np.random.default_rng([seed, 0]),
+        )
+        together = np.hstack([together, drawn.bootstrap_distribution])
+    else:
+        # SciPy wants two to draw from. Of one, every draw is the data.
+        together = np.repeat(together, 1 + settings.bootstrap, axis=1)
+    precision, caught, happened = np.split(together, [len(scores), len(scores) + member.shape[1]])
+    with np.errstate(invalid="ignore", divide="ignore"):
+        missed_share = 1 - caught / happened
+    missed = np.where(actual, 1 - listed(scores["challenger"], week, settings.capacity), 0.0)
+    return _Replicates(dict(zip(scores, precision, strict=True)), missed_share[0], missed_share[1:], missed)
 
 
-def _weights(students: int, replicates: int, seed: int) -> Iterator[NDArray[np.int32]]:
-    """How often each student was drawn, shape (students, some replicates): first the data (all once), then chunks."""
-    yield np.ones((students, 1), dtype=np.int32)
-    random = np.random.default_rng([seed, 0])
-    for start in range(0, replicates, _CHUNK):
-        drawn = [
-            np.bincount(random.integers(0, students, students), minlength=students)
-            for _ in range(min(_CHUNK, replicates - start))
-        ]
-        yield np.ascontiguousarray(np.array(drawn, dtype=np.int32).T)
+def _times_drawn(draws: NDArray[np.int64], students: int) -> NDArray[np.int32]:
+    """How often each student is in each draw, shape (students, draws)."""
+    counts = [np.bincount(draw, minlength=students) for draw in draws]
+    return np.ascontiguousarray(np.array(counts, dtype=np.int32).T)
 
 
 def _sizes(weights: NDArray[np.int32], student: NDArray[np.int64], capacity: float) -> NDArray[np.int64]:
@@ -480,8 +495,8 @@ def _error_by_chance(probability: Floats, student: NDArray[np.int64], replicates
     random = np.random.default_rng([seed, 1])
     students, who, expected = int(student.max()) + 1, student[order], probability[order, None]
     errors = []
-    for start in range(0, replicates, _CHUNK):
-        draw = random.random((students, min(_CHUNK, replicates - start)))
+    for start in range(0, replicates, _BATCH):
+        draw = random.random((students, min(_BATCH, replicates - start)))
         happened = np.add.reduceat(draw[who] < expected, starts, axis=0, dtype=np.int64)
         distance = np.abs(happened / samples[:, None] - predicted[:, None])
         errors.append(samples @ distance / len(probability))

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
-from edupulse_pipelines.risk.models.boosting import Floats, start, tree_nodes
+from edupulse_pipelines.risk.models.boosting import Floats
+from edupulse_pipelines.risk.models.sklearn_private import start, tree_nodes
 
 
 @dataclass(frozen=True)

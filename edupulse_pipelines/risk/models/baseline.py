@@ -6,13 +6,13 @@ sends that domain; the count of flags (0 to 3) is the whole score.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import logit
+from sklearn.isotonic import isotonic_regression
 
 from edupulse_pipelines.settings import RuleSettings
 
@@ -89,18 +89,6 @@ def fit_baseline(features: pd.DataFrame, outcome: NDArray[np.int8], rule: RuleSe
     count = flags(features, rule)
     samples = np.bincount(count, minlength=4)[:4].astype(float) + _PRIOR_SAMPLES
     events = np.bincount(count, weights=outcome, minlength=4)[:4] + _PRIOR_SAMPLES * float(outcome.mean())
-    first, second, third, fourth = (round(rate, 9) for rate in _never_decreasing(events / samples, samples))
+    rates = isotonic_regression(events / samples, sample_weight=samples)
+    first, second, third, fourth = (round(float(rate), 9) for rate in rates)
     return Baseline(rule, (first, second, third, fourth))
-
-
-def _never_decreasing(rates: Sequence[float] | NDArray[np.float64], weights: NDArray[np.float64]) -> list[float]:
-    """Pool adjacent violators: the closest never-decreasing sequence in weighted least squares."""
-    pools: list[list[float]] = []  # rate, weight, length
-    for rate, weight in zip(rates, weights, strict=True):
-        pools.append([float(rate), float(weight), 1])
-        while len(pools) > 1 and pools[-2][0] > pools[-1][0]:
-            last_rate, last_weight, last_length = pools.pop()
-            rate_, weight_, length_ = pools[-1]
-            total = weight_ + last_weight
-            pools[-1] = [(rate_ * weight_ + last_rate * last_weight) / total, total, length_ + last_length]
-    return [rate for rate, _, length in pools for _ in range(int(length))]

@@ -17,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from edupulse_pipelines.risk.models.sklearn_private import set_start, start, tree_nodes
+
 MAXIMUM_LEAVES = 8
 # Iterations that one fit is judged at, out of fold: fewer than the last are free, being stages of the same fit.
 CHECKPOINTS = (25, 50, 100, 150, 200)
@@ -97,17 +99,7 @@ def fold_calibration(trees: HistGradientBoostingClassifier, slope: float, interc
     """Make `slope * log-odds + intercept` the trees' own log-odds, in place."""
     for tree in tree_nodes(trees):
         tree["value"] *= slope
-    trees._baseline_prediction = slope * trees._baseline_prediction + intercept
-
-
-def tree_nodes(trees: HistGradientBoostingClassifier) -> list[NDArray[Any]]:
-    """The nodes of each tree as scikit-learn keeps them: a structured array, the root first. Views, not copies."""
-    return [tree.nodes for (tree,) in trees._predictors]
-
-
-def start(trees: HistGradientBoostingClassifier) -> float:
-    """The log-odds that the trees' values are added to."""
-    return float(np.ravel(trees._baseline_prediction)[0])
+    set_start(trees, slope * start(trees) + intercept)
 
 
 class ShapleyTables:

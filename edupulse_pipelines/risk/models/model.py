@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import RobustScaler, StandardScaler
 from threadpoolctl import threadpool_limits
@@ -55,10 +56,6 @@ SMALLEST_GROUPING = 3
 CALIBRATION_GROUPS = 10
 # With so many rows three folds say the same two numbers, at half the time.
 _MANY_ROWS, _FOLDS_OF_MANY_ROWS = 100_000, 3
-
-# Reviewed: a dtype is a description of numbers and runs nothing; a TreePredictor holds a tree's nodes as an array of
-# numbers and only compares and adds. Everything else in the pipelines is on skops' own list.
-SKOPS_TRUSTED_TYPES = ["numpy.dtype", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -252,18 +249,16 @@ def folds_of(
 
     By student (`student_folds`). With at least three `groups` (one per row, such as the course) by group instead, so
     that what is measured is how a model carries over to a group it has not seen; students who are in the held-out
-    groups leave the training part, too. Groups with the most rows are dealt first, each to the smallest fold. Should
-    that leave a training part without both classes, folds are by student.
+    groups leave the training part, too. Should that leave a training part without both classes, folds are by student.
     """
     if groups is not None:
-        names, group, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-        if len(names) >= SMALLEST_GROUPING:
-            count = min(folds, len(names))
-            rows, fold_of_group = np.zeros(count, dtype=np.int64), np.zeros(len(names), dtype=np.int64)
-            for one in np.argsort(-sizes, kind="stable"):
-                fold_of_group[one] = int(rows.argmin())
-                rows[fold_of_group[one]] += sizes[one]
-            held = [fold_of_group[group] == fold for fold in range(count)]
+        count = len(np.unique(groups))
+        if count >= SMALLEST_GROUPING:
+            # Of groups of one size GroupKFold deals the last first; turned round, the order is that of their numbers.
+            held = [
+                np.isin(np.arange(len(outcome)), rows)
+                for _, rows in GroupKFold(min(folds, count)).split(outcome, groups=-groups)
+            ]
             pairs = [(~mask & ~np.isin(student, student[mask]), mask) for mask in held]
             if all(len(np.unique(outcome[training])) == 2 for training, _ in pairs):
                 return pairs
@@ -273,9 +268,10 @@ def folds_of(
 def student_folds(outcome: NDArray[np.int8], student: NDArray[np.int64], folds: int) -> list[NDArray[np.bool_]]:
     """Held-out masks of up to `folds` folds; a student is in one fold only, and students with events are spread evenly.
 
-    Plain grouped folds can put the few students with events into one fold and leave its training part without any.
     Students are dealt out in the order of their number, so the folds are the same on every run. CannotLearn when that
-    leaves a fold's training part with one class.
+    leaves a fold's training part with one class. scikit-learn's `GroupKFold` can put the few students with events into
+    one fold, which leaves its training part without any; `StratifiedGroupKFold` balances rows, and so the few students
+    with many weeks, not the students.
     """
     count = int(student.max()) + 1
     present = np.bincount(student, minlength=count) > 0
@@ -297,6 +293,9 @@ def student_folds(outcome: NDArray[np.int8], student: NDArray[np.int64], folds: 
 def fit_sigmoid(logits: Floats, outcome: NDArray[np.int8]) -> Calibration:
     """Platt's sigmoid by Newton's method, with his smoothed targets, which keep it finite when classes separate.
 
+    scikit-learn has it inside `CalibratedClassifierCV` alone, which wants a classifier, five samples of each class, and
+    stops at a millionth. As a weighted `LogisticRegression` over both targets of every sample it takes several times as
+    long, and the last step differs in the ninth decimal: recorded models could not be fitted again to the same scores.
     J. Platt, "Probabilistic outputs for support vector machines" (1999); H.-T. Lin, C.-J. Lin, R. Weng, "A note on
     Platt's probabilistic outputs" (2007), for the damped Newton steps.
     """

@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import bootstrap
 
 from edupulse_pipelines.risk.judging.evaluation import Measure, calibration_error, listed, measures, precision_at
 from edupulse_pipelines.risk.judging.promotion import Decision, decide, decisions, record_decision, record_measures
@@ -149,20 +150,34 @@ def test_the_replicates_are_those_of_a_plain_bootstrap() -> None:
     """The vectorised replicates against drawing the students' rows one by one, ties at the edge included."""
     one = case(60, 2, seed=3)
     one["champion"] = np.round(one["champion"], 1)
-    one = setting(one, bootstrap=2000)
-    lead, random = [], np.random.default_rng(99)
+    one = setting(one, bootstrap=300)
     rows_of = [np.flatnonzero(one["student"] == student) for student in range(60)]
-    for _ in range(2000):
-        rows = np.concatenate([rows_of[student] for student in random.integers(0, 60, 60)])
+
+    def lead(students: np.ndarray) -> float:
+        rows = np.concatenate([rows_of[student] for student in students])
         actual, week = one["outcome"][rows].astype(bool), one["week"][rows]
         ours, theirs = (precision_at(one[name][rows], actual, week, 10) for name in ("challenger", "champion"))
         assert ours is not None and theirs is not None
-        lead.append(ours - theirs)
+        return ours - theirs
+
+    drawn = bootstrap(
+        (np.arange(60),),
+        lead,
+        n_resamples=300,
+        vectorized=False,
+        method="percentile",
+        rng=np.random.default_rng([one["seed"], 0]),
+    )
     found = decide(**one).numbers["against"]["champion"]
-    assert found["low"] == pytest.approx(np.quantile(lead, 0.025), abs=0.05)
-    assert found["high"] == pytest.approx(np.quantile(lead, 0.975), abs=0.05)
-    certain = np.mean(np.array(lead) > 1e-9) + np.mean(np.abs(lead) <= 1e-9) / 2
-    assert found["certainty"] == pytest.approx(certain, abs=0.04)
+    interval = drawn.confidence_interval
+    assert (found["low"], found["high"]) == pytest.approx((interval.low, interval.high), abs=2e-6)
+    leads = drawn.bootstrap_distribution
+    assert found["certainty"] == pytest.approx(np.mean(leads > 1e-9) + np.mean(np.abs(leads) <= 1e-9) / 2, abs=1e-6)
+
+
+def test_one_student_is_judged_too() -> None:
+    found = decide(**case(1, 4)).numbers["precision_at_capacity"]["challenger"]
+    assert found["low"] == found["value"] == found["high"]
 
 
 def test_a_small_lead_that_may_be_chance_is_not_enough() -> None:

@@ -17,11 +17,10 @@ from scipy.special import expit
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
-from edupulse_pipelines.risk.models.boosting import ShapleyTables, start, tree_nodes
+from edupulse_pipelines.risk.models.boosting import ShapleyTables
 from edupulse_pipelines.risk.models.model import (
     CANDIDATES,
     REGULARISATION_C,
-    SKOPS_TRUSTED_TYPES,
     CannotLearn,
     RiskModel,
     fit_candidate,
@@ -32,6 +31,7 @@ from edupulse_pipelines.risk.models.model import (
     one_thread,
     risk_model_of,
 )
+from edupulse_pipelines.risk.models.sklearn_private import SKOPS_TRUSTED_TYPES, start, tree_nodes
 
 NAMES = ["rate", "grade", "count", "both", "never", "always_same", "one_or_nothing"]
 DIRECTIONS = {"rate": -1, "grade": -1, "count": 1, "never": 1}
@@ -379,3 +379,11 @@ def test_folds_are_by_group_where_there_are_three() -> None:
     for other in (group % 2, np.where(outcome == 1, 0, 1 + group)):
         for one, two in zip(folds_of(outcome, student, 3, other), by_student, strict=True):
             assert (one[1] == two[1]).all()
+
+
+def test_the_largest_groups_are_dealt_first_each_to_the_smallest_fold() -> None:
+    group = np.repeat([3, 0, 5, 2, 4, 1], [2, 6, 3, 3, 3, 4])
+    outcome, student = (np.arange(len(group)) % 2).astype(np.int8), np.arange(len(group))
+    held = [set(group[mask].tolist()) for _, mask in folds_of(outcome, student, 3, group)]
+    # 6, 4 and 3 rows (of groups as large, the lowest number); 3 to the smallest, 3 to the next, 2 to the first again.
+    assert held == [{0, 3}, {1, 5}, {2, 4}]

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit, logit
+from sklearn.linear_model import LogisticRegression
 
 from edupulse_pipelines.risk.models.model import (
     CannotLearn,
@@ -99,6 +100,21 @@ def test_calibration_finds_the_sigmoid_that_made_the_outcomes() -> None:
     assert (found.slope, found.intercept) == pytest.approx((0.5, -1), abs=0.05)
     # Newton stops where the calibrated probabilities have the mean of the (smoothed) outcomes.
     assert expit(found.slope * logits + found.intercept).mean() == pytest.approx(outcome.mean(), abs=1e-4)
+
+
+@pytest.mark.parametrize("size", [40, 400, 4000])
+def test_calibration_is_the_weighted_regression_of_scikit_learn(size: int) -> None:
+    """Platt's targets say that each sample is an event with one weight, and none with another."""
+    random = np.random.default_rng(size)
+    logits = random.normal(-1, 1.5, size)
+    outcome = (random.random(size) < expit(0.7 * logits - 0.2)).astype(np.int8)
+    events = outcome.sum()
+    weight = np.where(outcome == 1, (events + 1) / (events + 2), 1 / (size - events + 2))
+    regression = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-12).fit(
+        np.tile(logits, 2)[:, None], np.repeat([1, 0], size), sample_weight=np.concatenate([weight, 1 - weight])
+    )
+    found = fit_sigmoid(logits, outcome)
+    assert (found.slope, found.intercept) == pytest.approx((regression.coef_[0, 0], regression.intercept_[0]), abs=1e-6)
 
 
 def test_calibration_stays_finite_when_the_classes_separate() -> None:
