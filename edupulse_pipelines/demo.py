@@ -86,7 +86,7 @@ def forget(settings: Settings) -> None:
     import sqlalchemy as sa
     from dagster import DagsterInstance
 
-    from edupulse_pipelines.orchestration.execution import dagster_instance
+    from edupulse_pipelines.orchestration.homes import dagster_instance
     from edupulse_pipelines.schema import sqlalchemy_tables
     from edupulse_pipelines.storage.database import database_of
 

@@ -24,7 +24,7 @@ def dev(dagster_port: int, mlflow_port: int, home: Path | None) -> None:
     The weekly schedule runs while this does.
     """
     from edupulse_pipelines.cli.output.drawing import console
-    from edupulse_pipelines.orchestration.execution import prepare_dagster_home
+    from edupulse_pipelines.orchestration.homes import prepare_dagster_home
     from edupulse_pipelines.orchestration.servers import Server, development_servers, serve
     from edupulse_pipelines.storage.database import database_of
 

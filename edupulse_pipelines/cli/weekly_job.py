@@ -87,7 +87,9 @@ def run_plan(
 
     from edupulse_pipelines.cli.output.steps import ConsoleProgress
     from edupulse_pipelines.cli.output.summary import headline, show_summary
-    from edupulse_pipelines.orchestration.execution import RunOutcome, run_weekly_job, summarise
+    from edupulse_pipelines.orchestration.execution import run_weekly_job
+    from edupulse_pipelines.orchestration.recorded_runs import RunOutcome
+    from edupulse_pipelines.orchestration.summary import summarise
     from edupulse_pipelines.storage.database import database_of
 
     for notice in plan.notices:

@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from dagster import AssetsDefinition, Definitions, JobDefinition, ScheduleDefinition, in_process_executor
+from dagster import (
+    AssetsDefinition,
+    Definitions,
+    ExecutorDefinition,
+    JobDefinition,
+    ScheduleDefinition,
+    in_process_executor,
+)
 
 from edupulse_pipelines.orchestration.assets import tenant_assets
 from edupulse_pipelines.orchestration.jobs import AssetJob, tenant_jobs
@@ -13,9 +20,13 @@ from edupulse_pipelines.orchestration.schedules import training_schedule, weekly
 from edupulse_pipelines.settings import Settings
 
 
-def build_defs(settings: Settings, **resource_overrides: object) -> Definitions:
+def build_defs(
+    settings: Settings, *, executor: ExecutorDefinition = in_process_executor, **resource_overrides: object
+) -> Definitions:
     """Assets, jobs and schedules of every tenant in `settings` and of maintenance, over its database and registry.
 
+    `executor` runs the steps: all in the run's process by default, because a step imports pandas, scikit-learn or
+    MLflow for seconds, and an executor with a process for each step would do so again and again.
     `resource_overrides` replace resources by name (`database`, `registry`, `progress`), for a test or a deployment.
     TypeError for a name that no asset uses.
     """
@@ -30,7 +41,7 @@ def build_defs(settings: Settings, **resource_overrides: object) -> Definitions:
     schedules: list[ScheduleDefinition] = [maintenance_schedule(settings, running=configured)]
     for tenant in settings.tenants.values():
         assets += tenant_assets(settings, tenant)
-        of_tenant = tenant_jobs(tenant)
+        of_tenant = tenant_jobs(tenant, executor)
         jobs += [of_tenant.weekly, of_tenant.training]
         schedules += [
             weekly_schedule(tenant, of_tenant, running=configured),
@@ -41,5 +52,5 @@ def build_defs(settings: Settings, **resource_overrides: object) -> Definitions:
         jobs=jobs,
         schedules=schedules,
         resources=resources,
-        executor=in_process_executor,
+        executor=executor,
     )

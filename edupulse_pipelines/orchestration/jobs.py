@@ -1,15 +1,11 @@
-"""The two jobs of a district: the weekly one over all its assets, and training.
-
-Both run their steps in one process: a step imports pandas, scikit-learn or MLflow for seconds, and the default
-executor would do so again for every step.
-"""
+"""The two jobs of a district: the weekly one over all its assets, and training."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from dagster import AssetSelection, define_asset_job, in_process_executor
+from dagster import AssetSelection, ExecutorDefinition, define_asset_job
 
 from edupulse_pipelines.orchestration.partitions import asset_key
 from edupulse_pipelines.orchestration.retries import NO_RUN_RETRY
@@ -42,8 +38,8 @@ def op_name(tenant: TenantSettings, asset: str) -> str:
     return asset_key(tenant, asset).to_python_identifier()
 
 
-def tenant_jobs(tenant: TenantSettings) -> TenantJobs:
-    """The weekly and the training job of `tenant`."""
+def tenant_jobs(tenant: TenantSettings, executor: ExecutorDefinition) -> TenantJobs:
+    """The weekly and the training job of `tenant`, their steps run by `executor`."""
     tags = {"edupulse/tenant": tenant.name, **NO_RUN_RETRY}
     weekly = define_asset_job(
         weekly_job_name(tenant),
@@ -53,7 +49,7 @@ def tenant_jobs(tenant: TenantSettings) -> TenantJobs:
             "a model when one is due, predictions. Safe to repeat."
         ),
         tags=tags,
-        executor_def=in_process_executor,
+        executor_def=executor,
     )
     training = define_asset_job(
         training_job_name(tenant),
@@ -63,7 +59,7 @@ def tenant_jobs(tenant: TenantSettings) -> TenantJobs:
             "nothing when data and settings are those of the newest model."
         ),
         tags=tags,
-        executor_def=in_process_executor,
+        executor_def=executor,
         config={"ops": {op_name(tenant, "risk_model"): {"config": {"train_now": True}}}},
     )
     return TenantJobs(weekly=weekly, training=training)

@@ -21,6 +21,7 @@ from dagster import (
 from edupulse_pipelines.orchestration.retries import retry_policy
 from edupulse_pipelines.settings import TenantSettings
 
+WEEK_TAG = "dagster/partition"
 RANGE_START_TAG = "dagster/asset_partition_range_start"
 RANGE_END_TAG = "dagster/asset_partition_range_end"
 
@@ -71,3 +72,8 @@ def weeks_of(context: AssetExecutionContext) -> list[dt.date]:
 def week_tags(weeks: Sequence[dt.date]) -> Mapping[str, str]:
     """Run tags that make one run of all weeks from the first to the last of `weeks`."""
     return {RANGE_START_TAG: min(weeks).isoformat(), RANGE_END_TAG: max(weeks).isoformat()}
+
+
+def run_tags(weeks: Sequence[dt.date]) -> Mapping[str, str]:
+    """Run tags for one run of these weeks: of one week, or of all from the first to the last."""
+    return week_tags(weeks) if min(weeks) != max(weeks) else {WEEK_TAG: weeks[0].isoformat()}

@@ -102,15 +102,3 @@ class Progress:
 
     def failed(self, asset: str, message: str) -> None:
         """The step of `asset` stops with `message`."""
-
-
-class StepProgress(Progress):
-    """Keeps the reports of the steps; a subclass may draw them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.reports: dict[str, Any] = {}
-
-    def finished(self, asset: str, report: Any) -> None:
-        """Keep the report for the summary."""
-        self.reports[asset] = report

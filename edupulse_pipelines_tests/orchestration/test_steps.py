@@ -38,7 +38,7 @@ def test_a_stopped_load_fails_its_checks_and_stops_what_is_downstream(
         "students: the archive of students.csv is gone",
         "training_feedback: the archive of students.csv is gone",
     }
-    assert "weekly_activity" not in outcome.reports
+    assert "weekly_activity" not in outcome.recorded.assets
     evaluations = _evaluations(settings, str(outcome.run_id))
     assert {(asset, name) for asset, name, passed in evaluations if not passed} == {
         (asset, name) for asset in ("students", "training_feedback") for name in ("accounting_identity", "expectations")
@@ -51,12 +51,18 @@ def test_an_empty_week_runs_to_the_end(settings: Settings, tenant: TenantSetting
     assert outcome.errors == []
     assert outcome.success
     assert outcome.weeks == [WEEK]
-    assert set(outcome.reports) >= {"students", "weekly_activity", "student_features", "risk_model", "predictions"}
+    assert set(outcome.recorded.assets) >= {
+        "students",
+        "weekly_activity",
+        "student_features",
+        "risk_model",
+        "predictions",
+    }
     assert all(passed for _, _, passed in _evaluations(settings, str(outcome.run_id)))
 
 
 def _evaluations(settings: Settings, run_id: str) -> list[tuple[str, str, bool]]:
-    from edupulse_pipelines.orchestration.execution import dagster_instance
+    from edupulse_pipelines.orchestration.homes import dagster_instance
 
     with dagster_instance(settings) as instance:
         events = [entry.dagster_event for entry in instance.all_logs(run_id) if entry.dagster_event]

@@ -13,7 +13,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from edupulse_pipelines.cli.output.drawing import NAME_WIDTH, counted
-from edupulse_pipelines.orchestration.progress import Pace, StepProgress
+from edupulse_pipelines.orchestration.progress import Pace
+from edupulse_pipelines.orchestration.progress import Progress as StepProgress
 
 STEPS = 14
 

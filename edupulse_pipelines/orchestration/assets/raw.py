@@ -46,9 +46,14 @@ def _raw_asset(settings: Settings, tenant: TenantSettings, table: str) -> Assets
         }
         for file in report.files:
             by_week[file.week].update({"files": 1, "rows": file.rows or 0, "bytes": file.size_bytes, file.status: 1})
+        notes: Counter[str] = Counter()
+        for file in report.files:
+            notes.update(file.notes)
+        noted: list[dict[str, str | int]] = [{"note": name, "rows": rows} for name, rows in sorted(notes.items())]
         reporting.write_week_metadata(context, by_week, rows="rows")
         return reporting.materialized(
             check_results=[checks.files_readable(report.files)],
+            notes=checks.table(noted) if noted else None,
             **reporting.totals(by_week, ("files", "rows", "archived", "known", "refused")),
         )
 

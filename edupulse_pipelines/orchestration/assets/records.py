@@ -14,7 +14,6 @@ from edupulse_pipelines.orchestration.steps import step
 from edupulse_pipelines.schema.tables import RECORD_TABLES, TABLES
 from edupulse_pipelines.settings import Settings, TenantSettings
 
-ACCOUNTS = ("read", "inserted", "updated", "unchanged", "quarantined")
 ABOUT_STUDENTS = ("attendance_records", "grades", "discipline_incidents")
 """Record tables whose rows name a student, so that students are merged before them."""
 
@@ -63,12 +62,12 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
                 )
             raise
         by_week: dict[dt.date, Counter[str]] = {
-            week: Counter(dict.fromkeys((*ACCOUNTS, "deleted"), 0)) for week in weeks
+            week: Counter(dict.fromkeys((*reporting.ACCOUNTS, "deleted"), 0)) for week in weeks
         }
         for delivery in report.deliveries:
             # A delivery of an earlier week may have been left over by a run that stopped.
             by_week.setdefault(delivery.week, Counter()).update(
-                {name: getattr(delivery, name) for name in (*ACCOUNTS, "deleted")}
+                {name: getattr(delivery, name) for name in (*reporting.ACCOUNTS, "deleted")}
             )
         left_out: Counter[str] = Counter()
         unmapped: Counter[tuple[str, str]] = Counter()
@@ -90,7 +89,7 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
                 *([checks.default_partition_empty(unclaimed)] if by_month else []),
             ],
             replayed=report.replayed,
-            **reporting.totals(by_week, (*ACCOUNTS, "deleted")),
+            **reporting.totals(by_week, (*reporting.ACCOUNTS, "deleted")),
             **{name: checks.table(rows) for name, rows in told.items() if rows},
         )
 

@@ -1,0 +1,131 @@
+"""The summary of a run, as `--json` prints it and the command line draws it.
+
+What the run did comes from `recorded_runs`, what there is now from the rooms. Nothing here depends on which process ran
+the steps.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from edupulse_pipelines.orchestration.checks import EXPECTATIONS, FILES_READABLE
+from edupulse_pipelines.orchestration.recorded_runs import RecordedRun, RunOutcome
+from edupulse_pipelines.orchestration.reporting import ACCOUNTS
+from edupulse_pipelines.schema.reasons import REASONS
+from edupulse_pipelines.schema.tables import RECORD_TABLES
+from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage.database import Database
+from edupulse_pipelines.weeks import last_closed_week
+
+
+def summarise(database: Database, tenant: TenantSettings, outcome: RunOutcome) -> dict[str, Any]:
+    """The summary of a run as `--json` prints it: the contract's keys, and some more behind them."""
+    from edupulse_pipelines.orchestration import summaries
+
+    recorded = outcome.recorded
+    tables, replayed = {}, {}
+    reasons: dict[str, dict[str, int]] = {}
+    unmapped: dict[str, dict[str, dict[str, int]]] = {}
+    for table in RECORD_TABLES:
+        asset = recorded.asset(table)
+        tables[table] = {name: asset.metadata.get(f"run_{name}", 0) for name in ACCOUNTS}
+        replayed[table] = asset.metadata.get("replayed", 0)
+        if counted := asset.checks.get(EXPECTATIONS, {}).get("reasons"):
+            ordered = sorted(counted, key=lambda row: (-row["rows"], row["reason"]))
+            reasons[table] = {row["reason"]: row["rows"] for row in ordered}
+        if codes := asset.metadata.get("unmapped_codes"):
+            unmapped[table] = _by_column(codes)
+    closed = last_closed_week(tenant.timezone)
+    with database.work(tenant.name) as work, work.reading() as connection:
+        students = summaries.row_count(connection, tenant.name, "students")
+        model = summaries.shown_model(connection, tenant.name)
+        predictions = summaries.latest_predictions(connection, tenant.name, tenant.cohort.minimum_weeks_of_data, closed)
+    week = predictions.pop("week")
+    return {
+        "tenant": tenant.name,
+        "weeks": len(outcome.weeks),
+        "tables": tables,
+        "students": students,
+        "model": model,
+        "predictions": {**predictions, "week": week.isoformat() if week else None},
+        "seconds": round(outcome.seconds, 2),
+        "weeks_list": [week.isoformat() for week in outcome.weeks],
+        "replayed": replayed,
+        "quarantine_reasons": reasons,
+        "unmapped_codes": unmapped,
+        "success": outcome.success,
+        "errors": list(outcome.errors),
+        "warnings": list(outcome.warnings),
+        "run_id": outcome.run_id,
+    }
+
+
+def _by_column(codes: Sequence[dict[str, Any]]) -> dict[str, dict[str, int]]:
+    """By column the codes that the profile does not map, the commonest first."""
+    by_column: dict[str, dict[str, int]] = {}
+    for row in sorted(codes, key=lambda row: (row["column"], -row["rows"], row["code"])):
+        by_column.setdefault(row["column"], {})[row["code"]] = row["rows"]
+    return by_column
+
+
+def run_warnings(recorded: RecordedRun, tenant: TenantSettings, last_week: dt.date) -> list[str]:
+    """What a person should hear of a run whose last week is `last_week` (a Monday), beside its failed checks."""
+    return [
+        *_unknown_columns(recorded),
+        *_about_records(recorded),
+        *_unknown_rates(recorded),
+        *_stale_scores(recorded, tenant, last_week),
+    ]
+
+
+def _unknown_columns(recorded: RecordedRun) -> list[str]:
+    """Columns that no table knows: kept in the archive and not loaded. A misspelt optional column would be one."""
+    files: Counter[tuple[str, str]] = Counter()
+    for table in RECORD_TABLES:
+        unknown = recorded.asset(f"raw_{table}").checks.get(FILES_READABLE, {}).get("unknown_columns", {})
+        files.update((table, column) for columns in unknown.values() for column in columns)
+    return [
+        f"{table}: column {column!r} is not known and was not loaded ({count} {'file' if count == 1 else 'files'})"
+        for (table, column), count in files.items()
+    ]
+
+
+def _about_records(recorded: RecordedRun) -> list[str]:
+    """What a load noticed beside its accounts: warnings, entries of the source that are no records, deletions."""
+    told = []
+    for table in RECORD_TABLES:
+        if table not in recorded.assets:
+            continue
+        asset = recorded.asset(table)
+        for row in asset.checks.get(EXPECTATIONS, {}).get("warnings", []):
+            reason = REASONS[row["warning"]]
+            told.append(f"{table}: {row['warning']} ({row['rows']:,}): {reason.meaning} {reason.fix}")
+        if notes := recorded.asset(f"raw_{table}").metadata.get("notes"):
+            listed = ", ".join(f"{row['note']} {row['rows']:,}" for row in notes)
+            told.append(f"{table}: noted while the source was read: {listed}")
+        if left_out := asset.metadata.get("left_out"):
+            listed = ", ".join(f"{row['reason']} {row['entries']:,}" for row in left_out)
+            told.append(f"{table}: entries of the source that are no records: {listed}")
+        if deleted := asset.metadata.get("run_deleted"):
+            told.append(f"{table}: {deleted:,} records taken back (marked in `deleted_on`, not removed)")
+    return told
+
+
+def _unknown_rates(recorded: RecordedRun) -> list[str]:
+    """Absences without a calendar are kept, but they are a share of nothing."""
+    unknown = recorded.asset("weekly_activity").metadata.get("attendance_rates")
+    return [unknown] if unknown else []
+
+
+def _stale_scores(recorded: RecordedRun, tenant: TenantSettings, last_week: dt.date) -> list[str]:
+    """A run of an earlier week may change the vectors of later ones; it scores its own weeks only."""
+    updated = recorded.asset("student_features").metadata.get("vectors_updated", 0)
+    if not updated or last_week >= last_closed_week(tenant.timezone):
+        return []
+    return [
+        f"{updated} vectors changed, possibly of weeks after {last_week} too, whose predictions still show the earlier "
+        "state. `edupulse run --all` scores them again."
+    ]
