@@ -9,15 +9,18 @@ from typing import Any
 
 from dagster import (
     AssetCheckSpec,
+    AssetDep,
     AssetExecutionContext,
     AssetKey,
     AssetsDefinition,
     BackfillPolicy,
     BetaWarning,
+    TimeWindowPartitionMapping,
     WeeklyPartitionsDefinition,
     asset,
 )
 
+from edupulse_pipelines.orchestration.code_versions import CODE_VERSIONS
 from edupulse_pipelines.orchestration.retries import retry_policy
 from edupulse_pipelines.settings import TenantSettings
 
@@ -35,9 +38,16 @@ def school_weeks(tenant: TenantSettings) -> WeeklyPartitionsDefinition:
 
 
 def weekly_asset(
-    tenant: TenantSettings, name: str, *, deps: Sequence[str] = (), check_specs: Sequence[AssetCheckSpec] = ()
+    tenant: TenantSettings,
+    name: str,
+    *,
+    deps: Sequence[str] = (),
+    weeks_read: Mapping[str, int] | None = None,
+    check_specs: Sequence[AssetCheckSpec] = (),
 ) -> Callable[[Callable[..., Any]], AssetsDefinition]:
     """Decorator for an asset of `tenant`, partitioned by school weeks. `deps` are names of the tenant's other assets.
+
+    Of a dependency the same week is read, unless `weeks_read` says how many weeks up to that one are.
 
     Many weeks are one run (`--all`, a backfill). That policy must be the same for all assets of a job, hence one place.
     The pool lets an instance keep two runs of one district from working at the same time.
@@ -45,10 +55,12 @@ def weekly_asset(
 
     def decorate(compute: Callable[..., Any]) -> AssetsDefinition:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", BetaWarning)  # `backfill_policy`; pinned by the graph snapshot test
+            # `backfill_policy`, and mappings that allow for the weeks before the first; the graph snapshot pins them.
+            warnings.simplefilter("ignore", BetaWarning)
             return asset(
                 key=asset_key(tenant, name),
-                deps=[asset_key(tenant, dep) for dep in deps],
+                deps=[_dependency(tenant, dep, (weeks_read or {}).get(dep, 1)) for dep in deps],
+                code_version=CODE_VERSIONS.get(name),
                 check_specs=check_specs,
                 partitions_def=school_weeks(tenant),
                 backfill_policy=BackfillPolicy.single_run(),
@@ -57,6 +69,15 @@ def weekly_asset(
             )(compute)
 
     return decorate
+
+
+def _dependency(tenant: TenantSettings, name: str, weeks: int) -> AssetDep:
+    """The dependency on an asset, `weeks` weeks of it up to the one that is made.
+
+    A week without a partition (before the district's first) is not missed: what is not there is not read.
+    """
+    mapping = TimeWindowPartitionMapping(start_offset=1 - weeks, allow_nonexistent_upstream_partitions=True)
+    return AssetDep(asset_key(tenant, name), partition_mapping=mapping if weeks > 1 else None)
 
 
 def asset_key(tenant: TenantSettings | str, name: str) -> AssetKey:

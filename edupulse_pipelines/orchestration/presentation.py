@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from dagster import AssetsDefinition, AssetSpec, map_asset_specs
+from dagster import (
+    AssetsDefinition,
+    AssetSpec,
+    BetaWarning,
+    CodeReferencesMetadataValue,
+    LocalFileCodeReference,
+    map_asset_specs,
+    with_source_code_references,
+)
 
+from edupulse_pipelines.orchestration.code_versions import logic_of
 from edupulse_pipelines.orchestration.table_schemas import raw_schema, table_schema
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.tables import RECORD_TABLES, TABLES
@@ -122,10 +132,19 @@ def present(assets: Iterable[AssetsDefinition], settings: Settings) -> Sequence[
             owners=[look.owner],
             description=look.description,
             tags={**spec.tags, "edupulse/tenant": tenant},
-            metadata={**spec.metadata, **look.metadata},
+            metadata={**spec.metadata, **look.metadata, "dagster/code_references": _code_references(name)},
         )
 
-    return map_asset_specs(dressed, assets)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BetaWarning)  # code references
+        return cast("Sequence[AssetsDefinition]", with_source_code_references(map_asset_specs(dressed, assets)))
+
+
+def _code_references(name: str) -> CodeReferencesMetadataValue:
+    """Where the logic of an asset stands; `with_source_code_references` adds the step that calls it."""
+    return CodeReferencesMetadataValue(
+        code_references=[LocalFileCodeReference(file_path=str(logic_of(name)), label="what it computes")]
+    )
 
 
 def look_of(name: str, database: str) -> Look:

@@ -38,6 +38,9 @@ def test_runs_and_events_are_stored_in_postgresql(
     with DagsterInstance.from_config(str(tmp_path)) as instance:
         assert materialize([landed], instance=instance).success
         assert len(instance.get_runs()) == 1
+        # Runs that lost their process begin again; runs in which a step failed do not.
+        assert instance.run_retries_enabled
+        assert not instance.run_retries_retry_on_asset_or_op_failure
     engine = create_engine(postgresql_url)
     with engine.connect() as connection:
         assert connection.scalar(sa.text("SELECT COUNT(*) FROM runs")) == 1

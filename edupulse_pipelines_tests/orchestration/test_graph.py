@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dagster import Definitions, partition_loading_context, serialize_value
+from dagster import AssetKey, Definitions, partition_loading_context, serialize_value
 
 from edupulse_pipelines.orchestration.assembly import build_defs
 from edupulse_pipelines.orchestration.partitions import school_weeks
@@ -34,6 +34,13 @@ def graph_of(defs: Definitions) -> dict[str, Any]:
         policy = definition.backfill_policy
         assets[definition.key.to_user_string()] = {
             "deps": sorted(dep.asset_key.to_user_string() for dep in spec.deps),
+            "weeks_before": {
+                dep.asset_key.to_user_string(): mapping.start_offset
+                for dep in spec.deps
+                if (mapping := dep.partition_mapping) is not None
+            },
+            "code_version": spec.code_version,
+            "code": [Path(at.file_path).name for at in spec.metadata["dagster/code_references"].code_references],
             "group": spec.group_name,
             "kinds": sorted(spec.kinds),
             "owners": list(spec.owners),
@@ -77,6 +84,36 @@ def test_every_asset_is_described_for_people(settings: Settings) -> None:
         assert all(check.description for check in definition.check_specs)
 
 
+def test_code_references_name_files_that_exist(settings: Settings) -> None:
+    for definition in build_defs(settings).resolve_asset_graph().assets_defs:
+        references = definition.get_asset_spec(definition.key).metadata["dagster/code_references"].code_references
+        assert len(references) == 2
+        assert all(Path(reference.file_path).is_file() for reference in references)
+
+
+@pytest.mark.parametrize(
+    ("week", "weeks"),
+    [
+        ("2026-03-16", ["01-26", "02-02", "02-09", "02-16", "02-23", "03-02", "03-09", "03-16"]),
+        ("2026-01-12", ["01-05", "01-12"]),
+    ],
+)
+def test_features_name_the_weeks_that_they_read(settings: Settings, week: str, weeks: list[str]) -> None:
+    features, activity = (AssetKey(["open-university", name]) for name in ("student_features", "weekly_activity"))
+    graph = build_defs(settings).resolve_asset_graph()
+    partitions: Any = graph.get(features).partitions_def
+    with partition_loading_context(effective_dt=dt.datetime(2026, 4, 1, tzinfo=dt.UTC)):
+        read = (
+            graph.get(features)
+            .partition_mappings[activity]
+            .get_upstream_mapped_partitions_result_for_partitions(
+                partitions.empty_subset().with_partition_keys([week]), partitions, graph.get(activity).partitions_def
+            )
+        )
+        assert sorted(read.partitions_subset.get_partition_keys()) == [f"2026-{day}" for day in weeks]
+        assert not list(read.required_but_nonexistent_subset.get_partition_keys())
+
+
 def test_tenants_are_built_side_by_side(tmp_path: Path) -> None:
     both = settings_of(tmp_path, tenant_of(tmp_path, "north"), tenant_of(tmp_path, "south", "America/Denver"))
     keys = [key.path for key in build_defs(both).resolve_asset_graph().get_all_asset_keys()]
@@ -97,16 +134,26 @@ def test_resources_can_be_swapped(settings: Settings) -> None:
         build_defs(settings, databse=database)
 
 
-def test_no_password_in_what_dagster_stores(tmp_path: Path) -> None:
-    secret = settings_of(tmp_path, tenant_of(tmp_path)).model_copy(
+@pytest.mark.parametrize("in_environment", [True, False])
+def test_no_password_in_what_dagster_shows_and_stores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_environment: bool
+) -> None:
+    if in_environment:
+        monkeypatch.setenv("EDUPULSE_DATABASE_URL", "postgres://u:s3cret@h/d")
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", "postgresql+psycopg2://u:s3cret@h/m")
+    settings = settings_of(tmp_path, tenant_of(tmp_path)).model_copy(
         update={
             "database_url": "postgresql+psycopg2://u:s3cret@h/d",
             "tracking_uri": "postgresql+psycopg2://u:s3cret@h/m",
         }
     )
-    repository = build_defs(secret).get_repository_def()
-    for job in repository.get_all_jobs():
+    defs = build_defs(settings)
+    for job in defs.get_repository_def().get_all_jobs():
         assert "s3cret" not in serialize_value(job.get_job_snapshot())
+    # What the page of a resource shows: the configuration as it was given.
+    shown = repr({name: getattr(resource, "__dict__", resource) for name, resource in (defs.resources or {}).items()})
+    assert "s3cret" not in shown
+    assert ("EDUPULSE_DATABASE_URL" in shown) == in_environment
 
 
 def test_weeks_start_on_monday(settings: Settings) -> None:

@@ -2,6 +2,7 @@
 
 from dagster import AssetExecutionContext, AssetsDefinition, Failure, MaterializeResult, ResourceParam
 
+from edupulse_pipelines.features.definitions import LOOKBACK_WEEKS
 from edupulse_pipelines.orchestration import charts, reporting
 from edupulse_pipelines.orchestration.partitions import weekly_asset, weeks_of
 from edupulse_pipelines.orchestration.resources import Database, Progress
@@ -67,7 +68,11 @@ def _weekly_activity(tenant: TenantSettings) -> AssetsDefinition:
 
 
 def _student_features(tenant: TenantSettings) -> AssetsDefinition:
-    @weekly_asset(tenant, "student_features", deps=("weekly_activity", "students"))
+    deps = ("weekly_activity", "students")
+    # The last eight weeks in which there was school: across holidays it reaches back further than Dagster is told.
+    weeks_read = {"weekly_activity": LOOKBACK_WEEKS}
+
+    @weekly_asset(tenant, "student_features", deps=deps, weeks_read=weeks_read)
     def student_features(
         context: AssetExecutionContext, database: ResourceParam[Database], progress: ResourceParam[Progress]
     ) -> MaterializeResult:
