@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from edupulse_pipelines.errors import ConfigurationError, EduPulseError
+from edupulse_pipelines.errors import ConfigurationError, PermanentError
 from edupulse_pipelines.settings import Settings, load_settings
 from edupulse_pipelines.weeks import last_closed_week
 
@@ -124,7 +124,7 @@ def _forget_models(settings: Settings) -> None:
         client.delete_registered_model(Registry.model_name(TENANT))
     except MlflowException as error:
         if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise EduPulseError("MLflow could not remove the demo's registered model.") from error
+            raise PermanentError("MLflow could not remove the demo's registered model.") from error
     experiment = client.get_experiment_by_name(Registry.experiment_name(TENANT))
     if experiment is not None:
         for run in client.search_runs([experiment.experiment_id], max_results=1000):

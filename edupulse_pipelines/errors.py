@@ -36,6 +36,10 @@ class LandingError(PermanentError):
     """The landing folder is missing, or holds a delivery that cannot belong to the tenant."""
 
 
+class DeliveryUnfinished(TransientError):
+    """A landed file changed while it was read: somebody is still copying it."""
+
+
 class CorrectionsRefused(PermanentError):
     """A file with corrected quarantine rows cannot be taken as it is; nothing of it was recorded."""
 
@@ -58,6 +62,10 @@ class DatabaseBusy(TransientError):
 
 class RegistryUnavailable(TransientError):
     """The MLflow tracking server or registry does not answer."""
+
+
+class RegistryRefused(PermanentError):
+    """The MLflow tracking server or registry answers, and does not do what it is asked: no permission, say."""
 
 
 class ModelArtifactError(PermanentError):

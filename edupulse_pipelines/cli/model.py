@@ -15,7 +15,7 @@ from edupulse_pipelines.cli.answers import answer, command_to_type, print_json
 from edupulse_pipelines.cli.database import filled_database
 from edupulse_pipelines.cli.options import command, json_option, tenant_option
 from edupulse_pipelines.cli.tenants import chosen_tenant, chosen_tenants
-from edupulse_pipelines.errors import EduPulseError
+from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.settings import Settings, TenantSettings, load_settings
 
 if TYPE_CHECKING:
@@ -131,7 +131,7 @@ def model_card(
         run = row.mlflow.get("run_id")
         card = _registry(settings).run_document(run, CARD_DOCUMENTS[form]) if run else None
     if card is None:
-        raise EduPulseError(f"MLflow holds no card of model {row.model_version} ({CARD_DOCUMENTS[form]} of its run).")
+        raise PermanentError(f"MLflow holds no card of model {row.model_version} ({CARD_DOCUMENTS[form]} of its run).")
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(card, encoding="utf-8")
@@ -203,7 +203,7 @@ def model_sync(tenant_name: str | None, apply: bool, source: str, as_json: bool,
     left = 0
     with filled_database(settings) as engine:
         if engine is None:
-            raise EduPulseError("The database is empty: `edupulse db upgrade` makes its tables.")
+            raise PermanentError("The database is empty: `edupulse db upgrade` makes its tables.")
         for tenant in tenants:
             found = mirror.sync(engine, tenant, _registry(settings), apply=apply, source=source)  # type: ignore[arg-type]
             left += sum(one.mended is not True for one in found)
@@ -258,7 +258,7 @@ def model_reviews(tenant_name: str | None, out: Path | None, as_json: bool, home
             with os.fdopen(os.open(out, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 file.write(review_template(reviews, tenant.profile))
         except FileExistsError:
-            raise EduPulseError(f"{out} exists already; name a new file.") from None
+            raise PermanentError(f"{out} exists already; name a new file.") from None
     written = out if count else None
     said = f"{count:,} open review{'' if count == 1 else 's'}."
     if written:
@@ -280,7 +280,7 @@ def _models(home: Path | None, tenant_name: str | None) -> Iterator[tuple[Settin
     tenant = chosen_tenant(settings, tenant_name)
     with filled_database(settings) as engine:
         if engine is None:
-            raise EduPulseError("The database is empty: `edupulse db upgrade` makes its tables.")
+            raise PermanentError("The database is empty: `edupulse db upgrade` makes its tables.")
         yield settings, tenant, engine
 
 
@@ -292,7 +292,7 @@ def _model_row(engine: Engine, tenant: TenantSettings, version: str | None) -> M
     found = next((row for row in rows if (row.is_active if version is None else row.model_version == version)), None)
     if found is None:
         said = "has no champion; name a VERSION" if version is None else f"has no model {version}"
-        raise EduPulseError(f"{tenant.name} {said} (`edupulse model list` shows which there are).")
+        raise PermanentError(f"{tenant.name} {said} (`edupulse model list` shows which there are).")
     return found
 
 

@@ -18,7 +18,7 @@ from edupulse_pipelines.cli.database import filled_database
 from edupulse_pipelines.cli.options import Command, command, json_option, table_option, tenant_option
 from edupulse_pipelines.cli.tenants import chosen_tenant, chosen_tenants
 from edupulse_pipelines.cli.weekly_job import libraries_to_log
-from edupulse_pipelines.errors import EduPulseError
+from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
@@ -290,7 +290,7 @@ def quarantine_replay(
     left: dict[str, dict[str, int]] = {}
     with filled_database(settings) as engine:
         if engine is None and edited:
-            raise EduPulseError("The database is empty: nothing has been loaded, so there is no row to correct.")
+            raise PermanentError("The database is empty: nothing has been loaded, so there is no row to correct.")
         if engine is not None:
             work = Work(engine, tenant.name, run_id)
             with libraries_to_log(settings), ConsoleProgress(on) as progress:

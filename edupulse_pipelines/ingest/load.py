@@ -23,7 +23,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.errors import EduPulseError
+from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.ingest import delivered_rows, quarantine
 from edupulse_pipelines.ingest.archive import archive_path
 from edupulse_pipelines.ingest.attendance import AttendanceMerge, Prepared, make_room
@@ -300,7 +300,7 @@ class _Loader:
             ]
         lost = [content.path for content in contents if not content.path.exists()]
         if lost:
-            raise EduPulseError(
+            raise PermanentError(
                 f"{self.table}: the archive of {delivered_on}/{files[0].file_name} is gone ({lost[0]}). Land the "
                 f"delivery again under its date, or restore the raw archive."
             )

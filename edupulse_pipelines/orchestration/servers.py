@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edupulse_pipelines.errors import EduPulseError
+from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.settings import Settings
 
 LOOPBACK = "127.0.0.1"
@@ -106,7 +106,7 @@ def serve(
     for server in servers:
         if _answers(server.port):
             option = f"--{server.name.lower()}-port"
-            raise EduPulseError(
+            raise PermanentError(
                 f"Port {server.port} is taken; {server.name} cannot use it. Choose another with {option}."
             )
     stop_signals = {name: signal.signal(name, _interrupt) for name in (signal.SIGTERM, signal.SIGINT)}
@@ -126,14 +126,14 @@ def serve(
         while True:
             for server in servers:
                 if server.process is not None and server.process.poll() is not None:
-                    raise EduPulseError(
+                    raise PermanentError(
                         f"{server.name} ended by itself (exit {server.process.returncode}).\n{_tail(server.log)}"
                     )
             for server in [one for one in waiting if _answers(one.port)]:
                 waiting.remove(server)
                 ready(server)
             if waiting and time.monotonic() > give_up:
-                raise EduPulseError(
+                raise PermanentError(
                     f"{waiting[0].name} did not answer within {_READY_SECONDS:.0f} s.\n{_tail(waiting[0].log)}"
                 )
             time.sleep(_POLL_SECONDS)

@@ -19,7 +19,7 @@ import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from edupulse_pipelines.errors import EduPulseError, ModelArtifactError
+from edupulse_pipelines.errors import ModelArtifactError, PermanentError
 from edupulse_pipelines.features.definitions import STANDING_NAMES
 from edupulse_pipelines.risk.book.registry import Registry
 from edupulse_pipelines.risk.judging.confidence import ConfidenceMap, fit_confidence
@@ -237,7 +237,7 @@ def reproduce(engine: sa.Engine, tenant: TenantSettings, model_version: str, reg
     with engine.connect() as connection:
         found = [one for one in recorded_models(connection, tenant.name) if one.model_version == model_version]
         if not found:
-            raise EduPulseError(f"{tenant.name} has no model {model_version}; `edupulse model list` shows them.")
+            raise PermanentError(f"{tenant.name} has no model {model_version}; `edupulse model list` shows them.")
         (recorded,) = found
         read_for = dt.date.fromisoformat(recorded.hyperparameters.get("samples_read_for", f"{recorded.data_through}"))
         samples = read_samples(connection, tenant, read_for, maximum_rows=4 * tenant.training.max_training_rows)

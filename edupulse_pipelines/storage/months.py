@@ -24,7 +24,7 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from edupulse_pipelines.errors import DatabaseBusy, EduPulseError
+from edupulse_pipelines.errors import DatabaseBusy, PermanentError
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.storage.engine import writing
 
@@ -279,10 +279,10 @@ def detach_month(engine: Engine, table: str, month: dt.date) -> Partition:
         def detach() -> Partition:
             _lock_use(connection)
             if month in detached_months(connection, table):
-                raise EduPulseError(f"{month:%Y-%m} is detached already: table {partition_name(table, month)}.")
+                raise PermanentError(f"{month:%Y-%m} is detached already: table {partition_name(table, month)}.")
             partition = partitions(connection, table).get(month)
             if partition is None:
-                raise EduPulseError(f"{table} has no partition for {month:%Y-%m}; nothing to detach.")
+                raise PermanentError(f"{table} has no partition for {month:%Y-%m}; nothing to detach.")
             _lock(connection, table, partition.name)
             connection.exec_driver_sql(f"ALTER TABLE {table} DETACH PARTITION {partition.name}")
             return partition
@@ -307,7 +307,7 @@ def attach_month(engine: Engine, table: str, month: dt.date) -> Partition:
             if said is None:
                 raise
             # The primary message names columns and constraints; the details, which name values, are left out.
-            raise EduPulseError(
+            raise PermanentError(
                 f"{partition_name(table, month)} cannot be attached: {said}. Nothing was changed."
             ) from None
 
@@ -341,10 +341,10 @@ def _bring_back(connection: Connection, table: str, month: dt.date) -> Partition
 def _detached(connection: Connection, table: str, month: dt.date) -> Partition:
     """The month's table that stands alone; EduPulseError when there is none."""
     if month in partitions(connection, table):
-        raise EduPulseError(f"{month:%Y-%m} is attached already.")
+        raise PermanentError(f"{month:%Y-%m} is attached already.")
     partition = detached_months(connection, table).get(month)
     if partition is None:
-        raise EduPulseError(
+        raise PermanentError(
             f"There is no table {partition_name(table, month)} to attach; restore it from its dump first."
         )
     return partition
@@ -352,7 +352,7 @@ def _detached(connection: Connection, table: str, month: dt.date) -> Partition:
 
 def _demand_partitions(connection: Connection, table: str) -> None:
     if not is_partitioned(connection):
-        raise EduPulseError(f"{table} is one table on SQLite; there are no months to detach or attach.")
+        raise PermanentError(f"{table} is one table on SQLite; there are no months to detach or attach.")
 
 
 def _mark_weeks(connection: Connection, table: str, name: str) -> None:

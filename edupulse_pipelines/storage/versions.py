@@ -11,7 +11,7 @@ import uuid
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from edupulse_pipelines.errors import EduPulseError, SchemaBehind
+from edupulse_pipelines.errors import PermanentError, SchemaBehind
 from edupulse_pipelines.schema import ddl, migrations
 from edupulse_pipelines.schema.catalogs import Catalog, differences, read_catalog
 from edupulse_pipelines.storage.engine import create_engine, reading, writing
@@ -48,7 +48,7 @@ def upgrade(engine: Engine) -> None:
         if getattr(error.orig, "pgcode", None) != _INSUFFICIENT_PRIVILEGE:
             raise
         said = str(error.orig).strip().splitlines()[0]
-        raise EduPulseError(
+        raise PermanentError(
             f"The role {engine.url.username or 'of this connection'} may not change the schema ({said}). Run "
             "`edupulse db upgrade` as the role that owns the tables. Nothing was changed."
         ) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
 import socketserver
 import threading
@@ -208,6 +209,19 @@ def test_every_error_is_of_one_kind() -> None:
     assert len(kinds) > 2
     for kind in kinds:
         assert issubclass(kind, PermanentError) != issubclass(kind, TransientError), kind
+
+
+def test_every_raise_says_its_kind() -> None:
+    package = Path(errors.__file__).parent
+    unsaid = [
+        f"{path.relative_to(package)}:{node.lineno}"
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Raise)
+        and isinstance(node.exc, ast.Call)
+        and ast.unparse(node.exc.func) in {"EduPulseError", "errors.EduPulseError"}
+    ]
+    assert unsaid == []
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)

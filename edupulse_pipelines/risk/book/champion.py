@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 
-from edupulse_pipelines.errors import ConfigurationError, EduPulseError, ModelArtifactError
+from edupulse_pipelines.errors import ConfigurationError, ModelArtifactError, PermanentError
 from edupulse_pipelines.risk.book.registry import Registry
 from edupulse_pipelines.risk.judging.promotion import record_decision
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, promotion_decisions
@@ -120,7 +120,7 @@ def rollback(
         rows = _rows(connection, tenant.name)
         active = next((one for one in rows if one.is_active), None)
         if active is None:
-            raise EduPulseError(f"{tenant.name} has no champion; `edupulse model promote` makes one.")
+            raise PermanentError(f"{tenant.name} has no champion; `edupulse model promote` makes one.")
         wanted = _before(connection, tenant.name, active.model_version)
     usable = {one.model_version for one in rows if one.mlflow.get("registry_version")}
     if wanted is None:
@@ -128,7 +128,7 @@ def rollback(
         promoted = [one for one in earlier if one.hyperparameters.get("promoted") and one.model_version in usable]
         wanted = promoted[-1].model_version if promoted else None
     if wanted is None:
-        raise EduPulseError(
+        raise PermanentError(
             f"There is no champion before {active.model_version} to go back to; `edupulse model promote VERSION` "
             "names another model."
         )
@@ -163,7 +163,7 @@ def _find(rows: Sequence[_Row], version: str, tenant_name: str) -> _Row:
     for row in rows:
         if row.model_version == version:
             return row
-    raise EduPulseError(f"{tenant_name} has no model {version}; `edupulse model list` shows which there are.")
+    raise PermanentError(f"{tenant_name} has no model {version}; `edupulse model list` shows which there are.")
 
 
 def _registered_version(row: _Row) -> str:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 import sqlalchemy as sa
 
-from edupulse_pipelines.errors import ModelArtifactError, RegistryUnavailable
+from edupulse_pipelines.errors import ModelArtifactError, RegistryRefused, RegistryUnavailable
 from edupulse_pipelines.risk.models.model import RiskModel, risk_model_of
 from edupulse_pipelines.risk.models.sklearn_private import SKOPS_TRUSTED_TYPES
 from edupulse_pipelines.settings import TenantSettings, quiet_libraries
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 CHAMPION = "champion"
+_REFUSALS = {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED", "UNAUTHENTICATED"}
+"""Answers of MLflow that would be the same at the next try."""
 RECORD_DOCUMENT = "model_metadata.json"
 """The run's artifact from which a lost row of `model_metadata` is written again."""
 CARD_DOCUMENTS = {"markdown": "model_card.md", "html": "model_card.html"}
@@ -526,7 +528,7 @@ class Registry:
 
     @contextlib.contextmanager
     def _answering(self) -> Iterator[MlflowClient]:
-        """The client, with MLflow's own failures turned into RegistryUnavailable."""
+        """The client, with MLflow's own failures turned into RegistryUnavailable, or RegistryRefused."""
         client_type, failures = _mlflow()
         import mlflow
 
@@ -539,9 +541,8 @@ class Registry:
                     self._client = client_type(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
             yield self._client
         except failures as error:
-            raise RegistryUnavailable(
-                f"MLflow at {_without_password(self.tracking_uri)} failed: {_first_line(error)}"
-            ) from error
+            kind = RegistryRefused if getattr(error, "error_code", None) in _REFUSALS else RegistryUnavailable
+            raise kind(f"MLflow at {_without_password(self.tracking_uri)} failed: {_first_line(error)}") from error
 
     def _prepare_store(self) -> None:
         if self.tracking_uri.startswith("sqlite:///"):
