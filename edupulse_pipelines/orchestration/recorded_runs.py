@@ -43,12 +43,22 @@ class RecordedAsset:
 
 
 @dataclass(frozen=True)
+class WarnedCheck:
+    """A check that failed as a warning, and the words of `RecordedRun.warnings` that say so."""
+
+    asset: str
+    check: str
+    warning: str
+
+
+@dataclass(frozen=True)
 class RecordedRun:
     """What a run recorded: by the assets' names (without the tenant) those that were materialized, and the messages."""
 
     assets: Mapping[str, RecordedAsset] = field(default_factory=dict)
     errors: Sequence[str] = ()
     warnings: Sequence[str] = ()
+    warned_checks: Sequence[WarnedCheck] = ()
 
     def asset(self, name: str) -> RecordedAsset:
         """What the asset said; nothing, when its step did not get so far."""
@@ -83,9 +93,9 @@ def recorded_run(instance: DagsterInstance, run_id: str) -> RecordedRun:
         elif event.event_type is DagsterEventType.ASSET_CHECK_EVALUATION:
             evaluation = event.asset_check_evaluation_data
             checks.setdefault(evaluation.asset_key.path[-1], {})[evaluation.check_name] = _plain(evaluation.metadata)
-    errors, warnings = _messages(sorted(events, key=_place))
+    errors, warnings, warned_checks = _messages(sorted(events, key=_place))
     assets = {name: RecordedAsset(said, checks.get(name, {})) for name, said in metadata.items()}
-    return RecordedRun(assets, errors, warnings)
+    return RecordedRun(assets, errors, warnings, warned_checks)
 
 
 def _plain(metadata: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,10 +117,14 @@ def _place(event: DagsterEvent) -> int:
     return _ORDER.index(name) if name in _ORDER else len(_ORDER)
 
 
-def _messages(events: Sequence[DagsterEvent]) -> tuple[list[str], list[str]]:
-    """Errors and warnings of a run in words: failed steps and checks, each cause once, and what was tried again."""
+def _messages(events: Sequence[DagsterEvent]) -> tuple[list[str], list[str], list[WarnedCheck]]:
+    """Errors and warnings of a run in words: failed steps and checks, each cause once, and what was tried again.
+
+    And which of the warnings are of which check.
+    """
     errors: list[str] = []
     warnings: list[str] = []
+    warned_checks: list[WarnedCheck] = []
     failed_checks: set[str] = set()
     for event in events:
         if event.event_type_value == "ASSET_CHECK_EVALUATION":
@@ -123,6 +137,7 @@ def _messages(events: Sequence[DagsterEvent]) -> tuple[list[str], list[str]]:
             )
             if evaluation.severity == AssetCheckSeverity.WARN:
                 warnings.append(said)
+                warned_checks.append(WarnedCheck(asset, evaluation.check_name, said))
                 continue
             failed_checks.add(str(event.step_key))
             if not (evaluation.description or "").startswith("Not computed"):
@@ -145,4 +160,4 @@ def _messages(events: Sequence[DagsterEvent]) -> tuple[list[str], list[str]]:
                 errors.append(f"{asset}: {cause.message.strip().splitlines()[0]}")
             elif str(event.step_key) not in failed_checks:
                 errors.append(f"{asset}: the step failed")
-    return errors, warnings
+    return errors, warnings, warned_checks

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from edupulse_pipelines.orchestration.checks import EXPECTATIONS, FILES_READABLE
@@ -59,6 +60,7 @@ def summarise(database: Database, tenant: TenantSettings, outcome: RunOutcome) -
         "success": outcome.success,
         "errors": list(outcome.errors),
         "warnings": list(outcome.warnings),
+        "warned_checks": [asdict(check) for check in recorded.warned_checks],
         "run_id": outcome.run_id,
     }
 

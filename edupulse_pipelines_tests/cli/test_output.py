@@ -21,7 +21,8 @@ def summary(**more: Any) -> dict[str, Any]:
         "unmapped_codes": {},
         "model": None,
         "predictions": {"week": None},
-        "warnings": ["grades: 9 rows are quarantined"],
+        "warnings": ["grades: 9 rows are quarantined", "grades: a column is not quarantined, only unknown"],
+        "warned_checks": [{"asset": "grades", "check": "expectations", "warning": "grades: 9 rows are quarantined"}],
         "errors": [],
         "students": 1,
         "success": True,
@@ -45,7 +46,9 @@ def test_quarantined_rows_are_named_by_their_commonest_reasons_and_where_to_look
     assert "and 2 more reasons" in said
     assert "edupulse quarantine list --tenant n" in said
     assert "9 rows are quarantined" not in said  # said once
+    assert "a column is not quarantined" in said  # what a warning is about is not looked for in its words
     assert "quarantine list" not in drawn()
+    assert "9 rows are quarantined" in drawn()
 
 
 def test_codes_that_nobody_maps_are_named() -> None:

@@ -32,15 +32,22 @@ def show_summary(on: Console, summary: Mapping[str, Any], look: str) -> None:
 
     `look` is the command that shows the quarantine.
     """
+    from edupulse_pipelines.orchestration.checks import EXPECTATIONS
+
     on.print()
     _show_accounts(on, summary["tables"])
     _show_quarantine(on, summary["quarantine_reasons"], summary["unmapped_codes"], look)
     show_model(on, summary["model"])
     _show_risk(on, summary["predictions"])
-    explained = tuple(f"{table}:" for table in summary["quarantine_reasons"])
+    # Quarantined rows are in the table of reasons already.
+    repeated = {
+        warned["warning"]
+        for warned in summary["warned_checks"]
+        if warned["check"] == EXPECTATIONS and warned["asset"] in summary["quarantine_reasons"]
+    }
     for warning in summary["warnings"]:
-        if explained and warning.startswith(explained) and " quarantined" in warning:
-            continue  # the table of reasons has said it
+        if warning in repeated:
+            continue
         on.print(f"[yellow]![/] {escape(warning)}", soft_wrap=True)
     for error in summary["errors"]:
         on.print(f"[red]✗ {escape(error)}[/]", soft_wrap=True)
