@@ -59,12 +59,12 @@ def prepare(
             "Unset it."
         )
     landing = settings.home / "landing" / TENANT
-    found = _written_by_demo(path)
-    same = found == str(asked)
-    if found is None:
+    written = _written_by_demo(path)
+    same = written == str(asked)
+    if written is None:
         _refuse_strangers(settings, landing)
     elif not same:
-        notice(f"The home holds another demo district ({found}); removing it.")
+        notice(f"The home holds another demo district ({written}); removing it.")
         forget(settings)
     elif _has_deliveries(landing):
         return load_settings(home=settings.home)

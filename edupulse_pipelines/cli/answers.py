@@ -13,12 +13,12 @@ from typing import Any
 import click
 
 
-def answer(said: str, facts: dict[str, Any], as_json: bool) -> None:
+def answer(sentence: str, facts: dict[str, Any], as_json: bool) -> None:
     """Print the sentence, or with `--json` the facts."""
     if as_json:
         print_json(facts)
     else:
-        click.echo(said)
+        click.echo(sentence)
 
 
 def print_json(value: dict[str, Any]) -> None:
@@ -43,7 +43,7 @@ def command_to_type(words: str, home: Path | None) -> str:
 def own_name() -> str:
     """How this command was called, so that what it suggests can be typed."""
     called = Path(sys.argv[0])
-    found = shutil.which("edupulse")
-    if found is None or Path(found).resolve() != called.resolve():
+    installed = shutil.which("edupulse")
+    if installed is None or Path(installed).resolve() != called.resolve():
         return os.path.relpath(called) if called.name == "edupulse" else "edupulse"
     return "edupulse"

@@ -48,9 +48,9 @@ json_option = click.option(
 )
 
 
-def tenant_option(said: str) -> Callable[[Command], Command]:
+def tenant_option(default: str) -> Callable[[Command], Command]:
     """`--tenant`, and what happens without it."""
-    return click.option("--tenant", "tenant_name", help=f"The tenant.  [default: {said}]")
+    return click.option("--tenant", "tenant_name", help=f"The tenant.  [default: {default}]")
 
 
 table_option = click.option(

@@ -12,8 +12,8 @@ def chosen_tenants(settings: Settings, name: str | None, *, as_json: bool) -> li
     """The tenant of this name, or all; with `--json` one."""
     if not settings.tenants:
         raise ConfigurationError(
-            f"There is no {settings.config_path}, so no tenant. `edupulse demo` makes one; README.md says how to write "
-            "yours."
+            f"There is no {settings.config_path}, so no tenant. "
+            "`edupulse demo` makes one; README.md says how to write yours."
         )
     tenants = [settings.tenant(name)] if name else list(settings.tenants.values())
     if as_json and len(tenants) > 1:

@@ -48,9 +48,9 @@ def planned_weeks(tenant: TenantSettings, *, week: dt.date | None, every_week: b
     notices = _landing_notices(deliveries, ignored_folders(tenant), weeks, closed)
     if not weeks:
         asked = "" if every_week else f" for the week {week_in_words(week or closed)}"
-        known = f" Landed weeks: {landed[0]} to {landed[-1]} (--week, or --all)." if landed and not every_week else ""
-        notices.append(f"{tenant.name}: there is no delivery{asked} in {tenant.landing}.{known}")
-    return Plan(weeks, [one for one in weeks if one in landed], notices)
+        span = f" Landed weeks: {landed[0]} to {landed[-1]} (--week, or --all)." if landed and not every_week else ""
+        notices.append(f"{tenant.name}: there is no delivery{asked} in {tenant.landing}.{span}")
+    return Plan(weeks, [week for week in weeks if week in landed], notices)
 
 
 def _landing_notices(
@@ -62,7 +62,10 @@ def _landing_notices(
     if waiting:
         notices.append(f"Waiting until its week closes: delivery {', '.join(map(str, waiting))}.")
     unknown = [
-        f"{one.delivered_on}/{name}" for one in deliveries if one.week in set(weeks) for name in one.unknown_files
+        f"{delivery.delivered_on}/{name}"
+        for delivery in deliveries
+        if delivery.week in set(weeks)
+        for name in delivery.unknown_files
     ]
     if unknown:
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""

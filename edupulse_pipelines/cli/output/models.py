@@ -52,16 +52,18 @@ def show_models(on: Console, tenant: str, models: Sequence[Mapping[str, Any]]) -
         return
     listed = table_of_figures(f"Models of {tenant}", "data through", "type", "AUC", "top 10 %", "")
     listed.columns[2].justify = listed.columns[5].justify = "left"
-    for one in models:
+    for model in models:
         state = "[dim]not promoted[/]"
-        if one["champion"]:
+        if model["champion"]:
             state = "[bold green]champion[/]"
-        elif one["set_aside"]:
+        elif model["set_aside"]:
             state = "[red]gone from MLflow[/]"
-        elif one["promoted"]:
+        elif model["promoted"]:
             state = "promoted"
-        figures = ["[dim]-[/]" if one[name] is None else f"{one[name]:.3f}" for name in ("auc_roc", "precision_at_k10")]
-        listed.add_row(escape(one["version"]), one["data_through"] or "", one["type"] or "", *figures, state)
+        figures = [
+            "[dim]-[/]" if model[name] is None else f"{model[name]:.3f}" for name in ("auc_roc", "precision_at_k10")
+        ]
+        listed.add_row(escape(model["version"]), model["data_through"] or "", model["type"] or "", *figures, state)
     on.print(listed)
 
 
@@ -79,29 +81,31 @@ def show_model_facts(on: Console, facts: Mapping[str, Any], zone: str) -> None:
     ):
         if value:
             on.print(f"  {name:<{NAME_WIDTH}}{escape(str(value))}", soft_wrap=True)
-    for one in facts["decisions"]:
-        when = dt.datetime.fromisoformat(one["decided_at"]).astimezone(ZoneInfo(zone))
-        verdict = "[green]promoted[/]" if one["promoted"] else "[yellow]not promoted[/]"
-        before = f" [dim]after {escape(one['previous_version'])}[/]" if one["previous_version"] else ""
+    for decision in facts["decisions"]:
+        when = dt.datetime.fromisoformat(decision["decided_at"]).astimezone(ZoneInfo(zone))
+        verdict = "[green]promoted[/]" if decision["promoted"] else "[yellow]not promoted[/]"
+        before = f" [dim]after {escape(decision['previous_version'])}[/]" if decision["previous_version"] else ""
         on.print()
-        on.print(f"[bold]{when:%Y-%m-%d %H:%M}[/]  {one['kind']}: {verdict}{before}", soft_wrap=True)
-        on.print(f"  {escape(one['reason'])}", soft_wrap=True)
+        on.print(f"[bold]{when:%Y-%m-%d %H:%M}[/]  {decision['kind']}: {verdict}{before}", soft_wrap=True)
+        on.print(f"  {escape(decision['reason'])}", soft_wrap=True)
 
 
-def show_differences(on: Console, tenant: str, found: Sequence[Difference], apply: str) -> None:
+def show_differences(on: Console, tenant: str, differences: Sequence[Difference], apply: str) -> None:
     """What MLflow and the table disagree about, and what becomes of it; `apply` is the command that mends."""
-    if not found:
+    if not differences:
         on.print(
             f"[bold]{tenant}[/]  [green]✓[/] MLflow and model_metadata agree, and every model's files are as logged."
         )
         return
-    on.print(f"[bold]{tenant}[/]  {counted(len(found), 'difference')}")
-    for one in found:
-        mark = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]![/]"}[one.mended]
-        on.print(f"  {mark} {escape(one.said)}", soft_wrap=True)
-        then = one.outcome or (f"would {one.mending}" if one.mending else "only a person can mend this, in MLflow")
+    on.print(f"[bold]{tenant}[/]  {counted(len(differences), 'difference')}")
+    for difference in differences:
+        mark = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]![/]"}[difference.mended]
+        on.print(f"  {mark} {escape(difference.said)}", soft_wrap=True)
+        then = difference.outcome or (
+            f"would {difference.mending}" if difference.mending else "only a person can mend this, in MLflow"
+        )
         on.print(f"      [dim]{escape(then)}[/]", soft_wrap=True)
-    if any(one.mended is None and one.mending for one in found):
+    if any(difference.mended is None and difference.mending for difference in differences):
         on.print(f"  [dim]to mend:[/] {escape(apply)}", soft_wrap=True)
 
 

@@ -20,8 +20,8 @@ def show_partitions(on: Console, table: str, months: Sequence[StoredMonth], defa
     if months:
         listed = table_of_figures(table, "rows, about", "MiB")
         for month in months:
-            said = "" if month.attached else " [yellow]detached[/]"
-            listed.add_row(f"{month.month:%Y-%m}{said}", f"{month.rows:,}", f"{month.bytes / (1 << 20):,.1f}")
+            detached = "" if month.attached else " [yellow]detached[/]"
+            listed.add_row(f"{month.month:%Y-%m}{detached}", f"{month.rows:,}", f"{month.bytes / (1 << 20):,.1f}")
         on.print(listed)
     else:
         on.print(f"[bold]{table}[/] has no month yet.")

@@ -83,19 +83,19 @@ def show_quarantine(
 
 def _grouped(tallies: Sequence[Tally], keys: Callable[[Tally], Sequence[str]]) -> dict[str, list[Tally]]:
     """The tallies under each of their keys, the key with most open rows first."""
-    found: dict[str, list[Tally]] = {}
+    groups: dict[str, list[Tally]] = {}
     for tally in tallies:
         for key in keys(tally):
-            found.setdefault(key, []).append(tally)
-    return dict(sorted(found.items(), key=lambda item: (-sum(tally.open for tally in item[1]), item[0])))
+            groups.setdefault(key, []).append(tally)
+    return dict(sorted(groups.items(), key=lambda item: (-sum(tally.open for tally in item[1]), item[0])))
 
 
 def show_reasons(on: Console, codes: Sequence[str]) -> None:
     """What the rules behind these codes mean, and how to mend them."""
     from edupulse_pipelines.schema.reasons import reason_for
 
-    known = {reason.spelling: reason for code in codes if (reason := reason_for(code)) is not None}
-    for spelling, reason in known.items():
+    reasons = {reason.spelling: reason for code in codes if (reason := reason_for(code)) is not None}
+    for spelling, reason in reasons.items():
         on.print(f"[bold]{escape(spelling)}[/]  {escape(reason.meaning)}", soft_wrap=True)
         on.print(f"    [dim]{escape(reason.fix)}[/]", soft_wrap=True)
 

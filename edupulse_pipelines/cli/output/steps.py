@@ -15,8 +15,10 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from edupulse_pipelines.cli.output.drawing import NAME_WIDTH, counted
 from edupulse_pipelines.orchestration.progress import Pace
 from edupulse_pipelines.orchestration.progress import Progress as StepProgress
+from edupulse_pipelines.schema.tables import RECORD_TABLES
 
-STEPS = 14
+STEPS = 2 * len(RECORD_TABLES) + 4
+"""Of a weekly run: each table's files and rows, then activity, features, model and predictions."""
 
 
 class ConsoleProgress(StepProgress):
@@ -37,13 +39,13 @@ class ConsoleProgress(StepProgress):
                 SpinnerColumn(),
                 TextColumn("{task.description}"),
                 BarColumn(bar_width=24),
-                TextColumn("[dim]{task.fields[said]}"),
+                TextColumn("[dim]{task.fields[text]}"),
                 TimeElapsedColumn(),
                 console=self._console,
                 transient=True,
             )
             self._bar.start()
-            self._task = self._bar.add_task("starting", total=None, said="")
+            self._task = self._bar.add_task("starting", total=None, text="")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -56,30 +58,30 @@ class ConsoleProgress(StepProgress):
         super().started(asset, log)
         self.begin(asset, f"step {self._done + 1} of {STEPS}")
 
-    def begin(self, asset: str, said: str = "") -> None:
+    def begin(self, asset: str, text: str = "") -> None:
         """Name what is being done on the moving line."""
         self._asset, self._began, self._pace = asset, time.monotonic(), Pace()
         if self._bar is not None:
-            self._bar.reset(self._task, total=None, description=f"{asset:<{NAME_WIDTH}}", said=said)
+            self._bar.reset(self._task, total=None, description=f"{asset:<{NAME_WIDTH}}", text=text)
 
     def advanced(self, done: int, total: int, unit: str = "rows") -> None:
         """Move the bar; elsewhere a line every ten seconds."""
         super().advanced(done, total, unit)
         if self._bar is not None:
-            self._bar.update(self._task, completed=done, total=total or None, said=self._pace.in_words(unit))
+            self._bar.update(self._task, completed=done, total=total or None, text=self._pace.in_words(unit))
 
-    def line(self, said: str) -> None:
+    def line(self, text: str) -> None:
         """Every ten seconds: to the step's log, and off a terminal also here."""
-        super().line(said)
+        super().line(text)
         if self._bar is None:
-            self._console.print(f"    {self._asset:<{NAME_WIDTH}} {said}", soft_wrap=True)
+            self._console.print(f"    {self._asset:<{NAME_WIDTH}} {text}", soft_wrap=True)
 
     def finished(self, asset: str, report: Any) -> None:
         """One line: what the step did, and how long it took."""
         super().finished(asset, report)
         self._done += 1
-        mark, said = describe(asset, report)
-        self._line(mark, asset, said, self._elapsed())
+        mark, text = describe(asset, report)
+        self._line(mark, asset, text, self._elapsed())
 
     def delayed(self, asset: str, message: str) -> None:
         """One line: what was in the way, and that the step begins again after a pause."""
@@ -92,8 +94,8 @@ class ConsoleProgress(StepProgress):
     def _elapsed(self) -> float:
         return time.monotonic() - self._began
 
-    def _line(self, mark: str, asset: str, said: str, seconds: float) -> None:
-        self._console.print(f"  {mark} {asset:<{NAME_WIDTH}} {said} [dim]{seconds:.1f} s[/]", soft_wrap=True)
+    def _line(self, mark: str, asset: str, text: str, seconds: float) -> None:
+        self._console.print(f"  {mark} {asset:<{NAME_WIDTH}} {text} [dim]{seconds:.1f} s[/]", soft_wrap=True)
 
 
 def describe(asset: str, report: Any) -> tuple[str, str]:
@@ -104,10 +106,10 @@ def describe(asset: str, report: Any) -> tuple[str, str]:
             return nothing, "[dim]not delivered[/]"
         refused = sum(file.status == "refused" for file in report.files)
         rows = sum(file.rows for file in report.files)
-        said = f"{counted(len(report.files), 'file')}, {counted(rows, 'row')}"
-        known = sum(file.status == "known" for file in report.files)
-        said += f" [dim]({known:,} known already)[/]" if known else ""
-        return (look, f"{said} [red]{refused} refused[/]") if refused else (good, said)
+        text = f"{counted(len(report.files), 'file')}, {counted(rows, 'row')}"
+        known_already = sum(file.status == "known" for file in report.files)
+        text += f" [dim]({known_already:,} known already)[/]" if known_already else ""
+        return (look, f"{text} [red]{refused} refused[/]") if refused else (good, text)
     if asset == "weekly_activity":
         return (
             (good, f"{counted(report.recomputed, 'student-week')} recomputed")
