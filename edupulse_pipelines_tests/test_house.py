@@ -17,7 +17,7 @@ MODULES = sorted(path for path in PACKAGE.rglob("*.py"))
 GROUND = {"schema"}
 STORAGE = {"storage"}
 DOMAIN = {"sources", "ingest", "features", "risk", "governance", "operations"}
-ROOF = {"orchestration", "cli", "demo", "definitions"}
+ROOF = {"orchestration", "cli", "definitions"}
 SHARED = {"settings", "weeks", "errors"}
 """Small modules that every room may use; they stand on nothing but each other (and plain libraries)."""
 

@@ -51,7 +51,7 @@ def demo(students: int, weeks: int, seed: int, as_json: bool, home: Path | None)
     assets, and shows what was found. Asked for another size or seed, or in a new week, it replaces the
     demo's data, and only those.
     """
-    from edupulse_pipelines import demo as demo_district
+    from edupulse_pipelines.cli import demo_home
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.cli.output.summary import show_where_to_look
     from edupulse_pipelines.storage.database import database_of
@@ -61,12 +61,12 @@ def demo(students: int, weeks: int, seed: int, as_json: bool, home: Path | None)
     before = load_settings(home=home)
     if not before.database_url.startswith("sqlite"):
         database_of(before).check()  # before a file is written
-    asked = demo_district.demo_district(students, weeks, seed)
+    asked = demo_home.demo_district(students, weeks, seed)
     on.print(f"[bold]EduPulse demo[/]  [dim]{asked}[/]")
     on.print(f"in {before.home}", style="dim", markup=False, soft_wrap=True)
     with _generating(on, weeks) as progress:
-        settings = demo_district.prepare(before, asked, notice=on.print, progress=progress)
-    tenant = settings.tenant(demo_district.TENANT)
+        settings = demo_home.prepare(before, asked, notice=on.print, progress=progress)
+    tenant = settings.tenant(demo_home.TENANT)
     plan = planned_weeks(tenant, week=None, every_week=True)
     summary = run_plan(settings, tenant, plan, rescore=False, on=on, started=started, home=home)
     if summary["success"]:
@@ -83,8 +83,8 @@ def demo(students: int, weeks: int, seed: int, as_json: bool, home: Path | None)
 @command
 def generate(out: Path, students: int, weeks: int, seed: int, as_json: bool, home: Path | None) -> None:
     """Landing files of a synthetic district, and nothing else: OUT/<date>/<table>.csv."""
+    from edupulse_pipelines.cli.demo_home import TIMEZONE
     from edupulse_pipelines.cli.output.drawing import console
-    from edupulse_pipelines.demo import TIMEZONE
     from edupulse_pipelines.sources.synthetic_district import first_week, generate_district
 
     started = time.monotonic()

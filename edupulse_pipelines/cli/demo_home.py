@@ -1,6 +1,7 @@
-"""The demonstration district: set up in a home, kept when it is what is asked for, replaced when it is not.
+"""The home of `edupulse demo`: its district's landing files and settings, made when they are not there yet.
 
-A home whose `edupulse.toml` was not written here is never touched.
+A demo that is in the home already is kept when it is the one asked for, and removed when it is not: files, rows, models
+and its history in Dagster. A home whose `edupulse.toml` was not written here is never touched.
 """
 
 from __future__ import annotations
@@ -84,7 +85,6 @@ def prepare(
 def forget(settings: Settings) -> None:
     """Remove everything of the demo tenant, and of no other: rows, models, files, and its history in Dagster."""
     import sqlalchemy as sa
-    from dagster import DagsterInstance
 
     from edupulse_pipelines.orchestration.homes import dagster_instance
     from edupulse_pipelines.schema import sqlalchemy_tables
@@ -98,7 +98,6 @@ def forget(settings: Settings) -> None:
     for folder in (settings.home / "landing" / TENANT, settings.raw_dir / TENANT):
         shutil.rmtree(folder, ignore_errors=True)
     with dagster_instance(settings) as instance:
-        assert isinstance(instance, DagsterInstance)
         keys = [key for key in instance.all_asset_keys() if key.path[0] == TENANT]
         if keys:
             instance.wipe_assets(keys)
@@ -138,26 +137,26 @@ def _written_by_demo(path: Path) -> str | None:
     first, _, rest = path.read_text(encoding="utf-8").partition("\n")
     if not first.startswith(MARKER):
         raise ConfigurationError(
-            f"{path} was not written by the demo, and stays as it is. Choose another home: `edupulse demo --home "
-            "./demo`."
+            f"{path} was not written by the demo, and stays as it is. "
+            "Choose another home: `edupulse demo --home ./demo`."
         )
     others = [
         line for line in rest.splitlines() if line.startswith("[tenants.") and not line.startswith(f"[tenants.{TENANT}")
     ]
     if others:
         raise ConfigurationError(
-            f"{path} has tenants beside the demo now ({', '.join(others)}), and stays as it is. Choose another home: "
-            "`edupulse demo --home ./demo`."
+            f"{path} has tenants beside the demo now ({', '.join(others)}), and stays as it is. "
+            "Choose another home: `edupulse demo --home ./demo`."
         )
     return first.removeprefix(MARKER).rstrip(". ")
 
 
 def _refuse_strangers(settings: Settings, landing: Path) -> None:
-    """Without settings of the demo's, files or rows under its name are somebody's own."""
+    """ConfigurationError when there are files or rows of a tenant `demo` that no settings of the demo belong to."""
     from edupulse_pipelines.orchestration import summaries
     from edupulse_pipelines.storage.database import database_of
 
-    if landing.is_dir() and any(not entry.name.startswith(".") for entry in landing.iterdir()):
+    if _has_deliveries(landing):
         raise ConfigurationError(f"{landing} holds files that the demo did not write. Choose another home with --home.")
     with database_of(settings).work(TENANT) as work, work.reading() as connection:
         if summaries.row_count(connection, TENANT, "ingested_files"):
@@ -168,6 +167,7 @@ def _refuse_strangers(settings: Settings, landing: Path) -> None:
 
 
 def _has_deliveries(landing: Path) -> bool:
+    """Whether the folder is there and holds anything but hidden files."""
     return landing.is_dir() and any(not entry.name.startswith(".") for entry in landing.iterdir())
 
 
