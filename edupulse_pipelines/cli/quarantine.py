@@ -217,7 +217,7 @@ def quarantine_export(
     from edupulse_pipelines.cli.output.quarantine import show_exported
     from edupulse_pipelines.cli.output.steps import ConsoleProgress
     from edupulse_pipelines.ingest import quarantine as rows
-    from edupulse_pipelines.ingest.corrections import ExportedFile, export_rows
+    from edupulse_pipelines.ingest.export import ExportedFile, export_rows
     from edupulse_pipelines.storage.work import Work
 
     settings = load_settings(home=home)

@@ -17,17 +17,20 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.features.known_activity import UNKNOWN
 from edupulse_pipelines.features.school_calendar import activity_weeks
+from edupulse_pipelines.schema.source_formats import format_of
 from edupulse_pipelines.schema.sqlalchemy_tables import (
     attendance_records,
-    ingested_files,
     instructional_days,
     students,
     weekly_activity,
 )
 from edupulse_pipelines.settings import WEEKDAYS, AttendanceSettings, CalendarSettings, DaySpan
+from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.bulk import ID, Bytes, as_text, read_arrays
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_of_delivery, week_start, weeks_between
+
+ATTENDANCE = attendance_records.name
 
 
 @dataclass(frozen=True)
@@ -63,15 +66,8 @@ def instruction(
 
 
 def _sends_exceptions(connection: Connection, work: Work) -> bool:
-    """Whether the district's attendance comes in a format that knows exceptions only, which Ed-Fi's is."""
-    files = ingested_files.c
-    newest = connection.scalar(
-        sa.select(files.source_format)
-        .where(files.tenant_id == work.tenant, files.table_name == "attendance_records", files.status == "loaded")
-        .order_by(files.delivered_on.desc(), files.file_name)
-        .limit(1)
-    )
-    return (newest or "").startswith("Ed-Fi")
+    """Whether the district's attendance comes in a format that knows exceptions only."""
+    return format_of(manifest.newest_source_format(connection, work, ATTENDANCE)).exceptions_only
 
 
 def attendance_weeks(connection: Connection, work: Work, first_week: dt.date | None = None) -> list[dt.date]:
@@ -80,20 +76,14 @@ def attendance_weeks(connection: Connection, work: Work, first_week: dt.date | N
     Those of a loaded file, even one without rows, those that a full snapshot spans, and those with a record, up to the
     newest delivered one: a record of the week that is still open does not say that everybody else was there.
     """
-    files = connection.execute(
-        sa.select(ingested_files.c.delivered_on, ingested_files.c.snapshot).where(
-            ingested_files.c.tenant_id == work.tenant,
-            ingested_files.c.table_name == "attendance_records",
-            ingested_files.c.status == "loaded",
-        )
-    ).all()
+    files = manifest.loaded_files(connection, work, ATTENDANCE)
     if not files:
         return []
-    weeks = {week_of_delivery(delivered_on) for delivered_on, _ in files}
+    weeks = {week_of_delivery(file.delivered_on) for file in files}
     last = max(weeks)
-    for _, snapshot in files:
-        if snapshot:
-            begin, end = (week_start(dt.date.fromisoformat(snapshot[side])) for side in ("from", "to"))
+    for file in files:
+        if file.snapshot:
+            begin, end = (week_start(dt.date.fromisoformat(file.snapshot[side])) for side in ("from", "to"))
             weeks.update(weeks_between(max(begin, first_week or begin), min(end, last)))
     week = _first_record(connection, work, first_week or dt.date.min)
     while week is not None and week <= last:  # from week to week through the index, past those that are known already

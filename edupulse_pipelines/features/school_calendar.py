@@ -14,11 +14,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.features.definitions import DOMAINS
-from edupulse_pipelines.schema.sqlalchemy_tables import ingested_files, weekly_activity
+from edupulse_pipelines.schema.delivery import TABLE_OF_DOMAIN
+from edupulse_pipelines.schema.sqlalchemy_tables import weekly_activity
+from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import week_of_delivery
-
-_TABLE_OF_DOMAIN = {"attendance": "attendance_records", "academic": "grades", "behavioral": "discipline_incidents"}
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,7 @@ def school_calendar(connection: Connection, work: Work, first_week: dt.date | No
 
     Weeks before `first_week` (the tenant's, a Monday) are no school weeks, whatever an old-dated row says.
     """
-    files = connection.execute(
-        sa.select(ingested_files.c.table_name, ingested_files.c.delivered_on, sa.func.max(ingested_files.c.rows_read))
-        .where(ingested_files.c.tenant_id == work.tenant, ingested_files.c.status == "loaded")
-        .group_by(ingested_files.c.table_name, ingested_files.c.delivered_on)
-    ).all()
+    files = manifest.loaded_deliveries(connection, work)
     last_delivered = max((week_of_delivery(delivered_on) for _, delivered_on, _ in files), default=None)
     weeks = {week_of_delivery(delivered_on) for _, delivered_on, rows_read in files if rows_read}
     weeks.update(activity_weeks(connection, work))
@@ -54,7 +50,7 @@ def school_calendar(connection: Connection, work: Work, first_week: dt.date | No
     since: dict[str, dt.date | None] = {}
     for domain in DOMAINS:
         first_file = min(
-            (week_of_delivery(day) for table, day, _ in files if table == _TABLE_OF_DOMAIN[domain]), default=None
+            (week_of_delivery(day) for table, day, _ in files if table == TABLE_OF_DOMAIN[domain]), default=None
         )
         since[domain] = _first_activity(connection, work, domain, before=first_file) or first_file
     return SchoolCalendar(

@@ -87,7 +87,7 @@ def update_student_features(work: Work, first_week: dt.date | None = None) -> Fe
     any vector, and vectors of weeks that are none, count as marked for every student.
     """
     with work.writing() as connection:
-        marks = take_marks(connection, work.tenant, "student_features")
+        marks = take_marks(connection, work, "student_features")
         calendar = school_calendar(connection, work, first_week)
         sundays = {feature_date(week): week for week in calendar.weeks}
         stored = set(

@@ -90,7 +90,7 @@ def update_weekly_activity(
     for every student.
     """
     with work.writing() as connection:
-        taken = take_marks(connection, work.tenant, "weekly_activity")
+        taken = take_marks(connection, work, "weekly_activity")
         teaching = instruction(
             connection, work, first_week, attendance or AttendanceSettings(), calendar or CalendarSettings()
         )
@@ -108,10 +108,10 @@ def update_weekly_activity(
         for batch in _batches(marks, people):
             counts += _recompute(connection, work, batch, courses, teaching, people)
             recomputed += int(batch.marked.sum())
-        put_marks(connection, work.tenant, "student_features", _vectors_of(marks))
+        put_marks(connection, work, "student_features", _vectors_of(marks))
         moved = _first_difference(before, school_calendar(connection, work, first_week))
         if moved is not None:
-            put_marks(connection, work.tenant, "student_features", [(None, moved)])
+            put_marks(connection, work, "student_features", [(None, moved)])
     inserted, updated, unchanged, deleted, empty = counts.tolist()
     return ActivityReport(recomputed, inserted, updated, unchanged, deleted, empty, unknown)
 

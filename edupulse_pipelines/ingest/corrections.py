@@ -1,8 +1,7 @@
-"""Quarantined rows in a person's hands: written to a CSV to be mended, and read back as corrections.
+"""Corrections: edited CSVs of quarantined rows read back, and what was changed recorded beside the row as it came.
 
-An exported CSV has one line a row: four columns that say which row it is, then the columns of the row's own file. It is
-for spreadsheets (UTF-8 with a mark, commas, CRLF), and what a spreadsheet does to cells on its own is not taken for a
-correction. Loading corrected rows is in `load`.
+What stands in such a CSV, and what a spreadsheet does to cells on its own, is in `spreadsheets`; a cell that differs
+only by that is no correction. Loading corrected rows is in `replay`.
 """
 
 from __future__ import annotations
@@ -10,14 +9,11 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import io
-import os
 import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from decimal import Decimal, InvalidOperation
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -25,40 +21,35 @@ from typing import Any, TextIO
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.errors import CorrectionsRefused, PermanentError
-from edupulse_pipelines.ingest.archive import archive_path, archived_header
-from edupulse_pipelines.ingest.quarantine import Selection, selected
-from edupulse_pipelines.schema.delivery import DELIVERED
+from edupulse_pipelines.errors import CorrectionsRefused
+from edupulse_pipelines.ingest.spreadsheets import (
+    FILE,
+    ID,
+    IDENTITY,
+    LINE,
+    NUL_SHOWN,
+    RAW_LINE,
+    as_loaded,
+    breaks_folded,
+    guarded,
+    own_header,
+    raw_line,
+    rewritten_by_spreadsheet,
+    unguarded,
+)
 from edupulse_pipelines.schema.sqlalchemy_tables import quarantined_records
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.turns import take_turn
 from edupulse_pipelines.storage.work import Work
 
-ID, FILE, LINE, REASONS, RAW_LINE = "_quarantine_id", "_file", "_line", "_reasons", "_raw_line"
-IDENTITY = (ID, FILE, LINE, REASONS)
-MALFORMED = "malformed_row"
 _BATCH = 1_000
 _SHOWN = 20
 _LONGEST_FIELD = 1 << 24
 _DELIMITERS = ",;\t|"
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
-_PLAIN_NEGATIVE = re.compile(r"-[0-9]+(\.[0-9]+)?")
-_ISO_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
-_SCIENTIFIC = re.compile(r"[+-]?[0-9]([.,][0-9]+)?[eE][+-]?[0-9]+")
-_NUL_SHOWN = "␀"
+
 Advanced = Callable[[int, int], None]
-
-
-@dataclass(frozen=True)
-class ExportedFile:
-    """One CSV that was written."""
-
-    table: str
-    path: Path
-    rows: int
-    misfits: int
-    """Rows that do not fit their file's header: they are in `_raw_line`."""
+"""Called with rows read and 0: how many there are is not known."""
 
 
 @dataclass(frozen=True)
@@ -98,168 +89,6 @@ def _emptied() -> _Refusal:
     return _Refusal("emptied_row", "nothing is left of the row; to leave it as it is, take out its line")
 
 
-# Out
-
-
-def export_rows(
-    work: Work,
-    raw_dir: Path,
-    tenant: TenantSettings,
-    selection: Selection,
-    out: Path,
-    advanced: Advanced | None = None,
-) -> list[ExportedFile]:
-    """Write the selected open rows to CSVs that only their owner can read; one a table, `<out>/<table>.csv`.
-
-    An `out` that ends in `.csv` is the file itself, for rows of one table. Nothing is overwritten, and memory does not
-    grow with the rows. `advanced(rows written, rows in all)`. EduPulseError when a file is there, cannot be
-    written, or would have to hold two tables.
-    """
-    selection = replace(selection, closed=False)
-    with work.reading() as connection:
-        found = _files_by_table(connection, work, selection)
-        paths = _targets(out, list(found))
-        total = sum(rows for files in found.values() for rows, _ in files.values())
-        written: list[ExportedFile] = []
-        for table, files in found.items():
-            headers = [_own_header(connection, work, raw_dir, table, *file) for file in files]
-            columns = list(dict.fromkeys(name for header in headers for name in header))
-            misfits = sum(count for _, count in files.values())
-            with _new_file(paths[table]) as stream:
-                sheet = csv.writer(stream, lineterminator="\r\n")
-                sheet.writerow([*IDENTITY, *([RAW_LINE] if misfits else []), *map(_guarded, columns)])
-                done = sum(one.rows for one in written)
-                rows = 0
-                for row in selected(connection, work, replace(selection, tables=(table,))):
-                    sheet.writerow(_line_out(row, columns, with_raw_line=bool(misfits)))
-                    rows += 1
-                    if advanced is not None and rows % _BATCH == 0:
-                        advanced(done + rows, total)
-            written.append(ExportedFile(table, paths[table], rows, misfits))
-    return written
-
-
-def _files_by_table(
-    connection: Connection, work: Work, selection: Selection
-) -> dict[str, dict[tuple[dt.date, str, str], tuple[int, int]]]:
-    """By table and (delivery, file name, hash) how many rows are selected, and how many of them fit no header."""
-    columns = quarantined_records.c
-    misfit = sa.cast(columns.raw, sa.Text).startswith("[")
-    query = (
-        sa.select(
-            columns.table_name,
-            columns.delivered_on,
-            columns.file_name,
-            columns.file_hash,
-            sa.func.count(),
-            sa.func.count(sa.case((misfit, 1))),
-        )
-        .where(selection.of(work))
-        .group_by(columns.table_name, columns.delivered_on, columns.file_name, columns.file_hash)
-        .order_by(columns.table_name, columns.delivered_on, columns.file_name, columns.file_hash)
-    )
-    found: dict[str, dict[tuple[dt.date, str, str], tuple[int, int]]] = {}
-    for table, day, name, file_hash, rows, misfits in connection.execute(query):
-        found.setdefault(table, {})[day, name, file_hash] = (rows, misfits)
-    return found
-
-
-def _own_header(
-    connection: Connection, work: Work, raw_dir: Path, table: str, day: dt.date, file_name: str, file_hash: str
-) -> list[str]:
-    """The columns of a file: from its archive, else from a row of it, else the landing contract's."""
-    path = archive_path(raw_dir, work.tenant, table, day, file_name.partition("/")[2], file_hash)
-    if path.exists():
-        return archived_header(path)
-    columns = quarantined_records.c
-    for raw in connection.scalars(
-        sa.select(columns.raw)
-        .where(
-            columns.tenant_id == work.tenant,
-            columns.table_name == table,
-            columns.file_hash == file_hash,
-            sa.cast(columns.raw, sa.Text).startswith("{"),
-        )
-        .limit(1)
-    ):
-        return list(raw)
-    return list(DELIVERED[table].column_names)
-
-
-def _targets(out: Path, tables: list[str]) -> dict[str, Path]:
-    """Where each table's CSV goes, none of which exists."""
-    if out.suffix.lower() == ".csv":
-        if len(tables) > 1:
-            raise PermanentError(
-                f"One CSV holds one table, and these rows are of {', '.join(tables)}: name a folder, or one --table."
-            )
-        paths = dict.fromkeys(tables, out)
-    else:
-        paths = {table: out / f"{table}.csv" for table in tables}
-    there = [path for path in paths.values() if path.exists()]
-    if there:
-        raise PermanentError(
-            f"{there[0]} is there already, and may hold somebody's corrections: name another place, or remove it."
-        )
-    return paths
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[TextIO]:
-    """A new file that only its owner can read, removed again when the block raises."""
-    try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except OSError as error:
-        raise PermanentError(f"{path} cannot be written: {error.strerror}.") from None
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8-sig", newline="") as stream:
-            yield stream
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise PermanentError(f"{path} cannot be written: {error.strerror}.") from None
-    except BaseException:
-        path.unlink(missing_ok=True)
-        raise
-
-
-def _line_out(row: sa.Row, columns: list[str], *, with_raw_line: bool) -> list[str]:
-    values = _as_loaded(row)
-    cells = [str(row.id), _guarded(row.file_name), str(row.line_number), "; ".join(row.reasons)]
-    if with_raw_line:
-        cells.append(_guarded(_raw_line(row)) if isinstance(row.raw, list) else "")
-    return cells + [_guarded(values.get(name, "")) for name in columns]
-
-
-def _as_loaded(row: Any) -> dict[str, str]:
-    """What a replay would load: the correction, else the row as it came; empty for one that fits no header."""
-    if row.corrected is not None:
-        return row.corrected
-    return row.raw if isinstance(row.raw, dict) else {}
-
-
-def _raw_line(row: Any) -> str:
-    """A row that does not fit its header, as one line of CSV; a NUL, which no spreadsheet shows, as a sign."""
-    fields = [str(value).replace("\0", _NUL_SHOWN) for value in row.raw]
-    if MALFORMED in row.reasons and len(fields) == 1:
-        return fields[0]
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(fields)
-    return line.getvalue()
-
-
-def _guarded(text: str) -> str:
-    """A text that a spreadsheet would run as a formula gets an apostrophe; `_unguarded` takes exactly that away."""
-    return f"'{text}" if _FORMULA.match(text) and not _PLAIN_NEGATIVE.fullmatch(text) else text
-
-
-def _unguarded(text: str) -> str:
-    return text[1:] if text.startswith("'") and _FORMULA.match(text) else text
-
-
-# In
-
-
 def read_edited(paths: Iterable[Path]) -> Iterator[EditedRow]:
     """The rows of edited CSVs, read as they are asked for. CorrectionsRefused names the line that cannot be read.
 
@@ -289,7 +118,7 @@ def _rows_in(name: str, text: TextIO) -> Iterator[EditedRow]:
     lines = csv.reader(text, delimiter=(beside[1] or beside[2]) if beside else ",", strict=True)
     began = 1
     try:
-        header = [_unguarded(column) for column in next(lines, [])]
+        header = [unguarded(column) for column in next(lines, [])]
         missing = [column for column in (ID, FILE, LINE) if column not in header]
         if missing:
             raise CorrectionsRefused(
@@ -316,7 +145,7 @@ def _rows_in(name: str, text: TextIO) -> Iterator[EditedRow]:
                 source=name,
                 line=began,
                 identity={column: fields[ours[column]].strip() for column in (ID, FILE, LINE)},
-                raw_line=_unguarded(fields[ours[RAW_LINE]]) if RAW_LINE in ours else None,
+                raw_line=unguarded(fields[ours[RAW_LINE]]) if RAW_LINE in ours else None,
                 cells={column: fields[place] for place, column in theirs.items()},
             )
     except csv.Error:
@@ -370,7 +199,7 @@ def record_corrections(
                 counts.corrected += 1
                 counts.replaced += row.corrected is not None
                 by_column = counts.columns.setdefault(row.table_name, {})
-                before = _as_loaded(row)
+                before = as_loaded(row)
                 for name, value in corrected.items():
                     if value != before.get(name, ""):
                         by_column[name] = by_column.get(name, 0) + 1
@@ -424,7 +253,7 @@ class _Recorder:
         if guid.int in seen:
             raise _Refusal("repeated_row", f"this {ID} stands on more than one line")
         seen.add(guid.int)
-        if _unguarded(edited.identity[FILE]) != row.file_name:
+        if unguarded(edited.identity[FILE]) != row.file_name:
             raise _Refusal("changed_identity", f"{FILE} is not the one that was exported")
         if edited.identity[LINE] != str(row.line_number):
             raise _Refusal("changed_identity", f"{LINE} is not the one that was exported")
@@ -443,7 +272,7 @@ class _Recorder:
         known = [row.corrected or empty, empty]
         corrected = self._of_columns(edited, row, header, known)
         line = edited.raw_line
-        if line is None or _breaks_folded(line) == _breaks_folded(_raw_line(row)):
+        if line is None or breaks_folded(line) == breaks_folded(raw_line(row)):
             return None if corrected in known else corrected
         if line and corrected not in known:
             raise _Refusal("corrected_twice", f"both {RAW_LINE} and the columns were changed; change one of them")
@@ -468,8 +297,8 @@ class _Recorder:
             if cell is None:
                 values[name] = kept[0]
                 continue
-            same = [value for value in kept if _breaks_folded(_guarded(value)) == _breaks_folded(cell)]
-            values[name] = same[0] if same else self._typed(row, name, kept[0], _unguarded(cell))
+            same = [value for value in kept if breaks_folded(guarded(value)) == breaks_folded(cell)]
+            values[name] = same[0] if same else self._typed(row, name, kept[0], unguarded(cell))
         return values
 
     def _typed(self, row: sa.Row, name: str, before: str, after: str) -> str:
@@ -488,7 +317,7 @@ class _Recorder:
     def _header(self, row: sa.Row) -> list[str]:
         key = (row.table_name, row.delivered_on, row.file_name, row.file_hash)
         if key not in self._headers:
-            self._headers[key] = _own_header(self._connection, self._work, self._raw_dir, *key)
+            self._headers[key] = own_header(self._connection, self._work, self._raw_dir, *key)
         return self._headers[key]
 
 
@@ -498,28 +327,6 @@ def _refuse_closed(row: sa.Row) -> None:
         raise _Refusal("already_replayed", "the row was loaded meanwhile; correct it in the next delivery")
     if row.superseded_at is not None:
         raise _Refusal("already_superseded", "the row's file was replaced by a corrected one; take out its line")
-
-
-def rewritten_by_spreadsheet(before: str, after: str) -> bool:
-    """Whether `after` is `before` with something lost, as a spreadsheet shows and saves what it takes for a number.
-
-    Lost zeros (`007`, `3.50`), digits (`1.23E+11`), the ISO form of a date, and letters that became `?`.
-    """
-    if before == after or not before or not after:
-        return False
-    if len(before) == len(after) and "?" in after:
-        return all(old == new or (new == "?" and ord(old) > 127) for old, new in zip(before, after, strict=True))
-    date = _ISO_DATE.fullmatch(before)
-    if date is not None and not _ISO_DATE.fullmatch(after):
-        year, month, day = map(int, date.groups())
-        numbers = [int(digits) for digits in re.findall("[0-9]+", after)[:4]]
-        return day in numbers and {*numbers} <= {year, year % 100, month, day}
-    if before.isdigit() and len(before) > 11 and _SCIENTIFIC.fullmatch(after):
-        return True
-    try:
-        return len(after) < len(before) and Decimal(before) == Decimal(after.replace(",", "."))
-    except InvalidOperation:
-        return False
 
 
 def _fields(line: str, width: int) -> list[str]:
@@ -535,16 +342,11 @@ def _fields(line: str, width: int) -> list[str]:
     if len(fitting) != 1:
         problem = "can be read in two ways" if fitting else f"is not {width} fields of valid CSV"
         raise _Refusal("misfit", f"{RAW_LINE} {problem}; mend it, or empty it and fill in the columns")
-    if any("\0" in value or _NUL_SHOWN in value for value in fitting[0]):
-        raise _Refusal("nul_byte", f"{RAW_LINE} still holds the NUL character ({_NUL_SHOWN})")
+    if any("\0" in value or NUL_SHOWN in value for value in fitting[0]):
+        raise _Refusal("nul_byte", f"{RAW_LINE} still holds the NUL character ({NUL_SHOWN})")
     if not any(fitting[0]):
         raise _emptied()
     return fitting[0]
-
-
-def _breaks_folded(text: str) -> str:
-    """Spreadsheets rewrite line breaks inside cells; that is no change."""
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _guid(text: str) -> uuid.UUID | None:

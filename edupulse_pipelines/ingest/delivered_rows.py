@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Queue
-from threading import Event, Thread
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import orjson
@@ -22,24 +20,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from edupulse_pipelines.errors import ConfigurationError
+from edupulse_pipelines.ingest.ahead import ahead
+from edupulse_pipelines.ingest.archived_file import FORMER_COLUMNS
 from edupulse_pipelines.ingest.frames import Coded, Identities, Integers, Piece, fingerprints
 from edupulse_pipelines.schema.delivery import DELIVERED
+from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.settings import ProfileSettings
 from edupulse_pipelines.sources.profiles import add_codes, apply_profile
 from edupulse_pipelines.sources.records import FIELDS, LINE_NUMBER, PROBLEM, SYSTEM_COLUMNS, RefusedFile
 
 PIECE_ROWS = 250_000
 _PIECE_ROWS_OF_TEXT = 100_000
-"""Of tables other than attendance, whose rows hold text of their own: a piece takes about as much memory."""
+"""Of tables not partitioned by month, whose rows hold text of their own: a piece takes about as much memory."""
 _KEPT_BYTES = 96 << 20
 """Up to here a delivery's rows are kept from the first reading for the second."""
-_NOT_OF_THE_FILE = {*SYSTEM_COLUMNS, "_file_name", "_sha256"}
-"""The archive's own columns; the last two are in archives of the first release."""
+_NOT_OF_THE_FILE = {*SYSTEM_COLUMNS, *FORMER_COLUMNS}
+"""The archive's own columns, also in archives of the first release."""
 
 Corrections = Mapping[int, Mapping[str, str]]
 """By line of one file: the row as a person corrected it, by column of the file."""
-
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -66,8 +65,8 @@ class _Group:
 class DeliveredRows:
     """The rows of one table in one delivery; `pieces` may be called more than once.
 
-    `days`: rows by date, for attendance; `unmapped`: texts that the profile has no value for, by column, counted
-    while `pieces` is iterated (each time anew).
+    `days`: rows by date, for a table that is partitioned by month; `unmapped`: texts that the profile has no value
+    for, by column, counted while `pieces` is iterated (each time anew).
     """
 
     def __init__(
@@ -84,7 +83,9 @@ class DeliveredRows:
         self.count = sum(file.rows for file in files)
         self._files = files
         self._profile = profile
-        self._piece_rows = PIECE_ROWS if table == "attendance_records" else min(PIECE_ROWS, _PIECE_ROWS_OF_TEXT)
+        # The column by whose months the table is partitioned: `days` tells which of them the rows need.
+        self._month_column = TABLES[table].partition_by_month
+        self._piece_rows = PIECE_ROWS if self._month_column else min(PIECE_ROWS, _PIECE_ROWS_OF_TEXT)
         self._headers = [pq.read_schema(file.path).names for file in files]
         self._kept: list[Piece] | None = []
         kept_bytes = 0
@@ -141,9 +142,9 @@ class DeliveredRows:
                 yield group
 
     def _count_days(self, piece: Piece) -> None:
-        if self.table != "attendance_records" or "date" not in piece.columns:
+        if self._month_column not in piece.columns:
             return
-        dates = piece.columns["date"]
+        dates = piece.columns[self._month_column]
         counts = np.bincount(dates.codes[dates.codes >= 0], minlength=len(dates.texts)).tolist()
         for text, count in zip(dates.texts.to_pylist(), counts, strict=True):
             try:
@@ -220,48 +221,6 @@ class DeliveredRows:
             delivered_on=self.delivered_on.isoformat(),
         )
         return piece, unmapped
-
-
-def archived_instructional_days(path: Path) -> list[dt.date]:
-    """The days of instruction that the archived source's own calendar names."""
-    metadata = pq.read_schema(path).metadata or {}
-    return [dt.date.fromisoformat(day) for day in orjson.loads(metadata.get(b"edupulse.instructional_days", b"[]"))]
-
-
-def ahead(items: Iterable[_Item]) -> Iterator[_Item]:
-    """The items in order, the next one being made by a second thread while one is used.
-
-    Reading and judging on one core, the database on the other: neither waits for the other one's work.
-    """
-    queue: Queue[tuple[bool, Any]] = Queue(maxsize=1)
-    stopped = Event()
-
-    def produce() -> None:
-        try:
-            for item in items:
-                queue.put((True, item))
-                if stopped.is_set():
-                    return
-            queue.put((False, None))
-        except BaseException as error:  # handed to the consumer, which raises it
-            queue.put((False, error))
-
-    thread = Thread(target=produce, name="edupulse-ahead", daemon=True)
-    thread.start()
-    try:
-        while True:
-            going_on, item = queue.get()
-            if not going_on:
-                if item is not None:
-                    raise item
-                return
-            yield item
-    finally:
-        stopped.set()
-        while thread.is_alive():
-            if not queue.empty():
-                queue.get_nowait()
-            thread.join(0.01)
 
 
 def _as_it_came(values: dict[str, Any]) -> Any:

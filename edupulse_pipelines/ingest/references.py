@@ -1,6 +1,7 @@
 """What a delivered row refers to: the student by number, or the prediction that a verdict is about.
 
-Answers with ids as the database writes them, or with a reason code. Reads `students` and `predictions` only.
+Answers with ids as the database writes them, or with a reason code. Reads `students` and `predictions` only; `Students`
+asks the database once, when it is made.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.ingest.frames import Integers, Piece
 from edupulse_pipelines.ingest.validation import MISSING_PREDICTION, UNKNOWN_PREDICTION, UNKNOWN_STUDENT, Reasons
+from edupulse_pipelines.schema.delivery import DELIVERED, STUDENT_NUMBER
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions, students
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.bulk import read_rows
@@ -26,36 +28,36 @@ from edupulse_pipelines.storage.work import Work
 _NAMES_PER_QUERY = 5_000
 
 
-class References:
-    """The students of a tenant, read once, and look-ups among its predictions."""
+class Students:
+    """The students of a tenant as they were when asked for; a place is a position among them."""
 
-    def __init__(self, connection: Connection, work: Work, tenant: TenantSettings, table: str) -> None:
-        self._work = work
-        self._zone = ZoneInfo(tenant.timezone)
-        self._table = table
-        known = (
-            pa.table({"number": pa.array([], pa.string()), "id": pa.array([], pa.string())})
-            if table == "training_feedback"
-            else read_rows(
-                connection,
-                sa.select(students.c.district_id, students.c.id).where(students.c.tenant_id == work.tenant),
-                {"number": pa.string(), "id": pa.string()},
-            )
-        )
-        self._numbers = known["number"].combine_chunks()
-        self._ids = known["id"].combine_chunks()
+    def __init__(self, numbers: pa.Array, ids: pa.Array) -> None:
+        self._numbers = numbers
+        self._ids = ids
+
+    @classmethod
+    def of(cls, connection: Connection, work: Work) -> Students:
+        """The students that are stored now."""
+        query = sa.select(students.c.district_id, students.c.id).where(students.c.tenant_id == work.tenant)
+        stored = read_rows(connection, query, {"number": pa.string(), "id": pa.string()})
+        return cls(stored["number"].combine_chunks(), stored["id"].combine_chunks())
+
+    @classmethod
+    def none(cls) -> Students:
+        """No student, for tables whose rows name none."""
+        return cls(pa.array([], pa.string()), pa.array([], pa.string()))
 
     def __len__(self) -> int:
         return len(self._numbers)
 
     @cached_property
     def ids(self) -> Ids:
-        """The students' ids, in the order in which they are known here."""
+        """The students' ids, by place."""
         return id_bytes(self._ids)
 
     @cached_property
     def rank(self) -> Integers:
-        """The place of each student in the order of ids."""
+        """By place: the student's position in the order of ids."""
         order = np.lexsort(np.ascontiguousarray(self.ids).view(">u8").T[::-1])
         ranks = np.empty(len(order), dtype=np.int64)
         ranks[order] = np.arange(len(order))
@@ -67,82 +69,83 @@ class References:
 
     def places(self, numbers: pa.Array) -> Integers:
         """The place of each of these numbers' students, -1 where there is none."""
-        found: Integers = pc.index_in(numbers, value_set=self._numbers).fill_null(-1).to_numpy().astype(np.int64)
-        return found
+        places: Integers = pc.index_in(numbers, value_set=self._numbers).fill_null(-1).to_numpy().astype(np.int64)
+        return places
 
-    def resolve(self, connection: Connection, piece: Piece, reasons: Reasons) -> pa.Array | None:
-        """For each row of the piece the id of what it is about (null: nothing); None for students.
+    def resolve(self, piece: Piece, reasons: Reasons) -> pa.Array:
+        """For each row of the piece the id of the student it is about; null where there is none.
 
-        Adds the reason to rows whose student or prediction is not there. A row that takes back a record by its
-        `source_record_id` needs no student.
+        Adds the reason to rows whose student is not there. A row that takes back a record by its `source_record_id`
+        needs no student.
         """
-        if self._table == "students":
-            return None
-        if self._table == "training_feedback":
-            return self._predictions_of(connection, piece, reasons)
-        numbers = piece.column("district_id")
-        at = pc.index_in(numbers.texts, value_set=self._numbers)
-        found = numbers.take(self._ids.take(at))
-        missing = found.is_null().to_numpy(zero_copy_only=False) & (numbers.codes >= 0) & piece.readable
-        if self._table != "attendance_records" and piece.deleted.any():
+        numbers = piece.column(STUDENT_NUMBER)
+        ids = numbers.take(self._ids.take(pc.index_in(numbers.texts, value_set=self._numbers)))
+        missing = ids.is_null().to_numpy(zero_copy_only=False) & (numbers.codes >= 0) & piece.readable
+        if STUDENT_NUMBER not in DELIVERED[piece.table].natural_key and piece.deleted.any():
             missing &= ~(piece.deleted & piece.names_its_record())
         for row in np.flatnonzero(missing).tolist():
             reasons.setdefault(row, []).append(UNKNOWN_STUDENT)
-        return found
+        return ids
 
-    def _predictions_of(self, connection: Connection, piece: Piece, reasons: Reasons) -> pa.Array:
-        """By `prediction_id`; else by student and local day (or as-of Sunday) of the prediction, and model version.
 
-        Of several, the latest by as-of date, moment and id.
-        """
-        columns = {
-            name: piece.column(name).take(piece.column(name).texts).to_pylist()
-            for name in ("prediction_id", "district_id", "prediction_date", "model_version")
-        }
-        named = [guid for text in piece.column("prediction_id").texts.to_pylist() if (guid := _guid(text)) is not None]
-        by_id: dict[uuid.UUID, uuid.UUID] = {}
-        by_day: dict[tuple[str, str, str | None], uuid.UUID] = {}
-        for each in self._read(connection, named, piece.column("district_id").texts.to_pylist()):
-            by_id[each.id] = each.id
-            for when in (each.prediction_date.astimezone(self._zone).date(), each.feature_date):
-                for of_version in (each.model_version, None):
-                    by_day[each.district_id, when.isoformat(), of_version] = each.id
-        found: list[str | None] = []
-        readable = piece.readable
-        dialect = connection.dialect.name
-        for row, (text, number, day, version) in enumerate(zip(*columns.values(), strict=True)):
-            prediction: uuid.UUID | None = None
-            code = UNKNOWN_PREDICTION
-            if text is not None:
-                guid = _guid(text)
-                prediction = None if guid is None else by_id.get(guid)
-            elif number is not None and day is not None:
-                prediction = by_day.get((number, day, version))
-            else:
-                code = MISSING_PREDICTION
-            if prediction is None and readable[row]:
-                reasons.setdefault(row, []).append(code)
-            found.append(None if prediction is None else str(prediction) if dialect == "postgresql" else prediction.hex)
-        return pa.array(found, pa.string())
+def predictions_of(
+    connection: Connection, work: Work, tenant: TenantSettings, piece: Piece, reasons: Reasons
+) -> pa.Array:
+    """For each row of a piece of feedback the id of the prediction it is about; null where there is none.
 
-    def _read(self, connection: Connection, named: list[uuid.UUID], numbers: list[str]) -> list[sa.Row]:
-        query = (
-            sa.select(
-                predictions.c.id,
-                predictions.c.prediction_date,
-                predictions.c.feature_date,
-                predictions.c.model_version,
-                students.c.district_id,
-            )
-            .join(students, students.c.id == predictions.c.student_id)
-            .where(predictions.c.tenant_id == self._work.tenant)
+    By `prediction_id`; else by student and local day (or as-of Sunday) of the prediction, and model version. Of
+    several, the latest by as-of date, moment and id. Adds the reason to rows whose prediction is not there.
+    """
+    columns = {
+        name: piece.column(name).take(piece.column(name).texts).to_pylist()
+        for name in ("prediction_id", STUDENT_NUMBER, "prediction_date", "model_version")
+    }
+    named = [guid for text in piece.column("prediction_id").texts.to_pylist() if (guid := _guid(text)) is not None]
+    by_id: dict[uuid.UUID, uuid.UUID] = {}
+    by_day: dict[tuple[str, str, str | None], uuid.UUID] = {}
+    zone = ZoneInfo(tenant.timezone)
+    for stored in _named_predictions(connection, work, named, piece.column(STUDENT_NUMBER).texts.to_pylist()):
+        by_id[stored.id] = stored.id
+        for when in (stored.prediction_date.astimezone(zone).date(), stored.feature_date):
+            for of_version in (stored.model_version, None):
+                by_day[stored.district_id, when.isoformat(), of_version] = stored.id
+    ids: list[str | None] = []
+    readable = piece.readable
+    for row, (text, number, day, version) in enumerate(zip(*columns.values(), strict=True)):
+        prediction: uuid.UUID | None = None
+        code = UNKNOWN_PREDICTION
+        if text is not None:
+            guid = _guid(text)
+            prediction = None if guid is None else by_id.get(guid)
+        elif number is not None and day is not None:
+            prediction = by_day.get((number, day, version))
+        else:
+            code = MISSING_PREDICTION
+        if prediction is None and readable[row]:
+            reasons.setdefault(row, []).append(code)
+        ids.append(None if prediction is None else str(prediction) if work.dialect == "postgresql" else prediction.hex)
+    return pa.array(ids, pa.string())
+
+
+def _named_predictions(connection: Connection, work: Work, named: list[uuid.UUID], numbers: list[str]) -> list[sa.Row]:
+    """The predictions with one of these ids, and those of the students with one of these numbers; latest last."""
+    query = (
+        sa.select(
+            predictions.c.id,
+            predictions.c.prediction_date,
+            predictions.c.feature_date,
+            predictions.c.model_version,
+            students.c.district_id,
         )
-        found: dict[uuid.UUID, sa.Row] = {}
-        for column, values in ((predictions.c.id, named), (students.c.district_id, numbers)):
-            for start in range(0, len(values), _NAMES_PER_QUERY):  # SQLite allows so many parameters and no more
-                for row in connection.execute(query.where(column.in_(values[start : start + _NAMES_PER_QUERY]))):
-                    found[row.id] = row
-        return sorted(found.values(), key=lambda row: (row.feature_date, row.prediction_date, row.id))
+        .join(students, students.c.id == predictions.c.student_id)
+        .where(predictions.c.tenant_id == work.tenant)
+    )
+    rows: dict[uuid.UUID, sa.Row] = {}
+    for column, values in ((predictions.c.id, named), (students.c.district_id, numbers)):
+        for start in range(0, len(values), _NAMES_PER_QUERY):  # SQLite allows so many parameters and no more
+            for row in connection.execute(query.where(column.in_(values[start : start + _NAMES_PER_QUERY]))):
+                rows[row.id] = row
+    return sorted(rows.values(), key=lambda row: (row.feature_date, row.prediction_date, row.id))
 
 
 def _guid(text: str) -> uuid.UUID | None:

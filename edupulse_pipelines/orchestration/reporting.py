@@ -17,8 +17,6 @@ from edupulse_pipelines.orchestration.partitions import weeks_of
 from edupulse_pipelines.weeks import WEEK
 
 Number = int | float | str | None
-ACCOUNTS = ("read", "inserted", "updated", "unchanged", "quarantined")
-"""What becomes of a delivery's rows; the first is the sum of the others."""
 WEEKS_IN_PLOT = 26
 ROWS_OF_WEEK = "dagster/partition_row_count"
 ROWS_OF_TABLE = "dagster/row_count"

@@ -24,50 +24,6 @@ def row_count(connection: sa.Connection, tenant: str, table: str) -> int:
     return connection.execute(query).scalar_one()
 
 
-def accounts_on_record(
-    connection: sa.Connection, tenant: str, table: str, delivered_on: Sequence[dt.date]
-) -> dict[dt.date, dict[str, int]]:
-    """The manifest's account of each delivery from the first to the last of `delivered_on`, and what is in quarantine.
-
-    `read`, `inserted`, `updated`, `unchanged`, `quarantined` are sums over the delivery's loaded files; `in_quarantine`
-    counts the rows that the database holds for these files, neither replayed nor superseded.
-    """
-    if not delivered_on:
-        return {}
-    files, rows = tables.ingested_files, tables.quarantined_records
-    held = (
-        sa.select(rows.c.file_hash, sa.func.count().label("held"))
-        .where(
-            rows.c.tenant_id == tenant,
-            rows.c.table_name == table,
-            rows.c.replayed_at.is_(None),
-            rows.c.superseded_at.is_(None),
-        )
-        .group_by(rows.c.file_hash)
-        .subquery()
-    )
-    names = ("read", "inserted", "updated", "unchanged", "quarantined")
-    query = (
-        sa.select(
-            files.c.delivered_on,
-            *(sa.func.sum(files.c[f"rows_{name}"]) for name in names),
-            sa.func.sum(sa.func.coalesce(held.c.held, 0)),
-        )
-        .select_from(files.outerjoin(held, held.c.file_hash == files.c.sha256))
-        .where(
-            files.c.tenant_id == tenant,
-            files.c.table_name == table,
-            files.c.status == "loaded",
-            files.c.delivered_on.between(min(delivered_on), max(delivered_on)),
-        )
-        .group_by(files.c.delivered_on)
-    )
-    return {
-        day: dict(zip((*names, "in_quarantine"), map(int, sums), strict=True))
-        for day, *sums in connection.execute(query)
-    }
-
-
 def activity_by_week(connection: sa.Connection, tenant: str, weeks: Sequence[dt.date]) -> dict[dt.date, dict[str, Any]]:
     """Per week (Monday) that has rows: students with activity, sessions, attendance rate, grades, incidents.
 

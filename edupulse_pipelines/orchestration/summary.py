@@ -14,9 +14,8 @@ from typing import Any
 
 from edupulse_pipelines.orchestration.checks import EXPECTATIONS, FILES_READABLE
 from edupulse_pipelines.orchestration.recorded_runs import RecordedRun, RunOutcome
-from edupulse_pipelines.orchestration.reporting import ACCOUNTS
 from edupulse_pipelines.schema.reasons import REASONS
-from edupulse_pipelines.schema.tables import RECORD_TABLES
+from edupulse_pipelines.schema.tables import ACCOUNTS, RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines.weeks import last_closed_week

@@ -1,4 +1,4 @@
-"""The words in which tables are declared: Table, Column, Unique, ForeignKey, Index. Plain data, no third-party import.
+"""The words in which tables are declared: Table, Column, Record, Unique, ForeignKey, Index. Plain data only.
 
 What is said here holds everywhere: the DDL, the expectations, the column schema in Dagster and the data dictionary are
 all derived from it. How a rule is enforced is the business of the deriving module.
@@ -68,8 +68,33 @@ class Index:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Record:
+    """What makes a table one of records that a district delivers: which record a row is, and what depends on it."""
+
+    key: tuple[str, ...] = ()
+    """Delivered columns that identify a record. Without any, the source's own id does (`source_record_id`), else the
+    row's content; the table then stores that identity as `record_key`."""
+    refers_to: Literal["students", "predictions"] | None = None
+    """The table that holds what each record is about; a foreign key of the table names it."""
+    event_date: str | None = None
+    """The date by whose school week a record counts: a changed record makes that week's activity stale, and a full
+    snapshot of some days takes back the records dated within them. Without one a snapshot is of the whole table."""
+    never_ahead: tuple[str, ...] = ()
+    """Further dates that cannot lie after the delivery."""
+    first_delivery: str | None = None
+    """A date that is the first delivery's where the district does not say it."""
+    domain: Literal["attendance", "academic", "behavioral"] | None = None
+    """The features that the records feed."""
+
+    @property
+    def dates(self) -> tuple[str, ...]:
+        """The dates that cannot lie after the delivery."""
+        return (*((self.event_date,) if self.event_date else ()), *self.never_ahead)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table:
-    """One table. `key` names the columns that identify a record across deliveries, for record tables."""
+    """One table; `record` for those that a district delivers."""
 
     name: str
     comment: str
@@ -83,6 +108,7 @@ class Table:
     tenant_owned: bool = True
     partition_by_month: str | None = None
     """On PostgreSQL: the date column by whose months the table is range-partitioned."""
+    record: Record | None = None
 
     def column(self, name: str) -> Column:
         """The column of this name; KeyError when there is none."""
@@ -95,6 +121,14 @@ class Table:
     def column_names(self) -> tuple[str, ...]:
         """The names of the columns, in order."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def reference(self) -> str | None:
+        """The column that names what a record is about (`student_id`); None where it is about itself."""
+        if self.record is None or self.record.refers_to is None:
+            return None
+        (key,) = (key for key in self.foreign_keys if key.table == self.record.refers_to)
+        return key.columns[-1]
 
     @property
     def touched_at(self) -> bool:

@@ -1,28 +1,37 @@
 """What a district's file for each record table may and must carry: the landing contract, derived from the declaration.
 
-Files name a student by `district_id` where the tables have `student_id`. Plain data; reading the files is in `sources`.
+Files name a student by `district_id` where the tables have `student_id`. Plain data; reading the files is in `sources`,
+how their rows become records in `ingest`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from edupulse_pipelines.schema.declaration import Column
+from edupulse_pipelines.schema.declaration import Column, Record
 from edupulse_pipelines.schema.tables import RECORD_TABLES, TABLES
+
+STUDENT_NUMBER = "district_id"
+"""The column by which files name a student."""
+SOURCE_RECORD = "source_record_id"
+"""The column with the source's own id of a record."""
+RECORD_KEY = "record_key"
+"""The column that stores the identity of records whose delivered columns do not make one."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DeliveredTable:
-    """One record table as it is delivered."""
+    """One record table as it is delivered, and what of it is stored."""
 
     name: str
+    record: Record
     columns: tuple[Column, ...]
     required: tuple[str, ...]
     """Columns whose absence from the header refuses the file."""
-    event_dates: tuple[str, ...]
-    """Dates that cannot lie after the delivery (enrolment and exit may be announced ahead)."""
-    natural_key: tuple[str, ...] = ()
-    """Columns that identify a record; empty where the source's own id or the content does."""
+    reference: str | None
+    """The stored column that names the student or prediction a record is about; files name them by other columns."""
+    fields: tuple[str, ...]
+    """The stored columns that a delivery sets or changes: the reference, then the delivered ones but for the key."""
 
     @property
     def column_names(self) -> tuple[str, ...]:
@@ -35,11 +44,26 @@ class DeliveredTable:
         return tuple(name for name in self.column_names if name not in self.required)
 
     @property
+    def event_dates(self) -> tuple[str, ...]:
+        """Dates that cannot lie after the delivery (enrolment and exit may be announced ahead)."""
+        return self.record.dates
+
+    @property
+    def natural_key(self) -> tuple[str, ...]:
+        """Columns that identify a record; empty where the source's own id or the content does."""
+        return self.record.key
+
+    @property
     def key_columns(self) -> tuple[str, ...]:
         """Columns that name the record; of a row that takes a record back only these are judged."""
         if self.natural_key:
             return self.natural_key
-        return ("source_record_id",) if "source_record_id" in self.column_names else ("prediction_id",)
+        return (SOURCE_RECORD,) if SOURCE_RECORD in self.column_names else (self.reference or "",)
+
+    @property
+    def stored_key(self) -> str:
+        """The stored column that identifies a record, where it is one column."""
+        return self.natural_key[0] if len(self.natural_key) == 1 else RECORD_KEY
 
 
 DELETED = "_deleted"
@@ -54,45 +78,49 @@ _DELETED = Column(
     values=(*DELETED_VALUES, "false", "FALSE", "False"),
     comment="`true` takes the record back: it is marked as deleted; only its key has to be given.",
 )
-_STUDENT_NUMBER = TABLES["students"].column("district_id")
+_OF_STUDENT = TABLES["students"].column(STUDENT_NUMBER)
 
-_PREDICTION_REFERENCE = (
-    replace(TABLES["training_feedback"].column("prediction_id"), nullable=True),
-    replace(_STUDENT_NUMBER, nullable=True),
-    Column(
-        name="prediction_date",
-        type="date",
-        nullable=True,
-        delivered=True,
-        comment="Local day on which the prediction was made, or the Sunday it was made for.",
+_REFERENCES: dict[str | None, tuple[Column, ...]] = {
+    None: (),
+    "students": (_OF_STUDENT,),
+    "predictions": (
+        replace(TABLES["training_feedback"].column("prediction_id"), nullable=True),
+        replace(_OF_STUDENT, nullable=True),
+        Column(
+            name="prediction_date",
+            type="date",
+            nullable=True,
+            delivered=True,
+            comment="Local day on which the prediction was made, or the Sunday it was made for.",
+        ),
+        replace(TABLES["predictions"].column("model_version"), nullable=True, delivered=True),
     ),
-    replace(TABLES["predictions"].column("model_version"), nullable=True, delivered=True),
-)
+}
+"""By what a record is about: the columns by which a file names it."""
 
 
 def _delivered(name: str) -> DeliveredTable:
-    own = tuple(column for column in TABLES[name].columns if column.delivered)
-    if name == "training_feedback":
-        own = _PREDICTION_REFERENCE + tuple(column for column in own if column.name != "prediction_id")
-    elif name != "students":
-        own = (_STUDENT_NUMBER, *own)
+    table = TABLES[name]
+    assert table.record is not None
+    reference = table.reference
+    own = tuple(column for column in table.columns if column.delivered and column.name != reference)
+    columns = (*_REFERENCES[table.record.refers_to], *own)
+    key = {*table.record.key, SOURCE_RECORD}
+    # Where the student is part of the key, another student's row is another record.
+    changing = () if reference is None or STUDENT_NUMBER in key else (reference,)
     return DeliveredTable(
         name=name,
-        columns=(*own, _DELETED),
-        required=tuple(column.name for column in own if not column.nullable and column.default is None),
-        event_dates={
-            "students": ("date_of_birth",),
-            "attendance_records": ("date",),
-            "grades": ("submission_date",),
-            "discipline_incidents": ("incident_date",),
-            "training_feedback": ("outcome_date",),
-        }[name],
-        natural_key={
-            "students": ("district_id",),
-            "attendance_records": ("district_id", "date", "period"),
-        }.get(name, ()),
+        record=table.record,
+        columns=(*columns, _DELETED),
+        required=tuple(column.name for column in columns if not column.nullable and column.default is None),
+        reference=reference,
+        fields=(*changing, *(column.name for column in own if column.name not in key)),
     )
 
 
 DELIVERED: dict[str, DeliveredTable] = {name: _delivered(name) for name in RECORD_TABLES}
 """The landing contract by table name."""
+TABLE_OF_DOMAIN: dict[str, str] = {
+    contract.record.domain: name for name, contract in DELIVERED.items() if contract.record.domain is not None
+}
+"""The table whose records feed each domain of the features."""

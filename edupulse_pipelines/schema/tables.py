@@ -7,12 +7,14 @@ constraints of a table; they are in `ingest`.
 
 from __future__ import annotations
 
-from edupulse_pipelines.schema.declaration import Column, ForeignKey, Index, Table, Unique
+from edupulse_pipelines.schema.declaration import Column, ForeignKey, Index, Record, Table, Unique
 
 ATTENDANCE_STATUSES = ("present", "absent", "tardy", "excused")
 EXIT_TYPES = ("completed", "transferred", "dropped_out", "failed", "other")
 RISK_CATEGORIES = ("low", "medium", "high", "critical")
 FEEDBACK_TYPES = ("true_positive", "false_positive", "true_negative", "false_negative")
+ACCOUNTS = ("read", "inserted", "updated", "unchanged", "quarantined")
+"""What the account of a delivery counts: read = inserted + updated + unchanged + quarantined."""
 FILE_STATUSES = ("archived", "loaded", "refused", "superseded", "withdrawn")
 EVALUATION_SCOPES = ("validation", "week", "unseen_students", "matured", "health")
 DECISION_KINDS = ("gate", "promote", "rollback", "sync")
@@ -184,6 +186,7 @@ STUDENTS = Table(
         _UPDATED,
         _DELETED_ON,
     ),
+    record=Record(key=("district_id",), never_ahead=("date_of_birth",), first_delivery="enrollment_date"),
     primary_key=("id",),
     uniques=(Unique(("tenant_id", "district_id")), Unique(("tenant_id", "id"))),
     indexes=(Index(("tenant_id", "grade_level")), Index(("tenant_id", "enrollment_date"))),
@@ -224,6 +227,7 @@ ATTENDANCE_RECORDS = Table(
         _UPDATED,
         _DELETED_ON,
     ),
+    record=Record(key=("district_id", "date", "period"), refers_to="students", event_date="date", domain="attendance"),
     # (id, date) and not id alone: PostgreSQL wants the partition column in the key of a table partitioned by month.
     partition_by_month="date",
     primary_key=("id", "date"),
@@ -291,6 +295,7 @@ GRADES = Table(
         _UPDATED,
         _DELETED_ON,
     ),
+    record=Record(refers_to="students", event_date="submission_date", domain="academic"),
     primary_key=("id",),
     uniques=(Unique(("tenant_id", "record_key")),),
     foreign_keys=(_OF_STUDENT,),
@@ -353,6 +358,7 @@ DISCIPLINE_INCIDENTS = Table(
         _UPDATED,
         _DELETED_ON,
     ),
+    record=Record(refers_to="students", event_date="incident_date", domain="behavioral"),
     primary_key=("id",),
     uniques=(Unique(("tenant_id", "record_key")),),
     foreign_keys=(_OF_STUDENT,),
@@ -576,6 +582,7 @@ TRAINING_FEEDBACK = Table(
             comment="Who judged; a name, a role or a number, as the district likes.",
         ),
     ),
+    record=Record(refers_to="predictions", never_ahead=("outcome_date",)),
     primary_key=("id",),
     uniques=(Unique(("tenant_id", "record_key")),),
     foreign_keys=(ForeignKey(("tenant_id", "prediction_id"), "predictions", ("tenant_id", "id")),),
@@ -1026,11 +1033,5 @@ TABLES: dict[str, Table] = {
 }
 """Every table by name, in an order in which they can be created."""
 
-RECORD_TABLES: tuple[str, ...] = (
-    "students",
-    "attendance_records",
-    "grades",
-    "discipline_incidents",
-    "training_feedback",
-)
+RECORD_TABLES: tuple[str, ...] = tuple(name for name, table in TABLES.items() if table.record is not None)
 """The tables a district delivers, in the order in which they are loaded."""

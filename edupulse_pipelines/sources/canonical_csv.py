@@ -26,6 +26,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from edupulse_pipelines.schema.delivery import DELIVERED
+from edupulse_pipelines.schema.source_formats import CSV
 from edupulse_pipelines.settings import ProfileSettings
 from edupulse_pipelines.sources.profiles import check_header
 from edupulse_pipelines.sources.records import SYSTEM_COLUMNS, RefusedFile, archive_schema
@@ -199,7 +200,7 @@ class CanonicalCsv(CsvText):
         table: str,
         profile: ProfileSettings | None = None,
         *,
-        source_format: str = "csv",
+        source_format: str = CSV.name,
         block_bytes: int = _BLOCK,
         strict: bool = False,
     ) -> None:

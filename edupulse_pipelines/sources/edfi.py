@@ -35,6 +35,7 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
+from edupulse_pipelines.schema.source_formats import EDFI
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.edfi_xml import Bundle, Element, File, Open
 from edupulse_pipelines.sources.records import RecordSource, RefusedFile, archive_schema
@@ -49,6 +50,8 @@ INTERCHANGES_BY_TABLE = {
 
 _ENROLLMENT = "StudentEnrollment"
 _CALENDAR = "EducationOrgCalendar"
+WITHOUT_RECORDS = {"attendance_records": _CALENDAR}
+"""The interchange that says something about a table though it holds none of its records: here the school days."""
 _ROWS_PER_TABLE = 50_000
 _MOST_OTHERS = 20  # names of elements that are counted by themselves
 _NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
@@ -119,7 +122,7 @@ def open_bundle(
     bundle = Bundle(files)
     wanted = INTERCHANGES_BY_TABLE[table]
     main = bundle.files(*wanted)
-    if not main and not (table == "attendance_records" and bundle.files(_CALENDAR)):
+    if not main and not (table in WITHOUT_RECORDS and bundle.files(WITHOUT_RECORDS[table])):
         raise RefusedFile("missing_file", f"the bundle has no Interchange{wanted[0]} file, which {table} needs")
     return cast(
         RecordSource,
@@ -153,7 +156,7 @@ class _Source:
         self._delivered_on = delivered_on.isoformat() if delivered_on is not None else None
         self._others: Counter[str] = Counter()
         self.header = list(self.columns)
-        self.source_format = f"Ed-Fi {bundle.version}"[:50]
+        self.source_format = EDFI.named(f" {bundle.version}")
         self.unknown_columns: list[str] = []
         self.left_out: dict[str, int] = {}
         self.notes: dict[str, int] = {}

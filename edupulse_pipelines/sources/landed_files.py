@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal
 
+from edupulse_pipelines.schema.source_formats import CSV
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import FilesSettings, TenantSettings
 from edupulse_pipelines.sources import edfi, oneroster
@@ -43,9 +44,9 @@ _ONEROSTER = frozenset(
         "userProfiles", "userResources", "users",
     )
 )  # fmt: skip
-_EDFI_CALENDAR = "EducationOrgCalendar"
 _BUFFER = 1 << 20
-_SOURCE_FORMATS = {"": "csv", "gzip": "csv, gzip", "zip": "csv in zip"}
+_PACKED = {"": "", "gzip": ", gzip", "zip": " in zip"}
+"""How a CSV is packed, in the words of the manifest."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,7 +134,8 @@ class LandedFile:
         if self.format == "edfi":
             return edfi.open_bundle(openers, self.table, tenant, delivered_on)
         ((name, content),) = self.contents
-        return CanonicalCsv(openers[name], self.table, tenant.profile, source_format=_SOURCE_FORMATS[content.packed])
+        source_format = CSV.named(_PACKED[content.packed])
+        return CanonicalCsv(openers[name], self.table, tenant.profile, source_format=source_format)
 
     def read_with(self, tenant: TenantSettings, delivered_on: dt.date) -> dict[str, str]:
         """What decides, beside its bytes, what its rows say: with other settings it has to be read and loaded again."""
@@ -335,8 +337,9 @@ def _bundles(prefix: str, contents: Mapping[str, Content], limits: FilesSettings
     inputs = tuple((name, contents[name]) for name in interchanges)
     for table, wanted in edfi.INTERCHANGES_BY_TABLE.items():
         mains = [name for name, interchange in interchanges.items() if interchange in wanted]
-        if not mains and table == "attendance_records":
-            mains = [name for name, interchange in interchanges.items() if interchange == _EDFI_CALENDAR]
+        if not mains:
+            calendar = edfi.WITHOUT_RECORDS.get(table)
+            mains = [name for name, interchange in interchanges.items() if interchange == calendar]
         if mains:
             found.append(_part(prefix + mains[0], table, "edfi", inputs, limits))
     if any(file.format == "edfi" for file in found):

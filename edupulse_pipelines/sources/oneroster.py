@@ -31,6 +31,7 @@ import pyarrow.compute as pc
 
 from edupulse_pipelines.schema.delivery import DELETED
 from edupulse_pipelines.schema.expectations import TYPE_PATTERNS
+from edupulse_pipelines.schema.source_formats import ONEROSTER
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.oneroster_csv import (
     BULK,
@@ -119,7 +120,7 @@ class _Source:
         self._takes_back = mode != BULK and self._main.has(STATUS)
         self.snapshot = mode == BULK
         self.header: list[str] = []
-        self.source_format = f"OneRoster {bundle.version}"
+        self.source_format = ONEROSTER.named(f" {bundle.version}")
         self.unknown_columns: list[str] = []
         self.left_out: dict[str, int] = {}
         self.notes: dict[str, int] = {}

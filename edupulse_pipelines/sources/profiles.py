@@ -86,7 +86,7 @@ def check_header(header: list[str], table: str, profile: ProfileSettings) -> lis
         hint = "" if known else "; is there a header row, or does the profile have to name the columns?"
         raise RefusedFile("missing_column", f"line 1: {columns} {verb} missing{hint}")
     if (
-        table == "training_feedback"
+        contract.record.refers_to == "predictions"
         and "prediction_id" not in canonical
         and not {"district_id", "prediction_date"} <= set(canonical)
     ):
@@ -117,9 +117,10 @@ def apply_profile(
         made = _rewritten(rows.column(column.name), rule)
         rows = rows.set_column(rows.column_names.index(column.name), column.name, made.column)
         _note(made, column.name, reasons, unmapped)
-    if table == "grades" and profile.letter_grades and "grade_letter" in rows.column_names:
+    delivered = {name for name in DELIVERED[table].column_names if name in rows.column_names}
+    if profile.letter_grades and "grade_letter" in delivered:
         rows = _with_letter_grades(rows, profile, reasons, unmapped)
-    if table == "students" and profile.missing_date_of_birth != "quarantine" and "date_of_birth" in rows.column_names:
+    if profile.missing_date_of_birth != "quarantine" and "date_of_birth" in delivered:
         rows = _with_marked_dates_of_birth(rows, profile.missing_date_of_birth)
     if reasons and DELETED in rows.column_names:
         _forgive_deletions(rows, table, reasons, unmapped)
@@ -189,7 +190,7 @@ def _canonical_names(names: list[str], table: str, profile: ProfileSettings) -> 
 def _rule(column: Column, table: str, profile: ProfileSettings, *, converted: bool) -> Callable[[str], _Judged] | None:
     """What the profile has to say about the texts of a column; None when it says nothing."""
     codes: dict[str, str] | None = profile.codes.get(table, {}).get(column.name)
-    if (table, column.name) == ("students", "grade_level"):
+    if column.name == "grade_level":
         codes = profile.grade_levels or None
     decimal_comma = not converted and profile.decimal == "," and column.type == "number"
     if converted and codes is None and (column.values or column.type == "integer") and column.name != DELETED:

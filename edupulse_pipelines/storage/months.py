@@ -27,6 +27,7 @@ from sqlalchemy.engine import Connection, Engine
 from edupulse_pipelines.errors import DatabaseBusy, PermanentError
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.storage.engine import writing
+from edupulse_pipelines.storage.pending import leave_marks_of_rows
 
 PARTITIONED: dict[str, str] = {
     table.name: table.partition_by_month for table in TABLES.values() if table.partition_by_month is not None
@@ -321,7 +322,7 @@ def _bring_back(connection: Connection, table: str, month: dt.date) -> Partition
     else:
         copied = _copy_like(connection, table, partition.name)
         _finish(connection, table, copied, month)
-    _mark_weeks(connection, table, partition.name)
+    leave_marks_of_rows(connection, partition.name, PARTITIONED[table])
 
     def attach() -> Partition:
         _lock_use(connection)
@@ -353,14 +354,6 @@ def _detached(connection: Connection, table: str, month: dt.date) -> Partition:
 def _demand_partitions(connection: Connection, table: str) -> None:
     if not is_partitioned(connection):
         raise PermanentError(f"{table} is one table on SQLite; there are no months to detach or attach.")
-
-
-def _mark_weeks(connection: Connection, table: str, name: str) -> None:
-    connection.exec_driver_sql(
-        "INSERT INTO pending_updates (id, tenant_id, stage, week_start)"
-        " SELECT gen_random_uuid(), tenant_id, 'weekly_activity', week FROM"
-        f" (SELECT DISTINCT tenant_id, CAST(date_trunc('week', {PARTITIONED[table]}) AS date) AS week FROM {name}) w"
-    )
 
 
 # Loading by month

@@ -1,54 +1,76 @@
-"""Marks of what has to be recomputed: taken and left by the two updates of this room.
+"""Marks of what has to be recomputed (`pending_updates`): left by whoever changes data, taken by whoever recomputes.
 
 A mark names a student (or nobody: every student) and a week. It is written in the transaction that changed the data and
 taken in the one that recomputes, so neither a crash nor a concurrent load loses it. Marks are a set: repeats mean the
-same. What is recomputed is said in `weekly_activity` and `store`.
+same. Which marks a delivery leaves is decided in `ingest.marks`, what is recomputed for them in `features`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-import uuid
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
+import pyarrow as pa
 import sqlalchemy as sa
 
 from edupulse_pipelines.schema.sqlalchemy_tables import pending_updates
-from edupulse_pipelines.storage.bulk import write_columns
-from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.bulk import copy_rows
+from edupulse_pipelines.storage.ids import id_texts, new_id_bytes
+from edupulse_pipelines.storage.work import Work
 
 Stage = Literal["weekly_activity", "student_features"]
 Mark = tuple[bytes | None, dt.date]
 """The student's id as the database's text (None: every student) and a Monday."""
 
 
-def take_marks(connection: sa.Connection, tenant_id: str, stage: Stage) -> set[Mark]:
+def take_marks(connection: sa.Connection, work: Work, stage: Stage) -> set[Mark]:
     """Remove the stage's marks and return them.
 
     One statement: a mark committed by someone else meanwhile is either returned here or stays for the next run. Until
     the transaction ends no other one takes the tenant's marks of this stage.
     """
     if connection.dialect.name == "postgresql":  # SQLite has one writer anyway
-        lock = sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(f"{stage}/{tenant_id}", 0))
+        lock = sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(f"{stage}/{work.tenant}", 0))
         connection.execute(sa.select(lock))
     mark = pending_updates.c
     taken = connection.execute(
         sa.delete(pending_updates)
-        .where(mark.tenant_id == tenant_id, mark.stage == stage)
+        .where(mark.tenant_id == work.tenant, mark.stage == stage)
         .returning(sa.cast(mark.student_id, sa.Text()), mark.week_start)
     )
     return {(None if student is None else student.encode(), week) for student, week in taken}
 
 
-def put_marks(connection: sa.Connection, tenant_id: str, stage: Stage, marks: Iterable[Mark]) -> None:
+def put_marks(connection: sa.Connection, work: Work, stage: Stage, marks: Iterable[Mark]) -> None:
     """Leave marks for a stage."""
-    left = list(marks)
-    columns: dict[str, Sequence[Any]] = {
-        "id": new_ids(len(left)),
-        "tenant_id": [tenant_id] * len(left),
-        "stage": [stage] * len(left),
-        "student_id": [None if student is None else uuid.UUID(student.decode()) for student, _ in left],
-        "week_start": [week for _, week in left],
+    _copy(
+        connection, tenant_id, [(stage, None if student is None else student.decode(), week) for student, week in marks]
+    )
+
+
+def leave_marks(connection: sa.Connection, work: Work, marks: Sequence[tuple[Stage, str | None, dt.date]]) -> None:
+    """Leave marks for several stages: (stage, student's id as the database writes it or None for everybody, Monday)."""
+    if not marks:
+        return
+    stages, students, weeks = zip(*marks, strict=True)
+    columns = {
+        "id": id_texts(new_id_bytes(len(marks)), work.dialect),
+        "tenant_id": pa.array([work.tenant] * len(marks), pa.string()),
+        "stage": pa.array(stages, pa.string()),
+        "student_id": pa.array(students, pa.string()),
+        "week_start": pa.array(weeks, pa.date32()),
     }
-    write_columns(connection, pending_updates, columns)
+    copy_rows(connection, pending_updates.name, pa.table(columns))
+
+
+def leave_marks_of_rows(connection: sa.Connection, table: str, date: str) -> None:
+    """Have the weekly activity of every week that `table` has rows of looked at again, by `date`; PostgreSQL only.
+
+    `table` holds rows of any number of tenants: a month that is taken out of a table or brought back.
+    """
+    connection.exec_driver_sql(
+        f"INSERT INTO {pending_updates.name} (id, tenant_id, stage, week_start)"
+        " SELECT gen_random_uuid(), tenant_id, 'weekly_activity', week FROM"
+        f" (SELECT DISTINCT tenant_id, CAST(date_trunc('week', {date}) AS date) AS week FROM {table}) w"
+    )

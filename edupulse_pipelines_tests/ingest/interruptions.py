@@ -24,10 +24,10 @@ import psycopg2.extensions
 import sqlalchemy as sa
 from sqlalchemy.engine.default import DefaultDialect
 
-from edupulse_pipelines.ingest import attendance
 from edupulse_pipelines.ingest.archive import archive_files
 from edupulse_pipelines.ingest.load import load_records
 from edupulse_pipelines.ingest.validation import Expectations
+from edupulse_pipelines.ingest.writers import attendance
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings

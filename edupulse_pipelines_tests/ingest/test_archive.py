@@ -13,8 +13,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from edupulse_pipelines.errors import DeliveryUnfinished, LandingError
-from edupulse_pipelines.ingest.archive import archive_files, archived_header
+from edupulse_pipelines.errors import LandingError
+from edupulse_pipelines.ingest.archive import archive_files
+from edupulse_pipelines.ingest.archived_file import archived_header, archived_instructional_days
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.settings import FilesSettings, ProfileSettings
 from edupulse_pipelines.sources import contents
@@ -211,10 +212,7 @@ def test_a_file_that_is_still_being_copied_is_not_taken(district: District, monk
             file.write("ZQ4,2025-09-02,present,\n")
         return hidden(self, *rest)
 
-    with (
-        monkeypatch.context() as patched,
-        pytest.raises(DeliveryUnfinished, match=r"attendance_records.csv changed"),
-    ):
+    with monkeypatch.context() as patched, pytest.raises(LandingError, match=r"attendance_records.csv changed while"):
         patched.setattr(contents.Content, "open", growing)
         archive(district)
     assert archives(district) == []
@@ -308,8 +306,6 @@ def test_a_delta_finds_what_the_bundles_before_it_said(district: District, clear
 
 
 def test_school_days_of_the_sources_own_calendar_are_kept(district: District) -> None:
-    from edupulse_pipelines.ingest.delivered_rows import archived_instructional_days
-
     days = [FIRST_WEEK + dt.timedelta(days=number) for number in range(30)]
     put(district, 1, "calendar.xml", CALENDAR.format("".join(map(SCHOOL_DAY.format, days))))
     assert archive(district) == [("calendar.xml", "archived", 0)]

@@ -10,13 +10,17 @@ import datetime as dt
 import itertools
 import shutil
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from edupulse_pipelines.ingest import delivered_rows
+from edupulse_pipelines.ingest.validation import Expectations
 from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines.storage.months import default_rows, partitions
 from edupulse_pipelines.storage.versions import upgrade
@@ -196,3 +200,33 @@ def test_a_run_whose_database_is_restarted_says_so_and_the_next_one_completes(
     assert child.join() == 0, child.told
     assert state_of(district) == expected
     engine.dispose()
+
+
+def test_only_the_thread_of_the_load_asks_the_database(district: District, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pieces are read and judged by a second thread; a connection belongs to one."""
+    monkeypatch.setattr(delivered_rows, "PIECE_ROWS", 2)
+    district.enrol("ZQ1", "ZQ2")
+    days = [f"2025-09-0{day}" for day in range(1, 6)]
+    rows = "".join(f"{number},{day},present\n" for number in ("ZQ1", "ZQ2", "ZQ3") for day in days)
+    district.land(1, attendance_records=f"{ATTENDANCE_HEADER}\n{rows}")
+    district.land(2, attendance_records=f"{ATTENDANCE_HEADER}\n{rows.replace('present', 'tardy')}")
+    grades = "".join(f"{number},ZQm,{day},50\n" for number in ("ZQ1", "ZQ3") for day in days)
+    district.land(1, grades=f"district_id,course_id,submission_date,grade_value\n{grades}")
+    asking: set[str] = set()
+    judging: set[str] = set()
+
+    def asked(*_arguments: Any) -> None:
+        asking.add(threading.current_thread().name)
+
+    judge = Expectations.judge
+
+    def judged(self: Expectations, frame: Any) -> Any:
+        judging.add(threading.current_thread().name)
+        return judge(self, frame)
+
+    monkeypatch.setattr(Expectations, "judge", judged)
+    sa.event.listen(district.engine, "before_cursor_execute", asked)
+    done = district.run("attendance_records", "grades")
+    assert done["attendance_records"].counts == (30, 10, 10, 0, 10)
+    assert asking == {threading.main_thread().name}
+    assert judging - asking, "or the test would say nothing"

@@ -8,8 +8,8 @@ import json
 
 import pytest
 
-from edupulse_pipelines.ingest import load
-from edupulse_pipelines.ingest.load import SNAPSHOT_WAITS
+from edupulse_pipelines.ingest import delivery
+from edupulse_pipelines.ingest.snapshots import SNAPSHOT_WAITS
 from edupulse_pipelines_tests.ingest.district import FIRST_WEEK, STUDENT_HEADER, District, delivery_day
 
 pytestmark = pytest.mark.usefixtures("quick_judge")
@@ -169,7 +169,7 @@ def test_a_delivery_that_only_confirms_is_merged_when_an_older_one_comes(
     district: District, monkeypatch: pytest.MonkeyPatch, late: int | None
 ) -> None:
     """Week 3 says again what week 1 said; then week 2, which says otherwise, comes late and changes nothing."""
-    monkeypatch.setattr(load, "CONFIRMED_LATER_ROWS", 1)
+    monkeypatch.setattr(delivery, "CONFIRMED_LATER_ROWS", 1)
     district.enrol("ZQ1")
     same = f"{ATTENDANCE}\nZQ1,2025-09-02,absent,\nZQ9,2025-09-02,absent,\n"
     district.land(1, attendance_records=same)

@@ -19,9 +19,10 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, given, note, settings
 from hypothesis import strategies as st
 
-from edupulse_pipelines.ingest import attendance, delivered_rows
+from edupulse_pipelines.ingest import delivered_rows
 from edupulse_pipelines.ingest.frames import Identities
 from edupulse_pipelines.ingest.validation import Expectations
+from edupulse_pipelines.ingest.writers import attendance
 from edupulse_pipelines.weeks import WEEK, week_start
 from edupulse_pipelines_tests.ingest.district import FIRST_WEEK, District, delivery_day
 from edupulse_pipelines_tests.ingest.oracle import (

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.ingest import attendance
 from edupulse_pipelines.ingest.load import replay_quarantine
+from edupulse_pipelines.ingest.writers import attendance
 from edupulse_pipelines.storage import months
 from edupulse_pipelines.weeks import WEEK
 from edupulse_pipelines_tests.ingest.conftest import _judge

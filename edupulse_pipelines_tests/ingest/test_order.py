@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from edupulse_pipelines.ingest import delivered_rows, load, marks
+from edupulse_pipelines.ingest import delivered_rows, marks, quarantine
+from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.weeks import WEEK, week_start
 from edupulse_pipelines_tests.ingest.district import (
     ATTENDANCE_HEADER,
@@ -195,8 +196,17 @@ LANDING = {
 }
 
 
+PLACES: dict[str, tuple[Any, str]] = {
+    "enter_account": (manifest, "enter_account"),
+    "write": (marks.Marks, "write"),
+    "keep": (quarantine, "keep"),
+    "replay": (manifest, "move_freed"),
+}
+"""Where each step is done."""
+
+
 @pytest.mark.usefixtures("quick_judge")
-@pytest.mark.parametrize("step", ["_account", "write", "keep", "replay"])
+@pytest.mark.parametrize("step", ["enter_account", "write", "keep", "replay"])
 def test_a_run_that_dies_leaves_no_half_delivery_and_goes_on(engine: sa.Engine, tmp_path: Path, step: str) -> None:
     """The process dies in the second delivery after some of its writes, or while a waiting row is replayed."""
     whole = district_with(engine, str(tmp_path), LANDING)
@@ -212,15 +222,15 @@ def test_a_run_that_dies_leaves_no_half_delivery_and_goes_on(engine: sa.Engine, 
         raise Died
 
     weeks = [FIRST_WEEK + WEEK]
-    table = "students" if step in ("_account", "write") else "attendance_records"
+    table = "students" if step in ("enter_account", "write") else "attendance_records"
     if table == "attendance_records":
         killed.run("students", weeks=weeks)
     if step == "keep":
         killed.run(table, weeks=[])  # replays, and no more
     before = {**snapshot(killed), "quarantine": killed.quarantine(everything=True), "files": killed.manifest()}
-    room: Any = {"keep": load.quarantine, "write": marks.Marks}.get(step, load._Loader)
+    room, function = PLACES[step]
     with pytest.MonkeyPatch.context() as patch, pytest.raises(Died):
-        patch.setattr(room, "_correct_accounts" if step == "replay" else step, die)
+        patch.setattr(room, function, die)
         killed.run(table, weeks=weeks)
     after = {**snapshot(killed), "quarantine": killed.quarantine(everything=True), "files": killed.manifest()}
     archived = [

@@ -17,8 +17,10 @@ import sqlalchemy as sa
 from edupulse_pipelines.errors import CorrectionsRefused, EduPulseError
 from edupulse_pipelines.ingest import corrections, quarantine
 from edupulse_pipelines.ingest.corrections import CorrectionCounts
+from edupulse_pipelines.ingest.export import export_rows
 from edupulse_pipelines.ingest.load import replay_quarantine
 from edupulse_pipelines.ingest.quarantine import Selection
+from edupulse_pipelines.ingest.spreadsheets import rewritten_by_spreadsheet
 from edupulse_pipelines.schema.sqlalchemy_tables import quarantined_records
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, District
@@ -65,7 +67,7 @@ class Sheet:
 
 
 def export(district: District, out: Path, **selection: Any) -> dict[str, Sheet]:
-    files = corrections.export_rows(district.work, district.raw, district.tenant, Selection(**selection), out)
+    files = export_rows(district.work, district.raw, district.tenant, Selection(**selection), out)
     return {file.table: Sheet(file.path) for file in files}
 
 
@@ -370,7 +372,7 @@ def test_a_file_that_is_no_export_is_refused(district: District, tmp_path: Path,
     ],
 )
 def test_what_a_spreadsheet_does_on_its_own(before: str, after: str, rewritten: bool) -> None:
-    assert corrections.rewritten_by_spreadsheet(before, after) is rewritten
+    assert rewritten_by_spreadsheet(before, after) is rewritten
 
 
 def test_a_rewritten_cell_is_taken_when_it_is_meant(filled: District, tmp_path: Path) -> None:

@@ -23,7 +23,8 @@ from edupulse_pipelines.cli.output.drawing import (
 )
 
 if TYPE_CHECKING:
-    from edupulse_pipelines.ingest.corrections import CorrectionCounts, ExportedFile
+    from edupulse_pipelines.ingest.corrections import CorrectionCounts
+    from edupulse_pipelines.ingest.export import ExportedFile
     from edupulse_pipelines.ingest.quarantine import Replay, Tally
 
 REASONS_PER_TABLE = 5

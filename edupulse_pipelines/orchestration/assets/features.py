@@ -7,9 +7,10 @@ from edupulse_pipelines.orchestration import charts, reporting
 from edupulse_pipelines.orchestration.partitions import weekly_asset, weeks_of
 from edupulse_pipelines.orchestration.resources import Database, Progress
 from edupulse_pipelines.orchestration.steps import step
+from edupulse_pipelines.schema.delivery import TABLE_OF_DOMAIN
 from edupulse_pipelines.settings import TenantSettings
 
-ACTIVITY_SOURCES = ("attendance_records", "grades", "discipline_incidents", "students")
+ACTIVITY_SOURCES = (*TABLE_OF_DOMAIN.values(), "students")
 
 
 def feature_assets(tenant: TenantSettings) -> list[AssetsDefinition]:

@@ -11,11 +11,9 @@ from edupulse_pipelines.orchestration.partitions import asset_key, weekly_asset,
 from edupulse_pipelines.orchestration.resources import Database, Progress
 from edupulse_pipelines.orchestration.retries import is_tried_again
 from edupulse_pipelines.orchestration.steps import step
-from edupulse_pipelines.schema.tables import RECORD_TABLES, TABLES
+from edupulse_pipelines.schema.delivery import DELIVERED
+from edupulse_pipelines.schema.tables import ACCOUNTS, RECORD_TABLES, TABLES
 from edupulse_pipelines.settings import Settings, TenantSettings
-
-ABOUT_STUDENTS = ("attendance_records", "grades", "discipline_incidents")
-"""Record tables whose rows name a student, so that students are merged before them."""
 
 
 def record_assets(settings: Settings, tenant: TenantSettings) -> list[AssetsDefinition]:
@@ -24,7 +22,8 @@ def record_assets(settings: Settings, tenant: TenantSettings) -> list[AssetsDefi
 
 
 def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> AssetsDefinition:
-    deps = [f"raw_{table}", "students"] if table in ABOUT_STUDENTS else [f"raw_{table}"]
+    # Students are merged before the tables whose rows name one.
+    deps = [f"raw_{table}", *(["students"] if DELIVERED[table].record.refers_to == "students" else [])]
     by_month = TABLES[table].partition_by_month is not None
     specs = checks.record_check_specs(asset_key(tenant, table), tenant.max_quarantined, by_month=by_month)
 
@@ -37,7 +36,7 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
             with step(context, progress, database, tenant) as work:
                 from edupulse_pipelines.ingest.load import load_records
                 from edupulse_pipelines.orchestration import summaries
-                from edupulse_pipelines.storage import months
+                from edupulse_pipelines.storage import manifest, months
 
                 report = load_records(
                     work,
@@ -49,7 +48,7 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
                 )
                 with work.reading() as connection:
                     days = [delivery.delivered_on for delivery in report.deliveries]
-                    on_record = summaries.accounts_on_record(connection, tenant.name, table, days)
+                    on_record = manifest.accounts(connection, work, table, days)
                     stored = summaries.row_count(connection, tenant.name, table)
                     unclaimed = None
                     if by_month and months.is_partitioned(connection):
@@ -62,12 +61,12 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
                 )
             raise
         by_week: dict[dt.date, Counter[str]] = {
-            week: Counter(dict.fromkeys((*reporting.ACCOUNTS, "deleted"), 0)) for week in weeks
+            week: Counter(dict.fromkeys((*ACCOUNTS, "deleted"), 0)) for week in weeks
         }
         for delivery in report.deliveries:
             # A delivery of an earlier week may have been left over by a run that stopped.
             by_week.setdefault(delivery.week, Counter()).update(
-                {name: getattr(delivery, name) for name in (*reporting.ACCOUNTS, "deleted")}
+                {name: getattr(delivery, name) for name in (*ACCOUNTS, "deleted")}
             )
         left_out: Counter[str] = Counter()
         unmapped: Counter[tuple[str, str]] = Counter()
@@ -89,7 +88,7 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
                 *([checks.default_partition_empty(unclaimed)] if by_month else []),
             ],
             replayed=report.replayed,
-            **reporting.totals(by_week, (*reporting.ACCOUNTS, "deleted")),
+            **reporting.totals(by_week, (*ACCOUNTS, "deleted")),
             **{name: checks.table(rows) for name, rows in told.items() if rows},
         )
 

@@ -1,15 +1,15 @@
-"""Merging attendance, which comes by the million: everything by column, nothing row by row.
+"""Writing attendance, which comes by the million: everything by column, nothing row by row.
 
 Rows of days for which nothing is stored are written as they are; only the others are looked up. On PostgreSQL rows go
 straight into their month's partition. A month that has no rows yet and gets many is built apart: filled by COPY
 without an index, then indexed, checked and attached within the transaction of its delivery (`partitions`), because
 maintaining the indexes is what costs: building them afterwards takes about a third of the time. Rows of a piece are
 sorted by student and day, so that neighbours on disk are neighbours in the queries. COPY is fed its binary form: the
-server spends a fifth of the time on it that it spends on CSV. What needs no database (`prepare`) is done by a second
-thread while the server works.
+server spends a fifth of the time on it that it spends on CSV. What needs no database (`prepare`) may be done by a
+second thread while the server works.
 
-What goes past the parent table on that path: nothing that it has today. Its row triggers are cloned to every
-partition; policies of row-level security are the parent's only, and are to be applied in `AttendanceMerge.close`.
+Rows that go straight into a partition pass nothing by that the parent table has today: its row triggers are cloned to
+every partition. Policies of row-level security are the parent's only, and have to be applied in `close`.
 """
 
 from __future__ import annotations
@@ -27,14 +27,23 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.ingest.delivered_rows import DeliveredRows
-from edupulse_pipelines.ingest.frames import Integers, Piece
-from edupulse_pipelines.ingest.marks import Marks
-from edupulse_pipelines.ingest.merge import INSERTED, QUARANTINED, UNCHANGED, UPDATED, Outcomes, typed
-from edupulse_pipelines.ingest.references import References
+from edupulse_pipelines.ingest.frames import Integers, Mask, Piece
 from edupulse_pipelines.ingest.validation import DETACHED_MONTH, UNKNOWN_RECORD, Reasons
+from edupulse_pipelines.ingest.writers.outcomes import (
+    INSERTED,
+    QUARANTINED,
+    UNCHANGED,
+    UPDATED,
+    Outcomes,
+    Prepared,
+    Target,
+    settled,
+    typed,
+)
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records
 from edupulse_pipelines.schema.tables import ATTENDANCE_STATUSES
+from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage import months
 from edupulse_pipelines.storage.bulk import copy_binary, copy_rows, read_rows, stage, update_rows
 from edupulse_pipelines.storage.ids import Ids, id_texts, new_id_bytes
@@ -49,6 +58,11 @@ _EPOCH = dt.date(1970, 1, 1)
 _POSTGRESQL_EPOCH = (dt.date(2000, 1, 1) - _EPOCH).days
 _NEVER = -(2**31) + 1
 _COLUMNS = {column.name: column for column in DELIVERED[TABLE].columns}
+if DELIVERED[TABLE].fields != ("status",):
+    raise RuntimeError(
+        f"{TABLE} declares a delivered column that this module does not store: {DELIVERED[TABLE].fields}. Add it to "
+        "_Rows, to what is written and to what is compared here."
+    )
 
 
 @dataclass
@@ -78,7 +92,7 @@ class _Rows:
 
 
 @dataclass
-class Prepared:
+class PreparedAttendance(Prepared):
     """What one piece brings, made without the database.
 
     outcomes: per row of the piece, as far as they are known; new: rows of days for which nothing is stored, sorted, by
@@ -91,21 +105,6 @@ class Prepared:
     met: _Rows
     touched: _Rows
     refused: Integers
-
-
-def make_room(work: Work, days: Counter[dt.date], first_week: dt.date, delivered_on: dt.date) -> None:
-    """Make the partitions that a delivery with so many rows by day needs, but for those that are built in bulk.
-
-    In transactions of their own, before the delivery's: nobody else has to wait for that one.
-    """
-    coming = _months(days, first_week, delivered_on)
-    with work.reading() as connection:
-        apart = _months_apart(connection, days, coming, delivered_on) or []
-        # Rows of a month that nobody had asked for yet are moved into it, and then it is none to be built.
-        held = months.default_months(connection, TABLE)
-    months.ensure_months(
-        work.engine, TABLE, {month for month in coming if month not in apart or f"{month:%Y-%m}" in held}
-    )
 
 
 def _months_apart(
@@ -133,76 +132,85 @@ def _months(days: Counter[dt.date], first_week: dt.date, delivered_on: dt.date) 
     return dict(coming)
 
 
-class AttendanceMerge:
-    """The merge of one delivery, all in its transaction: `prepare` and `write` each piece, then `close`."""
+class AttendanceWriter:
+    """Writes one delivery of attendance, all in the transaction of its target."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        work: Work,
-        rows: DeliveredRows,
-        first_week: dt.date,
-        references: References,
-        marks: Marks,
-    ) -> None:
-        self.connection = connection
-        self.tenant = work.tenant
+    def __init__(self, target: Target) -> None:
+        rows, first_week = target.rows, target.tenant.first_week
+        self.connection = target.connection
+        self.tenant = target.work.tenant
         self.delivered_on = rows.delivered_on
-        self.references = references
-        self.marks = marks
-        self._binary = connection.dialect.name == "postgresql"
+        self.students = target.students
+        self.marks = target.marks
+        self._dialect = target.work.dialect
+        self._binary = self._dialect == "postgresql"
         coming = _months(rows.days, first_week, rows.delivered_on)
-        months.hold_months(connection)
-        detached = months.detached_months(connection, TABLE)
+        months.hold_months(self.connection)
+        detached = months.detached_months(self.connection, TABLE)
         self._detached = np.array([_month_number(month) for month in detached], dtype=np.int64)
-        apart = _months_apart(connection, rows.days, coming, rows.delivered_on)
+        apart = _months_apart(self.connection, rows.days, coming, rows.delivered_on)
         if apart is None:
-            months.hold_default(connection, TABLE)
+            months.hold_default(self.connection, TABLE)
         self._apart: dict[dt.date, str] = dict.fromkeys(apart or [], "")
-        self._partitions = months.partitions(connection, TABLE)
+        self._partitions = months.partitions(self.connection, TABLE)
         # Asked before the first row is written, so that what is written here is not found; and only of days that can
         # come, because what nobody claims is in the default partition, which others need.
         days = [day for day in rows.days if day <= self.delivered_on and months.month_of(day) not in detached]
         self._known_days = np.array(sorted((day - _EPOCH).days for day in days if self._any(day)), dtype=np.int64)
 
-    def prepare(self, piece: Piece, reasons: Reasons, good: npt.NDArray[np.bool_]) -> Prepared:
-        """Sort out the good rows of a piece (rows with a reason are quarantined); asks the database nothing."""
+    @staticmethod
+    def make_room(work: Work, tenant: TenantSettings, rows: DeliveredRows) -> None:
+        """Make the partitions that the delivery needs, but for those that are built in bulk.
+
+        In transactions of their own, before the delivery's: nobody else has to wait for that one.
+        """
+        coming = _months(rows.days, tenant.first_week, rows.delivered_on)
+        with work.reading() as connection:
+            apart = _months_apart(connection, rows.days, coming, rows.delivered_on) or []
+            # Rows of a month that nobody had asked for yet are moved into it, and then it is none to be built.
+            held = months.default_months(connection, TABLE)
+        wanted = {month for month in coming if month not in apart or f"{month:%Y-%m}" in held}
+        months.ensure_months(work.engine, TABLE, wanted)
+
+    def prepare(self, piece: Piece, reasons: Reasons, asked: Mask) -> PreparedAttendance:
+        """Find the students and sort out the good rows of a piece; asks the database nothing."""
+        self.students.resolve(piece, reasons)
         outcomes: Outcomes = np.full(len(piece), UNCHANGED, dtype=np.int8)
-        rows = self._rows(piece, np.flatnonzero(good))
+        rows = self._rows(piece, np.flatnonzero(Prepared(piece, reasons, asked).good()))
         away = np.isin(_month_numbers(rows.date), self._detached)
         refused = rows.place[away]
         if len(refused):
             rows = rows.take(~away)
         known = np.isin(rows.date, self._known_days) | rows.deleted
         fresh = rows.take(~known) if known.any() else rows
-        order = np.lexsort((fresh.period, fresh.date, self.references.rank[fresh.student]))
+        order = np.lexsort((fresh.period, fresh.date, self.students.rank[fresh.student]))
         fresh = fresh.take(order)
         outcomes[fresh.place] = INSERTED
-        return Prepared(outcomes, self._ready(fresh), rows.take(known), fresh, refused)
+        return PreparedAttendance(piece, reasons, asked, outcomes, self._ready(fresh), rows.take(known), fresh, refused)
 
-    def write(self, prepared: Prepared) -> Reasons:
-        """Write what was prepared and look up the rest; completes `prepared.outcomes`.
+    def write(self, prepared: PreparedAttendance) -> Outcomes:
+        """Write what was prepared and look up the rest; what became of each row of the piece.
 
-        Returns the reasons (by row of the piece) of rows that are refused.
+        Adds the reasons of rows whose month is detached, or that take back a record that has not arrived.
         """
-        reasons: Reasons = {place: [DETACHED_MONTH] for place in prepared.refused.tolist()}
-        prepared.outcomes[prepared.refused] = QUARANTINED
+        outcomes = prepared.outcomes
+        refused: Reasons = {place: [DETACHED_MONTH] for place in prepared.refused.tolist()}
         self._insert(prepared.new)
         self._mark(prepared.touched)
         if len(prepared.met.place):
             late: list[_Rows] = []
             for name, part in self._by_table(prepared.met):
-                met = self._meet(name, part, prepared.outcomes)
+                met = self._meet(name, part, outcomes)
                 for place in part.place[~met & part.deleted].tolist():
-                    prepared.outcomes[place] = QUARANTINED
-                    reasons[place] = [UNKNOWN_RECORD]
+                    outcomes[place] = QUARANTINED
+                    refused[place] = [UNKNOWN_RECORD]
                 late.append(part.take(~met & ~part.deleted))
             for fresh in late:
-                prepared.outcomes[fresh.place] = INSERTED
+                outcomes[fresh.place] = INSERTED
                 self._insert(self._ready(fresh))
-            changed = np.isin(prepared.outcomes[prepared.met.place], (INSERTED, UPDATED))
+            changed = np.isin(outcomes[prepared.met.place], (INSERTED, UPDATED))
             self._mark(prepared.met.take(changed))
-        return reasons
+        return settled(outcomes, prepared.reasons, refused)
 
     def close(self) -> None:
         """Attach the months that were built apart."""
@@ -213,7 +221,7 @@ class AttendanceMerge:
         status = piece.column("status")
         places = pc.index_in(status.texts, value_set=pa.array(ATTENDANCE_STATUSES)).fill_null(-1)
         number = piece.column("district_id")
-        students = np.append(self.references.places(number.texts), -1)
+        students = np.append(self.students.places(number.texts), -1)
         return _Rows(
             rows,
             students[number.codes[rows]],
@@ -227,7 +235,7 @@ class AttendanceMerge:
 
     def _table(self, month: dt.date) -> str:
         """The table that has, or will get, a month's rows."""
-        if self.connection.dialect.name != "postgresql":
+        if not self._binary:
             return TABLE
         if month in self._apart:
             if not self._apart[month]:
@@ -280,9 +288,9 @@ class AttendanceMerge:
         same = pa.array(np.zeros(count, dtype=np.int8))
         return pa.table(
             {
-                "id": id_texts(new_id_bytes(count), self.connection.dialect.name),
+                "id": id_texts(new_id_bytes(count), self._dialect),
                 "tenant_id": pa.array([self.tenant]).take(same),
-                "student_id": self.references.texts(rows.student),
+                "student_id": self.students.texts(rows.student),
                 "date": _as_dates(rows.date),
                 "status": pa.array(ATTENDANCE_STATUSES).take(pa.array(rows.status)),
                 "period": pa.array(rows.period, mask=rows.period < 0),
@@ -305,7 +313,7 @@ class AttendanceMerge:
                     count,
                     ids[done : done + count],
                     self.tenant,
-                    self.references.ids[part.student],
+                    self.students.ids[part.student],
                     part.date - _POSTGRESQL_EPOCH,
                     ATTENDANCE_STATUSES[kind // 2],
                     None if daily else part.period,
@@ -371,7 +379,7 @@ class AttendanceMerge:
             pa.table(
                 {
                     "position": pa.array(np.arange(len(rows.place)), pa.int32()),
-                    "student_id": self.references.texts(rows.student),
+                    "student_id": self.students.texts(rows.student),
                     "date": _as_dates(rows.date),
                     "period": pa.array(rows.period),
                 }

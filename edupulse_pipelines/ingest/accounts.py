@@ -1,0 +1,76 @@
+"""What a load did, in figures: the account of each delivery, and the report of all of them.
+
+For every file, read = inserted + updated + unchanged + quarantined. How accounts are stored is in `storage.manifest`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from edupulse_pipelines.storage.manifest import Entry
+
+
+@dataclass
+class DeliveryCounts:
+    """The account of one table in one delivery; `deleted`: stored records it took back."""
+
+    week: dt.date
+    delivered_on: dt.date
+    read: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    quarantined: int = 0
+    deleted: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    failed_expectations: list[dict[str, Any]] = field(default_factory=list)
+    unmapped_codes: list[dict[str, Any]] = field(default_factory=list)
+    """Codes that the tenant's profile does not map: column, code, rows."""
+    left_out: dict[str, int] = field(default_factory=dict)
+    """Entries of the source that are no records of the table, by reason; they are not among the rows read."""
+
+    @property
+    def balanced(self) -> bool:
+        """Whether every row that was read is accounted for."""
+        return self.read == self.inserted + self.updated + self.unchanged + self.quarantined
+
+
+@dataclass
+class LoadReport:
+    """What one call of `load_records` did; `replayed` rows belong to the accounts of earlier deliveries."""
+
+    deliveries: list[DeliveryCounts] = field(default_factory=list)
+    replayed: int = 0
+    warnings: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ReplayCounts:
+    """What a replay did to one table's open rows."""
+
+    tried: int = 0
+    loaded: int = 0
+    still_quarantined: int = 0
+
+
+def of_second_merge(file: Entry, outcome: Mapping[str, int]) -> Mapping[str, int]:
+    """The account of a file that is merged a second time: what it brought the first time it has brought."""
+    inserted = file.rows_inserted + outcome.get("inserted", 0)
+    updated = file.rows_updated + outcome.get("updated", 0)
+    quarantined = outcome.get("quarantined", 0)
+    unchanged = file.rows_read - inserted - updated - quarantined
+    if unchanged < 0:  # a row was inserted the first time and updated the second
+        return outcome
+    return {"inserted": inserted, "updated": updated, "unchanged": unchanged, "quarantined": quarantined}
+
+
+def left_out(files: Iterable[Entry]) -> dict[str, int]:
+    """Entries of the files' sources that are no records of the table, by reason."""
+    counts: Counter[str] = Counter()
+    for file in files:
+        counts.update(file.left_out or {})
+    return dict(sorted(counts.items()))

@@ -1,0 +1,168 @@
+"""The archive of one landed file: where it lies, what is in it, how it is written and read.
+
+String-typed Parquet, one row per data row of the file with its line number; what is said of the whole file (its hash,
+format, entries left out) is in the Parquet metadata. Written under a temporary name and moved into place when it is
+complete, never changed afterwards. Which files are archived, and when, is in `archive`; no format is known here.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import shutil
+import socket
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from edupulse_pipelines.sources.records import LINE_NUMBER, SYSTEM_COLUMNS, RecordSource, archive_schema
+
+FORMER_COLUMNS = ("_file_name", "_sha256")
+"""Columns of archives that the first release wrote; they have no metadata of ours."""
+_METADATA = "edupulse."
+_DICTIONARY_BYTES = 4 << 20  # so that a row group's student numbers stay a dictionary
+
+
+def archive_path(raw_dir: Path, tenant: str, table: str, delivered_on: dt.date, file_name: str, sha256: str) -> Path:
+    """Where the archive of a file lies; a member of a zip or bundle (`week.zip/grades.csv`) needs no folder."""
+    flat = file_name.replace("/", "+")
+    return raw_dir / tenant / table / delivered_on.isoformat() / f"{flat}.{sha256[:16]}.parquet"
+
+
+def archived_header(path: Path) -> list[str]:
+    """The header of the archived file, in its order."""
+    schema = pq.read_schema(path)
+    ours = SYSTEM_COLUMNS if schema.metadata else (*SYSTEM_COLUMNS, *FORMER_COLUMNS)
+    return [name for name in schema.names if name not in ours]
+
+
+def archived_instructional_days(path: Path) -> list[dt.date]:
+    """The days of instruction that the archived source's own calendar names."""
+    return [dt.date.fromisoformat(day) for day in archive_facts(path).get("instructional_days", [])]
+
+
+def archive_facts(path: Path) -> dict[str, Any]:
+    """What an archive says of its whole file; nothing when there is none, or one of the first release."""
+    try:
+        stored = pq.read_schema(path).metadata or {}
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return {}
+    return {
+        key.decode().removeprefix(_METADATA): orjson.loads(value)
+        for key, value in stored.items()
+        if key.startswith(_METADATA.encode())
+    }
+
+
+def is_archived(path: Path, sha256: str, read_with: Mapping[str, str]) -> bool:
+    """Whether there is a whole archive of this content that was read with the settings of now."""
+    if not path.exists():
+        return False
+    facts = archive_facts(path)
+    if not facts:
+        with suppress(pa.ArrowInvalid):
+            return "_sha256" in pq.read_schema(path).names
+        return False
+    return bool(facts["sha256"] == sha256) and all(
+        value in ("auto", facts["read_with"].get(name)) for name, value in read_with.items()
+    )
+
+
+def _temporary(target: Path) -> Path:
+    """A name beside the target that no other run, in this process or another, writes to.
+
+    What processes of this machine that were killed have left under such names is removed.
+    """
+    host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
+    for left in target.parent.glob("*.tmp"):
+        named = re.search(rf"\.{host}_([0-9]+)_[0-9a-f]{{12}}\.tmp$", left.name)
+        if named and not _is_running(int(named[1])):
+            left.unlink(missing_ok=True)
+    return target.with_suffix(f".{host}_{os.getpid()}_{uuid.uuid4().hex[:12]}.tmp")
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
+
+
+def share_archive(archive: Path, target: Path) -> None:
+    """Have the archive of the same content in a second place: archives are replaced as a whole, never written to."""
+    if archive == target:
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = _temporary(target)
+    try:
+        try:
+            os.link(archive, temporary)
+        except OSError:  # a file system without links
+            shutil.copyfile(archive, temporary)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_archive(
+    target: Path, source: RecordSource, facts: dict[str, Any], event_date: str | None, check: Callable[[], None]
+) -> None:
+    """Write the archive under a temporary name; move it into place when `check` finds nothing wrong after all."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    schema = archive_schema(source.header)
+    temporary = _temporary(target)
+    complete = bool(getattr(source, "snapshot", False))
+    first_date: dt.date | None = None
+    try:
+        with temporary.open("wb") as stream:
+            with pq.ParquetWriter(
+                stream,
+                schema,
+                compression="zstd",
+                use_dictionary=schema.names[1:],
+                column_encoding={LINE_NUMBER: "DELTA_BINARY_PACKED"},
+                dictionary_pagesize_limit=_DICTIONARY_BYTES,
+                store_schema=False,  # or the metadata that is added at the end would not be the schema's
+            ) as writer:
+                for table in source.batches():
+                    writer.write_table(table)
+                    if complete and event_date in source.header:
+                        first_date = min(filter(None, (first_date, _first_date(table[event_date]))), default=None)
+                # A converter's complete source answers for the days from its first record on: earlier years are in
+                # bundles of their own. A table without days is complete as a whole.
+                since = first_date.isoformat() if first_date is not None else None
+                complete_from = None if not complete else "" if event_date is None else since
+                facts = facts | {
+                    "source_format": source.source_format,
+                    "unknown_columns": source.unknown_columns,
+                    "left_out": source.left_out,
+                    "notes": getattr(source, "notes", {}),
+                    "instructional_days": [day.isoformat() for day in source.instructional_days],
+                    "complete_from": complete_from,
+                }
+                writer.add_key_value_metadata(
+                    {_METADATA + name: orjson.dumps(value).decode() for name, value in facts.items()}
+                )
+            stream.flush()
+            os.fsync(stream.fileno())
+        check()
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _first_date(texts: pa.ChunkedArray) -> dt.date | None:
+    dates = pc.strptime(texts, format="%Y-%m-%d", unit="s", error_is_null=True)
+    first = pc.min(dates).as_py()
+    return first.date() if first is not None else None

@@ -1,0 +1,220 @@
+"""Bringing one delivery into its table, in one transaction: rows, quarantine, account and marks, or nothing at all.
+
+Reading and judging is in `delivery`, how rows are written in `writers`, what is left of a snapshot in `snapshots`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from sqlalchemy.engine import Connection
+
+from edupulse_pipelines.ingest import accounts, quarantine, snapshots
+from edupulse_pipelines.ingest.accounts import DeliveryCounts
+from edupulse_pipelines.ingest.ahead import ahead
+from edupulse_pipelines.ingest.confirmations import merge_confirming
+from edupulse_pipelines.ingest.delivered_rows import DeliveredRows
+from edupulse_pipelines.ingest.delivery import Delivery, Nothing, read_and_judged, says_nothing_new, without_copies
+from edupulse_pipelines.ingest.frames import Piece
+from edupulse_pipelines.ingest.marks import Marks
+from edupulse_pipelines.ingest.quarantine import BadRow
+from edupulse_pipelines.ingest.school_days import store_instructional_days
+from edupulse_pipelines.ingest.table_load import TableLoad
+from edupulse_pipelines.ingest.validation import Reasons
+from edupulse_pipelines.ingest.writers.outcomes import OUTCOMES, UPDATED, Prepared, Writer
+from edupulse_pipelines.sources.profiles import presentable_codes
+from edupulse_pipelines.storage import manifest
+from edupulse_pipelines.storage.manifest import Entry
+from edupulse_pipelines.weeks import week_of_delivery
+
+
+def deliver(load: TableLoad, delivery: Delivery) -> DeliveryCounts:
+    """Bring one delivery into its table, and account for every row of it."""
+    delivered_on, files, rows = delivery.delivered_on, delivery.files, delivery.rows
+    if rows is not None:
+        merge_confirming(load, delivered_on)
+        load.make_room(rows)
+    with load.writing() as connection:
+        now = manifest.delivery(connection, load.work, load.table, delivered_on)
+        if [(file.id, file.status) for file in now] != [(file.id, file.status) for file in files]:
+            files, rows = now, None  # another run has loaded or superseded a file meanwhile
+        if rows is not None:
+            return _merge(connection, load, delivery, rows)
+        nothing = says_nothing_new(connection, load, delivered_on, files)
+        if nothing is not None:
+            return _count_again(connection, load, delivered_on, files, nothing)
+    return deliver(load, read_and_judged(load, delivered_on, files))
+
+
+def deliver_again(load: TableLoad) -> int:
+    """Merge the deliveries of which another one has freed rows from quarantine; how many rows that has loaded."""
+    loaded = 0
+    done: set[dt.date] = set()
+    while waiting := load.open_again - done:
+        delivered_on = min(waiting)
+        done.add(delivered_on)  # once: what frees a row of one may hold a row of another
+        with load.work.reading() as connection:
+            files = manifest.delivery(connection, load.work, load.table, delivered_on)
+        if any(not file.is_loaded for file in files):
+            before = sum(file.rows_quarantined for file in files)
+            counts = deliver(load, read_and_judged(load, delivered_on, files))
+            loaded += max(0, before - counts.quarantined)
+    return loaded
+
+
+def _count_again(
+    connection: Connection, load: TableLoad, delivered_on: dt.date, files: list[Entry], nothing: Nothing
+) -> DeliveryCounts:
+    """The account of a delivery that says nothing new: its rows in quarantine, and all others as unchanged."""
+    counts = DeliveryCounts(week_of_delivery(delivered_on), delivered_on)
+    reasons: Counter[str] = Counter()
+    marks = load.marks(connection)
+    for file in files:
+        quarantined = quarantine.open_count(connection, load.work, load.table, file.sha256)
+        unchanged = file.rows_read - quarantined
+        if not file.is_loaded:
+            _supersede_replaced(connection, load, file)
+            _mark_week(connection, load, delivered_on, file.rows_read, marks)
+            outcome = {"unchanged": unchanged, "quarantined": quarantined}
+            manifest.enter_account(connection, load.work, file, outcome, confirms_only=nothing == "confirms")
+        counts.read += file.rows_read
+        counts.quarantined += quarantined
+        counts.unchanged += unchanged
+        reasons.update(quarantine.open_reasons(connection, load.work, load.table, file.sha256))
+    marks.write(connection)
+    counts.reasons = dict(sorted(reasons.items()))
+    counts.left_out = accounts.left_out(files)
+    load.advance(counts.read)
+    return counts
+
+
+def _merge(connection: Connection, load: TableLoad, delivery: Delivery, rows: DeliveredRows) -> DeliveryCounts:
+    """Write the good rows of one delivery, keep its bad ones, and enter the account of each of its files."""
+    load.merged = True
+    delivered_on, files = delivery.delivered_on, delivery.files
+    counts = DeliveryCounts(week_of_delivery(delivered_on), delivered_on, read=delivery.count)
+    marks = load.marks(connection)
+    if not all(file.loaded_at for file in files):
+        _mark_week(connection, load, delivered_on, counts.read, marks)
+    for file in files:
+        _supersede_replaced(connection, load, file)
+    writer = load.writer(connection, rows, marks)
+    tally, by_content = _write(connection, load, delivery, rows, writer, counts)
+    _enter_accounts(connection, load, files, by_content, tally, counts)
+    counts.deleted += snapshots.apply(connection, load, delivered_on, marks)
+    manifest.add_deleted(connection, files[0], counts.deleted)
+    store_instructional_days(connection, load, delivered_on, without_copies(files))
+    marks.write(connection)
+    counts.reasons = dict(sorted(tally.items()))
+    counts.unmapped_codes = presentable_codes(rows.unmapped)
+    counts.left_out = accounts.left_out(files)
+    return counts
+
+
+def _write(
+    connection: Connection,
+    load: TableLoad,
+    delivery: Delivery,
+    rows: DeliveredRows,
+    writer: Writer[Any],
+    counts: DeliveryCounts,
+) -> tuple[Counter[str], dict[str, dict[str, int]]]:
+    """Write piece after piece; how often each reason was given, and by content (hash) the rows by outcome."""
+    originals = without_copies(delivery.files)
+    cells = np.zeros((len(originals), len(OUTCOMES)), dtype=np.int64)
+    tally: Counter[str] = Counter()
+    for prepared in ahead(_prepared(delivery, writer)):
+        piece, reasons = prepared.piece, prepared.reasons
+        outcomes = writer.write(prepared)
+        tally.update(code for codes in reasons.values() for code in codes)
+        counts.deleted += int((piece.deleted & (outcomes == UPDATED)).sum())
+        of_piece = np.bincount(piece.file.astype(np.int64) * len(OUTCOMES) + outcomes, minlength=cells.size)
+        cells += of_piece.reshape(cells.shape)
+        _keep_bad(connection, load, originals, rows, piece, reasons)
+        load.advance(len(piece))
+    writer.close()
+    return tally, {
+        file.sha256: dict(zip(OUTCOMES, cells[number].tolist(), strict=True)) for number, file in enumerate(originals)
+    }
+
+
+def _prepared(delivery: Delivery, writer: Writer[Any]) -> Iterator[Prepared]:
+    """The pieces, read, judged and sorted out without the database, so that a second thread may make them."""
+    for piece, reasons in delivery.pieces:
+        yield writer.prepare(piece, reasons, np.ones(len(piece), dtype=np.bool_))
+
+
+def _enter_accounts(
+    connection: Connection,
+    load: TableLoad,
+    files: list[Entry],
+    by_content: dict[str, dict[str, int]],
+    tally: Counter[str],
+    counts: DeliveryCounts,
+) -> None:
+    """Enter what became of each file's rows; a copy of another file of the delivery has brought nothing of its own."""
+    originals = {file.id for file in without_copies(files)}
+    for file in files:
+        outcome = by_content[file.sha256]
+        if file.id not in originals:
+            quarantined = outcome["quarantined"]
+            outcome = {"unchanged": file.rows_read - quarantined, "quarantined": quarantined}
+            tally.update(quarantine.open_reasons(connection, load.work, load.table, file.sha256))
+            load.advance(file.rows_read)
+        entered = accounts.of_second_merge(file, outcome) if file.id in load.reopened else outcome
+        manifest.enter_account(connection, load.work, file, entered)
+        for name, count in outcome.items():
+            setattr(counts, name, getattr(counts, name) + count)
+
+
+def _keep_bad(
+    connection: Connection,
+    load: TableLoad,
+    files: list[Entry],
+    rows: DeliveredRows,
+    piece: Piece,
+    reasons: Reasons,
+) -> None:
+    """Make the quarantine of a piece's lines exactly its bad rows, and see which other deliveries that concerns."""
+    bad = sorted(reasons)
+    by_file: dict[int, dict[int, BadRow]] = {}
+    for row, (number, line, raw) in zip(bad, rows.raw(piece, bad), strict=True):
+        by_file.setdefault(number, {})[line] = BadRow(raw, reasons[row])
+    for number in np.unique(piece.file).tolist():
+        file = files[number]
+        lines = piece.line_numbers[piece.file == number]
+        freed = quarantine.keep(
+            connection,
+            load.work,
+            table=load.table,
+            file_hash=file.sha256,
+            file_name=f"{file.delivered_on}/{file.file_name}",
+            delivered_on=file.delivered_on,
+            lines=(int(lines.min()), int(lines.max())),
+            bad=by_file.get(number, {}),
+        )
+        if freed:
+            # The other deliveries of this content share its entries in quarantine, which are closed now: their rows
+            # are good as well.
+            opened = manifest.reopen(connection, load.work, load.table, file.sha256, but=file.delivered_on)
+            load.open_again.update(other.delivered_on for other in opened)
+            load.reopened.update(other.id for other in opened)
+
+
+def _mark_week(connection: Connection, load: TableLoad, delivered_on: dt.date, rows: int, marks: Marks) -> None:
+    """A week becomes one with data, or a domain begins: every student's vectors from there on are stale."""
+    week = week_of_delivery(delivered_on)
+    loaded = manifest.loaded_between(connection, load.work, load.table, week, week + dt.timedelta(days=8))
+    of_week = [count for day, count in loaded if week_of_delivery(day) == week]
+    if not of_week or (rows and not any(of_week)):
+        marks.add_everybody("student_features", week)
+
+
+def _supersede_replaced(connection: Connection, load: TableLoad, file: Entry) -> None:
+    """A corrected file of the same name in the same delivery replaces the content that was loaded before."""
+    for sha256 in manifest.supersede_replaced(connection, load.work, file):
+        quarantine.supersede(connection, load.work, load.table, sha256)

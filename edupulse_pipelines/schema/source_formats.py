@@ -1,0 +1,38 @@
+"""The formats that districts deliver, and what each means for the rows made from it. Plain data.
+
+The manifest keeps of each file what it was read as, such as `csv, gzip` or `OneRoster 1.2`: the format's name with how
+it was packed, or with its version. `SourceFormat.named` makes that text and `format_of` reads it back; no other place
+looks into it. Reading the formats is in `sources`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SourceFormat:
+    """One format.
+
+    converted: rows are made from it by a converter, so that they have canonical columns, dates and numbers, and the
+    tenant's profile is not applied again. exceptions_only: its attendance has only what deviates from being present.
+    """
+
+    name: str
+    converted: bool
+    exceptions_only: bool = False
+
+    def named(self, detail: str = "") -> str:
+        """What a file of this format was read as; `detail` is a version, or how it was packed (`, gzip`)."""
+        return f"{self.name}{detail}"[:50]
+
+
+CSV = SourceFormat("csv", converted=False)
+ONEROSTER = SourceFormat("OneRoster", converted=True)
+EDFI = SourceFormat("Ed-Fi", converted=True, exceptions_only=True)
+_BY_NAME = {source_format.name: source_format for source_format in (CSV, ONEROSTER, EDFI)}
+
+
+def format_of(text: str | None) -> SourceFormat:
+    """The format of what the manifest says a file was read as; a file of the first release, which says none, is CSV."""
+    return CSV if text is None else _BY_NAME[text.partition(" ")[0].rstrip(",")]

@@ -1,0 +1,395 @@
+"""The manifest: which files have been landed, what became of each, and the account of its rows (`ingested_files`).
+
+Every query and every change of that table is here. Entries are identified by tenant, table, delivery, file name and the
+content's hash: a file that is delivered again with another content has an entry of its own, and the earlier one becomes
+`superseded`. What a file holds is known by `sources` and `ingest`; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from edupulse_pipelines.schema.sqlalchemy_tables import ingested_files, quarantined_records
+from edupulse_pipelines.schema.tables import ACCOUNTS
+from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.work import Work
+
+ARCHIVED, LOADED, REFUSED, SUPERSEDED, WITHDRAWN = "archived", "loaded", "refused", "superseded", "withdrawn"
+"""What can have become of a file: kept and not loaded yet; in its table; unreadable; replaced by another content;
+unreadable and taken out of the landing folder by a person."""
+
+_FILE = ("tenant_id", "table_name", "delivered_on", "file_name")
+_IDENTITY = (*_FILE, "sha256")
+_column = ingested_files.c
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One file of one delivery as the manifest has it; the fields are the columns of `ingested_files`."""
+
+    id: uuid.UUID
+    tenant_id: str
+    table_name: str
+    delivered_on: dt.date
+    file_name: str
+    sha256: str
+    status: str
+    reason: str | None
+    detail: str | None
+    unknown_columns: list[str] | None
+    source_format: str | None
+    left_out: dict[str, int] | None
+    snapshot: dict[str, str] | None
+    loaded_at: dt.datetime | None
+    rows_read: int
+    rows_inserted: int
+    rows_updated: int
+    rows_unchanged: int
+    rows_quarantined: int
+
+    @property
+    def is_loaded(self) -> bool:
+        """Whether its rows have been merged or counted."""
+        return self.status == LOADED
+
+
+_ENTRY = tuple(_column[field.name] for field in fields(Entry))
+
+
+def _entry(row: sa.Row[Any]) -> Entry:
+    return Entry(**row._mapping)
+
+
+def _of_table(work: Work, table: str, *statuses: str) -> sa.ColumnElement[bool]:
+    return sa.and_(_column.tenant_id == work.tenant, _column.table_name == table, _column.status.in_(statuses))
+
+
+# Deliveries
+
+
+def deliveries(
+    connection: Connection, work: Work, table: str, delivered_on: dt.date | None = None
+) -> dict[dt.date, list[Entry]]:
+    """The archived and loaded files of a table by delivery, in order of file name; of one name the newest content."""
+    query = (
+        sa.select(*_ENTRY)
+        .where(_of_table(work, table, ARCHIVED, LOADED))
+        .order_by(_column.delivered_on, _column.file_name, _column.archived_at, _column.sha256)
+    )
+    if delivered_on is not None:
+        query = query.where(_column.delivered_on == delivered_on)
+    newest: dict[tuple[dt.date, str], Entry] = {}
+    for row in connection.execute(query):
+        newest[row.delivered_on, row.file_name] = _entry(row)
+    found: dict[dt.date, list[Entry]] = {}
+    for (day, _), entry in newest.items():
+        found.setdefault(day, []).append(entry)
+    return found
+
+
+def delivery(connection: Connection, work: Work, table: str, delivered_on: dt.date) -> list[Entry]:
+    """The archived and loaded files of one delivery of a table; none when nothing of it counts."""
+    return deliveries(connection, work, table, delivered_on).get(delivered_on, [])
+
+
+def newest_loaded(connection: Connection, work: Work, table: str) -> dt.date | None:
+    """The date of the newest loaded delivery of a table."""
+    return connection.scalar(sa.select(sa.func.max(_column.delivered_on)).where(_of_table(work, table, LOADED)))
+
+
+def loaded_between(
+    connection: Connection, work: Work, table: str, first: dt.date, last: dt.date
+) -> list[tuple[dt.date, int]]:
+    """(delivery, rows read) of each loaded file of a table that was delivered from `first` to `last`, both included."""
+    query = sa.select(_column.delivered_on, _column.rows_read).where(
+        _of_table(work, table, LOADED), _column.delivered_on.between(first, last)
+    )
+    return [(row.delivered_on, row.rows_read) for row in connection.execute(query)]
+
+
+def loaded_deliveries(connection: Connection, work: Work) -> list[tuple[str, dt.date, int]]:
+    """(table, delivery, rows read of its largest file) of every delivery with a loaded file."""
+    query = (
+        sa.select(_column.table_name, _column.delivered_on, sa.func.max(_column.rows_read))
+        .where(_column.tenant_id == work.tenant, _column.status == LOADED)
+        .group_by(_column.table_name, _column.delivered_on)
+    )
+    return [(table, day, rows) for table, day, rows in connection.execute(query)]
+
+
+def loaded_files(connection: Connection, work: Work, table: str) -> list[Entry]:
+    """The loaded files of a table, oldest delivery first, in order of file name."""
+    query = sa.select(*_ENTRY).where(_of_table(work, table, LOADED)).order_by(_column.delivered_on, _column.file_name)
+    return [_entry(row) for row in connection.execute(query)]
+
+
+def newest_source_format(connection: Connection, work: Work, table: str) -> str | None:
+    """What the first file of the newest loaded delivery of a table was read as."""
+    query = (
+        sa.select(_column.source_format)
+        .where(_of_table(work, table, LOADED))
+        .order_by(_column.delivered_on.desc(), _column.file_name)
+        .limit(1)
+    )
+    return connection.scalar(query)
+
+
+def landed_names(connection: Connection, work: Work) -> set[tuple[dt.date, str]]:
+    """(delivery, file name) of every file that some run has seen, whatever became of it."""
+    query = sa.select(_column.delivered_on, _column.file_name).where(_column.tenant_id == work.tenant)
+    return {(row.delivered_on, row.file_name) for row in connection.execute(query)}
+
+
+def accounts(
+    connection: Connection, work: Work, table: str, delivered_on: Collection[dt.date]
+) -> dict[dt.date, dict[str, int]]:
+    """The account of each delivery from the first to the last of `delivered_on`, and what is in quarantine.
+
+    `ACCOUNTS` are sums over the delivery's loaded files; `in_quarantine` counts the rows that the database holds for
+    these files, neither replayed nor superseded.
+    """
+    if not delivered_on:
+        return {}
+    row = quarantined_records.c
+    held = (
+        sa.select(row.file_hash, sa.func.count().label("held"))
+        .where(
+            row.tenant_id == work.tenant,
+            row.table_name == table,
+            row.replayed_at.is_(None),
+            row.superseded_at.is_(None),
+        )
+        .group_by(row.file_hash)
+        .subquery()
+    )
+    query = (
+        sa.select(
+            _column.delivered_on,
+            *(sa.func.sum(_column[f"rows_{name}"]) for name in ACCOUNTS),
+            sa.func.sum(sa.func.coalesce(held.c.held, 0)),
+        )
+        .select_from(ingested_files.outerjoin(held, held.c.file_hash == _column.sha256))
+        .where(_of_table(work, table, LOADED), _column.delivered_on.between(min(delivered_on), max(delivered_on)))
+        .group_by(_column.delivered_on)
+    )
+    names = (*ACCOUNTS, "in_quarantine")
+    return {day: dict(zip(names, map(int, sums), strict=True)) for day, *sums in connection.execute(query)}
+
+
+# Landing and archiving
+
+
+def entry(connection: Connection, identity: Mapping[str, Any]) -> Entry | None:
+    """The entry of this identity (tenant_id, table_name, delivered_on, file_name, sha256)."""
+    row = connection.execute(sa.select(*_ENTRY).where(_is(identity, _IDENTITY))).one_or_none()
+    return None if row is None else _entry(row)
+
+
+def _is(identity: Mapping[str, Any], names: Iterable[str]) -> sa.ColumnElement[bool]:
+    return sa.and_(*(_column[name] == identity[name] for name in names))
+
+
+def enter(connection: Connection, identity: Mapping[str, Any], known: Entry | None, values: Mapping[str, Any]) -> None:
+    """Write the entry of this identity, unless another run has come first since `known` was read."""
+    mine = _is(identity, _IDENTITY)
+    row = connection.execute(sa.select(_column.id, _column.status).where(mine)).one_or_none()
+    if row is None:
+        try:
+            with connection.begin_nested():
+                connection.execute(ingested_files.insert().values(id=new_ids(1)[0], **identity, **values))
+            return
+        except sa.exc.IntegrityError:
+            row = connection.execute(sa.select(_column.id, _column.status).where(mine)).one()
+    overtaken = row.status in (ARCHIVED, LOADED) and (known is None or known.status != row.status)
+    if not overtaken:
+        connection.execute(ingested_files.update().where(_column.id == row.id).values(**values))
+
+
+def places_of_content(connection: Connection, work: Work, table: str, sha256: str) -> list[tuple[dt.date, str]]:
+    """(delivery, file name) under which this content of a table has been archived."""
+    query = sa.select(_column.delivered_on, _column.file_name).where(
+        _of_table(work, table, ARCHIVED, LOADED, SUPERSEDED), _column.sha256 == sha256
+    )
+    return [(row.delivered_on, row.file_name) for row in connection.execute(query)]
+
+
+def note_snapshot(connection: Connection, known: Entry, snapshot: dict[str, str] | None) -> None:
+    """Change the days of a snapshot, which a delivery may say after its file was loaded; it is then loaded again."""
+    if snapshot != known.snapshot:
+        status = ARCHIVED if snapshot is not None else known.status
+        connection.execute(
+            ingested_files.update().where(_column.id == known.id).values(snapshot=snapshot, status=status)
+        )
+
+
+def supersede_unloaded(connection: Connection, identity: Mapping[str, Any]) -> None:
+    """Close the other contents of a file that never reached the tables: they have no rows to answer for."""
+    connection.execute(
+        ingested_files.update()
+        .where(_is(identity, _FILE), _column.sha256 != identity["sha256"], _column.status.in_((ARCHIVED, REFUSED)))
+        .values(status=SUPERSEDED)
+    )
+
+
+def refused(connection: Connection, work: Work, table: str | None = None) -> list[Entry]:
+    """The refused files (of one table) that have been neither replaced nor withdrawn, by delivery and name."""
+    query = (
+        sa.select(*_ENTRY)
+        .where(_column.tenant_id == work.tenant, _column.status == REFUSED)
+        .order_by(_column.delivered_on, _column.file_name)
+    )
+    if table is not None:
+        query = query.where(_column.table_name == table)
+    return [_entry(row) for row in connection.execute(query)]
+
+
+def withdraw(connection: Connection, withdrawn: Iterable[Entry]) -> None:
+    """Refused files that a person has taken out of the landing folder stop nothing any more."""
+    for file in withdrawn:
+        connection.execute(ingested_files.update().where(_column.id == file.id).values(status=WITHDRAWN))
+
+
+# Loading
+
+
+def loaded_with_content(connection: Connection, work: Work, table: str, sha256: str) -> list[Entry]:
+    """The loaded files of a table with this content, in whatever deliveries."""
+    query = sa.select(*_ENTRY).where(_of_table(work, table, LOADED), _column.sha256 == sha256)
+    return [_entry(row) for row in connection.execute(query)]
+
+
+def enter_account(
+    connection: Connection, work: Work, file: Entry, outcome: Mapping[str, int], *, confirms_only: bool = False
+) -> None:
+    """Enter what became of a file's rows, and that it is loaded.
+
+    `confirms_only`: its rows were not merged one by one, because the newest delivery before it said the same.
+    """
+    connection.execute(
+        ingested_files.update()
+        .where(_column.id == file.id)
+        .values(
+            status=LOADED,
+            rows_inserted=outcome.get("inserted", 0),
+            rows_updated=outcome.get("updated", 0),
+            rows_unchanged=outcome.get("unchanged", 0),
+            rows_quarantined=outcome.get("quarantined", 0),
+            confirms_only=confirms_only,
+            loaded_at=dt.datetime.now(dt.UTC),
+            run_id=work.run_id,
+        )
+    )
+
+
+def move_freed(connection: Connection, work: Work, file: Entry, freed: Mapping[str, int]) -> None:
+    """Count rows that have left quarantine as what they became, in each loaded delivery of the file's content.
+
+    `freed`: rows by `inserted`, `updated` and `unchanged`. In the other deliveries of the content they are `unchanged`,
+    because this one has brought them.
+    """
+    count = sum(freed.values())
+    held = sa.and_(
+        _of_table(work, file.table_name, LOADED), _column.sha256 == file.sha256, _column.rows_quarantined >= count
+    )
+    connection.execute(
+        ingested_files.update()
+        .where(held, _column.id == file.id)
+        .values(
+            rows_inserted=_column.rows_inserted + freed.get("inserted", 0),
+            rows_updated=_column.rows_updated + freed.get("updated", 0),
+            rows_unchanged=_column.rows_unchanged + freed.get("unchanged", 0),
+            rows_quarantined=_column.rows_quarantined - count,
+        )
+    )
+    connection.execute(
+        ingested_files.update()
+        .where(held, _column.id != file.id)
+        .values(rows_unchanged=_column.rows_unchanged + count, rows_quarantined=_column.rows_quarantined - count)
+    )
+
+
+def add_deleted(connection: Connection, file: Entry, count: int) -> None:
+    """Count `count` stored records more that this file has taken back."""
+    if count:
+        connection.execute(
+            ingested_files.update().where(_column.id == file.id).values(rows_deleted=_column.rows_deleted + count)
+        )
+
+
+def supersede_replaced(connection: Connection, work: Work, file: Entry) -> list[str]:
+    """Close the contents that were loaded under the name of `file` in its delivery before.
+
+    The hashes of those that no loaded file of the table has any more: their quarantined rows are to be closed as well.
+    """
+    replaced = connection.execute(
+        sa.select(_column.id, _column.sha256).where(
+            *(_column[name] == getattr(file, name) for name in _FILE),
+            _column.sha256 != file.sha256,
+            _column.status == LOADED,
+        )
+    ).all()
+    gone = []
+    for identifier, sha256 in replaced:
+        connection.execute(ingested_files.update().where(_column.id == identifier).values(status=SUPERSEDED))
+        if not loaded_with_content(connection, work, file.table_name, sha256):
+            gone.append(sha256)
+    return gone
+
+
+def reopen(connection: Connection, work: Work, table: str, sha256: str, *, but: dt.date) -> list[Entry]:
+    """Make the loaded files of this content with rows in quarantine `archived` again, those delivered on `but` aside.
+
+    They are merged anew as a whole. The entries as they were.
+    """
+    others = sa.and_(
+        _of_table(work, table, LOADED),
+        _column.sha256 == sha256,
+        _column.delivered_on != but,
+        _column.rows_quarantined > 0,
+    )
+    opened = [_entry(row) for row in connection.execute(sa.select(*_ENTRY).where(others))]
+    connection.execute(ingested_files.update().where(others).values(status=ARCHIVED))
+    return opened
+
+
+def _confirming(work: Work, table: str) -> sa.ColumnElement[bool]:
+    return sa.and_(_column.tenant_id == work.tenant, _column.table_name == table, _column.confirms_only.is_(True))
+
+
+def next_confirming(connection: Connection, work: Work, table: str, after: dt.date) -> dt.date | None:
+    """The first delivery later than `after` that was counted as a confirmation and not merged."""
+    query = sa.select(sa.func.min(_column.delivered_on))
+    return connection.scalar(query.where(_confirming(work, table), _column.delivered_on > after))
+
+
+def note_merged(connection: Connection, work: Work, table: str, delivered_on: dt.date) -> None:
+    """A delivery that was counted as a confirmation has been merged after all."""
+    connection.execute(
+        ingested_files.update()
+        .where(_confirming(work, table), _column.delivered_on == delivered_on)
+        .values(confirms_only=False)
+    )
+
+
+# Snapshots
+
+
+def snapshots(
+    connection: Connection, work: Work, table: str, since: dt.date | None = None
+) -> dict[dt.date, dict[str, str]]:
+    """The loaded snapshots of a table (delivered on `since` or later) by delivery, oldest first: their days."""
+    query = (
+        sa.select(_column.delivered_on, _column.snapshot)
+        .where(_of_table(work, table, LOADED), _column.snapshot.is_not(None))
+        .order_by(_column.delivered_on)
+    )
+    if since is not None:
+        query = query.where(_column.delivered_on >= since)
+    return {row.delivered_on: row.snapshot for row in connection.execute(query)}
