@@ -44,9 +44,8 @@ def take_marks(connection: sa.Connection, work: Work, stage: Stage) -> set[Mark]
 
 def put_marks(connection: sa.Connection, work: Work, stage: Stage, marks: Iterable[Mark]) -> None:
     """Leave marks for a stage."""
-    _copy(
-        connection, tenant_id, [(stage, None if student is None else student.decode(), week) for student, week in marks]
-    )
+    texts = ((None if student is None else student.decode(), week) for student, week in marks)
+    leave_marks(connection, work, [(stage, student, week) for student, week in texts])
 
 
 def leave_marks(connection: sa.Connection, work: Work, marks: Sequence[tuple[Stage, str | None, dt.date]]) -> None:

@@ -139,7 +139,7 @@ def _write(home: Path, count: int, weeks: int) -> None:
         with engine.begin() as connection:
             _write_week(connection, ids, trait, monday, random)
     with engine.begin() as connection:
-        put_marks(connection, TENANT, "student_features", [(None, mondays[0])])
+        put_marks(connection, Work(engine, TENANT), "student_features", [(None, mondays[0])])
     update_student_features(Work(engine, TENANT), FIRST_WEEK)
     engine.dispose()
     print(f"wrote {count:,} students with {weeks} weeks in {time.perf_counter() - start:.0f} s", file=sys.stderr)
