@@ -1,7 +1,11 @@
-"""From landed files to record tables: archive, validate, quarantine, merge. Every row is accounted for.
+"""From landed files to record tables: archived, judged, written or quarantined. Every row is accounted for.
 
-`landing` finds deliveries, `archive` keeps files as they came, `frames` gives rows their types and identities,
-`validation` judges them by the Great Expectations suites, `merge` writes good rows, `quarantine` keeps the others,
-`load` runs one table's deliveries, each in one transaction. No knowledge of an outside format lives here (that is
-`sources`), and nothing is computed from the records (next room: `features`).
+The way of a file: `landing` finds it in its delivery, `archive` keeps it as it came (`archived_file`) and enters it in
+the manifest. The way of a delivery, in `load`: `delivery` reads its rows (`delivered_rows`, `frames`) and judges them
+(`validation`), `merging` has the good ones written (`writers`) and the bad ones kept (`quarantine`), and enters the
+account. Beside it: `replay` tries quarantined rows again, `export` and `corrections` take them to a person and back,
+`snapshots` takes back what a full snapshot no longer holds.
+
+Formats are read in `sources`, the database is reached through `storage`, what follows from the records is computed in
+`features`.
 """

@@ -194,13 +194,13 @@ class _Archive:
             "sha256": sha256,
         }
         read_with = file.read_with(self._tenant, delivery.delivered_on)
-        known = self._entry(identity)
-        if known is not None and known.status in (ARCHIVED, LOADED) and is_archived(target, sha256, read_with):
+        entered = self._entry(identity)
+        if entered is not None and entered.status in (ARCHIVED, LOADED) and is_archived(target, sha256, read_with):
             steps.end()
             with self._work.writing() as connection:
-                manifest.note_snapshot(connection, known, self._snapshot(delivery, archive_facts(target)))
+                manifest.note_snapshot(connection, entered, self._snapshot(delivery, archive_facts(target)))
                 manifest.supersede_unloaded(connection, identity)
-            return self._report(delivery, identity, size, "known", vars(known))
+            return self._report(delivery, identity, size, "known", vars(entered))
         values: dict[str, Any] = {
             "size_bytes": size,
             "run_id": self._work.run_id,
@@ -242,7 +242,7 @@ class _Archive:
             of_file = {}
         steps.end()
         with self._work.writing() as connection:
-            manifest.enter(connection, identity, known, values)
+            manifest.enter(connection, identity, entered, values)
             if values["status"] == ARCHIVED:
                 manifest.supersede_unloaded(connection, identity)
         return self._report(delivery, identity, size, values["status"], values, of_file.get("notes"))

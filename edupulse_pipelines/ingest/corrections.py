@@ -262,29 +262,29 @@ class _Recorder:
     def correction(self, edited: EditedRow, row: sa.Row) -> dict[str, str] | None:
         """The row as it is to be loaded, by the file's own columns; None when nothing was changed."""
         if isinstance(row.raw, dict):
-            known = [row.corrected or row.raw, row.raw]
-            corrected = self._of_columns(edited, row, list(row.raw), known)
-            if not any(corrected.values()) and any(known[0].values()):
+            unchanged = [row.corrected or row.raw, row.raw]
+            corrected = self._of_columns(edited, row, list(row.raw), unchanged)
+            if not any(corrected.values()) and any(unchanged[0].values()):
                 raise _emptied()
-            return None if corrected in known else corrected
+            return None if corrected in unchanged else corrected
         header = self._header(row)
         empty = dict.fromkeys(header, "")  # which is how it is exported as long as nobody has corrected it
-        known = [row.corrected or empty, empty]
-        corrected = self._of_columns(edited, row, header, known)
+        unchanged = [row.corrected or empty, empty]
+        corrected = self._of_columns(edited, row, header, unchanged)
         line = edited.raw_line
         if line is None or breaks_folded(line) == breaks_folded(raw_line(row)):
-            return None if corrected in known else corrected
-        if line and corrected not in known:
+            return None if corrected in unchanged else corrected
+        if line and corrected not in unchanged:
             raise _Refusal("corrected_twice", f"both {RAW_LINE} and the columns were changed; change one of them")
         if not line:
             if not any(corrected.values()):
                 raise _emptied()
-            return None if corrected in known else corrected
+            return None if corrected in unchanged else corrected
         corrected = dict(zip(header, _fields(line, len(header)), strict=True))
-        return None if corrected in known else corrected
+        return None if corrected in unchanged else corrected
 
     def _of_columns(
-        self, edited: EditedRow, row: sa.Row, header: list[str], known: list[dict[str, str]]
+        self, edited: EditedRow, row: sa.Row, header: list[str], earlier: list[dict[str, str]]
     ) -> dict[str, str]:
         """The edited cells by column of the file; one that reads like one of `known` (first match) keeps its value."""
         for name, typed in edited.cells.items():
@@ -293,7 +293,7 @@ class _Recorder:
         values: dict[str, str] = {}
         for name in header:
             cell = edited.cells.get(name)
-            kept = [value.get(name, "") for value in known]
+            kept = [value.get(name, "") for value in earlier]
             if cell is None:
                 values[name] = kept[0]
                 continue

@@ -122,16 +122,16 @@ class DeliveredRows:
         wanted: dict[int, set[int]] = {}
         for row in rows:
             wanted.setdefault(int(piece.file[row]), set()).add(int(piece.line_numbers[row]))
-        found = {}
+        by_place = {}
         for file, lines in wanted.items():
             with pq.ParquetFile(self._files[file].path) as archive:
                 for group in self._groups_with(archive, min(lines), max(lines)):
                     part = archive.read_row_group(group)
                     asked = np.isin(part[LINE_NUMBER].to_numpy(), list(lines))
                     for values in part.filter(pa.array(asked)).to_pylist():
-                        found[file, values[LINE_NUMBER]] = _as_it_came(values)
+                        by_place[file, values[LINE_NUMBER]] = _as_it_came(values)
         places = [(int(piece.file[row]), int(piece.line_numbers[row])) for row in rows]
-        return [(file, line, found[file, line]) for file, line in places]
+        return [(file, line, by_place[file, line]) for file, line in places]
 
     @staticmethod
     def _groups_with(archive: pq.ParquetFile, first: int, last: int) -> Iterator[int]:
@@ -160,10 +160,10 @@ class DeliveredRows:
         for file, part in self._parts():
             parts.append((file, part))
             if sum(len(rows) for _, rows in parts) >= self._piece_rows:
-                made = self._piece(parts, start)
-                start += len(made[0])
+                piece, unmapped = self._piece(parts, start)
+                start += len(piece)
                 parts = []
-                yield made
+                yield piece, unmapped
         if parts:
             yield self._piece(parts, start)
 

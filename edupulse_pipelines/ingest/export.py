@@ -57,18 +57,18 @@ def export_rows(
     """
     selection = replace(selection, closed=False)
     with work.reading() as connection:
-        found = _files_by_table(connection, work, selection)
-        paths = _targets(out, list(found))
-        total = sum(rows for files in found.values() for rows, _ in files.values())
+        files_by_table = _files_by_table(connection, work, selection)
+        paths = _targets(out, list(files_by_table))
+        total = sum(rows for files in files_by_table.values() for rows, _ in files.values())
         written: list[ExportedFile] = []
-        for table, files in found.items():
+        for table, files in files_by_table.items():
             headers = [own_header(connection, work, raw_dir, table, *file) for file in files]
             columns = list(dict.fromkeys(name for header in headers for name in header))
             misfits = sum(count for _, count in files.values())
             with _new_file(paths[table]) as stream:
                 sheet = csv.writer(stream, lineterminator="\r\n")
                 sheet.writerow([*IDENTITY, *([RAW_LINE] if misfits else []), *map(guarded, columns)])
-                done = sum(one.rows for one in written)
+                done = sum(file.rows for file in written)
                 rows = 0
                 for row in selected(connection, work, replace(selection, tables=(table,))):
                     sheet.writerow(_line_out(row, columns, with_raw_line=bool(misfits)))
@@ -98,10 +98,10 @@ def _files_by_table(
         .group_by(columns.table_name, columns.delivered_on, columns.file_name, columns.file_hash)
         .order_by(columns.table_name, columns.delivered_on, columns.file_name, columns.file_hash)
     )
-    found: dict[str, dict[tuple[dt.date, str, str], tuple[int, int]]] = {}
+    by_table: dict[str, dict[tuple[dt.date, str, str], tuple[int, int]]] = {}
     for table, day, name, file_hash, rows, misfits in connection.execute(query):
-        found.setdefault(table, {})[day, name, file_hash] = (rows, misfits)
-    return found
+        by_table.setdefault(table, {})[day, name, file_hash] = (rows, misfits)
+    return by_table
 
 
 def _targets(out: Path, tables: list[str]) -> dict[str, Path]:

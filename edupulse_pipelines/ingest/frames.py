@@ -103,10 +103,10 @@ class Piece:
     @property
     def readable(self) -> Mask:
         """Whether each row fits its header."""
-        made = np.ones(len(self), dtype=np.bool_)
+        readable = np.ones(len(self), dtype=np.bool_)
         if self.problems:
-            made[list(self.problems)] = False
-        return made
+            readable[list(self.problems)] = False
+        return readable
 
     def column(self, name: str) -> Coded:
         """The column, empty where no file has it."""
@@ -123,12 +123,12 @@ class Piece:
     def names_its_record(self) -> Mask:
         """Whether each row says which record it is."""
         contract = DELIVERED[self.table]
-        made = self.readable
+        named = self.readable
         names = contract.natural_key or ("source_record_id",)
         for name in names:
             if name in contract.required or not contract.natural_key:
-                made &= self.column(name).codes >= 0
-        return made
+                named &= self.column(name).codes >= 0
+        return named
 
 
 def as_numbers(texts: pa.Array, type_: str) -> npt.NDArray[np.float64]:
@@ -172,9 +172,9 @@ def fingerprints(piece: Piece) -> npt.NDArray[Any]:
     """
     contract = DELIVERED[piece.table]
     count = len(piece)
-    made = np.zeros(count, dtype=[("key", "u8"), ("content", "u8"), ("keyed", "?"), ("usable", "?")])
-    made["usable"] = piece.readable
-    made["keyed"] = piece.names_its_record()
+    prints = np.zeros(count, dtype=[("key", "u8"), ("content", "u8"), ("keyed", "?"), ("usable", "?")])
+    prints["usable"] = piece.readable
+    prints["keyed"] = piece.names_its_record()
     key_names = contract.natural_key or ("source_record_id",)
     key = np.full(count, 1, dtype=np.uint64)
     content = np.full(count, 2, dtype=np.uint64)
@@ -192,9 +192,9 @@ def fingerprints(piece: Piece) -> npt.NDArray[Any]:
         content = np.where(there, _mixed(content, hashes), content)
         if name != DELETED:
             unkeyed = np.where(there, _mixed(unkeyed, hashes), unkeyed)
-    made["key"] = np.where(made["keyed"], key, unkeyed)
-    made["content"] = content
-    return made
+    prints["key"] = np.where(prints["keyed"], key, unkeyed)
+    prints["content"] = content
+    return prints
 
 
 class Identities:
@@ -221,13 +221,13 @@ class Identities:
 
     def add(self, rows: npt.NDArray[Any]) -> None:
         """The fingerprints of the next piece."""
-        made = np.empty(int(rows["usable"].sum()), dtype=self._STORED)
+        stored = np.empty(int(rows["usable"].sum()), dtype=self._STORED)
         usable = np.flatnonzero(rows["usable"])
         for name in ("key", "content", "keyed"):
-            made[name] = rows[name][usable]
-        made["position"] = usable + self._count
+            stored[name] = rows[name][usable]
+        stored["position"] = usable + self._count
         self._count += len(rows)
-        self._waiting.append(made)
+        self._waiting.append(stored)
         if self._parts or sum(map(len, self._waiting)) > self._in_memory:
             self._spill()
 
@@ -245,23 +245,23 @@ class Identities:
 
     def finish(self) -> None:
         """Work out repeats and conflicts, once every piece has been added."""
-        found: list[tuple[Integers, Integers, npt.NDArray[np.int32]]] = []
+        findings: list[tuple[Integers, Integers, npt.NDArray[np.int32]]] = []
         if self._parts:
             for file in self._parts:
                 file.seek(0)
-                found.append(self._look(np.frombuffer(file.read(), dtype=self._STORED)))
+                findings.append(self._look(np.frombuffer(file.read(), dtype=self._STORED)))
                 file.close()
             self._parts = []
         elif self._waiting:
-            found.append(self._look(np.concatenate(self._waiting)))
+            findings.append(self._look(np.concatenate(self._waiting)))
         self._waiting = []
-        if not found:
+        if not findings:
             return
-        self._repeat = np.sort(np.concatenate([repeat for repeat, _, _ in found]))
-        conflicts = np.concatenate([positions for _, positions, _ in found])
+        self._repeat = np.sort(np.concatenate([repeat for repeat, _, _ in findings]))
+        conflicts = np.concatenate([positions for _, positions, _ in findings])
         order = np.argsort(conflicts)
         self._conflicts = conflicts[order]
-        self._versions = np.concatenate([versions for _, _, versions in found])[order]
+        self._versions = np.concatenate([versions for _, _, versions in findings])[order]
 
     def _look(self, rows: npt.NDArray[Any]) -> tuple[Integers, Integers, npt.NDArray[np.int32]]:
         """Positions that repeat an earlier row; positions in conflict, with the number of versions of their key."""
@@ -321,11 +321,11 @@ def record_keys(piece: Piece, rows: Integers) -> pa.Array:
     if not len(without):
         return keys
     contents = _content_texts(piece, rows[without])
-    made = keys.to_pylist()
+    texts = keys.to_pylist()
     for place, row, text in zip(without.tolist(), rows[without].tolist(), contents, strict=True):
         digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
-        made[place] = f"hash:{digest}#{piece.occurrence.get(row, 0)}"
-    return pa.array(made, pa.string())
+        texts[place] = f"hash:{digest}#{piece.occurrence.get(row, 0)}"
+    return pa.array(texts, pa.string())
 
 
 def _content_texts(piece: Piece, rows: Integers) -> list[str]:
@@ -346,7 +346,7 @@ def distinct_values(pieces: Iterable[Piece], table: str) -> dict[str, tuple[list
     `columns + NUMBER_SUFFIX` are not here: `validation` makes numbers of the texts.
     """
     pieces = list(pieces)
-    found: dict[str, tuple[list[str], bool]] = {}
+    values: dict[str, tuple[list[str], bool]] = {}
     for column in DELIVERED[table].columns:
         texts: dict[str, None] = {}
         empty = False
@@ -357,8 +357,8 @@ def distinct_values(pieces: Iterable[Piece], table: str) -> dict[str, tuple[list
                 continue
             texts.update(dict.fromkeys(coded.texts.to_pylist()))
             empty = empty or bool((coded.codes < 0).any())
-        found[column.name] = (list(texts), empty)
-    return found
+        values[column.name] = (list(texts), empty)
+    return values
 
 
 __all__ = [

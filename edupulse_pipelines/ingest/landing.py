@@ -66,15 +66,15 @@ def landed_deliveries(tenant: TenantSettings) -> list[Delivery]:
                 f"before first_week = {tenant.first_week}. Set an earlier first_week, or move the folder away."
             )
         files, unknown = landed_files(path, tenant)
-        said = _snapshots(path / DELIVERY_MANIFEST, files, tenant.first_week, delivered_on)
+        declared = _snapshots(path / DELIVERY_MANIFEST, files, tenant.first_week, delivered_on)
         deliveries.append(
             Delivery(
                 delivered_on,
                 path,
                 files,
                 unknown,
-                snapshots={table: days for table, days in said.items() if days is not None},
-                no_snapshots=frozenset(table for table, days in said.items() if days is None),
+                snapshots={table: days for table, days in declared.items() if days is not None},
+                no_snapshots=frozenset(table for table, days in declared.items() if days is None),
             )
         )
     return deliveries

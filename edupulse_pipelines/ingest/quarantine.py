@@ -68,7 +68,7 @@ def keep(
         )
     }
     new = [line for line in bad if line not in stored]
-    made = [
+    entries = [
         {
             "id": identifier,
             "tenant_id": work.tenant,
@@ -84,8 +84,8 @@ def keep(
         }
         for identifier, line in zip(new_ids(len(new)), new, strict=True)
     ]
-    for start in range(0, len(made), _BATCH):
-        connection.execute(quarantined_records.insert(), made[start : start + _BATCH])
+    for start in range(0, len(entries), _BATCH):
+        connection.execute(quarantined_records.insert(), entries[start : start + _BATCH])
     for line, row in stored.items():
         is_open = row.replayed_at is None and row.superseded_at is None
         changed: dict[str, Any] = {}

@@ -80,7 +80,7 @@ class Expectations:
             # The positional index and no values: a failing value is a student's.
             result_format={"result_format": "COMPLETE", "exclude_unexpected_values": True},
         )
-        found: dict[str, list[tuple[str, list[int]]]] = {}
+        by_column: dict[str, list[tuple[str, list[int]]]] = {}
         for outcome in result.results:
             if outcome.success:
                 continue
@@ -90,8 +90,8 @@ class Expectations:
                 raise RuntimeError(f"the expectation {config.type} of {config.kwargs.get('column')} was not evaluated")
             positions = [int(position) for position in outcome.result["unexpected_index_list"] or []]
             column = str(config.kwargs["column"]).removesuffix(NUMBER_SUFFIX)
-            found.setdefault(column, []).append((config.meta["reason"], positions))
-        return found
+            by_column.setdefault(column, []).append((config.meta["reason"], positions))
+        return by_column
 
 
 @lru_cache(maxsize=16)
@@ -134,31 +134,33 @@ def _verdicts(pieces: Sequence[Piece], table: str, *, weighted: bool) -> dict[st
     suite_ = expectations_for(table, weighted=weighted)
     length = max(2, *(len(texts) + 1 for texts, _ in values.values()))
     columns: dict[str, Any] = {}
-    known: dict[str, list[str | None]] = {}
+    texts_of: dict[str, list[str | None]] = {}
     for column in DELIVERED[table].columns:
         texts, empty = values[column.name]
-        known[column.name] = [*texts, *([None] if empty or not texts else [])]
+        texts_of[column.name] = [*texts, *([None] if empty or not texts else [])]
         # Columns have different numbers of values: the first one is repeated, and what is found there is left out.
-        padded = known[column.name] + [known[column.name][0]] * (length - len(known[column.name]))
+        padded = texts_of[column.name] + [texts_of[column.name][0]] * (length - len(texts_of[column.name]))
         columns[column.name] = pd.Series(padded, dtype="str")
         if numeric(column):
             numbers = as_numbers(pa.array(texts, pa.string()), column.type) if texts else np.empty(0)
             full = np.full(length, numbers[0] if len(numbers) else np.nan)
             full[: len(numbers)] = numbers
-            full[len(numbers) : len(known[column.name])] = np.nan
+            full[len(numbers) : len(texts_of[column.name])] = np.nan
             columns[column.name + NUMBER_SUFFIX] = full
     columns[KEY_VERSIONS] = np.resize(np.array(_VERSIONS, dtype=np.float64), length)
     judged = suite_.judge(pd.DataFrame(columns))
     if judged.pop(KEY_VERSIONS, None) != [(CONFLICTING_DUPLICATE, list(range(1, length, 2)))]:
         raise RuntimeError("the expectation on the number of versions of a key does not tell one from several")
-    found: dict[str, list[tuple[str, list[str], bool]]] = {}
+    by_column: dict[str, list[tuple[str, list[str], bool]]] = {}
     for name, verdicts in judged.items():
         for code, positions in verdicts:
-            failing = [known[name][position] for position in positions if position < len(known[name])]
-            found.setdefault(name, []).append((code, [text for text in failing if text is not None], None in failing))
+            failing = [texts_of[name][position] for position in positions if position < len(texts_of[name])]
+            by_column.setdefault(name, []).append(
+                (code, [text for text in failing if text is not None], None in failing)
+            )
     for name, code, text in _unstorable_json(values, table):
-        found.setdefault(name, []).append((code, [text], False))
-    return found
+        by_column.setdefault(name, []).append((code, [text], False))
+    return by_column
 
 
 def _give(reasons: Reasons, piece: Piece, name: str, code: str, texts: Iterable[str], *, empty: bool) -> None:
@@ -198,7 +200,7 @@ def _unstorable_json(values: Mapping[str, tuple[list[str], bool]], table: str) -
 
     (column, code, text) each.
     """
-    found = []
+    unstorable = []
     for column in DELIVERED[table].columns:
         if column.type != "json":
             continue
@@ -208,18 +210,18 @@ def _unstorable_json(values: Mapping[str, tuple[list[str], bool]], table: str) -
             except orjson.JSONDecodeError:
                 storable = False
             if not storable:
-                found.append((column.name, f"type:{column.name}", text))
-    return found
+                unstorable.append((column.name, f"type:{column.name}", text))
+    return unstorable
 
 
 def failed_expectations(table: str, reasons: dict[str, int], *, weighted: bool) -> list[dict[str, Any]]:
     """The failed expectations behind reason counts: expectation, column, reason, number of rows; no values."""
     if not reasons:
         return []
-    known = expectations_for(table, weighted=weighted).expectations_by_reason
+    expectations = expectations_for(table, weighted=weighted).expectations_by_reason
     rows = []
     for reason, count in sorted(reasons.items()):
-        expectation, column = known.get(reason, ("cross-row rule", reason.partition(":")[2] or "row"))
+        expectation, column = expectations.get(reason, ("cross-row rule", reason.partition(":")[2] or "row"))
         rows.append(
             {
                 "expectation": expectation,

@@ -446,8 +446,8 @@ def _misfit_lines(text: bytes, delimiter: str, width: int) -> np.ndarray:
     between = np.flatnonzero(codes == ord(delimiter))
     if b'"' in text:
         between = between[np.searchsorted(np.flatnonzero(codes == ord('"')), between) % 2 == 0]
-    found = np.searchsorted(between, np.flatnonzero(codes == ord("\n")))
-    return np.diff(found, prepend=0) != width - 1
+    delimiters_before = np.searchsorted(between, np.flatnonzero(codes == ord("\n")))
+    return np.diff(delimiters_before, prepend=0) != width - 1
 
 
 class _StrictReader:

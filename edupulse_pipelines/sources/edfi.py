@@ -257,8 +257,8 @@ class _Enrollment:
 
 def _races(element: Element) -> list[str]:
     """The races, whether each stands in an element of its own or in one within it."""
-    found = element.codes("Race") + element.codes("Race", "Race")
-    return sorted({_RACES.get(race.lower(), race) for race in found if race.lower() not in _NO_RACE})
+    races = element.codes("Race") + element.codes("Race", "Race")
+    return sorted({_RACES.get(race.lower(), race) for race in races if race.lower() not in _NO_RACE})
 
 
 class _Students(_Source):
@@ -283,13 +283,13 @@ class _Students(_Source):
             ):
                 if number := element.student:
                     enrollments[number].add(element)
-        known: set[str] = set()
+        described: set[str] = set()
         for _, line, student in self._elements("Student"):
             number = student.text("StudentUniqueId")
             if number is not None:
-                known.add(number)
+                described.add(number)
             yield line, self._row(student, number, enrollments.get(number or "", _Enrollment()))
-        if unknown := len(enrollments.keys() - known):
+        if unknown := len(enrollments.keys() - described):
             self._note("enrollment_without_student", unknown)
 
     def _row(self, student: Element, number: str | None, enrollment: _Enrollment) -> dict[str, str | None]:
@@ -397,7 +397,7 @@ class _Attendance(_Source):
                     days[key].add(element.date("Date") or "")
             for reference, key in keys.items():
                 days[key] |= days.pop((file.name, reference), set())
-        found: set[dt.date] = set()
+        school_days: set[dt.date] = set()
         for key, dates in days.items():
             if key not in types:
                 self._note("days_of_an_undeclared_calendar", len(dates))
@@ -408,8 +408,8 @@ class _Attendance(_Source):
             else:
                 for text in dates:
                     with suppress(ValueError):
-                        found.add(dt.date.fromisoformat(text))
-        return sorted(found)
+                        school_days.add(dt.date.fromisoformat(text))
+        return sorted(school_days)
 
 
 def _calendar_key(element: Element) -> tuple[str, ...]:
@@ -532,8 +532,8 @@ class _Discipline(_Source):
 
     def _leave_out_participants(self, who: str, element: Element) -> None:
         for code in _participation(element) or [""]:
-            known = code.lower() in (_OFFENDER, *_NO_OFFENDERS)
-            self._leave_out(f"{who}_{code.lower() if known else 'participant'}")
+            has_a_name = code.lower() in (_OFFENDER, *_NO_OFFENDERS)
+            self._leave_out(f"{who}_{code.lower() if has_a_name else 'participant'}")
 
     def _offenses(
         self, associations: list[tuple[File, int, Element]], keys: Mapping[tuple[str, str], _IncidentKey]
@@ -555,12 +555,12 @@ class _Discipline(_Source):
                 "Behavior", "BehaviorDetailedDescription"
             )
             weapon = bool(element.all("Weapon"))
-            known = by_key.get((key, element.student)) if key and element.student else None
-            if known is not None and offender and known.unknown_participation is None:
+            earlier = by_key.get((key, element.student)) if key and element.student else None
+            if earlier is not None and offender and earlier.unknown_participation is None:
                 self._leave_out("further_behavior_of_the_incident")
-                known.behaviors += [behavior for behavior in behaviors if behavior not in known.behaviors]
-                known.details += [detail for detail in details if detail not in known.details]
-                known.weapon |= weapon
+                earlier.behaviors += [behavior for behavior in behaviors if behavior not in earlier.behaviors]
+                earlier.details += [detail for detail in details if detail not in earlier.details]
+                earlier.weapon |= weapon
                 continue
             offense = _Offense(
                 line=line,
@@ -596,7 +596,10 @@ class _Discipline(_Source):
                 for reference in action.all(f"{name}Reference"):
                     identities = reference.all(f"{name}Identity")
                     if identities:
-                        parts += [(_incident_key(one, file, keys), one.student or action.student) for one in identities]
+                        parts += [
+                            (_incident_key(identity, file, keys), identity.student or action.student)
+                            for identity in identities
+                        ]
                     elif "ref" in reference.attributes:
                         parts.append(by_reference.get((file.name, reference.attributes["ref"]), (None, None)))
             if not parts and action.all("DisciplineIncidentReference"):

@@ -105,10 +105,10 @@ class Element:
 
     def all(self, *path: str) -> list[Element]:
         """The elements at the path."""
-        found = [self]
+        elements = [self]
         for step in path:
-            found = [child for element in found for child in element.children if child.name == step]
-        return found
+            elements = [child for element in elements for child in element.children if child.name == step]
+        return elements
 
     def text(self, *path: str) -> str | None:
         """The text at the path (its first that is not empty); None when there is none."""
@@ -129,8 +129,8 @@ class Element:
     def date(self, *path: str) -> str | None:
         """The date at the path without a time zone; what is no date stays as it is."""
         text = self.text(*path)
-        known = _ISO_DATE.fullmatch(text) if text else None
-        return known[1] if known else text
+        iso = _ISO_DATE.fullmatch(text) if text else None
+        return iso[1] if iso else text
 
     def reference(self, *path: str) -> str | None:
         """The XML id that the element at the path refers to."""

@@ -197,7 +197,7 @@ def landed_files(folder: Path, tenant: TenantSettings) -> tuple[dict[str, list[L
     Reads names, the directories of zips, and the beginning of XML files. Hidden files and the delivery's own manifest
     are neither.
     """
-    found: list[LandedFile] = []
+    landed: list[LandedFile] = []
     unknown: list[str] = []
     loose: dict[str, Content] = {}
     for path in sorted(folder.iterdir()):
@@ -208,22 +208,22 @@ def landed_files(folder: Path, tenant: TenantSettings) -> tuple[dict[str, list[L
             unknown.append(path.name)
         elif path.is_dir():
             bundles, left = _bundles(f"{path.name}/", _files_in(path), tenant.files)
-            found += bundles
+            landed += bundles
             unknown += [f"{path.name}/{name}" for name in left] if bundles else [path.name]
         elif not path.is_file():
             unknown.append(path.name)
         elif canonical:
             content = Content(path, "gzip" if canonical["gzip"] else "")
-            found.append(_csv(path.name, canonical[1], content, tenant.files))
+            landed.append(_csv(path.name, canonical[1], content, tenant.files))
         elif path.suffix.lower() == ".zip":
             packed, left = _in_zip(path, tenant.files)
-            found += packed
+            landed += packed
             unknown += left
         else:
             loose[path.name] = Content(path)
     bundles, left = _bundles("", loose, tenant.files)
     files: dict[str, list[LandedFile]] = {}
-    for file in sorted(found + bundles, key=lambda one: one.name):
+    for file in sorted(landed + bundles, key=lambda file: file.name):
         files.setdefault(file.table, []).append(file)
     return files, sorted(unknown + left)
 
@@ -263,7 +263,7 @@ def _in_zip(path: Path, limits: FilesSettings) -> tuple[list[LandedFile], list[s
         members = zip_members(path, limits)
     except RefusedFile as refusal:
         return refused(refusal.reason, refusal.detail), []
-    found: list[LandedFile] = []
+    packed: list[LandedFile] = []
     unknown: list[str] = []
     folders: dict[str, dict[str, Content]] = {}
     for member in members:
@@ -273,15 +273,15 @@ def _in_zip(path: Path, limits: FilesSettings) -> tuple[list[LandedFile], list[s
         if not _storable(name):
             unknown.append(name)
         elif canonical:
-            found.append(_csv(name, canonical[1], Content(path, "zip", member), limits))
+            packed.append(_csv(name, canonical[1], Content(path, "zip", member), limits))
         else:
             folders.setdefault(name.removesuffix(base), {})[base] = Content(path, "zip", member)
     for prefix, contents in folders.items():
         bundles, left = _bundles(prefix, contents, limits)
-        found += bundles
+        packed += bundles
         unknown += [prefix + name for name in left]
-    if found:
-        return found, unknown
+    if packed:
+        return packed, unknown
     texts = [name for name in unknown if _TEXT.fullmatch(name)]
     if of_table and len(texts) == 1:
         prefix, _, base = texts[0].rpartition("/")
@@ -297,7 +297,7 @@ def _in_zip(path: Path, limits: FilesSettings) -> tuple[list[LandedFile], list[s
 def _bundles(prefix: str, contents: Mapping[str, Content], limits: FilesSettings) -> tuple[list[LandedFile], list[str]]:
     """The bundles that these files make up, which lie beside each other, and the names of those that are in none."""
     left = sorted(contents)
-    found: list[LandedFile] = []
+    bundles: list[LandedFile] = []
     roster: dict[str, str] = {}
     for name in left:
         if name.lower() in _ONEROSTER:
@@ -308,8 +308,8 @@ def _bundles(prefix: str, contents: Mapping[str, Content], limits: FilesSettings
         inputs = tuple((name, contents[theirs]) for name, theirs in sorted(roster.items()))
         for table, main in oneroster.MAIN_FILES.items():
             if main in roster:
-                found.append(_part(prefix + roster[main], table, "oneroster", inputs, limits))
-        if found:
+                bundles.append(_part(prefix + roster[main], table, "oneroster", inputs, limits))
+        if bundles:
             left = [name for name in left if name not in roster.values()]
     interchanges = {
         name: interchange
@@ -318,20 +318,20 @@ def _bundles(prefix: str, contents: Mapping[str, Content], limits: FilesSettings
     }
     # An Ed-Fi file that is too damaged to say which one it is must not look like a table nobody sent.
     damaged = {
-        name: said
+        name: refusal
         for name in left
-        if name.lower().endswith(".xml") and name not in interchanges and (said := _damage(contents[name], limits))
+        if name.lower().endswith(".xml") and name not in interchanges and (refusal := _damage(contents[name], limits))
     }
-    found.extend(
+    bundles.extend(
         LandedFile(
             name=prefix + name,
             table=RECORD_TABLES[0],
             format="unreadable",
             contents=((name, contents[name]),),
             limits=limits,
-            refusal=said,
+            refusal=refusal,
         )
-        for name, said in damaged.items()
+        for name, refusal in damaged.items()
     )
     left = [name for name in left if name not in damaged]
     inputs = tuple((name, contents[name]) for name in interchanges)
@@ -341,10 +341,10 @@ def _bundles(prefix: str, contents: Mapping[str, Content], limits: FilesSettings
             calendar = edfi.WITHOUT_RECORDS.get(table)
             mains = [name for name, interchange in interchanges.items() if interchange == calendar]
         if mains:
-            found.append(_part(prefix + mains[0], table, "edfi", inputs, limits))
-    if any(file.format == "edfi" for file in found):
+            bundles.append(_part(prefix + mains[0], table, "edfi", inputs, limits))
+    if any(file.format == "edfi" for file in bundles):
         left = [name for name in left if name not in interchanges]
-    return found, left
+    return bundles, left
 
 
 def _part(

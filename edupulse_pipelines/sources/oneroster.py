@@ -279,8 +279,8 @@ class _Students(_Source):
         ids, unreadable = rows[SOURCED_ID], rows[PROBLEM].is_valid()
         before = self._known_before.of(ids)
         for name in ("identifier", "role"):
-            known = pc.if_else(deleted, pc.coalesce(rows[name], taken(self._before[name], before)), rows[name])
-            rows = rows.set_column(rows.column_names.index(name), name, known)
+            values = pc.if_else(deleted, pc.coalesce(rows[name], taken(self._before[name], before)), rows[name])
+            rows = rows.set_column(rows.column_names.index(name), name, values)
         if self._changed is not None:
             self._changed = self._changed.filter(pc.invert(_among(self._changed, ids)))
         if self._students is None:
@@ -327,10 +327,12 @@ class _Students(_Source):
         lists = pc.split_pattern(agents, ",").combine_chunks()
         names = pc.utf8_trim_whitespace(lists.flatten())
         contacts = taken(self._contact, self._reachable.of(pa.chunked_array([names])))
-        known = np.flatnonzero(contacts.is_valid().to_numpy(zero_copy_only=False))
-        whose, first = np.unique(pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)[known], return_index=True)
+        reachable = np.flatnonzero(contacts.is_valid().to_numpy(zero_copy_only=False))
+        whose, first = np.unique(
+            pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)[reachable], return_index=True
+        )
         places = np.full(len(agents), -1, dtype=np.int64)
-        places[whose] = known[first]
+        places[whose] = reachable[first]
         return taken(contacts, places)
 
     def _metadata(self, rows: pa.Table, flags: dict[str, np.ndarray]) -> pa.Array:
@@ -340,7 +342,7 @@ class _Students(_Source):
         enabled = rows["enabledUser"].to_pylist()
         hispanic = flags[_HISPANIC].tolist()
         races = list(zip(*(flags[name].tolist() for name in _RACES), strict=True))
-        made = []
+        texts = []
         for row, values in enumerate(zip(*columns, strict=True)):
             facts: dict[str, object] = {name: value for name, value in zip(_METADATA, values, strict=True) if value}
             if schools[row]:
@@ -351,8 +353,8 @@ class _Students(_Source):
                 facts["hispanic"] = True
             if any(races[row]):
                 facts["races"] = [name for name, flag in zip(_RACES, races[row], strict=True) if flag]
-            made.append(orjson.dumps(facts).decode())
-        return pa.array(made, pa.string())
+            texts.append(orjson.dumps(facts).decode())
+        return pa.array(texts, pa.string())
 
 
 class _Grades(_Source):
@@ -439,7 +441,7 @@ class _Grades(_Source):
         text = pc.cast(pc.round(pa.array(np.where(scaled, percent, 0)), _DIGITS), pa.string())
         # A score that is in percent already keeps its spelling.
         as_it_is = (lowest == 0) & (highest == 100) & ~(above & (percent <= 100))
-        made = pc.if_else(pa.array(scaled & ~as_it_is), text, score)
+        grades = pc.if_else(pa.array(scaled & ~as_it_is), text, score)
         # A number that no scale makes a percentage must not be taken for one.
         unscaled = np.isfinite(value) & (line >= 0) & ~scaled
         if unscaled.any():
@@ -447,21 +449,21 @@ class _Grades(_Source):
             words = pc.binary_join_element_wise(
                 score, " on a scale of ", pc.fill_null(scale[0], "0"), " to ", pc.fill_null(scale[1], "100"), ""
             )
-            made = pc.if_else(pa.array(unscaled), words, made)
+            grades = pc.if_else(pa.array(unscaled), words, grades)
         status = folded(rows["scoreStatus"])
         graded = pc.equal(status, _GRADED)
-        made = pc.if_else(pc.fill_null(graded, False), made, pc.fill_null(rows["scoreStatus"], _NO_STATUS))
-        return pc.if_else(deleted, _NOTHING, made)
+        grades = pc.if_else(pc.fill_null(graded, False), grades, pc.fill_null(rows["scoreStatus"], _NO_STATUS))
+        return pc.if_else(deleted, _NOTHING, grades)
 
 
 def _equals(texts: pa.Array | pa.ChunkedArray, code: str) -> pa.Array | pa.ChunkedArray:
     return pc.fill_null(pc.equal(folded(texts), code), False)
 
 
-def _among(values: pa.Array | pa.ChunkedArray, known: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
-    if isinstance(known, pa.ChunkedArray):
-        known = known.combine_chunks()
-    return pc.is_in(values, value_set=known, skip_nulls=True)
+def _among(values: pa.Array | pa.ChunkedArray, value_set: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    if isinstance(value_set, pa.ChunkedArray):
+        value_set = value_set.combine_chunks()
+    return pc.is_in(values, value_set=value_set, skip_nulls=True)
 
 
 def _picked(values: np.ndarray, places: np.ndarray, nothing: float = -1) -> np.ndarray:
@@ -473,9 +475,9 @@ def _number(texts: pa.ChunkedArray, empty: float) -> np.ndarray:
     """Texts as numbers: `empty` where there is none, NaN where it is not written as one."""
     written = pc.match_substring_regex(texts, _NUMBER)
     numbers = pc.cast(pc.if_else(written, pc.utf8_ltrim(texts, "+"), _NOTHING), pa.float64())
-    made = pc.fill_null(numbers, np.nan).to_numpy().copy()
-    made[texts.is_null().to_numpy()] = empty
-    return made
+    values = pc.fill_null(numbers, np.nan).to_numpy().copy()
+    values[texts.is_null().to_numpy()] = empty
+    return values
 
 
 def _mapped(texts: pa.ChunkedArray, rule: Any) -> pa.Array:

@@ -131,23 +131,23 @@ class Bundle:
 
     def needed(self, name: str, *columns: str) -> BundleFile:
         """The file of this name with these columns; RefusedFile `missing_file` or `missing_column`."""
-        found = self.file(name)
-        if found is None:
+        file = self.file(name)
+        if file is None:
             raise RefusedFile("missing_file", f"{name} is missing")
-        found.require(*columns)
-        return found
+        file.require(*columns)
+        return file
 
     def has(self, name: str, *columns: str, needed: bool = False) -> bool:
         """Whether `listed` would find the file, here or in an earlier bundle; RefusedFile when a column is missing.
 
         `needed`: a bundle without the file is refused, unless what refers to it is a delta, which may leave it out.
         """
-        found = [file for bundle in (*self._earlier, self) if (file := bundle.file(name)) is not None]
-        for file in found:
+        files = [file for bundle in (*self._earlier, self) if (file := bundle.file(name)) is not None]
+        for file in files:
             file.require(*columns)
-        if not found and needed:
+        if not files and needed:
             raise RefusedFile("missing_file", f"{name} is missing")
-        return bool(found)
+        return bool(files)
 
     def listed(self, name: str, columns: Sequence[str], *, before: bool = False) -> pa.Table:
         """What is on the list of this name now, by `sourcedId`: columns `sourcedId` and `columns`, no rows without one.
@@ -205,7 +205,7 @@ class Places:
         encoded = pc.dictionary_encode(values).unify_dictionaries().combine_chunks()
         if isinstance(encoded, pa.ChunkedArray):
             encoded = encoded.chunk(0)
-        found = self._index.get_indexer(encoded.dictionary.to_numpy(zero_copy_only=False))
+        places = self._index.get_indexer(encoded.dictionary.to_numpy(zero_copy_only=False))
         # One place more than there are texts: an empty field (-1) looks there.
-        rows = np.append(np.where(found >= 0, self._rows[found], -1), -1)
+        rows = np.append(np.where(places >= 0, self._rows[places], -1), -1)
         return rows[pc.fill_null(encoded.indices, -1).to_numpy(zero_copy_only=False)]

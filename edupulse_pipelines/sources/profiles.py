@@ -82,8 +82,8 @@ def check_header(header: list[str], table: str, profile: ProfileSettings) -> lis
         columns = f"required column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
         verb = "are" if len(missing) > 1 else "is"
         # Nothing of line 1 is shown: in a damaged file it may be a student's.
-        known = set(canonical) & set(contract.column_names)
-        hint = "" if known else "; is there a header row, or does the profile have to name the columns?"
+        understood = set(canonical) & set(contract.column_names)
+        hint = "" if understood else "; is there a header row, or does the profile have to name the columns?"
         raise RefusedFile("missing_column", f"line 1: {columns} {verb} missing{hint}")
     if (
         contract.record.refers_to == "predictions"
@@ -114,9 +114,9 @@ def apply_profile(
         rule = _rule(column, table, profile, converted=converted)
         if rule is None or column.name not in rows.column_names:
             continue
-        made = _rewritten(rows.column(column.name), rule)
-        rows = rows.set_column(rows.column_names.index(column.name), column.name, made.column)
-        _note(made, column.name, reasons, unmapped)
+        rewritten = _rewritten(rows.column(column.name), rule)
+        rows = rows.set_column(rows.column_names.index(column.name), column.name, rewritten.column)
+        _note(rewritten, column.name, reasons, unmapped)
     delivered = {name for name in DELIVERED[table].column_names if name in rows.column_names}
     if profile.letter_grades and "grade_letter" in delivered:
         rows = _with_letter_grades(rows, profile, reasons, unmapped)
@@ -155,13 +155,13 @@ def presentable_codes(unmapped: Counter[tuple[str, str]]) -> list[dict[str, Any]
     return shown
 
 
-def add_codes(total: Counter[tuple[str, str]], found: Mapping[tuple[str, str], int]) -> None:
+def add_codes(total: Counter[tuple[str, str]], more: Mapping[tuple[str, str], int]) -> None:
     """Add the unmapped (column, code) of one part of a delivery to those of all; of each column only a few are kept.
 
     What is in `total` does not grow with the file: the rows of a column's further codes are counted under no code.
     """
     kept = Counter(column for column, _ in total)
-    for (column, code), count in found.items():
+    for (column, code), count in more.items():
         if (column, code) in total:
             total[column, code] += count
         elif kept[column] <= _MOST_CODES:
@@ -174,7 +174,7 @@ def add_codes(total: Counter[tuple[str, str]], found: Mapping[tuple[str, str], i
 def _canonical_names(names: list[str], table: str, profile: ProfileSettings) -> list[str]:
     canonical = [profile.canonical_name(table, name) for name in names]
     for name in DELIVERED[table].column_names:
-        theirs = [names[place] for place, known in enumerate(canonical) if known == name]
+        theirs = [names[place] for place, canonical_name in enumerate(canonical) if canonical_name == name]
         if len(theirs) > 1:
             raise RefusedFile(
                 "rename_collision",
@@ -309,24 +309,24 @@ def _taken(judged: list[_Judged], indices: np.ndarray, type_: pa.DataType) -> pa
 
 
 def _note(
-    made: _Column,
+    column: _Column,
     name: str,
     reasons: dict[int, list[str]],
     unmapped: Counter[tuple[str, str]],
     among: np.ndarray | None = None,
 ) -> None:
     """Enter the reasons of a rewritten column, of the rows `among` (a mask; None: all of them)."""
-    for rule in {entry.rule for entry in made.judged if entry.rule is not None}:
+    for rule in {entry.rule for entry in column.judged if entry.rule is not None}:
         # One place more than there are texts: an empty field (-1) looks there.
-        broken = np.array([*(entry.rule == rule for entry in made.judged), False])[made.indices]
+        broken = np.array([*(entry.rule == rule for entry in column.judged), False])[column.indices]
         if among is not None:
             broken &= among
         positions = np.flatnonzero(broken)
         for position in positions.tolist():
             reasons.setdefault(position, []).append(f"{rule}:{name}")
         if rule == UNMAPPED_CODE:
-            counts = np.bincount(made.indices[positions], minlength=len(made.texts))
-            add_codes(unmapped, {(name, made.texts[place]): int(counts[place]) for place in np.flatnonzero(counts)})
+            counts = np.bincount(column.indices[positions], minlength=len(column.texts))
+            add_codes(unmapped, {(name, column.texts[place]): int(counts[place]) for place in np.flatnonzero(counts)})
 
 
 def _with_letter_grades(

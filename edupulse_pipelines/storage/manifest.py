@@ -88,10 +88,10 @@ def deliveries(
     newest: dict[tuple[dt.date, str], Entry] = {}
     for row in connection.execute(query):
         newest[row.delivered_on, row.file_name] = _entry(row)
-    found: dict[dt.date, list[Entry]] = {}
+    by_delivery: dict[dt.date, list[Entry]] = {}
     for (day, _), entry in newest.items():
-        found.setdefault(day, []).append(entry)
-    return found
+        by_delivery.setdefault(day, []).append(entry)
+    return by_delivery
 
 
 def delivery(connection: Connection, work: Work, table: str, delivered_on: dt.date) -> list[Entry]:

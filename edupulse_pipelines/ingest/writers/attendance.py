@@ -181,12 +181,12 @@ class AttendanceWriter:
         refused = rows.place[away]
         if len(refused):
             rows = rows.take(~away)
-        known = np.isin(rows.date, self._known_days) | rows.deleted
-        fresh = rows.take(~known) if known.any() else rows
+        met = np.isin(rows.date, self._known_days) | rows.deleted
+        fresh = rows.take(~met) if met.any() else rows
         order = np.lexsort((fresh.period, fresh.date, self.students.rank[fresh.student]))
         fresh = fresh.take(order)
         outcomes[fresh.place] = INSERTED
-        return PreparedAttendance(piece, reasons, asked, outcomes, self._ready(fresh), rows.take(known), fresh, refused)
+        return PreparedAttendance(piece, reasons, asked, outcomes, self._ready(fresh), rows.take(met), fresh, refused)
 
     def write(self, prepared: PreparedAttendance) -> Outcomes:
         """Write what was prepared and look up the rest; what became of each row of the piece.
@@ -433,14 +433,14 @@ def binary_rows(
         types += [(f"{name} length", ">i4"), (name, type_)]
     if periods is None:
         types.append(("period length", ">i4"))
-    made = np.empty(count, dtype=types)
-    made["fields"] = len(_BINARY_COLUMNS)
+    rows = np.empty(count, dtype=types)
+    rows["fields"] = len(_BINARY_COLUMNS)
     for name, type_, values in columns:
-        made[f"{name} length"] = np.dtype(type_).itemsize
-        made[name] = values
+        rows[f"{name} length"] = np.dtype(type_).itemsize
+        rows[name] = values
     if periods is None:
-        made["period length"] = -1  # NULL
-    return made
+        rows["period length"] = -1  # NULL
+    return rows
 
 
 def _as_dates(days: Integers) -> pa.Array:

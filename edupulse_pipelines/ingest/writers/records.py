@@ -252,16 +252,16 @@ class PieceMerge:
         older: dict[str, str | None] = old.get("field_deliveries") or {}
         dates: dict[str, str | None] = {}
         for name in self.contract.fields:
-            known = older[name] if name in older else base.isoformat()
-            if name in record and (known is None or self.delivered_on.isoformat() >= known):
-                known = self.delivered_on.isoformat()
+            carried_on = older[name] if name in older else base.isoformat()
+            if name in record and (carried_on is None or self.delivered_on.isoformat() >= carried_on):
+                carried_on = self.delivered_on.isoformat()
                 if record[name] != old[name]:
                     changes[name] = record[name]
-            elif name == self.first_delivery and known is None and self.delivered_on < old[name]:
+            elif name == self.first_delivery and carried_on is None and self.delivered_on < old[name]:
                 # Never given: the first delivery's date stands for it, whichever delivery was loaded first.
                 changes[name] = self.delivered_on
-            if known != newest.isoformat():
-                dates[name] = known
+            if carried_on != newest.isoformat():
+                dates[name] = carried_on
         return changes, dates or None, newest
 
     def _update(self, rows: list[Record], fields: tuple[str, ...]) -> None:
