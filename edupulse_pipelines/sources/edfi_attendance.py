@@ -1,0 +1,152 @@
+"""Attendance of an Ed-Fi bundle, which has exceptions only, and the school days that its calendars name."""
+
+from __future__ import annotations
+
+import datetime as dt
+from array import array
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import suppress
+
+import numpy as np
+import pyarrow as pa
+
+from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.sources.edfi_source import ROWS_PER_TABLE, EdfiSource
+from edupulse_pipelines.sources.edfi_xml import Bundle, Element, File
+from edupulse_pipelines.sources.records import archive_schema
+
+CALENDAR = "EducationOrgCalendar"
+_ATTENDANCE = {
+    "unexcused absence": "absent",
+    "excused absence": "excused",
+    "tardy": "tardy",
+    # A part of the day was attended, as with a tardy.
+    "partial": "tardy",
+    "early departure": "tardy",
+    "present": "present",
+    "in attendance": "present",
+}
+_NOT_IN_ATTENDANCE = frozenset(("SchoolReference", "SessionReference"))
+_WORST_FIRST = ("absent", "excused", "tardy", "present")
+_DAYS_OF_INSTRUCTION = ("instructional day", "make-up day", "student late arrival/early dismissal")
+"""CalendarEvents that their descriptors define as a day, if an abbreviated one, on which students are taught."""
+_CALENDARS_OF_SOME = ("student specific", "iep", "staff")
+_FEWEST_DAYS = 20
+
+
+class EdfiAttendance(EdfiSource):
+    """The worst event of each student's day. A year's events are held as numbers, 24 bytes each, for that."""
+
+    columns = ("district_id", "date", "status")
+
+    def __init__(self, bundle: Bundle, main: list[File], tenant: TenantSettings, delivered_on: dt.date | None) -> None:
+        super().__init__(bundle, main, tenant, delivered_on)
+        self.instructional_days = self._instructional_days(bundle.files(CALENDAR))
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The events, the worst one of a student's day."""
+        columns = [_Coded() for _ in self.header]
+        # The known statuses are the first ones, the worst of them 0.
+        for status in _WORST_FIRST:
+            columns[2].place(status)
+        lines = array("q")
+        for _, line, event in self.elements("StudentSchoolAttendanceEvent", without=_NOT_IN_ATTENDANCE):
+            category = event.code("AttendanceEvent", "AttendanceEventCategory")
+            lines.append(line)
+            columns[0].add(event.student)
+            columns[1].add(event.date("AttendanceEvent", "EventDate"))
+            columns[2].add(_ATTENDANCE.get(category.lower(), category) if category else None)
+        codes = [np.frombuffer(column.codes, dtype=np.int32) for column in columns]
+        kept = _worst_of_the_day(*codes)
+        if dropped := len(lines) - int(kept.sum()):
+            self.leave_out("second_event_of_the_day", dropped)
+        numbers = np.frombuffer(lines, dtype=np.int64)[kept]
+        texts = [pa.array(column.texts, pa.string()) for column in columns]
+        for start in range(0, len(numbers), ROWS_PER_TABLE):
+            part = slice(start, start + ROWS_PER_TABLE)
+            nothing = pa.nulls(len(numbers[part]), pa.string())
+            fields = [
+                words.take(pa.array(places[part], mask=places[part] < 0))
+                for words, places in zip(texts, [column[kept] for column in codes], strict=True)
+            ]
+            yield pa.Table.from_arrays(
+                [pa.array(numbers[part]), nothing, nothing, *fields], schema=archive_schema(self.header)
+            )
+
+    def _instructional_days(self, files: list[File]) -> list[dt.date]:
+        """The days on which some school teaches, of the calendars that are one.
+
+        A calendar is one when the bundle declares it (Calendar), with a type that is not for some students or the staff
+        (CalendarType Student Specific, IEP, Staff), and when it names at least 20 days of instruction: fewer are no
+        school year's calendar but an exception to one. Days of other calendars are counted in `notes`.
+        """
+        types: dict[tuple[str, ...], str] = {}
+        days: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
+        for file in files:
+            keys: dict[str, tuple[str, ...]] = {}
+            for element in file.elements("Calendar", "CalendarDate"):
+                if element.name == "Calendar":
+                    key = _calendar_key(element)
+                    types[key] = (element.code("CalendarType") or "").lower()
+                    if element.identifier:
+                        keys[element.identifier] = key
+                elif any(event.lower() in _DAYS_OF_INSTRUCTION for event in element.codes("CalendarEvent")):
+                    identity = element.all("CalendarReference", "CalendarIdentity")
+                    reference = element.reference("CalendarReference")
+                    key = _calendar_key(identity[0]) if identity else (file.name, reference or "")
+                    days[key].add(element.date("Date") or "")
+            for reference, key in keys.items():
+                days[key] |= days.pop((file.name, reference), set())
+        school_days: set[dt.date] = set()
+        for key, dates in days.items():
+            if key not in types:
+                self.note("days_of_an_undeclared_calendar", len(dates))
+            elif types[key] in _CALENDARS_OF_SOME:
+                self.note("days_of_a_calendar_of_some", len(dates))
+            elif len(dates) < _FEWEST_DAYS:
+                self.note("days_of_too_short_a_calendar", len(dates))
+            else:
+                for text in dates:
+                    with suppress(ValueError):
+                        school_days.add(dt.date.fromisoformat(text))
+        return sorted(school_days)
+
+
+def _calendar_key(element: Element) -> tuple[str, ...]:
+    return (element.text("CalendarCode") or "", element.school or "", element.text("SchoolYear") or "")
+
+
+class _Coded:
+    """A column of texts as numbers: each distinct text once; -1 for none."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.codes = array("i")
+        self._places: dict[str, int] = {}
+
+    def place(self, text: str) -> int:
+        place = self._places.get(text)
+        if place is None:
+            place = self._places[text] = len(self.texts)
+            self.texts.append(text)
+        return place
+
+    def add(self, text: str | None) -> None:
+        self.codes.append(-1 if text is None else self.place(text))
+
+
+def _worst_of_the_day(student: np.ndarray, day: np.ndarray, status: np.ndarray) -> np.ndarray:
+    """Which events stay: per student and day the worst known one, the first of several; and every one that is unclear.
+
+    An event without student or date, or with a status nobody knows, stays whatever else is said of the day.
+    """
+    clear = (student >= 0) & (day >= 0) & (status >= 0) & (status < len(_WORST_FIRST))
+    places = np.flatnonzero(clear)
+    # Stable, so that the first of equals comes first.
+    order = places[np.lexsort((status[places], day[places], student[places]))]
+    again = np.zeros(len(order), dtype=bool)
+    again[1:] = (np.diff(student[order]) == 0) & (np.diff(day[order]) == 0)
+    kept = np.ones(len(student), dtype=bool)
+    kept[order[again]] = False
+    return kept
