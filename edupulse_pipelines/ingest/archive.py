@@ -15,7 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from edupulse_pipelines.errors import LandingError
+from edupulse_pipelines.errors import DeliveryUnfinished, LandingError
 from edupulse_pipelines.ingest.archived_file import (
     archive_facts,
     archive_path,
@@ -84,8 +84,8 @@ def archive_files(
 
     A file known by name, delivery and hash is not read again; of a content that is archived under another name or
     delivery the archive is shared. A refused file is entered with its reason and reads zero rows. `progress` hears of
-    bytes done and bytes in all. LandingError as `landed_deliveries` raises it, and when a file changes while it is
-    read.
+    bytes done and bytes in all. LandingError as `landed_deliveries` raises it, DeliveryUnfinished when a file changes
+    while it is read.
     """
     wanted = set(weeks)
     deliveries = landed_deliveries(tenant)
@@ -351,7 +351,7 @@ def _refuse_reserved_columns(source: RecordSource) -> None:
 
 def _check_unchanged(file: LandedFile, state: object) -> None:
     if file.state() != state:
-        raise LandingError(
+        raise DeliveryUnfinished(
             f"{file.paths[0]} changed while it was read: let the delivery finish, then run again. A file that is "
             "copied under a hidden name (.name) and renamed when it is complete is never read too early."
         )

@@ -13,7 +13,7 @@ from typing import Literal
 
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.errors import EduPulseError
+from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.ingest import delivered_rows, quarantine
 from edupulse_pipelines.ingest.delivered_rows import ArchivedContent, DeliveredRows
 from edupulse_pipelines.ingest.frames import Piece
@@ -116,7 +116,7 @@ def read_and_judged(load: TableLoad, delivered_on: dt.date, files: list[Entry]) 
 
 
 def rows_of(load: TableLoad, files: list[Entry]) -> DeliveredRows:
-    """The rows of one delivery's files, with what people have corrected. EduPulseError when an archive is gone."""
+    """The rows of one delivery's files, with what people have corrected. PermanentError when an archive is gone."""
     with load.work.reading() as connection:
         contents = [
             ArchivedContent(
@@ -131,7 +131,7 @@ def rows_of(load: TableLoad, files: list[Entry]) -> DeliveredRows:
     delivered_on = files[0].delivered_on
     lost = [content.path for content in contents if not content.path.exists()]
     if lost:
-        raise EduPulseError(
+        raise PermanentError(
             f"{load.table}: the archive of {delivered_on}/{files[0].file_name} is gone ({lost[0]}). Land the "
             "delivery again under its date, or restore the raw archive."
         )

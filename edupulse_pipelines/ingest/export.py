@@ -17,7 +17,7 @@ from typing import TextIO
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.errors import EduPulseError
+from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.ingest.quarantine import Selection, selected
 from edupulse_pipelines.ingest.spreadsheets import IDENTITY, RAW_LINE, as_loaded, guarded, own_header, raw_line
 from edupulse_pipelines.schema.sqlalchemy_tables import quarantined_records
@@ -52,7 +52,7 @@ def export_rows(
     """Write the selected open rows to CSVs that only their owner can read; one a table, `<out>/<table>.csv`.
 
     An `out` that ends in `.csv` is the file itself, for rows of one table. Nothing is overwritten, and memory does not
-    grow with the rows. `advanced(rows written, rows in all)`. EduPulseError when a file is there, cannot be
+    grow with the rows. `advanced(rows written, rows in all)`. PermanentError when a file is there, cannot be
     written, or would have to hold two tables.
     """
     selection = replace(selection, closed=False)
@@ -108,7 +108,7 @@ def _targets(out: Path, tables: list[str]) -> dict[str, Path]:
     """Where each table's CSV goes, none of which exists."""
     if out.suffix.lower() == ".csv":
         if len(tables) > 1:
-            raise EduPulseError(
+            raise PermanentError(
                 f"One CSV holds one table, and these rows are of {', '.join(tables)}: name a folder, or one --table."
             )
         paths = dict.fromkeys(tables, out)
@@ -116,7 +116,7 @@ def _targets(out: Path, tables: list[str]) -> dict[str, Path]:
         paths = {table: out / f"{table}.csv" for table in tables}
     there = [path for path in paths.values() if path.exists()]
     if there:
-        raise EduPulseError(
+        raise PermanentError(
             f"{there[0]} is there already, and may hold somebody's corrections: name another place, or remove it."
         )
     return paths
@@ -129,13 +129,13 @@ def _new_file(path: Path) -> Iterator[TextIO]:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise EduPulseError(f"{path} cannot be written: {error.strerror}.") from None
+        raise PermanentError(f"{path} cannot be written: {error.strerror}.") from None
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8-sig", newline="") as stream:
             yield stream
     except OSError as error:
         path.unlink(missing_ok=True)
-        raise EduPulseError(f"{path} cannot be written: {error.strerror}.") from None
+        raise PermanentError(f"{path} cannot be written: {error.strerror}.") from None
     except BaseException:
         path.unlink(missing_ok=True)
         raise

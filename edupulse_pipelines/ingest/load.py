@@ -40,7 +40,7 @@ def load_records(
 
     A delivery whose files are all known by content is only counted again. Each delivery is one transaction: rows,
     manifest, quarantine and marks of what has to be recomputed come together or not at all; two loads of one table
-    wait for each other. `progress` gets rows done and rows in all. EduPulseError when an archive is gone.
+    wait for each other. `progress` gets rows done and rows in all. PermanentError when an archive is gone.
     """
     load = TableLoad(work, raw_dir, tenant, table, progress)
     deliveries = due(load, set(weeks))

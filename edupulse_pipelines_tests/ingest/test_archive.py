@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from edupulse_pipelines.errors import LandingError
+from edupulse_pipelines.errors import DeliveryUnfinished, LandingError
 from edupulse_pipelines.ingest.archive import archive_files
 from edupulse_pipelines.ingest.archived_file import archived_header, archived_instructional_days
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
@@ -212,7 +212,10 @@ def test_a_file_that_is_still_being_copied_is_not_taken(district: District, monk
             file.write("ZQ4,2025-09-02,present,\n")
         return hidden(self, *rest)
 
-    with monkeypatch.context() as patched, pytest.raises(LandingError, match=r"attendance_records.csv changed while"):
+    with (
+        monkeypatch.context() as patched,
+        pytest.raises(DeliveryUnfinished, match=r"attendance_records.csv changed"),
+    ):
         patched.setattr(contents.Content, "open", growing)
         archive(district)
     assert archives(district) == []
