@@ -7,6 +7,12 @@ Each test gets a copy of a template made once per session. PostgreSQL comes from
 from __future__ import annotations
 
 import os
+
+# Before numpy and scikit-learn are imported, which read them once. The frames here are small: a second thread finds
+# nothing to do and waits in a loop for the first one, which costs ten times the work where workers run side by side.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import shutil
 import tempfile
 import uuid
@@ -17,6 +23,7 @@ import hypothesis
 import pytest
 
 from edupulse_pipelines.settings import quiet_libraries
+from edupulse_pipelines_tests.prepared import DagsterInMemory, remembering
 
 quiet_libraries()
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -34,6 +41,25 @@ def _no_inherited_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test depends on the environment of whoever runs it."""
     for name in ("EDUPULSE_HOME", "EDUPULSE_DATABASE_URL", "EDUPULSE_CONFIG", "MLFLOW_TRACKING_URI", "DAGSTER_HOME"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _verdicts_are_asked_for_once() -> Iterator[None]:
+    """Great Expectations judges each distinct frame once per process."""
+    from edupulse_pipelines.ingest.validation import Expectations
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Expectations, "judge", remembering(Expectations.judge))
+        yield
+
+
+@pytest.fixture
+def runs_in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Dagster keeps runs and events in memory; for tests that look at what a run did and not at Dagster's files."""
+    instances = DagsterInMemory()
+    monkeypatch.setattr("edupulse_pipelines.orchestration.execution.dagster_instance", instances)
+    yield
+    instances.close()
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from edupulse_pipelines.errors import EduPulseError
 from edupulse_pipelines.risk.book.registry import Registry
 from edupulse_pipelines.risk.training import Reproduction
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines_tests.prepared import put_mlflow_store
 from edupulse_pipelines_tests.risk.district import tenant_settings
 from edupulse_pipelines_tests.risk.registered import recorded
 
@@ -28,7 +29,7 @@ Edupulse = Callable[..., Result]
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     home = tmp_path_factory.mktemp("cli-mlflow")
-    return Registry(f"sqlite:///{home / 'mlflow.db'}", home / "artifacts")
+    return Registry(put_mlflow_store(home / "mlflow.db"), home / "artifacts")
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from edupulse_pipelines.cli import main
 from edupulse_pipelines.sources.synthetic_district import first_week, generate_district
 from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines.weeks import last_closed_week, week_of_delivery
+from edupulse_pipelines_tests.prepared import put_mlflow_store
 
 TENANT = "springfield"
 TABLES = ("students", "attendance_records", "grades", "discipline_incidents")
@@ -58,6 +59,7 @@ def make_district(home: Path, url: str, students: int, weeks: int) -> District:
         f'[tenants.{TENANT}.training]\ncandidates = ["logistic"]\n',
         encoding="utf-8",
     )
+    put_mlflow_store(home / "mlflow" / "mlflow.db")
     return District(home, url, sorted(dt.date.fromisoformat(path.name) for path in home.glob(f"landing/{TENANT}/*")))
 
 
@@ -127,6 +129,7 @@ def comparable(found: dict[str, list[tuple[Any, ...]]]) -> dict[str, list[list[A
     }
 
 
+@pytest.mark.usefixtures("runs_in_memory")
 def test_both_databases_end_with_the_same_accounts_features_metrics_and_predictions(
     tmp_path: Path, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +166,7 @@ def test_both_databases_end_with_the_same_accounts_features_metrics_and_predicti
     assert all(factors for *_, factors in ends["sqlite"]["predictions"])
 
 
+@pytest.mark.usefixtures("runs_in_memory")
 def test_week_by_week_ends_where_all_at_once_does(tmp_path: Path) -> None:
     together = make_district(tmp_path / "together", f"sqlite:///{tmp_path / 'together.db'}", students=30, weeks=6)
     assert together.summary("--all")["success"]
@@ -176,6 +180,7 @@ def test_week_by_week_ends_where_all_at_once_does(tmp_path: Path) -> None:
     assert one["features"] == other["features"]
 
 
+@pytest.mark.usefixtures("runs_in_memory")
 def test_a_refused_file_stops_the_features_but_not_the_other_tables_and_the_next_run_goes_on(
     district: District,
 ) -> None:
@@ -198,6 +203,7 @@ def test_a_refused_file_stops_the_features_but_not_the_other_tables_and_the_next
     assert district.query("SELECT COUNT(*) FROM student_features")[0][0] > 0
 
 
+@pytest.mark.usefixtures("runs_in_memory")
 def test_too_many_bad_rows_stop_what_is_downstream_and_the_next_run_catches_up(district: District) -> None:
     newest = district.deliveries[-1]
     path = district.folder(newest) / "attendance_records.csv"
@@ -248,6 +254,7 @@ def test_a_week_without_delivery_is_said_and_is_no_failure(district: District) -
     assert "no delivery" in result.output.lower()
 
 
+@pytest.mark.usefixtures("runs_in_memory")
 def test_a_delivery_that_came_after_its_week_was_run_is_not_forgotten(district: District) -> None:
     late = district.folder(district.deliveries[-2])
     aside = district.home / "aside"
@@ -308,6 +315,7 @@ def test_a_schema_behind_head_is_refused_with_the_command_to_run(tmp_path: Path,
     assert "edupulse db upgrade" in result.output
 
 
+@pytest.mark.usefixtures("runs_in_memory")
 def test_what_a_stopped_run_left_archived_is_loaded_by_the_next_week(tmp_path: Path) -> None:
     district = make_district(tmp_path / "home", f"sqlite:///{tmp_path / 'stopped.db'}", students=12, weeks=3)
     first, second, _ = district.deliveries
@@ -336,6 +344,7 @@ def test_what_a_stopped_run_left_archived_is_loaded_by_the_next_week(tmp_path: P
     assert summary["tables"]["attendance_records"]["read"] > held
 
 
+@pytest.mark.usefixtures("runs_in_memory")
 def test_a_student_who_turns_out_to_have_left_breaks_no_week(tmp_path: Path) -> None:
     district = make_district(tmp_path / "home", f"sqlite:///{tmp_path / 'left.db'}", students=120, weeks=24)
     before = district.summary("--all")
@@ -369,6 +378,7 @@ def test_a_student_who_turns_out_to_have_left_breaks_no_week(tmp_path: Path) -> 
     assert again["predictions"]["scored"] == after["predictions"]["scored"]
 
 
+@pytest.mark.usefixtures("runs_in_memory")
 def test_absences_without_a_calendar_have_no_rate_and_with_one_they_do(district: District) -> None:
     for path in district.home.glob(f"landing/{TENANT}/*/attendance_records.csv"):
         header, *lines = path.read_text(encoding="utf-8").splitlines(keepends=True)

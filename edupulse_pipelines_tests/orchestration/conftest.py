@@ -9,6 +9,7 @@ import pytest
 
 from edupulse_pipelines.orchestration import retries
 from edupulse_pipelines.settings import Settings, TenantSettings
+from edupulse_pipelines_tests.prepared import put_mlflow_store
 
 
 def settings_of(home: Path, *tenants: TenantSettings) -> Settings:
@@ -33,6 +34,7 @@ def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
+    put_mlflow_store(tmp_path / "mlflow" / "mlflow.db")
     return settings_of(tmp_path, tenant_of(tmp_path))
 
 

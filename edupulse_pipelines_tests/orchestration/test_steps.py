@@ -22,6 +22,7 @@ def _land(tenant: TenantSettings) -> None:
     (folder / "students.csv").write_text("district_id,first_name,last_name,date_of_birth\n", encoding="utf-8")
 
 
+@pytest.mark.usefixtures("runs_in_memory")
 def test_a_stopped_load_fails_its_checks_and_stops_what_is_downstream(
     settings: Settings, tenant: TenantSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 
 from edupulse_pipelines.risk.book.registry import Registry
+from edupulse_pipelines_tests.prepared import put_mlflow_store
 
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     """A registry over SQLite."""
     home = tmp_path_factory.mktemp("mlflow")
-    return Registry(f"sqlite:///{home / 'mlflow.db'}", home / "artifacts")
+    return Registry(put_mlflow_store(home / "mlflow.db"), home / "artifacts")
 
 
 @pytest.fixture(scope="session")

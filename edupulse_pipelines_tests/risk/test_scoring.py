@@ -23,6 +23,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, predicti
 from edupulse_pipelines.settings import CategorySettings, TenantSettings
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.weeks import WEEK, feature_date
+from edupulse_pipelines_tests.prepared import put_mlflow_store
 from edupulse_pipelines_tests.risk import registered
 from edupulse_pipelines_tests.risk.district import (
     District,
@@ -254,7 +255,7 @@ def test_an_artifact_that_was_deleted_or_tampered_with_is_refused(
 ) -> None:
     tenant = tenant_settings()
     write(engine, tenant, district)
-    registry = Registry(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "artifacts")
+    registry = Registry(put_mlflow_store(tmp_path / "mlflow.db"), tmp_path / "artifacts")
     registered.recorded(engine, registry, tenant, f"{week(21)}-real")
     assert score_weeks(engine, tenant, [LAST], registry).weeks[0].status == "scored"
     before = stored(engine, tenant)

@@ -17,6 +17,7 @@ from edupulse_pipelines.risk.book.registry import RECORD_DOCUMENT, Registry
 from edupulse_pipelines.risk.judging.promotion import decisions
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, promotion_decisions
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines_tests.prepared import put_mlflow_store
 from edupulse_pipelines_tests.risk.book.test_registry import files_of
 from edupulse_pipelines_tests.risk.district import tenant_settings
 from edupulse_pipelines_tests.risk.registered import active, fitted, logged, recorded, rows, sample
@@ -176,7 +177,7 @@ def test_a_lost_registry_comes_back_from_the_files(engine: sa.Engine, tmp_path: 
     for version in (FIRST, SECOND):
         recorded(engine, lost, tenant, version, kind="additive" if version == SECOND else "logistic")
     make_champion(engine, tenant, lost, SECOND, kind="gate", reason="won")
-    fresh = Registry(f"sqlite:///{tmp_path / 'new.db'}", tmp_path / "artifacts")
+    fresh = Registry(put_mlflow_store(tmp_path / "new.db"), tmp_path / "artifacts")
     found = sync(engine, tenant, fresh)
     assert [one.kind for one in found] == ["champion", "row_without_version", "row_without_version"]
     done = sync(engine, tenant, fresh, apply=True)
