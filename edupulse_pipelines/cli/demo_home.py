@@ -153,13 +153,13 @@ def _written_by_demo(path: Path) -> str | None:
 
 def _refuse_strangers(settings: Settings, landing: Path) -> None:
     """ConfigurationError when there are files or rows of a tenant `demo` that no settings of the demo belong to."""
-    from edupulse_pipelines.orchestration import summaries
+    from edupulse_pipelines.storage.counts import row_count
     from edupulse_pipelines.storage.database import database_of
 
     if _has_deliveries(landing):
         raise ConfigurationError(f"{landing} holds files that the demo did not write. Choose another home with --home.")
     with database_of(settings).work(TENANT) as work, work.reading() as connection:
-        if summaries.row_count(connection, TENANT, "ingested_files"):
+        if row_count(connection, work, "ingested_files"):
             raise ConfigurationError(
                 f"The database {work.engine.url.render_as_string(hide_password=True)} already holds a tenant "
                 f"{TENANT!r} of another home. Use that home, or another database (EDUPULSE_DATABASE_URL)."

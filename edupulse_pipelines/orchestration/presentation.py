@@ -143,7 +143,9 @@ def present(assets: Iterable[AssetsDefinition], settings: Settings) -> Sequence[
 def _code_references(name: str) -> CodeReferencesMetadataValue:
     """Where the logic of an asset stands; `with_source_code_references` adds the step that calls it."""
     return CodeReferencesMetadataValue(
-        code_references=[LocalFileCodeReference(file_path=str(logic_of(name)), label="/".join(logic_of(name).parts[-2:]))]
+        code_references=[
+            LocalFileCodeReference(file_path=str(logic_of(name)), label="/".join(logic_of(name).parts[-2:]))
+        ]
     )
 
 

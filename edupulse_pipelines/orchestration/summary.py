@@ -23,7 +23,9 @@ from edupulse_pipelines.weeks import last_closed_week
 
 def summarise(database: Database, tenant: TenantSettings, outcome: RunOutcome) -> dict[str, Any]:
     """The summary of a run as `--json` prints it: the contract's keys, and some more behind them."""
-    from edupulse_pipelines.orchestration import summaries
+    from edupulse_pipelines.risk.book.shown import shown_model
+    from edupulse_pipelines.risk.telling.scored_weeks import latest_predictions
+    from edupulse_pipelines.storage.counts import row_count
 
     recorded = outcome.recorded
     tables, replayed = {}, {}
@@ -40,9 +42,9 @@ def summarise(database: Database, tenant: TenantSettings, outcome: RunOutcome) -
             unmapped[table] = _by_column(codes)
     closed = last_closed_week(tenant.timezone)
     with database.work(tenant.name) as work, work.reading() as connection:
-        students = summaries.row_count(connection, tenant.name, "students")
-        model = summaries.shown_model(connection, tenant.name)
-        predictions = summaries.latest_predictions(connection, tenant.name, tenant.cohort.minimum_weeks_of_data, closed)
+        students = row_count(connection, work, "students")
+        model = shown_model(connection, work)
+        predictions = latest_predictions(connection, work, tenant.cohort.minimum_weeks_of_data, closed)
     week = predictions.pop("week")
     return {
         "tenant": tenant.name,

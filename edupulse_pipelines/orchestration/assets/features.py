@@ -25,9 +25,10 @@ def _weekly_activity(tenant: TenantSettings) -> AssetsDefinition:
     ) -> MaterializeResult:
         weeks = weeks_of(context)
         with step(context, progress, database, tenant) as work:
+            from edupulse_pipelines.features.by_week import activity_by_week
             from edupulse_pipelines.features.weekly_activity import update_weekly_activity
             from edupulse_pipelines.ingest.archive import refused_files
-            from edupulse_pipelines.orchestration import summaries
+            from edupulse_pipelines.storage.counts import row_count
 
             refused = refused_files(work, weeks)
             if refused:
@@ -39,8 +40,8 @@ def _weekly_activity(tenant: TenantSettings) -> AssetsDefinition:
             report = update_weekly_activity(work, tenant.first_week, tenant.attendance, tenant.calendar)
             progress.finished("weekly_activity", report)
             with work.reading() as connection:
-                shown = summaries.activity_by_week(connection, tenant.name, reporting.plotted(weeks))
-                stored = summaries.row_count(connection, tenant.name, "weekly_activity")
+                shown = activity_by_week(connection, work, reporting.plotted(weeks))
+                stored = row_count(connection, work, "weekly_activity")
         attended = charts.lines(
             "Attendance rate by week",
             list(shown),
@@ -79,14 +80,15 @@ def _student_features(tenant: TenantSettings) -> AssetsDefinition:
     ) -> MaterializeResult:
         weeks = weeks_of(context)
         with step(context, progress, database, tenant) as work:
+            from edupulse_pipelines.features.by_week import features_by_week
             from edupulse_pipelines.features.store import update_student_features
-            from edupulse_pipelines.orchestration import summaries
+            from edupulse_pipelines.storage.counts import row_count
 
             report = update_student_features(work, tenant.first_week)
             progress.finished("student_features", report)
             with work.reading() as connection:
-                shown = summaries.features_by_week(connection, tenant.name, reporting.plotted(weeks))
-                stored = summaries.row_count(connection, tenant.name, "student_features")
+                shown = features_by_week(connection, work, reporting.plotted(weeks))
+                stored = row_count(connection, work, "student_features")
         known = {
             domain: [row[f"{domain}_known"] for row in shown.values()]
             for domain in ("attendance", "grades", "incidents")

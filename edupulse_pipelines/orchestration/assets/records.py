@@ -35,8 +35,8 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
         try:
             with step(context, progress, database, tenant) as work:
                 from edupulse_pipelines.ingest.load import load_records
-                from edupulse_pipelines.orchestration import summaries
                 from edupulse_pipelines.storage import manifest, months
+                from edupulse_pipelines.storage.counts import row_count
 
                 report = load_records(
                     work,
@@ -49,7 +49,7 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
                 with work.reading() as connection:
                     days = [delivery.delivered_on for delivery in report.deliveries]
                     on_record = manifest.accounts(connection, work, table, days)
-                    stored = summaries.row_count(connection, tenant.name, table)
+                    stored = row_count(connection, work, table)
                     unclaimed = None
                     if by_month and months.is_partitioned(connection):
                         unclaimed = months.default_months(connection, table, tenant.name)

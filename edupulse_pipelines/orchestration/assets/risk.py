@@ -90,14 +90,14 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
     ) -> MaterializeResult:
         weeks = weeks_of(context)
         with step(context, progress, database, tenant) as work:
-            from edupulse_pipelines.orchestration import summaries
             from edupulse_pipelines.risk.book.registry import registry_differences
+            from edupulse_pipelines.risk.book.shown import active_model
             from edupulse_pipelines.risk.judging.retraining import retraining_due
             from edupulse_pipelines.risk.training import recorded_models, settings_hash_of, train_risk_models
 
             with work.reading() as connection:
                 recorded = recorded_models(connection, tenant.name)
-                active = summaries.active_model(connection, tenant.name)
+                active = active_model(connection, work)
             # Models under other settings (another label, another cohort) answer another question.
             current = [model for model in recorded if model.settings_hash == settings_hash_of(tenant)]
             newest = max((model.data_through for model in current), default=None)
@@ -119,7 +119,7 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
                     run_id=work.run_id,
                 )
                 with work.reading() as connection:
-                    active = summaries.active_model(connection, tenant.name)
+                    active = active_model(connection, work)
                 progress.finished("risk_model", outcomes)
             else:
                 version = active["version"] if active else None
@@ -198,10 +198,12 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
     ) -> MaterializeResult:
         weeks = weeks_of(context)
         with step(context, progress, database, tenant) as work:
-            from edupulse_pipelines.orchestration import summaries
+            from edupulse_pipelines.features.by_week import features_by_week
             from edupulse_pipelines.risk.health import health_plots, health_series, verdict_health, week_health
             from edupulse_pipelines.risk.samples.feedback import propose_reviews
             from edupulse_pipelines.risk.scoring import score_weeks
+            from edupulse_pipelines.risk.telling.scored_weeks import categories_by_week, scores_by_week
+            from edupulse_pipelines.storage.counts import row_count
 
             health: dict[dt.date, list[Any]] = {}
             proposed: dict[dt.date, int] = {}
@@ -224,11 +226,11 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
                 judged = verdict_health(connection, tenant, weeks[-1])
             with work.reading() as connection:
                 drawn = health_plots(health_series(connection, tenant.name))
-                stored = summaries.row_count(connection, tenant.name, "predictions")
-                students = summaries.features_by_week(connection, tenant.name, weeks)
+                stored = row_count(connection, work, "predictions")
+                students = features_by_week(connection, work, weeks)
                 models = {scored.week: scored.model_version for scored in report.weeks if scored.model_version}
-                found = summaries.scores_by_week(connection, tenant.name, models)
-                shown = summaries.categories_by_week(connection, tenant.name, reporting.plotted(weeks))
+                found = scores_by_week(connection, work, models)
+                shown = categories_by_week(connection, work, reporting.plotted(weeks))
         by_week: dict[dt.date, dict[str, Any]] = {}
         for scored in report.weeks:
             by_week[scored.week] = {

@@ -1,0 +1,17 @@
+"""How many rows a tenant has in a table; records that were taken back are not counted."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+from edupulse_pipelines.schema import sqlalchemy_tables as tables
+from edupulse_pipelines.storage.work import Work
+
+
+def row_count(connection: sa.Connection, work: Work, table: str) -> int:
+    """Rows of the work's tenant in `table`, without deleted records."""
+    counted = tables.metadata.tables[table]
+    query = sa.select(sa.func.count()).select_from(counted).where(counted.c.tenant_id == work.tenant)
+    if "deleted_on" in counted.c:
+        query = query.where(counted.c.deleted_on.is_(None))
+    return connection.execute(query).scalar_one()
