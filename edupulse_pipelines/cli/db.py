@@ -100,8 +100,9 @@ def db_partitions(as_json: bool, home: Path | None) -> None:
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.cli.output.months import show_partitions
     from edupulse_pipelines.storage import months
+    from edupulse_pipelines.storage.work import EVERY_TENANT, Work
 
-    with database_with_schema(home) as engine, engine.connect() as connection:
+    with database_with_schema(home) as engine, Work(engine, EVERY_TENANT).reading() as connection:
         partitioned = months.is_partitioned(connection)
         tables = months.PARTITIONED if partitioned else {}
         stored = {table: months.stored_months(connection, table) for table in tables}
@@ -127,10 +128,11 @@ def db_partitions(as_json: bool, home: Path | None) -> None:
 @command
 def db_maintain(as_json: bool, home: Path | None) -> None:
     """Make this month and the following ones, and move rows out of the default partition. Safe to repeat."""
-    from edupulse_pipelines.storage import months
+    from edupulse_pipelines.operations.partitions import maintain
+    from edupulse_pipelines.storage.work import EVERY_TENANT, Work
 
     with database_with_schema(home) as engine:
-        done = months.maintain(engine, dt.datetime.now(dt.UTC).date())
+        done = maintain(Work(engine, EVERY_TENANT), dt.datetime.now(dt.UTC).date())
     facts = {
         table: {
             "made": of_table.made,
@@ -164,10 +166,11 @@ def db_detach_month(month: dt.date, as_json: bool, home: Path | None) -> None:
     stays. Dump the table, then TRUNCATE it: while it stands, rows of the month that are delivered go to quarantine
     (`detached_month`). DROP it, and the month is like one that never was.
     """
-    from edupulse_pipelines.storage import months
+    from edupulse_pipelines.operations.partitions import detach_month
+    from edupulse_pipelines.storage.work import EVERY_TENANT, Work
 
     with database_with_schema(home) as engine:
-        detached = months.detach_month(engine, ATTENDANCE, month)
+        detached = detach_month(Work(engine, EVERY_TENANT), ATTENDANCE, month)
     said = f"{month:%Y-%m} is now the table {detached.name}. Dump it, then TRUNCATE it; do not drop it."
     answer(said, {"month": f"{month:%Y-%m}", "table": detached.name, "attached": False}, as_json)
 
@@ -182,10 +185,11 @@ def db_attach_month(month: dt.date, as_json: bool, home: Path | None) -> None:
     The table has to be there with its rows: restore it from its dump first. The next weekly job computes the weeks of
     the month again.
     """
-    from edupulse_pipelines.storage import months
+    from edupulse_pipelines.operations.partitions import attach_month
+    from edupulse_pipelines.storage.work import EVERY_TENANT, Work
 
     with database_with_schema(home) as engine:
-        attached = months.attach_month(engine, ATTENDANCE, month)
+        attached = attach_month(Work(engine, EVERY_TENANT), ATTENDANCE, month)
     said = (
         f"{month:%Y-%m} is back. Rows of the month that wait in quarantine: "
         f"{command_to_type(f'quarantine replay --table {ATTENDANCE}', home)}"

@@ -24,7 +24,7 @@ from edupulse_pipelines.orchestration.steps import step
 from edupulse_pipelines.settings import Settings
 
 if TYPE_CHECKING:
-    from edupulse_pipelines.storage.months import Maintenance
+    from edupulse_pipelines.operations.partitions import Maintenance
 
 MAINTENANCE = "maintain_partitions"
 MAINTENANCE_CRON = "0 2 * * 0"
@@ -39,9 +39,9 @@ def _maintain(
     context: OpExecutionContext, database: ResourceParam[Database], progress: ResourceParam[Progress]
 ) -> None:
     with step(context, progress, database, None) as work:
-        from edupulse_pipelines.storage.months import maintain
+        from edupulse_pipelines.operations.partitions import maintain
 
-        done = maintain(work.engine, dt.datetime.now(dt.UTC).date())
+        done = maintain(work, dt.datetime.now(dt.UTC).date())
         progress.finished(MAINTENANCE, done)
     metadata = _metadata(done)
     context.log.info(metadata["done"])

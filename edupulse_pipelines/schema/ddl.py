@@ -7,6 +7,7 @@ Runs nothing against a database; `migrations` does.
 from __future__ import annotations
 
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 from sqlalchemy.dialects import postgresql, sqlite
@@ -20,13 +21,18 @@ from edupulse_pipelines.schema.tables import TABLES
 DIALECTS: dict[str, Dialect] = {"postgresql": postgresql.dialect(), "sqlite": sqlite.dialect()}
 
 
-def statements(dialect_name: str) -> list[str]:
-    """The statements, in order and without a closing semicolon, that make the schema in an empty database."""
-    objects = declared_objects(dialect_name)
-    made = [each.statement for each in objects if each.table is None]
+def statements(dialect_name: str, schema: str = "public") -> list[str]:
+    """The statements, in order and without a closing semicolon, that make the schema in an empty database.
+
+    schema: where the tables are to be, on PostgreSQL; the session has to make tables there.
+    """
+    objects = declared_objects(dialect_name, schema)
+    before_tables = list(takewhile(lambda each: each.table is None, objects))
+    made = [each.statement for each in before_tables]
     for name in TABLES:
         made += _structure(name, dialect_name)
         made += [each.statement for each in objects if each.table == name]
+    made += [each.statement for each in objects[len(before_tables) :] if each.table is None]
     return ["\n".join(line.rstrip() for line in statement.expandtabs(4).splitlines()) for statement in made]
 
 

@@ -1,23 +1,112 @@
-"""Who may change a table's records: one transaction at a time for each table of a tenant, the others wait.
+"""Who waits for whom: one writer at a time for each table of a district, one at a time who changes partitions.
 
-Also what touches rows that a load may be about to free (corrections of quarantined rows) takes its turn.
+All turns end with the transaction that takes them. On SQLite there is one writer anyway: nothing is locked here.
+
+To attach a month, PostgreSQL wants the default partition to itself and keeps writers of `students` out; to take one
+away, it wants the whole table. All these locks are taken before anything else is done, tried for half a second each,
+given back together and tried again (`give_way`). Nobody waits for a lock while holding one that another load may want:
+a load leaves the default partition alone while it works, unless it writes there (`hold_default`), and then it attaches
+nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from edupulse_pipelines.errors import DatabaseBusy
+
+_CHANGING = "edupulse partitions"
+_IN_USE = "edupulse partitions in use"
+_REPLACING = "edupulse partitions replaced"
+_LOCK_TIMEOUT = "500ms"
+"""Shorter than PostgreSQL's `deadlock_timeout` (1 s): we give way before the server ends one of the transactions."""
+PATIENCE_SECONDS = 3600.0
+"""A load or a dump that is under way may need the default partition for as long as it takes."""
+_GIVE_WAY = {"55P03", "40P01"}  # lock_not_available, deadlock_detected
+_Result = TypeVar("_Result")
+
 
 def take_turn(connection: Connection, tenant: str, tables: Iterable[str]) -> None:
-    """Wait until nobody else changes records of these tables; the turn ends with the transaction.
+    """Wait until nobody else changes records of these tables, nor touches rows that a load may be about to free.
 
-    In one order of tables whatever the order given, so that two who wait for each other cannot be. SQLite has one
-    writer anyway.
+    Everybody takes the tables in the order of their names, whatever the order given, so that no two transactions each
+    hold what the other one waits for.
     """
     if connection.dialect.name == "postgresql":
         for table in sorted(tables):
-            name = f"load/{tenant}/{table}"
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
+            _wait(connection, f"load/{tenant}/{table}")
+
+
+def hold_months(connection: Connection) -> None:
+    """Until the transaction ends, nobody detaches a month or brings one back; a load that goes by months needs that."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock_shared(_key(_IN_USE))))
+
+
+def hold_default(connection: Connection, table: str) -> None:
+    """Until the transaction ends, nobody attaches a month; a load that writes into the default partition needs that.
+
+    Such a load must not attach any month itself: two of them would wait for each other.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"LOCK TABLE ONLY {table}_default IN ROW EXCLUSIVE MODE")
+
+
+def wait_for_loads(connection: Connection) -> None:
+    """Wait for the loads that go by months (`hold_months`), and keep others from beginning."""
+    _wait(connection, _IN_USE)
+
+
+def may_replace_months(connection: Connection) -> bool:
+    """Whether this transaction may put months in the place of empty ones; one transaction at a time, nobody waits.
+
+    That needs the whole table, and each load that builds a month apart keeps a lock on it, because it has read the
+    table's definition: two loads that both wanted it would wait for each other.
+    """
+    return bool(connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_key(_REPLACING)))))
+
+
+def give_way(connection: Connection, table: str, action: Callable[[], _Result]) -> _Result:
+    """Do `action` while no one else changes partitions; on a lock that is not free give everything back and retry.
+
+    DatabaseBusy when the table has been in use for `PATIENCE_SECONDS`.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            with connection.begin_nested(), _impatient(connection):
+                _wait(connection, _CHANGING)
+                return action()
+        except sa.exc.OperationalError as error:
+            original: Any = error.orig
+            if getattr(original, "pgcode", None) not in _GIVE_WAY:
+                raise
+            if time.monotonic() > deadline:
+                raise DatabaseBusy(
+                    f"{table} has been in use for {PATIENCE_SECONDS / 60:.0f} minutes without a pause, so that no "
+                    "month could be attached or detached. See who uses it (pg_stat_activity), and try again."
+                ) from None
+            time.sleep(random.uniform(0.05, 0.5))
+
+
+@contextmanager
+def _impatient(connection: Connection) -> Iterator[None]:
+    before = connection.exec_driver_sql("SHOW lock_timeout").scalar()
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_LOCK_TIMEOUT}'")
+    yield
+    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{before}'")
+
+
+def _wait(connection: Connection, name: str) -> None:
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_key(name))))
+
+
+def _key(name: str) -> sa.Function[int]:
+    return sa.func.hashtextextended(name, 0)

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 from edupulse_pipelines.errors import PermanentError, SchemaBehind
 from edupulse_pipelines.schema import ddl, migrations
 from edupulse_pipelines.schema.catalogs import Catalog, differences, read_catalog
+from edupulse_pipelines.schema.objects import tables_schema
 from edupulse_pipelines.storage.engine import create_engine, reading, writing
 
 _INSUFFICIENT_PRIVILEGE = "42501"
@@ -39,7 +40,7 @@ def has_current_objects(engine: Engine) -> bool:
 def upgrade(engine: Engine) -> None:
     """Bring the database to this version's schema and apply the declared objects, in one transaction.
 
-    Two upgrades at once are serialised. EduPulseError for a role that may not; then nothing has changed.
+    Two upgrades at once are serialised. PermanentError for a role that may not; then nothing has changed.
     """
     try:
         with writing(engine) as connection:
@@ -108,6 +109,6 @@ def _made_in_scratch_schema(connection: Connection) -> Catalog:
 
 def _made(connection: Connection) -> Catalog:
     """The catalog of the whole schema, made where the connection makes tables; the caller rolls it back."""
-    for statement in ddl.statements(connection.dialect.name):
+    for statement in ddl.statements(connection.dialect.name, tables_schema(connection)):
         connection.exec_driver_sql(statement, execution_options={"no_parameters": True})
     return read_catalog(connection)

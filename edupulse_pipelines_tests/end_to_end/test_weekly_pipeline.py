@@ -15,10 +15,13 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from edupulse_pipelines.cli import main
+from edupulse_pipelines.ingest.writers import attendance
 from edupulse_pipelines.sources.synthetic_district import first_week, generate_district
+from edupulse_pipelines.storage import months, versions
 from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines.weeks import last_closed_week, week_of_delivery
 from edupulse_pipelines_tests.prepared import put_mlflow_store
+from edupulse_pipelines_tests.roles import loader_role
 
 TENANT = "springfield"
 TABLES = ("students", "attendance_records", "grades", "discipline_incidents")
@@ -136,10 +139,24 @@ def test_both_databases_end_with_the_same_accounts_features_metrics_and_predicti
     monkeypatch.setattr(
         "edupulse_pipelines.risk.telling.reports.training_figures", lambda *_arguments: {}
     )  # seconds each
+    monkeypatch.setattr(attendance, "BULK_ROWS", 200)
+    apart: list[str] = []
+    start_bulk = months.start_bulk
+    monkeypatch.setattr(months, "start_bulk", lambda *given: apart.append(start_bulk(*given)) or apart[-1])
+    owner = create_engine(postgresql_url)
+    versions.upgrade(owner)
+    with loader_role(owner) as url:
+        _compare_the_databases(tmp_path, {"sqlite": f"sqlite:///{tmp_path / 'end.db'}", "postgresql": url})
+    with owner.connect() as connection:
+        stored = months.stored_months(connection, "attendance_records")
+    owner.dispose()
+    assert apart and len(stored) >= len(apart)
+
+
+def _compare_the_databases(folder: Path, urls: dict[str, str]) -> None:
     ends = {}
-    for name, url in (("sqlite", f"sqlite:///{tmp_path / 'end.db'}"), ("postgresql", postgresql_url)):
-        district = make_district(tmp_path / name, url, students=120, weeks=24)
-        assert district.run("db", "upgrade").exit_code == 0
+    for name, url in urls.items():
+        district = make_district(folder / name, url, students=120, weeks=24)
         summary = district.summary("--all")
         assert summary["success"], summary["errors"]
         assert summary["weeks"] == 24

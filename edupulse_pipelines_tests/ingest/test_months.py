@@ -10,7 +10,8 @@ import sqlalchemy as sa
 
 from edupulse_pipelines.ingest.load import replay_quarantine
 from edupulse_pipelines.ingest.writers import attendance
-from edupulse_pipelines.storage import months
+from edupulse_pipelines.operations.partitions import attach_month, detach_month, maintain
+from edupulse_pipelines.storage.work import EVERY_TENANT, Work
 from edupulse_pipelines.weeks import WEEK
 from edupulse_pipelines_tests.ingest.conftest import _judge
 from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, FIRST_WEEK, District
@@ -45,7 +46,7 @@ def test_rows_of_a_detached_month_wait_in_quarantine_until_it_is_back(
     district.enrol(*NUMBERS)
     district.land(1, attendance_records=rows("2025-09-02", "2025-09-03"))
     assert district.run(TABLE)[TABLE].counts == (8, 8, 0, 0, 0)
-    months.detach_month(district.engine, TABLE, SEPTEMBER)
+    detach_month(Work(district.engine, EVERY_TENANT), TABLE, SEPTEMBER)
 
     # Late, and with a correction and a deletion of what is in the month that is away.
     late = [f"{ATTENDANCE_HEADER},_deleted", "ZQ0,2025-09-02,absent,", "ZQ1,2025-09-02,,true", "ZQ2,2025-09-04,tardy,"]
@@ -56,7 +57,7 @@ def test_rows_of_a_detached_month_wait_in_quarantine_until_it_is_back(
     assert district.run(TABLE, weeks=[FIRST_WEEK + 5 * WEEK])[TABLE].counts == (7, 0, 0, 4, 3)
     assert replay_quarantine(district.work, district.raw, district.tenant, [TABLE])[TABLE].loaded == 0
 
-    months.attach_month(district.engine, TABLE, SEPTEMBER)
+    attach_month(Work(district.engine, EVERY_TENANT), TABLE, SEPTEMBER)
     assert replay_quarantine(district.work, district.raw, district.tenant, [TABLE])[TABLE].loaded == 3
     assert district.reasons(TABLE) == {}
     assert homes(district.engine) == {"y2025m09": 9, "y2025m10": 4}
@@ -75,7 +76,7 @@ def test_days_of_long_ago_lie_in_the_default_partition_until_maintenance_moves_t
     district.land(2, attendance_records=rows("2025-09-02", "2019-05-06", "0025-09-02", "2019-05-07", status="absent"))
     assert district.run(TABLE, weeks=[FIRST_WEEK])[TABLE].counts == (12, 12, 0, 0, 0)
     assert homes(district.engine) == {"y2025m09": 4, "default": 8}
-    assert months.maintain(district.engine, SEPTEMBER)[TABLE].left == 4
+    assert maintain(Work(district.engine, EVERY_TENANT), SEPTEMBER)[TABLE].left == 4
     assert district.run(TABLE, weeks=[FIRST_WEEK + WEEK])[TABLE].counts == (16, 4, 12, 0, 0)
     assert homes(district.engine) == {"y2025m09": 4, "y2019m05": 8, "default": 4}
     assert set(district.rows(TABLE, "status")) == {"absent"}

@@ -48,7 +48,7 @@ def test_maintenance_makes_months_and_says_what_it_did(settings: Settings, engin
 def test_a_table_in_use_fails_the_job_in_words(
     settings: Settings, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edupulse_pipelines.storage.months._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("edupulse_pipelines.storage.turns.PATIENCE_SECONDS", 0.0)
     with engine.connect() as reader:
         reader.exec_driver_sql("SELECT 1 FROM attendance_records")
         with DagsterInstance.ephemeral() as instance:

@@ -47,6 +47,7 @@ from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage import months
 from edupulse_pipelines.storage.bulk import copy_binary, copy_rows, read_rows, stage, update_rows
 from edupulse_pipelines.storage.ids import Ids, id_texts, new_id_bytes
+from edupulse_pipelines.storage.turns import hold_default, hold_months
 from edupulse_pipelines.storage.work import Work
 
 TABLE = "attendance_records"
@@ -145,12 +146,12 @@ class AttendanceWriter:
         self._dialect = target.work.dialect
         self._binary = self._dialect == "postgresql"
         coming = _months(rows.days, first_week, rows.delivered_on)
-        months.hold_months(self.connection)
+        hold_months(self.connection)
         detached = months.detached_months(self.connection, TABLE)
         self._detached = np.array([_month_number(month) for month in detached], dtype=np.int64)
         apart = _months_apart(self.connection, rows.days, coming, rows.delivered_on)
         if apart is None:
-            months.hold_default(self.connection, TABLE)
+            hold_default(self.connection, TABLE)
         self._apart: dict[dt.date, str] = dict.fromkeys(apart or [], "")
         self._partitions = months.partitions(self.connection, TABLE)
         # Asked before the first row is written, so that what is written here is not found; and only of days that can
@@ -170,7 +171,7 @@ class AttendanceWriter:
             # Rows of a month that nobody had asked for yet are moved into it, and then it is none to be built.
             held = months.default_months(connection, TABLE)
         wanted = {month for month in coming if month not in apart or f"{month:%Y-%m}" in held}
-        months.ensure_months(work.engine, TABLE, wanted)
+        months.ensure_months(work, TABLE, wanted)
 
     def prepare(self, piece: Piece, reasons: Reasons, asked: Mask) -> PreparedAttendance:
         """Find the students and sort out the good rows of a piece; asks the database nothing."""

@@ -7,8 +7,8 @@ structure only: it meets a database without our triggers, and does not mention c
 Why not `alembic_utils`, the library for this: it writes each change of an object into a new version, so that versions
 would go on carrying objects; it knows PostgreSQL only, where our triggers are on SQLite too; and it has no comments.
 
-`declared` says what an object is; `comments` and `triggers` declare. Tables, keys and indexes are not here: they are
-derived by `sqlalchemy_tables` and changed by versions.
+`declared` says what an object is; `comments`, `triggers` and `months` (functions) declare. Tables, keys and indexes are
+not here: they are derived by `sqlalchemy_tables` and changed by versions.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.schema.objects.comments import comments_on
 from edupulse_pipelines.schema.objects.declared import DeclaredObject
+from edupulse_pipelines.schema.objects.months import month_functions
 from edupulse_pipelines.schema.objects.triggers import PREFIX as TRIGGER_PREFIX
 from edupulse_pipelines.schema.objects.triggers import TOUCH_FUNCTION, touch_trigger
 from edupulse_pipelines.schema.tables import TABLES
@@ -30,8 +31,11 @@ _WITHOUT_PARAMETERS = {"no_parameters": True}
 """A percent sign in a statement is text, not the beginning of a parameter."""
 
 
-def declared_objects(dialect_name: str) -> list[DeclaredObject]:
-    """Every object of a database of this dialect, each after those that it needs."""
+def declared_objects(dialect_name: str, schema: str = "public") -> list[DeclaredObject]:
+    """Every object of a database of this dialect, each after those that it needs.
+
+    schema: where the tables are, on PostgreSQL; quoted where its name needs that.
+    """
     postgresql = dialect_name == "postgresql"
     objects = [TOUCH_FUNCTION] if postgresql else []
     for name, table in TABLES.items():
@@ -39,7 +43,7 @@ def declared_objects(dialect_name: str) -> list[DeclaredObject]:
             objects += comments_on(name)
         if table.touched_at:
             objects.append(touch_trigger(name, dialect_name))
-    return objects
+    return [*objects, *month_functions(schema)] if postgresql else objects
 
 
 def apply_objects(connection: Connection) -> None:
@@ -48,7 +52,7 @@ def apply_objects(connection: Connection) -> None:
     The transaction is the caller's. Another set of arguments makes another function; what a function returns cannot be
     changed, so give that one another name.
     """
-    objects = declared_objects(connection.dialect.name)
+    objects = declared_objects(connection.dialect.name, tables_schema(connection))
     if connection.dialect.name == "postgresql":
         drop_triggers(connection, keep={each.name for each in objects if each.kind == "trigger"})
     else:
@@ -56,8 +60,10 @@ def apply_objects(connection: Connection) -> None:
     for each in objects:
         connection.exec_driver_sql(each.statement, execution_options=_WITHOUT_PARAMETERS)
     if connection.dialect.name == "postgresql":
-        # Last: until a trigger is replaced it may call a function that is declared no more.
-        _drop_functions(connection, keep={each.name for each in objects if each.kind == "function"})
+        functions = {each.name for each in objects if each.kind == "function"}
+        # Now and not first: until a trigger is replaced it may call a function that is declared no more.
+        _drop_functions(connection, keep=functions)
+        _give_to_owner(connection, functions)
     _record(connection, fingerprint(connection.dialect.name))
 
 
@@ -75,6 +81,27 @@ def drop_triggers(connection: Connection, *, keep: set[str] | frozenset[str] = f
         if name.startswith(TRIGGER_PREFIX) and table in TABLES and name not in keep:
             on = f" ON {table}" if connection.dialect.name == "postgresql" else ""
             connection.exec_driver_sql(f"DROP TRIGGER {name}{on}")
+
+
+def tables_schema(connection: Connection) -> str:
+    """The schema that tables are made in, quoted where its name needs that; empty on SQLite, which has none."""
+    if connection.dialect.name == "sqlite":
+        return ""
+    return str(connection.scalar(sa.text("SELECT quote_ident(current_schema())")))
+
+
+def _give_to_owner(connection: Connection, functions: set[str]) -> None:
+    """Let the functions belong to whom the tables belong to, also when a superuser makes them."""
+    owner = connection.scalar(
+        sa.text(
+            "SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class"
+            " WHERE oid = to_regclass(:table) AND pg_get_userbyid(relowner) <> current_user"
+        ),
+        {"table": next(iter(TABLES))},
+    )
+    if owner is not None:
+        for name in sorted(functions):
+            connection.exec_driver_sql(f"ALTER FUNCTION {name} OWNER TO {owner}")
 
 
 def _drop_functions(connection: Connection, *, keep: set[str]) -> None:

@@ -1,0 +1,55 @@
+"""Settings: where things are (environment), and what each district is (`edupulse.toml`).
+
+Reads environment variables and one TOML file, and checks them; opens no database, no network and no landing folder.
+Everything a district may decide lives in `TenantSettings`.
+
+One module a subject: `environment` (`load_settings`, `Settings`), `document` (reading the file), `tenant` (a district),
+and the tables of a district: `model`, `profile`, `files`, `calendar`. `section` is what the tables have in common,
+`database_url` spells a URL, `libraries` quiets the libraries we call.
+"""
+
+from edupulse_pipelines.settings.calendar import WEEKDAYS, AttendanceSettings, CalendarSettings, DaySpan, Weekday
+from edupulse_pipelines.settings.database_url import normalise_database_url
+from edupulse_pipelines.settings.environment import Settings, load_settings
+from edupulse_pipelines.settings.files import FilesSettings
+from edupulse_pipelines.settings.libraries import quiet_libraries
+from edupulse_pipelines.settings.model import (
+    CategorySettings,
+    CohortSettings,
+    FeedbackSettings,
+    InputSettings,
+    LabelSettings,
+    PromotionSettings,
+    ReviewSettings,
+    RuleSettings,
+    TrainingSettings,
+)
+from edupulse_pipelines.settings.profile import ISO_DATE, ProfileSettings
+from edupulse_pipelines.settings.section import Day
+from edupulse_pipelines.settings.tenant import TenantSettings
+
+__all__ = [
+    "ISO_DATE",
+    "WEEKDAYS",
+    "AttendanceSettings",
+    "CalendarSettings",
+    "CategorySettings",
+    "CohortSettings",
+    "Day",
+    "DaySpan",
+    "FeedbackSettings",
+    "FilesSettings",
+    "InputSettings",
+    "LabelSettings",
+    "ProfileSettings",
+    "PromotionSettings",
+    "ReviewSettings",
+    "RuleSettings",
+    "Settings",
+    "TenantSettings",
+    "TrainingSettings",
+    "Weekday",
+    "load_settings",
+    "normalise_database_url",
+    "quiet_libraries",
+]

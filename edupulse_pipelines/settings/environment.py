@@ -1,0 +1,99 @@
+"""Where things are: the environment variables, and the settings that they and `edupulse.toml` amount to."""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from edupulse_pipelines.errors import ConfigurationError
+from edupulse_pipelines.settings.database_url import normalise_database_url
+from edupulse_pipelines.settings.document import read_tenants, rules_in_words
+from edupulse_pipelines.settings.section import Section
+from edupulse_pipelines.settings.tenant import TenantSettings
+from edupulse_pipelines.weeks import week_start
+
+
+class Environment(BaseSettings):
+    """The environment variables; MLflow's own variable keeps its own name."""
+
+    model_config = SettingsConfigDict(env_prefix="EDUPULSE_", extra="ignore", env_ignore_empty=True)
+
+    home: Path = Path(".edupulse")
+    database_url: str | None = None
+    config: Path | None = None
+    mlflow_tracking_uri: str | None = Field(None, validation_alias="MLFLOW_TRACKING_URI")
+
+
+class Settings(Section):
+    """Everything the pipelines need to know before they start; made by `load_settings`."""
+
+    home: Path
+    database_url: str = Field(repr=False)  # these two may hold passwords
+    tracking_uri: str = Field(repr=False)
+    config_path: Path
+    tenants: dict[str, TenantSettings]
+
+    @property
+    def raw_dir(self) -> Path:
+        """Where the raw archive (immutable Parquet) lies."""
+        return self.home / "raw"
+
+    @property
+    def dagster_home(self) -> Path:
+        """The Dagster instance that `run`, `demo`, `edupulse dev` and `dagster dev` share."""
+        return self.home / "dagster"
+
+    @property
+    def mlflow_dir(self) -> Path:
+        """Where MLflow's default store and artifacts lie."""
+        return self.home / "mlflow"
+
+    def tenant(self, name: str) -> TenantSettings:
+        """The tenant of this name; ConfigurationError names the ones there are."""
+        try:
+            return self.tenants[name]
+        except KeyError:
+            known = ", ".join(sorted(self.tenants)) or "none"
+            raise ConfigurationError(f"No tenant {name!r} in {self.config_path} (there are: {known}).") from None
+
+
+def load_settings(*, home: Path | None = None, placeholder: bool = False) -> Settings:
+    """Settings from the environment and `edupulse.toml`.
+
+    `home` overrides `EDUPULSE_HOME`. Without a TOML file there are no tenants; with `placeholder` there is then one
+    named `demo`, so that the asset graph can be looked at before anything has been set up. ConfigurationError names
+    the file, the key and the rule that is broken.
+    """
+    try:
+        environment = Environment()
+    except ValidationError as error:
+        raise ConfigurationError(f"An environment variable is wrong: {rules_in_words(error)}") from None
+    root = (home if home is not None else environment.home).expanduser().absolute()
+    config_path = (environment.config or root / "edupulse.toml").expanduser().absolute()
+    if config_path.is_file():
+        tenants = read_tenants(config_path, root)
+    elif environment.config is not None or config_path.exists():
+        problem = "is not a file" if config_path.exists() else "does not exist"
+        source = "EDUPULSE_CONFIG names " if environment.config is not None else ""
+        raise ConfigurationError(f"{source}{config_path}, which {problem}.")
+    else:
+        tenants = {"demo": _placeholder_tenant(root)} if placeholder else {}
+    return Settings(
+        home=root,
+        database_url=normalise_database_url(environment.database_url or f"sqlite:///{root / 'edupulse.db'}"),
+        tracking_uri=environment.mlflow_tracking_uri or f"sqlite:///{root / 'mlflow' / 'mlflow.db'}",
+        config_path=config_path,
+        tenants=tenants,
+    )
+
+
+def _placeholder_tenant(home: Path) -> TenantSettings:
+    """A district to show the asset graph of, starting with the school year (first Monday of August) we are in."""
+    today = dt.date.today()
+    year = today.year if today.month >= 8 else today.year - 1
+    return TenantSettings(
+        name="demo", timezone="UTC", first_week=week_start(dt.date(year, 8, 7)), landing=home / "landing" / "demo"
+    )

@@ -1,0 +1,82 @@
+"""One school district: everything that it may decide. A district is data, never a copied folder."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from pathlib import Path
+from typing import Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import Field, field_validator
+
+from edupulse_pipelines.settings.calendar import AttendanceSettings, CalendarSettings
+from edupulse_pipelines.settings.files import FilesSettings
+from edupulse_pipelines.settings.model import (
+    CategorySettings,
+    CohortSettings,
+    FeedbackSettings,
+    InputSettings,
+    LabelSettings,
+    PromotionSettings,
+    ReviewSettings,
+    RuleSettings,
+    TrainingSettings,
+)
+from edupulse_pipelines.settings.profile import ProfileSettings
+from edupulse_pipelines.settings.section import Day, Section
+from edupulse_pipelines.weeks import week_start
+
+_TENANT_NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
+
+
+class TenantSettings(Section):
+    """One school district, as `[tenants.<name>]` of `edupulse.toml` declares it."""
+
+    name: str = Field(max_length=50)
+    timezone: str
+    first_week: Day
+    landing: Path
+    max_quarantined: float = Field(0.1, ge=0, le=1)
+    grading_scale: Literal["unweighted", "weighted"] = "unweighted"
+    label: LabelSettings = LabelSettings()
+    cohort: CohortSettings = CohortSettings()
+    categories: CategorySettings = CategorySettings()
+    rule: RuleSettings = RuleSettings()
+    training: TrainingSettings = TrainingSettings()
+    promotion: PromotionSettings = PromotionSettings()
+    inputs: InputSettings = InputSettings()
+    feedback: FeedbackSettings = FeedbackSettings()
+    review: ReviewSettings = ReviewSettings()
+    files: FilesSettings = FilesSettings()
+    profile: ProfileSettings = ProfileSettings()
+    attendance: AttendanceSettings = AttendanceSettings()
+    calendar: CalendarSettings = CalendarSettings()
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, value: str) -> str:
+        if not _TENANT_NAME.fullmatch(value):
+            raise ValueError("a tenant's name is lower-case letters and digits, joined by single - or _")
+        return value
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except Exception as error:
+            raise ValueError("not an IANA time zone such as America/New_York") from error
+        return value
+
+    @field_validator("first_week")
+    @classmethod
+    def _monday(cls, value: dt.date) -> dt.date:
+        if value.weekday() != 0:
+            raise ValueError(f"{value} is a {value:%A}; school weeks start on a Monday ({week_start(value)} is one)")
+        return value
+
+    @property
+    def identifier(self) -> str:
+        """The name as Dagster wants it in job and schedule names (`-` becomes `_`)."""
+        return self.name.replace("-", "_")
