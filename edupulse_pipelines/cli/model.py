@@ -19,11 +19,10 @@ from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.settings import Settings, TenantSettings, load_settings
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Engine
-
     from edupulse_pipelines.risk.book.champion import ChampionChange
-    from edupulse_pipelines.risk.book.mirror import ModelRow
+    from edupulse_pipelines.risk.book.records import ModelRecord
     from edupulse_pipelines.risk.book.registry import Registry
+    from edupulse_pipelines.storage.work import Work
 
 
 @click.group()
@@ -58,13 +57,13 @@ def model_list(tenant_name: str | None, as_json: bool, home: Path | None) -> Non
     """Every model, oldest first: what it knew, how good it was on held-out weeks, and whether it is champion."""
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.cli.output.models import show_models
-    from edupulse_pipelines.risk.book import mirror
+    from edupulse_pipelines.storage.work import Work
 
     settings = load_settings(home=home)
     tenants = chosen_tenants(settings, tenant_name, as_json=as_json)
     with filled_database(settings) as engine:
         for tenant in tenants:
-            rows = mirror.model_rows(engine, tenant.name) if engine is not None else []
+            rows = _model_records(Work(engine, tenant.name)) if engine is not None else []
             if as_json:
                 print_json({"tenant": tenant.name, "models": [_model_facts(row) for row in rows]})
             else:
@@ -80,30 +79,30 @@ def model_show(version: str | None, tenant_name: str | None, as_json: bool, home
     """One model beside the simple rule, and every decision about it.  VERSION defaults to the champion."""
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.cli.output.models import show_model_facts
-    from edupulse_pipelines.risk.judging.promotion import decisions
+    from edupulse_pipelines.risk.book.decisions import decisions
 
-    with _models(home, tenant_name) as (_, tenant, engine):
-        row = _model_row(engine, tenant, version)
-        with engine.connect() as connection:
+    with _models(home, tenant_name) as (_, tenant, work):
+        row = _model_record(work, version)
+        with work.reading() as connection:
             decided = [
                 {
-                    "decided_at": one.decided_at.isoformat(),
-                    "kind": one.kind,
-                    "promoted": one.promoted,
-                    "previous_version": one.previous_version,
-                    "reason": one.reason,
-                    "numbers": one.numbers,
-                    "run_id": one.run_id,
+                    "decided_at": decision.decided_at.isoformat(),
+                    "kind": decision.kind,
+                    "promoted": decision.promoted,
+                    "previous_version": decision.previous_version,
+                    "reason": decision.reason,
+                    "numbers": decision.numbers,
+                    "run_id": decision.run_id,
                 }
-                for one in decisions(connection, tenant.name, row.model_version)
+                for decision in decisions(connection, work, row.model_version)
             ]
         facts = {
             "tenant": tenant.name,
             **_model_facts(row),
-            "metrics": row.performance_metrics,
-            "data_hash": row.hyperparameters.get("data_hash"),
-            "settings_hash": row.hyperparameters.get("settings_hash"),
-            "mlflow": row.mlflow,
+            "metrics": row.metrics,
+            "data_hash": row.data_hash,
+            "settings_hash": row.settings_hash,
+            "mlflow": _mlflow_facts(row),
             "decisions": decided,
         }
     if as_json:
@@ -126,9 +125,9 @@ def model_card(
     from edupulse_pipelines.risk.book.registry import CARD_DOCUMENTS
 
     form = "html" if as_html else "markdown"
-    with _models(home, tenant_name) as (settings, tenant, engine):
-        row = _model_row(engine, tenant, version)
-        run = row.mlflow.get("run_id")
+    with _models(home, tenant_name) as (settings, tenant, work):
+        row = _model_record(work, version)
+        run = row.mlflow.run_id if row.mlflow else None
         card = _registry(settings).run_document(run, CARD_DOCUMENTS[form]) if run else None
     if card is None:
         raise PermanentError(f"MLflow holds no card of model {row.model_version} ({CARD_DOCUMENTS[form]} of its run).")
@@ -156,8 +155,8 @@ def model_promote(version: str, tenant_name: str | None, reason: str, as_json: b
     """
     from edupulse_pipelines.risk.book.champion import make_champion
 
-    with _models(home, tenant_name) as (settings, tenant, engine):
-        change = make_champion(engine, tenant, _registry(settings), version, kind="promote", reason=reason)
+    with _models(home, tenant_name) as (settings, tenant, work):
+        change = make_champion(work, _registry(settings), version, kind="promote", reason=reason)
     _say_change(tenant.name, change, as_json)
 
 
@@ -170,8 +169,8 @@ def model_rollback(tenant_name: str | None, reason: str, as_json: bool, home: Pa
     """Make the champion before this one champion again. Recorded with your reason; repeat to go back further."""
     from edupulse_pipelines.risk.book.champion import rollback
 
-    with _models(home, tenant_name) as (settings, tenant, engine):
-        change = rollback(engine, tenant, _registry(settings), reason=reason)
+    with _models(home, tenant_name) as (settings, tenant, work):
+        change = rollback(work, _registry(settings), reason=reason)
     _say_change(tenant.name, change, as_json)
 
 
@@ -197,6 +196,7 @@ def model_sync(tenant_name: str | None, apply: bool, source: str, as_json: bool,
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.cli.output.models import show_differences
     from edupulse_pipelines.risk.book import mirror
+    from edupulse_pipelines.storage.work import Work
 
     settings = load_settings(home=home)
     tenants = chosen_tenants(settings, tenant_name, as_json=as_json)
@@ -205,7 +205,8 @@ def model_sync(tenant_name: str | None, apply: bool, source: str, as_json: bool,
         if engine is None:
             raise PermanentError("The database is empty: `edupulse db upgrade` makes its tables.")
         for tenant in tenants:
-            found = mirror.sync(engine, tenant, _registry(settings), apply=apply, source=source)  # type: ignore[arg-type]
+            work, registry = Work(engine, tenant.name), _registry(settings)
+            found = mirror.sync(work, registry, apply=apply, source=source)  # type: ignore[arg-type]
             left += sum(one.mended is not True for one in found)
             if as_json:
                 print_json({"tenant": tenant.name, "applied": apply, "differences": [vars(one) for one in found]})
@@ -223,10 +224,10 @@ def model_sync(tenant_name: str | None, apply: bool, source: str, as_json: bool,
 @command
 def model_reproduce(version: str, tenant_name: str | None, as_json: bool, home: Path | None) -> None:
     """Fit a model again from its record, and compare the scores. Exit 1 when they differ. Changes nothing."""
-    from edupulse_pipelines.risk.training import reproduce
+    from edupulse_pipelines.risk.book.reproduction import reproduce
 
-    with _models(home, tenant_name) as (settings, tenant, engine):
-        found = reproduce(engine, tenant, version, _registry(settings))
+    with _models(home, tenant_name) as (settings, tenant, work):
+        found = reproduce(work, tenant, version, _registry(settings))
     answer(found.sentence, {"tenant": tenant.name, **vars(found), "reproduced": found.reproduced}, as_json)
     sys.exit(0 if found.reproduced else 1)
 
@@ -248,8 +249,8 @@ def model_reviews(tenant_name: str | None, out: Path | None, as_json: bool, home
     """
     from edupulse_pipelines.risk.samples.feedback import open_reviews, review_template
 
-    with _models(home, tenant_name) as (_, tenant, engine), engine.connect() as connection:
-        reviews = open_reviews(connection, tenant.name)
+    with _models(home, tenant_name) as (_, tenant, work), work.reading() as connection:
+        reviews = open_reviews(connection, work)
     count = len(reviews)
     if out is not None and count:
         try:
@@ -274,39 +275,52 @@ def _registry(settings: Settings) -> Registry:
 
 
 @contextmanager
-def _models(home: Path | None, tenant_name: str | None) -> Iterator[tuple[Settings, TenantSettings, Engine]]:
+def _models(home: Path | None, tenant_name: str | None) -> Iterator[tuple[Settings, TenantSettings, Work]]:
     """What a command about one tenant's models needs."""
+    from edupulse_pipelines.storage.work import Work
+
     settings = load_settings(home=home)
     tenant = chosen_tenant(settings, tenant_name)
     with filled_database(settings) as engine:
         if engine is None:
             raise PermanentError("The database is empty: `edupulse db upgrade` makes its tables.")
-        yield settings, tenant, engine
+        yield settings, tenant, Work(engine, tenant.name)
 
 
-def _model_row(engine: Engine, tenant: TenantSettings, version: str | None) -> ModelRow:
-    """The row of a model version, or the champion's."""
-    from edupulse_pipelines.risk.book.mirror import model_rows
+def _model_records(work: Work) -> list[ModelRecord]:
+    from edupulse_pipelines.risk.book.records import model_records
 
-    rows = model_rows(engine, tenant.name)
+    with work.reading() as connection:
+        return model_records(connection, work)
+
+
+def _model_record(work: Work, version: str | None) -> ModelRecord:
+    """The record of a model version, or the champion's."""
+    rows = _model_records(work)
     found = next((row for row in rows if (row.is_active if version is None else row.model_version == version)), None)
     if found is None:
         said = "has no champion; name a VERSION" if version is None else f"has no model {version}"
-        raise PermanentError(f"{tenant.name} {said} (`edupulse model list` shows which there are).")
+        raise PermanentError(f"{work.tenant} {said} (`edupulse model list` shows which there are).")
     return found
 
 
-def _model_facts(row: ModelRow) -> dict[str, Any]:
-    metrics = row.performance_metrics
+def _mlflow_facts(record: ModelRecord) -> dict[str, Any]:
+    """Where the model is in MLflow, for `--json`; empty when nothing was recorded."""
+    facts: dict[str, Any] = dict(record.mlflow.as_record()) if record.mlflow else {}
+    return {**facts, "lost": True} if record.set_aside else facts
+
+
+def _model_facts(row: ModelRecord) -> dict[str, Any]:
+    metrics = row.metrics
     return {
         "version": row.model_version,
         "type": row.model_type,
-        "data_through": row.hyperparameters.get("data_through"),
-        "trained_at": row.training_date.isoformat(),
+        "data_through": row.data_through.isoformat() if row.data_through else None,
+        "trained_at": row.trained_at.isoformat(),
         "auc_roc": metrics.get("auc_roc"),
         "precision_at_k10": (metrics.get("precision_at_k") or {}).get("k10"),
         "validation_samples": metrics.get("validation_samples"),
-        "promoted": bool(row.hyperparameters.get("promoted")),
+        "promoted": row.promoted,
         "champion": row.is_active,
         "set_aside": row.set_aside,
         "registry_version": row.registry_version,

@@ -27,7 +27,7 @@ _INPUTS_SHOWN = 20
 LABEL_TOLERANCE = 0.05
 """Share of the cohort: the event is rarer in some seasons than in others."""
 DRIFTED_INPUTS = 0.25
-"""Share of the inputs; `risk.health.CHANGED_INPUTS`, which is too heavy to import for a definition."""
+"""Share of the inputs; `risk.judging.retraining.CHANGED_INPUTS`, which is too heavy to import for a definition."""
 
 Health = Mapping[dt.date, "Sequence[Measure]"]
 """Per scored week what `risk.health.week_health` measured."""

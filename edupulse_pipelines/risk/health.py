@@ -10,22 +10,24 @@
   `high`: its 95 % interval), `auc_roc`, `average_precision`, `brier_score`,
   `calibration_error` and `precision_at` the tenant's capacity.
 
-`health_series` reads it back, `health_plots` draws it, `retraining_reason` says whether it makes a training due. Trains
-nothing and scores nobody.
+`health_series` reads it back and `health_plots` draws it. Trains nothing and scores nobody; `judging.retraining` says
+whether a training is due.
 """
 
 from __future__ import annotations
 
 import datetime as dt
 import io
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from edupulse_pipelines.risk.book.decisions import record_measures
+from edupulse_pipelines.risk.book.records import ModelRecord, model_records
 from edupulse_pipelines.risk.judging.drift import CHANGED_FROM, STABLE_BELOW, as_reference, event_rate_change, psi
 from edupulse_pipelines.risk.judging.evaluation import (
     CAPACITY,
@@ -36,28 +38,22 @@ from edupulse_pipelines.risk.judging.evaluation import (
     calibration_error,
     precision_at,
 )
-from edupulse_pipelines.risk.judging.promotion import record_measures
+from edupulse_pipelines.risk.rounding import DIGITS
 from edupulse_pipelines.risk.samples.assembly import RESOLVED_SHARE
 from edupulse_pipelines.risk.samples.cohorts import feature_weeks, read_week
 from edupulse_pipelines.risk.samples.feedback import feedback_measures, known_by, verdicts
 from edupulse_pipelines.risk.samples.labels import labels
 from edupulse_pipelines.schema.sqlalchemy_tables import model_evaluations, model_metadata, predictions, students
-from edupulse_pipelines.settings import TenantSettings, TrainingSettings
+from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_start
-
-if TYPE_CHECKING:
-    from edupulse_pipelines.risk.training import RecordedModel
 
 CANDIDATE = "champion"
 """`model_evaluations.candidate` of all of it: the model that was in use at that time."""
 HEALTH, MATURED = "health", "matured"
 
-CHANGED_INPUTS = 0.25
-"""So large a share of the inputs must have changed for a training to be due: one alone is rather a broken export."""
-
 VERDICT_FIGURES = ("verdict_count", "verdict_precision", "verdict_prevented_share", "verdict_false_negative_rate")
 
-_DIGITS = 6
 _FEATURES_SHOWN = 20
 _BLUE, _ORANGE, _GREY, _GREEN = "#1f4e8c", "#b35900", "0.6", "#3b7d3b"
 
@@ -66,9 +62,10 @@ Floats = NDArray[np.float64]
 
 def week_health(
     connection: sa.Connection,
+    work: Work,
     tenant: TenantSettings,
     week: dt.date,
-    recorded: RecordedModel,
+    recorded: ModelRecord,
     everybody: pd.DataFrame | None = None,
 ) -> list[Measure]:
     """Measure one school week (Monday), with the model that scored it; writes `model_evaluations`, replaces its rows.
@@ -77,34 +74,36 @@ def week_health(
     week before, of the newest model that had scored it. A model without a stored reference has no drift: its values are
     None. `everybody` is the week as `cohorts.read_week` gives it, for callers who have read it already.
     """
-    everybody = read_week(connection, tenant, week) if everybody is None else everybody
+    everybody = read_week(connection, work, tenant, week) if everybody is None else everybody
     cohort = everybody[everybody["in_cohort"].to_numpy(bool)]
-    found = _drift(connection, tenant, week, recorded, cohort)
-    record_measures(connection, tenant.name, recorded.model_version, CANDIDATE, HEALTH, feature_date(week), found)
+    found = _drift(connection, work, tenant, week, recorded, cohort)
+    record_measures(connection, work, recorded.model_version, CANDIDATE, HEALTH, feature_date(week), found)
     newest: list[Measure] = []
-    for as_of in _newly_matured(connection, tenant, week):
-        for version, measured in _matured(connection, tenant, as_of, week):
-            record_measures(connection, tenant.name, version, CANDIDATE, MATURED, feature_date(as_of), measured)
+    for as_of in _newly_matured(connection, work, tenant, week):
+        for version, measured in _matured(connection, work, tenant, as_of, week):
+            record_measures(connection, work, version, CANDIDATE, MATURED, feature_date(as_of), measured)
             newest = measured
     return [*found, *newest]
 
 
-def verdict_health(connection: sa.Connection, tenant: TenantSettings, week: dt.date) -> list[dict[str, Any]]:
+def verdict_health(
+    connection: sa.Connection, work: Work, tenant: TenantSettings, week: dt.date
+) -> list[dict[str, Any]]:
     """What educators' verdicts known by a week (Monday) say of each model version, as `feedback.feedback_measures`.
 
     Written to `model_evaluations` (scope `matured`, dated the week) and returned as rows: the model version, its number
     of verdicts, and its proportions; None where the data define none.
     """
-    found = feedback_measures(verdicts(connection, tenant.name, known_by(week)), tenant.feedback)
+    found = feedback_measures(verdicts(connection, work, known_by(week)), tenant.feedback)
     rows: list[dict[str, Any]] = []
     for version, measured in found.items():
-        record_measures(connection, tenant.name, version, CANDIDATE, MATURED, feature_date(week), measured)
+        record_measures(connection, work, version, CANDIDATE, MATURED, feature_date(week), measured)
         values = {one.metric: one.value for one in measured if not one.parameter}
         rows.append({"model_version": version, **{name: values.get(name) for name in VERDICT_FIGURES}})
     return rows
 
 
-def health_series(connection: sa.Connection, tenant_name: str) -> pd.DataFrame:
+def health_series(connection: sa.Connection, work: Work) -> pd.DataFrame:
     """Every stored health figure: week (Monday), model_version, scope, metric, parameter, value (NaN = undefined),
     samples; ordered by week and model version.
 
@@ -120,37 +119,12 @@ def health_series(connection: sa.Connection, tenant_name: str) -> pd.DataFrame:
             table.parameter,
             table.value,
             table.samples,
-        ).where(table.tenant_id == tenant_name, table.scope.in_((HEALTH, MATURED)), table.subgroup == "")
+        ).where(table.tenant_id == work.tenant, table.scope.in_((HEALTH, MATURED)), table.subgroup == "")
     ).all()
     rows = sorted(rows, key=lambda row: tuple(row)[:5])
     columns = ("week", "model_version", "scope", "metric", "parameter", "value", "samples")
     series = pd.DataFrame([(week_start(row[0]), *row[1:]) for row in rows], columns=list(columns), dtype=object)
     return series.astype({"value": np.float64, "samples": np.float64})
-
-
-def retraining_reason(measures: Iterable[Measure], settings: TrainingSettings, new_verdicts: int = 0) -> str | None:
-    """Why a training is due, in words; None when nothing asks for one. The schedule is the caller's.
-
-    `measures`: the newest week's (`week_health`). Due: a score PSI at or above `retrain_on_drift`, or that of a quarter
-    of the inputs, or `retrain_on_feedback` verdicts since the newest model.
-    """
-    measures = list(measures)
-    limit = settings.retrain_on_drift
-    reasons = []
-    score = next((one.value for one in measures if one.metric == "score_psi"), None)
-    if score is not None and score >= limit:
-        reasons.append(f"the scores have drifted (PSI {score:.2f}, limit {limit:g})")
-    inputs = {one.parameter: one.value for one in measures if one.metric == "psi" and one.value is not None}
-    changed = sorted((name for name, value in inputs.items() if value >= limit), key=lambda name: (-inputs[name], name))
-    if changed and len(changed) >= CHANGED_INPUTS * len(inputs):
-        named = ", ".join(changed[:3]) + (", …" if len(changed) > 3 else "")
-        reasons.append(f"{len(changed)} of {len(inputs)} inputs have drifted ({named})")
-    if new_verdicts >= settings.retrain_on_feedback:
-        reasons.append(f"educators gave {new_verdicts} verdicts since the newest model")
-    if not reasons:
-        return None
-    sentence = "; ".join(reasons)
-    return f"{sentence[0].upper()}{sentence[1:]}."
 
 
 def latest_health(series: pd.DataFrame) -> list[Measure]:
@@ -173,13 +147,18 @@ def latest_health(series: pd.DataFrame) -> list[Measure]:
 
 
 def _drift(
-    connection: sa.Connection, tenant: TenantSettings, week: dt.date, recorded: RecordedModel, cohort: pd.DataFrame
+    connection: sa.Connection,
+    work: Work,
+    tenant: TenantSettings,
+    week: dt.date,
+    recorded: ModelRecord,
+    cohort: pd.DataFrame,
 ) -> list[Measure]:
     """The week's measures of scope `health`."""
     table = predictions.c
     rows = connection.execute(
         sa.select(table.risk_score).where(
-            table.tenant_id == tenant.name,
+            table.tenant_id == work.tenant,
             table.feature_date == feature_date(week),
             table.model_version == recorded.model_version,
         )
@@ -195,23 +174,23 @@ def _drift(
     changed = sum(value >= CHANGED_FROM for value in known) / len(known) if known else None
     return [
         *(Measure("psi", name, "", value, len(cohort)) for name, value in drifted.items()),
-        Measure("psi_changed_share", "", "", None if changed is None else round(changed, _DIGITS), len(cohort)),
+        Measure("psi_changed_share", "", "", None if changed is None else round(changed, DIGITS), len(cohort)),
         Measure("score_psi", "", "", of_score, len(score)),
         Measure("predicted_event_rate", "", "", _mean(score), len(score)),
         Measure("flagged_share", "", "", _mean(score >= tenant.categories.high), len(score)),
     ]
 
 
-def _newly_matured(connection: sa.Connection, tenant: TenantSettings, week: dt.date) -> list[dt.date]:
+def _newly_matured(connection: sa.Connection, work: Work, tenant: TenantSettings, week: dt.date) -> list[dt.date]:
     """The as-of weeks (Mondays, ascending) whose outcomes are known at the end of `week`, and were not a school week
     earlier."""
-    school_weeks = feature_weeks(connection, tenant.name, week)
+    school_weeks = feature_weeks(connection, work, week)
     if week not in school_weeks:
         return []
     before = max((one for one in school_weeks if one < week), default=None)
     horizon = tenant.label.weeks
     table = predictions.c
-    scored = sa.select(table.feature_date).distinct().where(table.tenant_id == tenant.name)
+    scored = sa.select(table.feature_date).distinct().where(table.tenant_id == work.tenant)
     if horizon is not None:
         last = week - horizon * WEEK
         # A horizon that ended in the holidays is known when school is back, and the data go on.
@@ -228,7 +207,7 @@ def _newly_matured(connection: sa.Connection, tenant: TenantSettings, week: dt.d
         .join_from(
             predictions, students, sa.and_(students.c.tenant_id == table.tenant_id, students.c.id == table.student_id)
         )
-        .where(table.tenant_id == tenant.name, table.feature_date <= feature_date(week))
+        .where(table.tenant_id == work.tenant, table.feature_date <= feature_date(week))
         .group_by(table.feature_date)
     ).all()
     return sorted(
@@ -237,7 +216,7 @@ def _newly_matured(connection: sa.Connection, tenant: TenantSettings, week: dt.d
 
 
 def _matured(
-    connection: sa.Connection, tenant: TenantSettings, as_of: dt.date, week: dt.date
+    connection: sa.Connection, work: Work, tenant: TenantSettings, as_of: dt.date, week: dt.date
 ) -> list[tuple[str, list[Measure]]]:
     """(model version, measures) of the predictions of one as-of week, as known by `week`; oldest training first."""
     table, person, model = predictions.c, students.c, model_metadata.c
@@ -249,7 +228,7 @@ def _matured(
             sa.and_(model.tenant_id == table.tenant_id, model.model_version == table.model_version),
         )
         .where(
-            table.tenant_id == tenant.name,
+            table.tenant_id == work.tenant,
             table.feature_date == feature_date(as_of),
             sa.not_(table.rescored),
             person.deleted_on.is_(None),
@@ -260,15 +239,11 @@ def _matured(
     rows = sorted(rows, key=lambda row: (row.training_date, row.model_version, row.district_id))
     if not rows:
         return []
-    happened = labels(connection, tenant, [as_of])
+    happened = labels(connection, work, tenant, [as_of])
     adverse = happened.adverse[:, 0]
     references = {
-        version: as_reference((hyperparameters or {}).get("reference"))
-        for version, hyperparameters in connection.execute(
-            sa.select(model.model_version, model.hyperparameters).where(
-                model.tenant_id == tenant.name, model.model_version.in_({row.model_version for row in rows})
-            )
-        )
+        record.model_version: as_reference(record.hyperparameters.get("reference"))
+        for record in model_records(connection, work)
     }
     found = []
     for version in dict.fromkeys(row.model_version for row in rows):
@@ -303,7 +278,7 @@ def _matured_measures(
 
 
 def _mean(values: NDArray[Any]) -> float | None:
-    return round(float(np.mean(values)), _DIGITS) if len(values) else None
+    return round(float(np.mean(values)), DIGITS) if len(values) else None
 
 
 def health_plots(series: pd.DataFrame) -> dict[str, bytes]:

@@ -22,27 +22,28 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from edupulse_pipelines.errors import ModelArtifactError
+from edupulse_pipelines.risk.book.champion import scoring_model
+from edupulse_pipelines.risk.book.records import ModelRecord, load_recorded, trained_models
 from edupulse_pipelines.risk.book.registry import Registry
 from edupulse_pipelines.risk.judging.confidence import ConfidenceMap, confidence
 from edupulse_pipelines.risk.models.model import RiskModel
+from edupulse_pipelines.risk.rounding import DIGITS
 from edupulse_pipelines.risk.samples.cohorts import read_weeks
 from edupulse_pipelines.risk.samples.feedback import FLAGGED_CATEGORIES
 from edupulse_pipelines.risk.telling.explanations import risk_factors
-from edupulse_pipelines.risk.training import RecordedModel, load_recorded, recorded_models
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions
 from edupulse_pipelines.settings import CategorySettings, TenantSettings
-from edupulse_pipelines.storage.engine import writing
 from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import feature_date
 
 CATEGORIES = ("low", "medium", "high", "critical")
 FLAGGED_FROM = CATEGORIES.index(FLAGGED_CATEGORIES[0])
 """A prediction of this category or a higher one is flagged: it says that an adverse event will happen."""
-_DIGITS = 6
 _STUDENTS_PER_WRITE = 20_000
 _WEEKS_READ_AT_ONCE = 4
 
-AfterWeek = Callable[[sa.Connection, dt.date, RecordedModel, pd.DataFrame], None]
+AfterWeek = Callable[[sa.Connection, dt.date, ModelRecord, pd.DataFrame], None]
 """(connection, week, the model that scored, the week as `cohorts.read_week` gives it)"""
 
 
@@ -82,7 +83,7 @@ class ScoringReport:
 
 
 def score_weeks(
-    engine: sa.Engine,
+    work: Work,
     tenant: TenantSettings,
     weeks: Sequence[dt.date],
     registry: Registry,
@@ -102,18 +103,18 @@ def score_weeks(
     A week whose model's artifact is gone or was changed is skipped (`model_unavailable`): no other model takes its
     place, and its predictions stay. RegistryUnavailable when the registry does not answer; weeks before stay scored.
     """
-    with engine.connect() as connection:
-        recorded = recorded_models(connection, tenant.name)
+    with work.reading() as connection:
+        recorded = trained_models(connection, work)
     loaded: dict[str, RiskModel | ModelArtifactError] = {}
     report = []
     ordered = sorted(set(weeks))
-    for done, (week, enrolled) in enumerate(_enrolled(engine, tenant, ordered), start=1):
+    for done, (week, enrolled) in enumerate(_enrolled(work, tenant, ordered), start=1):
         chosen = _model_for(week, recorded, rescore)
         if chosen is not None and chosen.model_version not in loaded:
-            loaded[chosen.model_version] = _load(registry, tenant.name, chosen)
-        with writing(engine) as connection:
+            loaded[chosen.model_version] = _load(registry, work.tenant, chosen)
+        with work.writing() as connection:
             model = loaded[chosen.model_version] if chosen is not None else None
-            scores = _score_week(connection, tenant, week, enrolled, chosen, model)
+            scores = _score_week(connection, work, tenant, week, enrolled, chosen, model)
             if after is not None and chosen is not None and scores.status == "scored":
                 after(connection, week, chosen, enrolled)
         report.append(scores)
@@ -122,13 +123,11 @@ def score_weeks(
     return ScoringReport(tuple(report))
 
 
-def _enrolled(
-    engine: sa.Engine, tenant: TenantSettings, weeks: Sequence[dt.date]
-) -> Iterator[tuple[dt.date, pd.DataFrame]]:
+def _enrolled(work: Work, tenant: TenantSettings, weeks: Sequence[dt.date]) -> Iterator[tuple[dt.date, pd.DataFrame]]:
     """Each week as `cohorts.read_week` gives it, a few at a time and not while anything is written."""
     for start in range(0, len(weeks), _WEEKS_READ_AT_ONCE):
-        with engine.connect() as connection:
-            found = read_weeks(connection, tenant, weeks[start : start + _WEEKS_READ_AT_ONCE])
+        with work.reading() as connection:
+            found = read_weeks(connection, work, tenant, weeks[start : start + _WEEKS_READ_AT_ONCE])
         yield from found.items()
 
 
@@ -137,22 +136,21 @@ def categories(score: NDArray[np.float64], settings: CategorySettings) -> NDArra
     return np.searchsorted([settings.medium, settings.high, settings.critical], score, side="right")
 
 
-def _model_for(week: dt.date, recorded: Sequence[RecordedModel], rescore: bool) -> RecordedModel | None:
+def _model_for(week: dt.date, recorded: Sequence[ModelRecord], rescore: bool) -> ModelRecord | None:
     if rescore:
         return next((model for model in recorded if model.is_active), None)
-    known = [model for model in recorded if model.promoted and model.data_through <= week]
-    return known[-1] if known else None
+    return scoring_model(recorded, week)
 
 
-def _load(registry: Registry, tenant_name: str, recorded: RecordedModel) -> RiskModel | ModelArtifactError:
+def _load(registry: Registry, tenant: str, recorded: ModelRecord) -> RiskModel | ModelArtifactError:
     """The model, or why there is none: other weeks may have another model that can score them."""
     try:
-        return load_recorded(registry, tenant_name, recorded)
+        return load_recorded(registry, tenant, recorded)
     except ModelArtifactError as error:
         return error
 
 
-def _problem(model: RiskModel | ModelArtifactError, recorded: RecordedModel, enrolled: pd.DataFrame) -> str:
+def _problem(model: RiskModel | ModelArtifactError, recorded: ModelRecord, enrolled: pd.DataFrame) -> str:
     """Why this model cannot score these students, in words; empty when it can."""
     if isinstance(model, ModelArtifactError):
         return str(model)
@@ -167,10 +165,11 @@ def _problem(model: RiskModel | ModelArtifactError, recorded: RecordedModel, enr
 
 def _score_week(
     connection: sa.Connection,
+    work: Work,
     tenant: TenantSettings,
     week: dt.date,
     enrolled: pd.DataFrame,
-    recorded: RecordedModel | None,
+    recorded: ModelRecord | None,
     model: RiskModel | ModelArtifactError | None,
 ) -> WeekScores:
     if enrolled.empty:
@@ -189,11 +188,11 @@ def _score_week(
             model_version=recorded.model_version,
             insufficient_data=insufficient,
         )
-    rescored = recorded.data_through > week
+    rescored = recorded.data_through is not None and recorded.data_through > week
     checked = ConfidenceMap.from_json(recorded.hyperparameters.get("confidence"))
     cohort = enrolled[in_cohort].sort_values("district_id", kind="stable", ignore_index=True)
     day = feature_date(week)
-    stored = _stored(connection, tenant.name, day, recorded.model_version)
+    stored = _stored(connection, work, day, recorded.model_version)
     category_counts = np.zeros(len(CATEGORIES), dtype=np.int64)
     inserted = updated = 0
     moment = dt.datetime.now(dt.UTC)
@@ -211,7 +210,7 @@ def _score_week(
                 changed.append({"prediction": old[0], **values})
         if new:
             same = {
-                "tenant_id": tenant.name,
+                "tenant_id": work.tenant,
                 "feature_date": day,
                 "prediction_date": moment,
                 "model_version": recorded.model_version,
@@ -223,7 +222,7 @@ def _score_week(
         if changed:
             connection.execute(
                 sa.update(predictions).where(
-                    predictions.c.tenant_id == tenant.name, predictions.c.id == sa.bindparam("prediction")
+                    predictions.c.tenant_id == work.tenant, predictions.c.id == sa.bindparam("prediction")
                 ),
                 changed,
             )
@@ -247,7 +246,7 @@ def _rows(
     part: pd.DataFrame, model: RiskModel, tenant: TenantSettings, checked: ConfidenceMap
 ) -> tuple[NDArray[np.int64], list[dict[str, Any]]]:
     """Category positions, and the prediction values of each student of `part`."""
-    score = np.round(model.probabilities(part), _DIGITS)
+    score = np.round(model.probabilities(part), DIGITS)
     category = categories(score, tenant.categories)
     sure = confidence(
         checked,
@@ -266,7 +265,7 @@ def _rows(
 
 
 def _stored(
-    connection: sa.Connection, tenant_name: str, day: dt.date, model_version: str
+    connection: sa.Connection, work: Work, day: dt.date, model_version: str
 ) -> dict[Any, tuple[Any, dict[str, Any]]]:
     """The week's predictions of this model by student: (id, values to compare)."""
     table = predictions.c
@@ -279,7 +278,7 @@ def _stored(
             table.confidence,
             table.risk_factors,
             table.rescored,
-        ).where(table.tenant_id == tenant_name, table.feature_date == day, table.model_version == model_version)
+        ).where(table.tenant_id == work.tenant, table.feature_date == day, table.model_version == model_version)
     )
     return {
         student: (

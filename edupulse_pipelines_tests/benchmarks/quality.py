@@ -197,9 +197,11 @@ def read_learners(connection: sa.Connection, tenant: TenantSettings, presentatio
             for number in taught
         }
     )
-    known = set(feature_weeks(connection, tenant.name, dt.date.max - 2 * WEEK))
-    matrix = read_cohort(connection, tenant, [monday for monday in mondays if monday in known])
-    happened = labels(connection, tenant, matrix.weeks)
+    known = set(feature_weeks(connection, Work(connection.engine, tenant.name), dt.date.max - 2 * WEEK))
+    matrix = read_cohort(
+        connection, Work(connection.engine, tenant.name), tenant, [monday for monday in mondays if monday in known]
+    )
+    happened = labels(connection, Work(connection.engine, tenant.name), tenant, matrix.weeks)
     place = np.searchsorted(happened.district_ids, matrix.population.district_ids)[matrix.student]
     groups = [name.split("/") for name in matrix.population.groups]
     group = matrix.population.group[matrix.student]
@@ -337,7 +339,7 @@ def synthetic_district(students: int, *, weeks: int = DISTRICT_WEEKS, futures: i
         engine, seconds = loaded(tenant, Path(folder))
         _say(f"synthetic district: {students} students, {weeks} weeks, loaded in {seconds:.0f} s")
         with engine.connect() as connection:
-            samples = read_samples(connection, tenant, DISTRICT_LAST)
+            samples = read_samples(connection, Work(connection.engine, tenant.name), tenant, DISTRICT_LAST)
         engine.dispose()
     usable, matrix = samples.at(DISTRICT_LAST), samples.matrix
     names = list(model_features(tenant))

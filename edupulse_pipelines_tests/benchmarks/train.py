@@ -61,7 +61,9 @@ def run(argv: list[str]) -> dict[str, Any]:
         engine = create_engine(f"sqlite:///{home / 'benchmark.db'}")
         registry = Registry(f"sqlite:///{home / 'mlflow.db'}", home / "artifacts")
         start = time.perf_counter()
-        (outcome,) = train_risk_models(engine, _tenant(), [FIRST_WEEK + (weeks - 1) * WEEK], registry)
+        (outcome,) = train_risk_models(
+            Work(engine, _tenant().name), _tenant(), [FIRST_WEEK + (weeks - 1) * WEEK], registry
+        )
         seconds = time.perf_counter() - start
         engine.dispose()
     peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)

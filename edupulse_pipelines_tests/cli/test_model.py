@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from edupulse_pipelines import cli
 from edupulse_pipelines.errors import EduPulseError
 from edupulse_pipelines.risk.book.registry import Registry
-from edupulse_pipelines.risk.training import Reproduction
+from edupulse_pipelines.risk.book.reproduction import Reproduction
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines_tests.prepared import put_mlflow_store
 from edupulse_pipelines_tests.risk.district import tenant_settings
@@ -145,14 +145,14 @@ def test_reproduce_says_whether_scores_are_the_same(
     edupulse: Edupulse, monkeypatch: pytest.MonkeyPatch, reproduced: bool
 ) -> None:
     found = Reproduction(FIRST, True, True, 0.0 if reproduced else 0.1, "Compared.")
-    monkeypatch.setattr("edupulse_pipelines.risk.training.reproduce", lambda *_arguments: found, raising=False)
+    monkeypatch.setattr("edupulse_pipelines.risk.book.reproduction.reproduce", lambda *_arguments: found, raising=False)
     done = edupulse("reproduce", FIRST, "--json")
     assert facts(done, code=0 if reproduced else 1)["reproduced"] is reproduced
 
     def none(*_arguments: object) -> None:
         raise EduPulseError("has no model")
 
-    monkeypatch.setattr("edupulse_pipelines.risk.training.reproduce", none, raising=False)
+    monkeypatch.setattr("edupulse_pipelines.risk.book.reproduction.reproduce", none, raising=False)
     assert edupulse("reproduce", "2019").exit_code == 1
 
 

@@ -25,7 +25,7 @@ from edupulse_pipelines_tests.features.test_pipeline import (
     property_test,
     update,
 )
-from edupulse_pipelines_tests.risk.district import tenant_settings
+from edupulse_pipelines_tests.risk.district import tenant_settings, work_of
 
 EXCEPTIONS = AttendanceSettings(recording="exceptions")
 YEAR = CalendarSettings.model_validate({"terms": [{"start": FIRST_WEEK, "end": week(20)}]})
@@ -147,7 +147,7 @@ def test_without_a_calendar_the_rate_is_missing_and_the_absences_are_kept(engine
     assert set(rates_of(district).values()) == {(None, None)}
     tenant = tenant_settings(district.name)
     with engine.connect() as connection:
-        assert not labels(connection, tenant, [FIRST_WEEK]).events["attendance"].any()
+        assert not labels(connection, work_of(connection, tenant), tenant, [FIRST_WEEK]).events["attendance"].any()
     report = update_weekly_activity(district.work, attendance=EXCEPTIONS)
     assert (report.recomputed, report.weeks_without_calendar) == (0, 2)
 
@@ -162,7 +162,10 @@ def test_without_a_calendar_the_rate_is_missing_and_the_absences_are_kept(engine
         (1, 1): (1, 1),
     }
     with engine.connect() as connection:
-        assert labels(connection, tenant, [FIRST_WEEK]).events["attendance"].tolist() == [[True], [False]]
+        assert labels(connection, work_of(connection, tenant), tenant, [FIRST_WEEK]).events["attendance"].tolist() == [
+            [True],
+            [False],
+        ]
 
     district.calendar = YEAR  # the settings', of the whole year
     update(district)

@@ -12,9 +12,10 @@ from dagster import AssetCheckResult, AssetCheckSeverity, AssetKey, DagsterInsta
 from edupulse_pipelines.orchestration import model_checks
 from edupulse_pipelines.orchestration.assets.risk import TrainingConfig, risk_assets
 from edupulse_pipelines.orchestration.resources import Database, Progress
-from edupulse_pipelines.risk.health import CHANGED_INPUTS
+from edupulse_pipelines.risk.book.identity import settings_hash_of
 from edupulse_pipelines.risk.judging.evaluation import CAPACITY, Measure
-from edupulse_pipelines.risk.training import TrainingOutcome, settings_hash_of
+from edupulse_pipelines.risk.judging.retraining import CHANGED_INPUTS
+from edupulse_pipelines.risk.training import TrainingOutcome
 from edupulse_pipelines.settings import Settings, TenantSettings
 from edupulse_pipelines.weeks import WEEK
 
@@ -224,7 +225,7 @@ def test_a_training_between_two_that_are_scheduled(
     expected: str | None,
 ) -> None:
     from edupulse_pipelines.risk import training
-    from edupulse_pipelines.risk.book import registry
+    from edupulse_pipelines.risk.book import mirror, records
     from edupulse_pipelines.risk.judging import retraining
 
     newest = tenant.first_week
@@ -237,10 +238,10 @@ def test_a_training_between_two_that_are_scheduled(
 
     model = SimpleNamespace(data_through=newest, settings_hash=settings_hash_of(tenant))
     other = SimpleNamespace(data_through=week + WEEK, settings_hash="of another label")
-    monkeypatch.setattr(training, "recorded_models", lambda *_: [model, other])
+    monkeypatch.setattr(records, "trained_models", lambda *_: [model, other])
     monkeypatch.setattr(training, "train_risk_models", train)
     monkeypatch.setattr(retraining, "retraining_due", lambda *_: due)
-    monkeypatch.setattr(registry, "registry_differences", lambda *_: [])
+    monkeypatch.setattr(mirror, "differences", lambda *_: [])
     settings.home.mkdir(exist_ok=True)
     risk_model, _ = risk_assets(tenant)
     result = materialize(

@@ -22,6 +22,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
     weekly_course_grades,
 )
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK
 
 FIRST_WEEK = dt.date(2024, 9, 2)
@@ -36,6 +37,11 @@ def tenant_settings(name: str | None = None, **sections: object) -> TenantSettin
         landing=Path("landing"),
         **sections,
     )
+
+
+def work_of(bind: sa.Engine | sa.Connection, tenant: TenantSettings, run_id: str | None = None) -> Work:
+    """Work for the tenant in the database of an engine or a connection."""
+    return Work(bind.engine, tenant.name, run_id)
 
 
 def week(number: int) -> dt.date:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -10,14 +12,17 @@ import numpy as np
 import pandas as pd
 import sqlalchemy as sa
 
+from edupulse_pipelines.risk.book.champion import mark_promoted
+from edupulse_pipelines.risk.book.records import ModelRecord, write_record
 from edupulse_pipelines.risk.book.registry import LoggedRun, Registry
 from edupulse_pipelines.risk.models.model import RiskModel, fit_candidate
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata
 from edupulse_pipelines.settings import TenantSettings
-from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines_tests.risk.district import work_of
 
 _TREES = {"learning_rate": 0.1, "leaves": 4, "l2": 1.0, "leaf": 1.0, "iterations": 20}
 CONFIG: dict[str, dict[str, Any]] = {"logistic": {"C": 0.03}, "additive": {**_TREES, "leaves": 2}, "boosting": _TREES}
+Document = Callable[[ModelRecord], dict[str, Any]]
 METRICS = {"auc_roc": 0.8, "precision_at_k": {"k10": 0.5}, "baseline": {"auc_roc": 0.7}}
 
 
@@ -45,20 +50,27 @@ def fitted(kind: str = "logistic", seed: int = 1) -> RiskModel:
 
 
 def logged(
-    registry: Registry, tenant: TenantSettings, version: str, *, kind: str = "logistic", **more: Any
-) -> tuple[LoggedRun, dict[str, Any]]:
-    """Log and register a model; the run and the columns of its row."""
-    facts = {
-        "data_through": version[:10],
-        "data_hash": f"{version}-data".encode().hex()[:64],
-        "settings_hash": "5" * 64,
-    }
-    values = {
-        "model_type": kind,
-        "training_date": f"{version[:10]}T12:00:00+00:00",
-        "performance_metrics": METRICS,
-        "hyperparameters": {**facts, "promoted": True},
-    }
+    registry: Registry,
+    tenant: TenantSettings,
+    version: str,
+    *,
+    kind: str = "logistic",
+    document: Document = ModelRecord.as_document,
+    **more: Any,
+) -> tuple[LoggedRun, ModelRecord]:
+    """Log and register a model; the run and its record. `document`: what the run keeps of the record."""
+    record = ModelRecord(
+        model_version=version,
+        model_type=kind,
+        trained_at=dt.datetime.fromisoformat(f"{version[:10]}T12:00:00+00:00"),
+        metrics=METRICS,
+        hyperparameters={"seed": 7},
+        data_through=dt.date.fromisoformat(version[:10]),
+        data_hash=f"{version}-data".encode().hex()[:64],
+        settings_hash="5" * 64,
+        promoted=True,
+    )
+    facts = {"data_through": version[:10], "data_hash": record.data_hash, "settings_hash": record.settings_hash}
     run = registry.log_model(
         tenant.name,
         fitted(kind),
@@ -68,45 +80,27 @@ def logged(
         tags={**facts, "tenant": tenant.name, "model_version": version, "status": "trained"},
         documents={"settings.json": {"a": 1}, "model_card.md": "# Card\n", **more.pop("documents", {})},
         figures={},
-        record=values,
+        record=document(record),
         **more,
     )
-    return run, values
+    return run, replace(record, mlflow=run)
 
 
 def recorded(
     engine: sa.Engine, registry: Registry, tenant: TenantSettings, version: str, *, promoted: bool = True, **more: Any
 ) -> LoggedRun:
     """Log, register and record a model; not as champion."""
-    run, values = logged(registry, tenant, version, **more)
-    write_row(engine, tenant, version, run, values, promoted=promoted)
+    run, record = logged(registry, tenant, version, **more)
+    write_row(engine, tenant, record, promoted=promoted)
     return run
 
 
-def write_row(
-    engine: sa.Engine,
-    tenant: TenantSettings,
-    version: str,
-    run: LoggedRun,
-    values: dict[str, Any],
-    *,
-    promoted: bool = True,
-) -> None:
+def write_row(engine: sa.Engine, tenant: TenantSettings, record: ModelRecord, *, promoted: bool = True) -> None:
     """The row that training writes for a logged model."""
-    kept = {**values["hyperparameters"], "promoted": promoted, "mlflow": run.as_record()}
-    with engine.begin() as connection:
-        connection.execute(
-            sa.insert(model_metadata).values(
-                id=new_ids(1)[0],
-                tenant_id=tenant.name,
-                model_version=version,
-                model_type=values["model_type"],
-                training_date=dt.datetime.fromisoformat(values["training_date"]),
-                performance_metrics=values["performance_metrics"],
-                hyperparameters=kept,
-                is_active=False,
-            )
-        )
+    work = work_of(engine, tenant)
+    with work.writing() as connection:
+        write_record(connection, work, record)
+        mark_promoted(connection, work, record.model_version, promoted=promoted)
 
 
 def rows(engine: sa.Engine, tenant: TenantSettings) -> dict[str, Any]:

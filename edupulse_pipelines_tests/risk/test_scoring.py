@@ -30,6 +30,7 @@ from edupulse_pipelines_tests.risk.district import (
     made_up_district,
     tenant_settings,
     week,
+    work_of,
     write,
     write_features,
 )
@@ -79,7 +80,9 @@ def tenant(engine: sa.Engine, district: District, shelf: Shelf) -> TenantSetting
 def made_up_model(engine: sa.Engine, tenant: TenantSettings, weeks: list[dt.date]) -> RiskModel:
     """A model of low grades and absences in these weeks; what it says does not matter, only that it says it."""
     with engine.connect() as connection:
-        everybody = pd.concat([read_week(connection, tenant, one) for one in weeks], ignore_index=True)
+        everybody = pd.concat(
+            [read_week(connection, work_of(connection, tenant), tenant, one) for one in weeks], ignore_index=True
+        )
     frame = everybody[everybody["in_cohort"].to_numpy(bool)][list(model_features(tenant))].astype(float)
     outcome = ((frame["grade_mean_8w"] < 65) | (frame["attendance_rate_4w"] < 0.8)).to_numpy().astype(np.int8)
     return fit_candidate("logistic", frame, outcome, np.arange(len(frame)), {"C": 0.03}, {})[0]
@@ -97,14 +100,14 @@ def record(
                 model_type="logistic",
                 training_date=dt.datetime(2025, 6, 1, tzinfo=dt.UTC),
                 performance_metrics={},
-                hyperparameters={
-                    "data_through": through.isoformat(),
-                    "data_hash": "d",
-                    "settings_hash": "s",
-                    "promoted": promoted,
-                    "confidence": CHECKED.as_json(),
-                    "mlflow": {"run_id": "r", "registry_version": "7", "artifact_sha256": "abc"},
-                },
+                hyperparameters={"confidence": CHECKED.as_json()},
+                data_through=through,
+                data_hash="d",
+                settings_hash="s",
+                promoted=promoted,
+                mlflow_run_id="r",
+                registry_version="7",
+                artifact_sha256="abc",
                 **columns,
             )
         )
@@ -125,7 +128,7 @@ def stored(engine: sa.Engine, tenant: TenantSettings) -> list[dict]:
 def test_every_week_is_scored_by_the_model_that_knew_it(
     engine: sa.Engine, tenant: TenantSettings, shelf: Shelf, across_databases: dict[str, object]
 ) -> None:
-    report = score_weeks(engine, tenant, ALL, shelf)
+    report = score_weeks(work_of(engine, tenant), tenant, ALL, shelf)
     by_week = {one.week: one for one in report.weeks}
     assert list(by_week) == ALL
     for number in range(21):
@@ -167,9 +170,9 @@ def test_every_week_is_scored_by_the_model_that_knew_it(
 def test_scoring_again_leaves_rows_alone_and_updates_in_place(
     engine: sa.Engine, tenant: TenantSettings, shelf: Shelf, district: District
 ) -> None:
-    score_weeks(engine, tenant, [LAST], shelf)
+    score_weeks(work_of(engine, tenant), tenant, [LAST], shelf)
     before = stored(engine, tenant)
-    (again,) = score_weeks(engine, tenant, [LAST], shelf).weeks
+    (again,) = score_weeks(work_of(engine, tenant), tenant, [LAST], shelf).weeks
     assert (again.inserted, again.updated, again.unchanged) == (0, 0, len(before))
     assert stored(engine, tenant) == before
 
@@ -178,7 +181,7 @@ def test_scoring_again_leaves_rows_alone_and_updates_in_place(
     present = changed.activity[(changed.activity.week_start == LAST) & (changed.activity.sessions_present > 3)].index[0]
     changed.activity.loc[present, ["sessions_present", "sessions_absent", "unexcused_absences"]] = [0, 5, 5]
     write_features(engine, tenant, changed)
-    (corrected,) = score_weeks(engine, tenant, [LAST], shelf).weeks
+    (corrected,) = score_weeks(work_of(engine, tenant), tenant, [LAST], shelf).weeks
     assert (corrected.inserted, corrected.updated, corrected.unchanged) == (0, 1, len(before) - 1)
     after = stored(engine, tenant)
     assert [(row["id"], row["prediction_date"], row["created_at"]) for row in after] == [
@@ -192,9 +195,9 @@ def test_scoring_again_leaves_rows_alone_and_updates_in_place(
 def test_a_week_the_model_learned_from_is_scored_only_on_demand_and_marked(
     engine: sa.Engine, tenant: TenantSettings, shelf: Shelf
 ) -> None:
-    assert score_weeks(engine, tenant, [week(10)], shelf).weeks[0].reason == "no_model"
-    normal = score_weeks(engine, tenant, [week(23), LAST], shelf)
-    rescored = score_weeks(engine, tenant, [week(10), week(23), LAST], shelf, rescore=True)
+    assert score_weeks(work_of(engine, tenant), tenant, [week(10)], shelf).weeks[0].reason == "no_model"
+    normal = score_weeks(work_of(engine, tenant), tenant, [week(23), LAST], shelf)
+    rescored = score_weeks(work_of(engine, tenant), tenant, [week(10), week(23), LAST], shelf, rescore=True)
     assert {one.model_version for one in rescored.weeks} == {CHAMPION}
     assert [one.rescored for one in rescored.weeks] == [True, True, False]
     # Where the champion is the model of the week anyway, there is nothing to rescore.
@@ -213,7 +216,9 @@ def test_a_week_without_features_or_model_is_skipped_with_its_reason(engine: sa.
     write(engine, tenant, made_up_district(count=40, weeks=8))
     record(engine, tenant, "refused", week(1), promoted=False)
     done: list[tuple[int, int]] = []
-    report = score_weeks(engine, tenant, [week(2), week(30)], shelf, progress=lambda *at: done.append(at))
+    report = score_weeks(
+        work_of(engine, tenant), tenant, [week(2), week(30)], shelf, progress=lambda *at: done.append(at)
+    )
     assert [(one.status, one.reason, one.scored) for one in report.weeks] == [
         ("skipped", "no_model", 0),
         ("skipped", "no_features", 0),
@@ -221,7 +226,7 @@ def test_a_week_without_features_or_model_is_skipped_with_its_reason(engine: sa.
     assert report.weeks[0].insufficient_data > 0
     assert report.scored == 0
     assert done == [(1, 2), (2, 2)]
-    assert score_weeks(engine, tenant, [week(2)], shelf, rescore=True).weeks[0].reason == "no_model"
+    assert score_weeks(work_of(engine, tenant), tenant, [week(2)], shelf, rescore=True).weeks[0].reason == "no_model"
 
 
 def test_a_week_without_a_cohort_is_scored_for_nobody(engine: sa.Engine, shelf: Shelf) -> None:
@@ -229,7 +234,7 @@ def test_a_week_without_a_cohort_is_scored_for_nobody(engine: sa.Engine, shelf: 
     write(engine, tenant, made_up_district(count=12, weeks=12))
     shelf.models["v"] = made_up_model(engine, tenant, [week(6), week(10)])
     record(engine, tenant, "v", week(0))
-    first, later = score_weeks(engine, tenant, [week(1), week(11)], shelf).weeks
+    first, later = score_weeks(work_of(engine, tenant), tenant, [week(1), week(11)], shelf).weeks
     assert (first.status, first.scored, first.insufficient_data > 0) == ("scored", 0, True)
     assert later.scored == len(stored(engine, tenant)) > 0
 
@@ -237,15 +242,15 @@ def test_a_week_without_a_cohort_is_scored_for_nobody(engine: sa.Engine, shelf: 
 def test_a_model_that_is_gone_or_changed_scores_nobody_and_nothing_takes_its_place(
     engine: sa.Engine, tenant: TenantSettings, shelf: Shelf
 ) -> None:
-    score_weeks(engine, tenant, [week(24), LAST], shelf)
+    score_weeks(work_of(engine, tenant), tenant, [week(24), LAST], shelf)
     before = stored(engine, tenant)
     shelf.models[CHAMPION] = ModelArtifactError("Its files changed.")
-    next_week, last = (score_weeks(engine, tenant, [week(24), LAST], shelf)).weeks
+    next_week, last = (score_weeks(work_of(engine, tenant), tenant, [week(24), LAST], shelf)).weeks
     assert (next_week.status, next_week.model_version) == ("scored", FIRST_MODEL)
     assert (last.status, last.reason, last.detail) == ("skipped", "model_unavailable", "Its files changed.")
     assert (last.model_version, last.scored, last.inserted) == (CHAMPION, 0, 0)
     assert stored(engine, tenant) == before, "the last good predictions stay as they are"
-    (rescored,) = score_weeks(engine, tenant, [week(23)], shelf, rescore=True).weeks
+    (rescored,) = score_weeks(work_of(engine, tenant), tenant, [week(23)], shelf, rescore=True).weeks
     assert rescored.reason == "model_unavailable"
     assert stored(engine, tenant) == before
 
@@ -257,14 +262,14 @@ def test_an_artifact_that_was_deleted_or_tampered_with_is_refused(
     write(engine, tenant, district)
     registry = Registry(put_mlflow_store(tmp_path / "mlflow.db"), tmp_path / "artifacts")
     registered.recorded(engine, registry, tenant, f"{week(21)}-real")
-    assert score_weeks(engine, tenant, [LAST], registry).weeks[0].status == "scored"
+    assert score_weeks(work_of(engine, tenant), tenant, [LAST], registry).weeks[0].status == "scored"
     before = stored(engine, tenant)
     (model,) = (tmp_path / "artifacts").rglob("model.skops")
     model.write_bytes(model.read_bytes() + b"\0")
-    (changed,) = score_weeks(engine, tenant, [LAST], registry).weeks
+    (changed,) = score_weeks(work_of(engine, tenant), tenant, [LAST], registry).weeks
     assert (changed.reason, "its files changed" in changed.detail) == ("model_unavailable", True)
     shutil.rmtree(tmp_path / "artifacts")
-    (gone,) = score_weeks(engine, tenant, [LAST], registry).weeks
+    (gone,) = score_weeks(work_of(engine, tenant), tenant, [LAST], registry).weeks
     assert (gone.reason, "cannot be loaded" in gone.detail) == ("model_unavailable", True)
     assert stored(engine, tenant) == before
 
@@ -274,7 +279,7 @@ def test_a_registry_that_stops_answering_stops_scoring_and_keeps_what_is_done(
 ) -> None:
     shelf.models[CHAMPION] = RegistryUnavailable("MLflow does not answer.")
     with pytest.raises(RegistryUnavailable, match="does not answer"):
-        score_weeks(engine, tenant, [week(24), LAST], shelf)
+        score_weeks(work_of(engine, tenant), tenant, [week(24), LAST], shelf)
     assert {row["feature_date"] for row in stored(engine, tenant)} == {feature_date(week(24))}
 
 
@@ -285,10 +290,10 @@ def test_a_model_whose_inputs_are_not_declared_any_more_scores_nobody(
     write(engine, tenant, district)
     shelf.models["v"] = made_up_model(engine, tenant, [week(6), week(10)])
     record(engine, tenant, "v", week(20))
-    assert score_weeks(engine, tenant, [LAST], shelf).weeks[0].status == "scored"
+    assert score_weeks(work_of(engine, tenant), tenant, [LAST], shelf).weeks[0].status == "scored"
     before = stored(engine, tenant)
     other = tenant.model_copy(update={"inputs": tenant_settings().inputs})
-    (one,) = score_weeks(engine, other, [LAST], shelf).weeks
+    (one,) = score_weeks(work_of(engine, other), other, [LAST], shelf).weeks
     assert (one.reason, "distance" in one.detail) == ("model_unavailable", True)
     assert stored(engine, tenant) == before
 
@@ -296,7 +301,7 @@ def test_a_model_whose_inputs_are_not_declared_any_more_scores_nobody(
 def test_each_model_is_loaded_once_and_compared_with_its_record(
     engine: sa.Engine, tenant: TenantSettings, shelf: Shelf
 ) -> None:
-    score_weeks(engine, tenant, ALL, shelf)
+    score_weeks(work_of(engine, tenant), tenant, ALL, shelf)
     assert shelf.asked == [(FIRST_MODEL, "7", "abc"), (CHAMPION, "7", "abc")]
 
 
@@ -307,5 +312,5 @@ def test_categories_begin_at_their_thresholds() -> None:
 
 
 def test_dates_of_predictions_are_sundays(engine: sa.Engine, tenant: TenantSettings, shelf: Shelf) -> None:
-    score_weeks(engine, tenant, [LAST], shelf)
+    score_weeks(work_of(engine, tenant), tenant, [LAST], shelf)
     assert {row["feature_date"] for row in stored(engine, tenant)} == {LAST + WEEK - dt.timedelta(days=1)}

@@ -16,12 +16,15 @@ import sqlalchemy as sa
 from edupulse_pipelines.errors import EduPulseError, RegistryUnavailable
 from edupulse_pipelines.risk import training
 from edupulse_pipelines.risk.book.champion import rollback
-from edupulse_pipelines.risk.book.registry import Registry, registry_differences
+from edupulse_pipelines.risk.book.mirror import differences
+from edupulse_pipelines.risk.book.records import trained_models
+from edupulse_pipelines.risk.book.registry import Registry
+from edupulse_pipelines.risk.book.reproduction import reproduce
 from edupulse_pipelines.risk.judging.leakage import record_features
 from edupulse_pipelines.risk.judging.promotion import Decision
 from edupulse_pipelines.risk.models.tuning import TUNING_FOLDS
 from edupulse_pipelines.risk.samples.cohorts import read_cohort
-from edupulse_pipelines.risk.training import recorded_models, reproduce, train_risk_models
+from edupulse_pipelines.risk.training import train_risk_models
 from edupulse_pipelines.schema.sqlalchemy_tables import (
     model_evaluations,
     model_metadata,
@@ -43,6 +46,7 @@ from edupulse_pipelines_tests.risk.district import (
     made_up_district,
     tenant_settings,
     week,
+    work_of,
     write,
     write_features,
 )
@@ -67,7 +71,7 @@ def district() -> District:
 @pytest.fixture
 def promoting(monkeypatch: pytest.MonkeyPatch) -> None:
     """A gate that lets everybody through: for what happens after it. `test_promotion` tests the gate."""
-    monkeypatch.setattr("edupulse_pipelines.risk.training.decide", lambda **_: Decision(True, "Promoted.", {}))
+    monkeypatch.setattr("edupulse_pipelines.risk.training.decide", lambda **_: Decision(True, {}))
 
 
 @pytest.fixture
@@ -75,6 +79,11 @@ def tenant(engine: sa.Engine, district: District) -> TenantSettings:
     tenant = tenant_settings(training=QUICK, promotion=LENIENT)
     write(engine, tenant, district)
     return tenant
+
+
+def contradictions(engine: sa.Engine, tenant: TenantSettings, registry: Registry) -> list[str]:
+    """What MLflow and `model_metadata` disagree about."""
+    return [difference.said for difference in differences(work_of(engine, tenant), registry)]
 
 
 def rows_of(engine: sa.Engine, tenant: TenantSettings) -> list[sa.Row]:
@@ -91,7 +100,7 @@ def test_a_model_is_trained_recorded_and_made_champion(
 ) -> None:
     done: list[tuple[int, int]] = []
     outcomes = train_risk_models(
-        engine, tenant, [LAST, week(21)], registry, progress=lambda *at: done.append(at), run_id="run-7"
+        work_of(engine, tenant, "run-7"), tenant, [LAST, week(21)], registry, progress=lambda *at: done.append(at)
     )
     assert done == [(1, 2), (2, 2)]
     assert [(one.data_through, one.status, one.promoted) for one in outcomes] == [
@@ -111,9 +120,9 @@ def test_a_model_is_trained_recorded_and_made_champion(
     assert (first.is_active, second.is_active) == (True, False)
     assert second.model_type == "logistic"
     assert second.performance_metrics == newest.metrics
-    assert second.hyperparameters["data_through"] == LAST.isoformat()
+    assert second.data_through == LAST
     assert registry.champion(tenant.name) == outcomes[0].model_version
-    assert registry_differences(engine, tenant, registry) == []
+    assert contradictions(engine, tenant, registry) == []
 
     # Training as-of + horizon <= validation as-of, and every horizon has passed.
     training, validation = (
@@ -124,19 +133,19 @@ def test_a_model_is_trained_recorded_and_made_champion(
     assert max(validation) + 8 * WEEK <= LAST
 
     # The registered model is the one that was evaluated, and the same on both databases.
-    model = registry.load_model(tenant.name, newest.model_version, second.hyperparameters["mlflow"]["registry_version"])
+    model = registry.load_model(tenant.name, newest.model_version, second.registry_version)
     assert model.coefficients == second.hyperparameters["coefficients"]
     found = (
         newest.model_version,
         newest.metrics,
         second.hyperparameters["coefficients"],
-        second.hyperparameters["data_hash"],
+        second.data_hash,
     )
     assert across_databases.setdefault("model", found) == found
 
 
 def test_what_mlflow_shows(engine: sa.Engine, tenant: TenantSettings, registry: Registry, district: District) -> None:
-    (outcome,) = train_risk_models(engine, tenant, [LAST], registry, run_id="run-7")
+    (outcome,) = train_risk_models(work_of(engine, tenant, "run-7"), tenant, [LAST], registry)
     import mlflow
 
     client = mlflow.MlflowClient(registry.tracking_uri)
@@ -167,22 +176,24 @@ def test_unchanged_data_are_not_trained_again(
     engine: sa.Engine, tenant: TenantSettings, registry: Registry, district: District
 ) -> None:
     points = [week(21), LAST]
-    first = train_risk_models(engine, tenant, points, registry)
-    again = train_risk_models(engine, tenant, points, registry)
+    first = train_risk_models(work_of(engine, tenant), tenant, points, registry)
+    again = train_risk_models(work_of(engine, tenant), tenant, points, registry)
     assert [one.status for one in again] == ["unchanged", "unchanged"]
     assert [(one.model_version, one.metrics, one.promoted) for one in again] == [
         (one.model_version, one.metrics, one.promoted) for one in first
     ]
     assert len(rows_of(engine, tenant)) == 2
 
-    forced = train_risk_models(engine, tenant, [LAST], registry, force=True)
+    forced = train_risk_models(work_of(engine, tenant), tenant, [LAST], registry, force=True)
     assert [(one.status, one.model_version) for one in forced] == [("trained", first[-1].model_version)]
     assert forced[0].metrics == first[-1].metrics
     assert len(rows_of(engine, tenant)) == 2
-    assert registry_differences(engine, tenant, registry) == []
+    assert contradictions(engine, tenant, registry) == []
 
     other_label = tenant.model_copy(update={"label": LabelSettings(failing_below=65)})
-    assert [one.status for one in train_risk_models(engine, other_label, [LAST], registry)] == ["trained"]
+    assert [one.status for one in train_risk_models(work_of(engine, other_label), other_label, [LAST], registry)] == [
+        "trained"
+    ]
 
     # A late correction of an early week: the older point's model is new, yet the champion stays the one with newer
     # data.
@@ -190,12 +201,12 @@ def test_unchanged_data_are_not_trained_again(
     early = (district.activity.week_start == week(4)) & (district.activity.sessions_absent > 0)
     district.activity.loc[early, ["sessions_absent", "unexcused_absences"]] = 0
     write_features(engine, tenant, district)
-    (corrected,) = train_risk_models(engine, other_label, [week(21)], registry)
+    (corrected,) = train_risk_models(work_of(engine, other_label), other_label, [week(21)], registry)
     assert (corrected.status, corrected.promoted) == ("trained", True)
     assert "newer data" in corrected.reason
-    active = [row.hyperparameters["data_through"] for row in rows_of(engine, tenant) if row.is_active]
-    assert active == [LAST.isoformat()]
-    assert registry_differences(engine, tenant, registry) == []
+    active = [row.data_through for row in rows_of(engine, tenant) if row.is_active]
+    assert active == [LAST]
+    assert contradictions(engine, tenant, registry) == []
 
 
 @pytest.mark.usefixtures("without_plot")
@@ -215,8 +226,8 @@ def test_later_weeks_do_not_change_an_earlier_model(engine: sa.Engine, registry:
         for frame in (district.activity, district.courses)
     ]
     write(engine, short, District(known, *cut, district.weeks[:22]))
-    (one,) = train_risk_models(engine, whole, [week(21)], registry)
-    (other,) = train_risk_models(engine, short, [week(21)], registry)
+    (one,) = train_risk_models(work_of(engine, whole), whole, [week(21)], registry)
+    (other,) = train_risk_models(work_of(engine, short), short, [week(21)], registry)
     assert (one.model_version, one.metrics) == (other.model_version, other.metrics)
 
 
@@ -252,7 +263,7 @@ def test_too_little_is_no_model_with_a_reason(
         )
     tenant = tenant_settings(**sections)
     write(engine, tenant, district)
-    (outcome,) = train_risk_models(engine, tenant, [point], registry)
+    (outcome,) = train_risk_models(work_of(engine, tenant), tenant, [point], registry)
     assert (outcome.status, outcome.model_version, outcome.metrics, outcome.promoted) == ("no_model", None, None, False)
     assert rows_of(engine, tenant) == []
     assert re.search(words, outcome.reason)
@@ -260,22 +271,22 @@ def test_too_little_is_no_model_with_a_reason(
 
     run = mlflow.MlflowClient(registry.tracking_uri).get_run(outcome.run_id)
     assert (run.data.tags["status"], run.data.tags["reason"]) == ("no_model", outcome.reason)
-    (again,) = train_risk_models(engine, tenant, [point], registry)
+    (again,) = train_risk_models(work_of(engine, tenant), tenant, [point], registry)
     assert (again.status, again.run_id) == ("no_model", outcome.run_id)
-    assert registry_differences(engine, tenant, registry) == []
+    assert contradictions(engine, tenant, registry) == []
 
 
 def test_a_district_without_features_has_no_model(engine: sa.Engine, registry: Registry) -> None:
-    (outcome,) = train_risk_models(engine, tenant_settings(), [LAST], registry)
+    (outcome,) = train_risk_models(work_of(engine, tenant_settings()), tenant_settings(), [LAST], registry)
     assert outcome.status == "no_model"
-    assert train_risk_models(engine, tenant_settings(), [], registry) == []
+    assert train_risk_models(work_of(engine, tenant_settings()), tenant_settings(), [], registry) == []
 
 
 @pytest.mark.usefixtures("without_plot")
 def test_a_domain_that_is_not_sent_leaves_a_model(engine: sa.Engine, registry: Registry) -> None:
     tenant = tenant_settings(training=QUICK)
     write(engine, tenant, made_up_district(attendance=False))
-    (outcome,) = train_risk_models(engine, tenant, [LAST], registry)
+    (outcome,) = train_risk_models(work_of(engine, tenant), tenant, [LAST], registry)
     assert outcome.status == "trained"
     (row,) = rows_of(engine, tenant)
     assert row.hyperparameters["coefficients"]["attendance_rate_4w"] == 0.0
@@ -287,30 +298,30 @@ def test_a_model_below_the_gate_is_recorded_but_not_champion(
     engine: sa.Engine, tenant: TenantSettings, registry: Registry
 ) -> None:
     strict = tenant.model_copy(update={"promotion": LENIENT.model_copy(update={"minimum_auc": 0.999})})
-    (outcome,) = train_risk_models(engine, strict, [LAST], registry)
+    (outcome,) = train_risk_models(work_of(engine, strict), strict, [LAST], registry)
     assert (outcome.status, outcome.promoted) == ("trained", False)
     assert "below 0.999" in outcome.reason
     (row,) = rows_of(engine, tenant)
     assert not row.is_active
     assert registry.champion(tenant.name) is None
-    assert registry_differences(engine, tenant, registry) == []
+    assert contradictions(engine, tenant, registry) == []
 
 
 @pytest.mark.usefixtures("without_plot", "promoting")
 def test_differences_between_registry_and_table_are_found(
     engine: sa.Engine, tenant: TenantSettings, registry: Registry
 ) -> None:
-    train_risk_models(engine, tenant, [week(21), LAST], registry)
+    train_risk_models(work_of(engine, tenant), tenant, [week(21), LAST], registry)
     first, second = rows_of(engine, tenant)
     registry.set_champion(tenant.name, "1")
-    assert registry_differences(engine, tenant, registry) == [
+    assert contradictions(engine, tenant, registry) == [
         f"MLflow's champion is {first.model_version}, but the active model in model_metadata is {second.model_version}."
     ]
     registry.set_champion(tenant.name, "2")
     with engine.begin() as connection:
         row = {"tenant_id": tenant.name, "model_version": "2020-01-06-00000000", "is_active": False}
         connection.execute(sa.insert(model_metadata).values(id=uuid.uuid4(), **row))
-    assert registry_differences(engine, tenant, registry) == [
+    assert contradictions(engine, tenant, registry) == [
         "Model 2020-01-06-00000000 is in model_metadata, but not registered in MLflow.",
     ]
 
@@ -323,25 +334,25 @@ def test_a_row_that_could_not_be_written_is_noticed_and_repaired(
         raise RuntimeError("the database went away")
 
     with monkeypatch.context() as patch:
-        patch.setattr("edupulse_pipelines.risk.training._write_row", broken)
+        patch.setattr("edupulse_pipelines.risk.training.write_record", broken)
         with pytest.raises(RuntimeError):
-            train_risk_models(engine, tenant, [LAST], registry)
-    assert len(registry_differences(engine, tenant, registry)) == 1  # the alias comes last
-    train_risk_models(engine, tenant, [LAST], registry)
-    assert registry_differences(engine, tenant, registry) == []
+            train_risk_models(work_of(engine, tenant), tenant, [LAST], registry)
+    assert len(contradictions(engine, tenant, registry)) == 1  # the alias comes last
+    train_risk_models(work_of(engine, tenant), tenant, [LAST], registry)
+    assert contradictions(engine, tenant, registry) == []
 
 
 def test_an_mlflow_that_does_not_answer_is_said(engine: sa.Engine, tenant: TenantSettings, tmp_path) -> None:
     (tmp_path / "file").write_text("not a folder")
     registry = Registry(f"sqlite:///{tmp_path}/file/mlflow.db", tmp_path)
     with pytest.raises(RegistryUnavailable, match="MLflow at"):
-        train_risk_models(engine, tenant, [LAST], registry)
+        train_risk_models(work_of(engine, tenant), tenant, [LAST], registry)
 
 
 def test_the_matrix_is_ordered_by_week_and_number(engine: sa.Engine, tenant: TenantSettings) -> None:
     weeks = [week(number) for number in range(12)]
     with engine.connect() as connection:
-        matrix = read_cohort(connection, tenant, weeks)
+        matrix = read_cohort(connection, work_of(connection, tenant), tenant, weeks)
     assert matrix.weeks == tuple(weeks[3:])
     assert list(matrix.population.district_ids) == sorted(matrix.population.district_ids)
     for i in range(len(matrix.weeks)):
@@ -351,11 +362,11 @@ def test_the_matrix_is_ordered_by_week_and_number(engine: sa.Engine, tenant: Ten
 
 def test_one_changed_number_changes_the_hash(engine: sa.Engine, tenant: TenantSettings) -> None:
     with engine.connect() as connection:
-        matrix = read_cohort(connection, tenant, [week(5)])
+        matrix = read_cohort(connection, work_of(connection, tenant), tenant, [week(5)])
         outcome = np.zeros(len(matrix.student), dtype=np.int8)
         rows = np.arange(len(outcome))
         before = matrix.digest(rows, outcome)
-        assert read_cohort(connection, tenant, [week(5)]).digest(rows, outcome) == before
+        assert read_cohort(connection, work_of(connection, tenant), tenant, [week(5)]).digest(rows, outcome) == before
     outcome[3] = 1
     assert matrix.digest(rows, outcome) != before
     outcome[3] = 0
@@ -372,7 +383,7 @@ def test_nothing_is_written_to_the_records(engine: sa.Engine, tenant: TenantSett
             ]
 
     before = counts()
-    train_risk_models(engine, tenant, [LAST], registry)
+    train_risk_models(work_of(engine, tenant), tenant, [LAST], registry)
     assert counts() == before
 
 
@@ -406,7 +417,7 @@ def test_every_figure_is_written_in_long_form(engine: sa.Engine, tenant: TenantS
             .where(students.c.tenant_id == tenant.name, students.c.district_id.like("%3_"))
             .values(gender="F")
         )
-    first, newest = train_risk_models(engine, tenant, [week(21), LAST], registry)
+    first, newest = train_risk_models(work_of(engine, tenant), tenant, [week(21), LAST], registry)
     assert (first.promoted, newest.metrics is not None) == (True, True)
     (row,) = [one for one in rows_of(engine, tenant) if one.model_version == newest.model_version]
     validation = [dt.date.fromisoformat(one) for one in row.hyperparameters["validation_weeks"]]
@@ -443,7 +454,7 @@ def test_every_figure_is_written_in_long_form(engine: sa.Engine, tenant: TenantS
 def test_the_decision_is_written_with_its_numbers_and_comes_out_the_same_again(
     engine: sa.Engine, tenant: TenantSettings, registry: Registry
 ) -> None:
-    (outcome,) = train_risk_models(engine, tenant, [LAST], registry, run_id="run-9")
+    (outcome,) = train_risk_models(work_of(engine, tenant, "run-9"), tenant, [LAST], registry)
     before = recorded(engine, tenant)
     (decision,) = before["promotion_decisions"]
     assert outcome.decision is not None
@@ -456,7 +467,7 @@ def test_the_decision_is_written_with_its_numbers_and_comes_out_the_same_again(
     assert decision["numbers"]["leakage"]["passed"] is True
     assert decision["numbers"]["champion_compared"] is False
 
-    (again,) = train_risk_models(engine, tenant, [LAST], registry, force=True, run_id="run-9")
+    (again,) = train_risk_models(work_of(engine, tenant, "run-9"), tenant, [LAST], registry, force=True)
     assert (again.model_version, again.metrics, again.promoted, again.reason) == (
         outcome.model_version, outcome.metrics, outcome.promoted, outcome.reason
     )  # fmt: skip
@@ -468,7 +479,7 @@ def test_the_decision_is_written_with_its_numbers_and_comes_out_the_same_again(
 
     assert figures(after) == figures(before)
     assert [row["is_active"] for row in after["model_metadata"]] == [outcome.promoted]
-    assert registry_differences(engine, tenant, registry) == []
+    assert contradictions(engine, tenant, registry) == []
 
 
 @one_database
@@ -476,27 +487,27 @@ def test_the_decision_is_written_with_its_numbers_and_comes_out_the_same_again(
 def test_a_model_can_be_made_again_from_its_record(
     engine: sa.Engine, tenant: TenantSettings, registry: Registry, district: District
 ) -> None:
-    (outcome,) = train_risk_models(engine, tenant, [LAST], registry)
+    (outcome,) = train_risk_models(work_of(engine, tenant), tenant, [LAST], registry)
     assert outcome.model_version is not None
     before = recorded(engine, tenant)
-    found = reproduce(engine, tenant, outcome.model_version, registry)
+    found = reproduce(work_of(engine, tenant), tenant, outcome.model_version, registry)
     assert (found.same_data, found.same_settings, found.reproduced) == (True, True, True)
     assert found.largest_difference is not None and found.largest_difference <= 1e-6
     assert "fitted again" in found.sentence
 
     other = tenant.model_copy(update={"promotion": PromotionSettings(capacity=0.2)})
-    refused = reproduce(engine, other, outcome.model_version, registry)
+    refused = reproduce(work_of(engine, other), other, outcome.model_version, registry)
     assert (refused.same_data, refused.same_settings, refused.reproduced) == (True, False, False)
     assert "the settings are not those" in refused.sentence
 
     changed = District(district.students, district.activity.copy(), district.courses, district.weeks)
     changed.activity.loc[changed.activity.week_start == week(4), ["sessions_absent", "unexcused_absences"]] = 0
     write_features(engine, tenant, changed)
-    refused = reproduce(engine, tenant, outcome.model_version, registry)
+    refused = reproduce(work_of(engine, tenant), tenant, outcome.model_version, registry)
     assert (refused.same_data, refused.largest_difference, refused.reproduced) == (False, None, False)
     assert "the data are not those" in refused.sentence
     with pytest.raises(EduPulseError, match=f"{tenant.name} has no model 2020-01-06-00000000"):
-        reproduce(engine, tenant, "2020-01-06-00000000", registry)
+        reproduce(work_of(engine, tenant), tenant, "2020-01-06-00000000", registry)
     assert recorded(engine, tenant) == before
 
 
@@ -507,13 +518,13 @@ def test_a_part_of_a_large_district_can_be_made_again(
 ) -> None:
     """Whole students train, and the same ones again, also those of an earlier point of the same call."""
     tenant = tenant.model_copy(update={"training": QUICK.model_copy(update={"max_training_rows": 160})})
-    outcomes = train_risk_models(engine, tenant, [week(22), LAST], registry)
+    outcomes = train_risk_models(work_of(engine, tenant), tenant, [week(22), LAST], registry)
     assert [one.status for one in outcomes] == ["trained", "trained"]
     rows = rows_of(engine, tenant)
     assert [row.hyperparameters["training_rows"] <= 160 for row in rows] == [True, True]
     assert rows[-1].hyperparameters["training_rows"] < rows[-1].hyperparameters["rows_that_could_train"]
     for row in rows:
-        assert reproduce(engine, tenant, row.model_version, registry).reproduced
+        assert reproduce(work_of(engine, tenant), tenant, row.model_version, registry).reproduced
 
 
 @one_database
@@ -524,7 +535,9 @@ def test_until_exit_groups_that_have_ended_train_and_the_newest_validates(
     ended = [(name, taught(0, 5, pass_=8, fail=3, early=(3, 4))) for name in "abc"]
     district = modules({**dict(ended), "d": taught(6, 11, pass_=8, fail=3, early=(9,))})
     tenant = stored(engine, district, training=QUICK)
-    early, one_part, outcome = train_risk_models(engine, tenant, [week(3), week(8), week(11)], registry)
+    early, one_part, outcome = train_risk_models(
+        work_of(engine, tenant), tenant, [week(3), week(8), week(11)], registry
+    )
     assert early.reason == (
         f"Up to the week of {week(3)} no week has both students with at least 1 weeks of data and whose outcomes are "
         "known."
@@ -537,7 +550,7 @@ def test_until_exit_groups_that_have_ended_train_and_the_newest_validates(
     assert training == [week(number).isoformat() for number in range(5)]
     assert validation == [week(number).isoformat() for number in range(6, 11)]
     assert row.hyperparameters["settings"]["label"]["horizon_weeks"] == "exit"
-    assert reproduce(engine, tenant, row.model_version, registry).reproduced
+    assert reproduce(work_of(engine, tenant), tenant, row.model_version, registry).reproduced
 
 
 @one_database
@@ -546,10 +559,10 @@ def test_every_candidate_copes_with_a_domain_that_is_not_sent(engine: sa.Engine,
     every = TrainingSettings(tuning_fits=3 * TUNING_FOLDS)  # each candidate once
     tenant = tenant_settings(training=every)
     write(engine, tenant, made_up_district(count=40, attendance=False))
-    (outcome,) = train_risk_models(engine, tenant, [LAST], registry)
+    (outcome,) = train_risk_models(work_of(engine, tenant), tenant, [LAST], registry)
     assert set(outcome.candidates) == {"logistic", "additive", "boosting", "rule"}
     assert outcome.model_version is not None
-    assert reproduce(engine, tenant, outcome.model_version, registry).reproduced
+    assert reproduce(work_of(engine, tenant), tenant, outcome.model_version, registry).reproduced
 
 
 # Bad input.
@@ -572,7 +585,7 @@ def test_one_class_only_is_no_model(engine: sa.Engine, registry: Registry, absen
     district.activity = district.activity.assign(sessions_tardy=0, sessions_excused=0)
     tenant = tenant_settings(label=label, training=QUICK)
     write(engine, tenant, district)
-    (outcome,) = train_risk_models(engine, tenant, [LAST], registry)
+    (outcome,) = train_risk_models(work_of(engine, tenant), tenant, [LAST], registry)
     assert outcome.status == "no_model"
     assert re.search(words, outcome.reason), outcome.reason
     assert recorded(engine, tenant) == {"model_metadata": [], "model_evaluations": [], "promotion_decisions": []}
@@ -593,7 +606,7 @@ def test_what_tells_nothing_weighs_nothing(engine: sa.Engine, registry: Registry
         names = ["grade_mean_4w", "grade_mean_ytd", "grade_count_4w", "classmates_ahead", "missing:grade_mean_4w"]
     tenant = tenant_settings(training=QUICK)
     write(engine, tenant, district)
-    (outcome,) = train_risk_models(engine, tenant, [LAST], registry)
+    (outcome,) = train_risk_models(work_of(engine, tenant), tenant, [LAST], registry)
     assert outcome.status == "trained"
     (row,) = rows_of(engine, tenant)
     weights = row.hyperparameters["coefficients"]
@@ -607,7 +620,9 @@ def test_a_district_of_twelve_students(engine: sa.Engine, registry: Registry) ->
     """Too few for the gate to be sure of anything: trained or not, there is a reason, and nothing breaks."""
     tenant = tenant_settings(training=QUICK)
     write(engine, tenant, made_up_district(count=12))
-    outcomes = train_risk_models(engine, tenant, [week(number) for number in (15, 18, 21, 25)], registry)
+    outcomes = train_risk_models(
+        work_of(engine, tenant), tenant, [week(number) for number in (15, 18, 21, 25)], registry
+    )
     assert [(one.status, one.promoted) for one in outcomes] == [
         ("no_model", False),
         ("no_model", False),
@@ -630,14 +645,14 @@ def test_a_week_without_a_cohort_is_left_out(engine: sa.Engine, tenant: TenantSe
                 student_features.c.feature_date.in_([feature_date(week(6)), feature_date(week(16))]),
             )
         )
-    (outcome,) = train_risk_models(engine, tenant, [LAST], registry)
+    (outcome,) = train_risk_models(work_of(engine, tenant), tenant, [LAST], registry)
     assert outcome.status == "trained"
     (row,) = rows_of(engine, tenant)
     used = row.hyperparameters["training_weeks"] + row.hyperparameters["validation_weeks"]
     assert week(5).isoformat() in used
     assert not {week(6).isoformat(), week(16).isoformat()} & set(used)
     # Weeks without any data add nothing that is known.
-    (later,) = train_risk_models(engine, tenant, [week(40)], registry)
+    (later,) = train_risk_models(work_of(engine, tenant), tenant, [week(40)], registry)
     assert (later.status, later.model_version) == ("unchanged", outcome.model_version)
 
 
@@ -647,7 +662,7 @@ def test_a_week_without_a_cohort_is_left_out(engine: sa.Engine, tenant: TenantSe
 def test_a_registry_that_goes_away_leaves_everything_as_it_was(
     engine: sa.Engine, tenant: TenantSettings, registry: Registry, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    (first,) = train_risk_models(engine, tenant, [week(21)], registry)
+    (first,) = train_risk_models(work_of(engine, tenant), tenant, [week(21)], registry)
     before = recorded(engine, tenant)
 
     def away(*_arguments: object, **_options: object) -> None:
@@ -656,10 +671,10 @@ def test_a_registry_that_goes_away_leaves_everything_as_it_was(
     with monkeypatch.context() as patch:
         patch.setattr(registry, broken, away)
         with pytest.raises(RegistryUnavailable):
-            train_risk_models(engine, tenant, [LAST], registry)
+            train_risk_models(work_of(engine, tenant), tenant, [LAST], registry)
     assert recorded(engine, tenant) == before
     assert registry.champion(tenant.name) == first.model_version
-    (again,) = train_risk_models(engine, tenant, [LAST], registry)
+    (again,) = train_risk_models(work_of(engine, tenant), tenant, [LAST], registry)
     assert (again.status, registry.champion(tenant.name)) == ("trained", again.model_version)
     assert len(recorded(engine, tenant)["promotion_decisions"]) == 2
 
@@ -676,13 +691,13 @@ def test_a_leak_is_never_promoted(
         return found.assign(absences_of_the_year=float(frames.activity["sessions_absent"].sum()))
 
     monkeypatch.setattr("edupulse_pipelines.risk.training.record_features", leaky)
-    (outcome,) = train_risk_models(engine, tenant, [LAST], registry)
+    (outcome,) = train_risk_models(work_of(engine, tenant), tenant, [LAST], registry)
     assert (outcome.status, outcome.promoted) == ("trained", False)
     assert outcome.leakage is not None and not outcome.leakage["passed"]
     assert outcome.reason.startswith("Not promoted. Leak: features moved")
     assert "absences_of_the_year" in outcome.reason
     (row,) = rows_of(engine, tenant)
-    assert (row.is_active, row.hyperparameters["promoted"]) == (False, False)
+    assert (row.is_active, row.promoted) == (False, False)
     assert row.hyperparameters["leakage"]["passed"] is False
     (decision,) = recorded(engine, tenant)["promotion_decisions"]
     assert (decision["promoted"], decision["numbers"]["leakage"]["passed"]) == (False, False)
@@ -694,12 +709,12 @@ def test_a_leak_is_never_promoted(
 def test_a_champion_whose_files_are_gone_is_not_compared_with(
     engine: sa.Engine, tenant: TenantSettings, registry: Registry
 ) -> None:
-    (first,) = train_risk_models(engine, tenant, [week(21)], registry)
+    (first,) = train_risk_models(work_of(engine, tenant), tenant, [week(21)], registry)
     assert first.promoted
     with engine.connect() as connection:
-        (known,) = recorded_models(connection, tenant.name)
-    shutil.rmtree(Path(known.hyperparameters["mlflow"]["artifact_uri"].removeprefix("file://")))
-    (outcome,) = train_risk_models(engine, tenant, [LAST], registry)
+        (known,) = trained_models(connection, work_of(connection, tenant))
+    shutil.rmtree(Path(known.mlflow.artifact_uri.removeprefix("file://")))
+    (outcome,) = train_risk_models(work_of(engine, tenant), tenant, [LAST], registry)
     assert outcome.status == "trained"
     assert outcome.decision is not None
     assert f"The champion {first.model_version} could not be loaded" in outcome.reason
@@ -713,28 +728,28 @@ def test_a_champion_whose_files_are_gone_is_not_compared_with(
 def test_a_champion_that_a_person_made_meanwhile_stays(
     engine: sa.Engine, tenant: TenantSettings, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (first, second) = train_risk_models(engine, tenant, [week(20), week(21)], registry)
+    (first, second) = train_risk_models(work_of(engine, tenant), tenant, [week(20), week(21)], registry)
     assert second.model_version is not None and first.model_version is not None
-    judge = training._judge
+    judge = training.judge
 
     def overtaken(*words: Any) -> Any:
-        rollback(engine, tenant, registry, reason="too many flags")
+        rollback(work_of(engine, tenant), registry, reason="too many flags")
         return judge(*words)
 
-    monkeypatch.setattr(training, "_judge", overtaken)
-    (late,) = train_risk_models(engine, tenant, [LAST], registry)
+    monkeypatch.setattr(training, "judge", overtaken)
+    (late,) = train_risk_models(work_of(engine, tenant), tenant, [LAST], registry)
     assert (late.status, late.promoted) == ("trained", False)
     assert "was changed while this model was trained" in late.reason
     assert [row.model_version for row in rows_of(engine, tenant) if row.is_active] == [first.model_version]
     assert registry.champion(tenant.name) == first.model_version
-    assert registry_differences(engine, tenant, registry) == []
+    assert contradictions(engine, tenant, registry) == []
 
 
 @pytest.mark.usefixtures("without_plot", "promoting")
 def test_an_alias_that_was_moved_is_not_moved_back_silently(
     engine: sa.Engine, tenant: TenantSettings, registry: Registry
 ) -> None:
-    train_risk_models(engine, tenant, [week(21), LAST], registry)
+    train_risk_models(work_of(engine, tenant), tenant, [week(21), LAST], registry)
     registry.set_champion(tenant.name, "1")
-    assert train_risk_models(engine, tenant, [LAST], registry)[0].status == "unchanged"
-    assert len(registry_differences(engine, tenant, registry)) == 1
+    assert train_risk_models(work_of(engine, tenant), tenant, [LAST], registry)[0].status == "unchanged"
+    assert len(contradictions(engine, tenant, registry)) == 1

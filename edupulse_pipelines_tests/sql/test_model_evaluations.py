@@ -5,9 +5,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from edupulse_pipelines.risk.book.decisions import record_measures
 from edupulse_pipelines.risk.judging.evaluation import Measure
-from edupulse_pipelines.risk.judging.promotion import record_measures
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata
+from edupulse_pipelines.storage.work import Work
 
 QUERY = Path(__file__).parents[2] / "sql" / "queries" / "model_evaluations.sql"
 
@@ -25,7 +26,7 @@ def test_the_latest_figures_stand_beside_everybodys(engine: sa.Engine) -> None:
         for week, rate in ((newer, 0.4), (older, 0.9)):  # written in another order than the weeks'
             record_measures(
                 connection,
-                "north",
+                Work(connection.engine, "north"),
                 "m1",
                 "additive",
                 "week",
@@ -37,17 +38,33 @@ def test_the_latest_figures_stand_beside_everybodys(engine: sa.Engine) -> None:
                     Measure("auc_roc", "", "", None, 100),
                 ],
             )
-        record_measures(connection, "north", "m1", "rule", "week", older, [Measure("auc_roc", "", "", 0.6, 90)])
         record_measures(
             connection,
-            "north",
+            Work(connection.engine, "north"),
+            "m1",
+            "rule",
+            "week",
+            older,
+            [Measure("auc_roc", "", "", 0.6, 90)],
+        )
+        record_measures(
+            connection,
+            Work(connection.engine, "north"),
             "m2",
             "boosting",
             "validation",
             newer,
             [Measure("precision_at", "k10", "", 0.5, 10), Measure("precision_at", "k10", "grade_level=9", 0.25, 5)],
         )
-        record_measures(connection, "south", "m1", "additive", "week", newer, [Measure("base_rate", "", "", 0.1, 7)])
+        record_measures(
+            connection,
+            Work(connection.engine, "south"),
+            "m1",
+            "additive",
+            "week",
+            newer,
+            [Measure("base_rate", "", "", 0.1, 7)],
+        )
         rows = connection.exec_driver_sql(QUERY.read_text(encoding="utf-8")).mappings().all()
     found = [
         (

@@ -312,7 +312,7 @@ def test_feedback_performance_is_what_the_package_measures(filled: sa.Engine) ->
     assert [found["m2"][name] for name in counts] == [3, 0, 1, 0, 1, 1, 2]
     assert float(found["m2"]["missed_share_of_unflagged"]) == 0.857
     with filled.connect() as connection:
-        measured = feedback_measures(verdicts(connection, "north"))
+        measured = feedback_measures(verdicts(connection, Work(connection.engine, "north")))
     assert set(measured) == set(found)
     for version, measures in measured.items():
         values = {(measure.metric, measure.parameter): measure.value for measure in measures}

@@ -320,6 +320,17 @@ CREATE TABLE model_metadata (
     is_active BOOLEAN DEFAULT false NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    data_through DATE,
+    data_hash VARCHAR(64),
+    settings_hash VARCHAR(64),
+    promoted BOOLEAN DEFAULT false NOT NULL,
+    set_aside BOOLEAN DEFAULT false NOT NULL,
+    mlflow_run_id VARCHAR(64),
+    mlflow_model_id VARCHAR(64),
+    registered_model VARCHAR(255),
+    registry_version VARCHAR(20),
+    artifact_sha256 VARCHAR(64),
+    artifact_uri TEXT,
     CONSTRAINT pk_model_metadata PRIMARY KEY (id),
     CONSTRAINT uq_model_metadata_model_version UNIQUE (tenant_id, model_version)
 );
@@ -340,7 +351,7 @@ COMMENT ON COLUMN model_metadata.training_date IS 'When it was trained.';
 
 COMMENT ON COLUMN model_metadata.performance_metrics IS 'Metrics on the validation weeks, beside those of the simple rule.';
 
-COMMENT ON COLUMN model_metadata.hyperparameters IS 'Settings, weeks, data hash, coefficients, MLflow run and version.';
+COMMENT ON COLUMN model_metadata.hyperparameters IS 'What it was made with and of: settings, weeks, configuration, coefficients, references.';
 
 COMMENT ON COLUMN model_metadata.is_active IS 'Whether it is the tenant''s champion.';
 
@@ -348,7 +359,29 @@ COMMENT ON COLUMN model_metadata.created_at IS 'When the row was first written.'
 
 COMMENT ON COLUMN model_metadata.updated_at IS 'When the row last changed; kept by the database.';
 
-CREATE OR REPLACE TRIGGER tr_model_metadata_updated_at BEFORE UPDATE OF model_version, model_type, training_date, performance_metrics, hyperparameters, is_active
+COMMENT ON COLUMN model_metadata.data_through IS 'Monday of the newest school week whose data it was trained with.';
+
+COMMENT ON COLUMN model_metadata.data_hash IS 'SHA-256 of its ordered samples.';
+
+COMMENT ON COLUMN model_metadata.settings_hash IS 'SHA-256 of the settings that decide a model.';
+
+COMMENT ON COLUMN model_metadata.promoted IS 'Whether it may score: it passed the promotion gate, or a person said so.';
+
+COMMENT ON COLUMN model_metadata.set_aside IS 'Whether its files are gone for good: kept for its predictions, never chosen again.';
+
+COMMENT ON COLUMN model_metadata.mlflow_run_id IS 'MLflow''s id of its run.';
+
+COMMENT ON COLUMN model_metadata.mlflow_model_id IS 'MLflow''s id of the model.';
+
+COMMENT ON COLUMN model_metadata.registered_model IS 'Name of the registered model in MLflow.';
+
+COMMENT ON COLUMN model_metadata.registry_version IS 'Version of the registered model; NULL when it was set aside.';
+
+COMMENT ON COLUMN model_metadata.artifact_sha256 IS 'SHA-256 of the model''s files, as they were logged.';
+
+COMMENT ON COLUMN model_metadata.artifact_uri IS 'Where the model''s files lie.';
+
+CREATE OR REPLACE TRIGGER tr_model_metadata_updated_at BEFORE UPDATE OF model_version, model_type, training_date, performance_metrics, hyperparameters, is_active, data_through, data_hash, settings_hash, promoted, set_aside, mlflow_run_id, mlflow_model_id, registered_model, registry_version, artifact_sha256, artifact_uri
 ON model_metadata FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
 CREATE TABLE predictions (
@@ -493,7 +526,7 @@ COMMENT ON COLUMN model_evaluations.scope IS '`validation`: all held-out weeks t
 
 COMMENT ON COLUMN model_evaluations.as_of_date IS 'Sunday of the as-of week; of several weeks, of the last one.';
 
-COMMENT ON COLUMN model_evaluations.metric IS 'Name of the metric, as in `risk.evaluation`.';
+COMMENT ON COLUMN model_evaluations.metric IS 'Name of the metric, as in `risk.judging.evaluation`.';
 
 COMMENT ON COLUMN model_evaluations.parameter IS 'What the metric is taken at, such as `k10` or a feature; empty where there is none.';
 

@@ -171,13 +171,24 @@ CREATE TABLE model_metadata (
     is_active BOOLEAN DEFAULT 0 NOT NULL,
     created_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    data_through DATE,
+    data_hash VARCHAR(64),
+    settings_hash VARCHAR(64),
+    promoted BOOLEAN DEFAULT 0 NOT NULL,
+    set_aside BOOLEAN DEFAULT 0 NOT NULL,
+    mlflow_run_id VARCHAR(64),
+    mlflow_model_id VARCHAR(64),
+    registered_model VARCHAR(255),
+    registry_version VARCHAR(20),
+    artifact_sha256 VARCHAR(64),
+    artifact_uri TEXT,
     CONSTRAINT pk_model_metadata PRIMARY KEY (id),
     CONSTRAINT uq_model_metadata_model_version UNIQUE (tenant_id, model_version)
 );
 
 CREATE UNIQUE INDEX uq_model_metadata_is_active ON model_metadata (tenant_id) WHERE is_active;
 
-CREATE TRIGGER tr_model_metadata_updated_at AFTER UPDATE OF model_version, model_type, training_date, performance_metrics, hyperparameters, is_active
+CREATE TRIGGER tr_model_metadata_updated_at AFTER UPDATE OF model_version, model_type, training_date, performance_metrics, hyperparameters, is_active, data_through, data_hash, settings_hash, promoted, set_aside, mlflow_run_id, mlflow_model_id, registered_model, registry_version, artifact_sha256, artifact_uri
 ON model_metadata FOR EACH ROW
 BEGIN
     UPDATE model_metadata SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;

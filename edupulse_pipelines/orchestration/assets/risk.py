@@ -90,33 +90,34 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
     ) -> MaterializeResult:
         weeks = weeks_of(context)
         with step(context, progress, database, tenant) as work:
-            from edupulse_pipelines.risk.book.registry import registry_differences
+            from edupulse_pipelines.risk.book.identity import settings_hash_of
+            from edupulse_pipelines.risk.book.mirror import differences
+            from edupulse_pipelines.risk.book.records import trained_models
             from edupulse_pipelines.risk.book.shown import active_model
             from edupulse_pipelines.risk.judging.retraining import retraining_due
-            from edupulse_pipelines.risk.training import recorded_models, settings_hash_of, train_risk_models
+            from edupulse_pipelines.risk.training import train_risk_models
 
             with work.reading() as connection:
-                recorded = recorded_models(connection, tenant.name)
+                recorded = trained_models(connection, work)
                 active = active_model(connection, work)
             # Models under other settings (another label, another cohort) answer another question.
             current = [model for model in recorded if model.settings_hash == settings_hash_of(tenant)]
-            newest = max((model.data_through for model in current), default=None)
+            newest = max((model.data_through for model in current if model.data_through), default=None)
             points = weeks_to_train(weeks, newest, tenant.training.retrain_weeks, config.train_now)
             because = "train_now" if config.train_now else "schedule" if points else None
             if not points and newest is not None and weeks[-1] > newest:
                 with work.reading() as connection:
-                    because = retraining_due(connection, tenant)
+                    because = retraining_due(connection, work, tenant)
                 points = [weeks[-1]] if because else []
             models = registry.open()
             outcomes = []
             if points or newest is None:
                 outcomes = train_risk_models(
-                    work.engine,
+                    work,
                     tenant,
                     points,
                     models,
                     progress=lambda done, total: progress.advanced(done, total, "trainings"),
-                    run_id=work.run_id,
                 )
                 with work.reading() as connection:
                     active = active_model(connection, work)
@@ -124,7 +125,7 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
             else:
                 version = active["version"] if active else None
                 progress.finished("risk_model", NotDue(newest, newest + tenant.training.retrain_weeks * WEEK, version))
-            differences = registry_differences(work.engine, tenant, models)
+            contradictions = [difference.said for difference in differences(work, models)]
         for outcome in outcomes:
             context.log.info(
                 f"data through {outcome.data_through}: {outcome.status} ({outcome.reason or outcome.model_version})"
@@ -164,7 +165,7 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
         plots = {"metrics": plot, "calibration": calibration}
         reporting.write_week_metadata(context, by_week, rows="", plots=plots)
         return reporting.materialized(
-            check_results=[checks.registry_matches_table(differences), model_checks.no_leakage(outcomes)],
+            check_results=[checks.registry_matches_table(contradictions), model_checks.no_leakage(outcomes)],
             training=f"trained for {len(points)} weeks ({because})"
             if points
             else f"not due: the newest model has seen data through {newest}",
@@ -209,11 +210,11 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
             proposed: dict[dt.date, int] = {}
 
             def measure(connection: Any, week: dt.date, model: Any, everybody: Any) -> None:
-                health[week] = week_health(connection, tenant, week, model, everybody)
-                proposed[week] = propose_reviews(connection, tenant, week)
+                health[week] = week_health(connection, work, tenant, week, model, everybody)
+                proposed[week] = propose_reviews(connection, work, tenant, week)
 
             report = score_weeks(
-                work.engine,
+                work,
                 tenant,
                 weeks,
                 registry.open(),
@@ -223,9 +224,9 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
             )
             progress.finished("predictions", report)
             with work.writing() as connection:
-                judged = verdict_health(connection, tenant, weeks[-1])
+                judged = verdict_health(connection, work, tenant, weeks[-1])
             with work.reading() as connection:
-                drawn = health_plots(health_series(connection, tenant.name))
+                drawn = health_plots(health_series(connection, work))
                 stored = row_count(connection, work, "predictions")
                 students = features_by_week(connection, work, weeks)
                 models = {scored.week: scored.model_version for scored in report.weeks if scored.model_version}

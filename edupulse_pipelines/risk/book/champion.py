@@ -6,20 +6,18 @@ Whether a model deserves it is not asked here; `promotion` asks, or a person say
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 
 from edupulse_pipelines.errors import ConfigurationError, ModelArtifactError, PermanentError
+from edupulse_pipelines.risk.book.decisions import DecisionKind, champion_before, record_decision
+from edupulse_pipelines.risk.book.records import ModelRecord, model_record, model_records, write_marks
 from edupulse_pipelines.risk.book.registry import Registry
-from edupulse_pipelines.risk.judging.promotion import record_decision
-from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, promotion_decisions
-from edupulse_pipelines.settings import TenantSettings
-from edupulse_pipelines.storage.engine import writing
-
-Kind = Literal["gate", "promote", "rollback", "sync"]
+from edupulse_pipelines.storage.work import Work
 
 
 @dataclass(frozen=True)
@@ -34,15 +32,79 @@ class ChampionChange:
     """Models that had been promoted, know newer data than the champion, and do not score any more."""
 
 
+def scoring_model(records: Sequence[ModelRecord], week: dt.date) -> ModelRecord | None:
+    """The model that scores a week (Monday): the newest promoted one whose data end by then. None when there is none.
+
+    `records` as `trained_models` gives them.
+    """
+    able = [
+        record
+        for record in records
+        if record.promoted and record.data_through is not None and record.data_through <= week
+    ]
+    return able[-1] if able else None
+
+
+def marks(connection: sa.Connection, work: Work, *, without: str, lock: bool = False) -> dict[str, tuple[bool, bool]]:
+    """By model version, but for one: whether it is promoted, and active.
+
+    `lock` keeps others from changing it until the transaction ends.
+    """
+    return {
+        record.model_version: (record.promoted, record.is_active)
+        for record in model_records(connection, work, lock=lock)
+        if record.model_version != without
+    }
+
+
+def judged_by_the_gate(
+    connection: sa.Connection,
+    work: Work,
+    registry: Registry,
+    record: ModelRecord,
+    *,
+    champion: bool,
+    previous_version: str | None,
+    reason: str,
+    numbers: Mapping[str, Any],
+) -> None:
+    """Record the gate's decision on a model that was just written, and its marks; as champion, give it the alias.
+
+    `record.promoted` is the decision. `champion`: a promoted model that knows as much as the present champion takes
+    its place. To be called last in the transaction: the alias must never name what is not recorded.
+    """
+    if champion:
+        for other in model_records(connection, work):
+            if other.is_active and other.model_version != record.model_version:
+                write_marks(connection, work, other.model_version, promoted=other.promoted, is_active=False)
+    write_marks(connection, work, record.model_version, promoted=record.promoted, is_active=champion)
+    record_decision(
+        connection,
+        work,
+        record.model_version,
+        kind="gate",
+        promoted=record.promoted,
+        previous_version=previous_version,
+        reason=reason,
+        numbers=numbers,
+    )
+    if champion and record.registry_version is not None:
+        registry.set_champion(work.tenant, record.registry_version)
+
+
+def mark_promoted(connection: sa.Connection, work: Work, model_version: str, *, promoted: bool) -> None:
+    """Mark a model whose row is mended as promoted, or not; whether it is active stays as it is."""
+    record = model_record(model_records(connection, work), model_version, work.tenant)
+    write_marks(connection, work, model_version, promoted=promoted, is_active=record.is_active)
+
+
 def make_champion(
-    engine: sa.Engine,
-    tenant: TenantSettings,
+    work: Work,
     registry: Registry,
     version: str,
     *,
-    kind: Kind,
+    kind: DecisionKind,
     reason: str,
-    run_id: str | None = None,
     numbers: Mapping[str, Any] | None = None,
 ) -> ChampionChange:
     """Make a model of `model_metadata` the champion, and record the decision with its reason (and `numbers`).
@@ -54,125 +116,93 @@ def make_champion(
     gone or changed; EduPulseError when there is no such model or no reason.
     """
     _demand(reason)
-    with engine.connect() as connection:
-        row = _find(_rows(connection, tenant.name), version, tenant.name)
-    registry_version = _registered_version(row)
-    registry.verify_model(tenant.name, version, registry_version, row.mlflow.get("artifact_sha256"))
-    with writing(engine) as connection:
-        rows = _rows(connection, tenant.name, lock=True)
-        row = _find(rows, version, tenant.name)
-        later = rows[rows.index(row) + 1 :]
-        withdrawn = [one for one in later if one.hyperparameters.get("promoted")]
-        previous = next((one.model_version for one in rows if one.is_active), None)
-        for one in rows:
-            if one.is_active and one is not row:
-                _write(connection, tenant.name, one, is_active=False)
-        for one in withdrawn:
-            _write(connection, tenant.name, one, hyperparameters={**one.hyperparameters, "promoted": False})
-        _write(connection, tenant.name, row, hyperparameters={**row.hyperparameters, "promoted": True}, is_active=True)
-        _record(connection, tenant, version, kind, True, previous, reason, run_id, numbers)
-        for one in withdrawn:
-            _tag(registry, tenant, one, promoted=False)
-        _tag(registry, tenant, row, promoted=True)
-        registry.set_champion(tenant.name, registry_version)
-    return ChampionChange(version, previous, tuple(one.model_version for one in withdrawn))
+    with work.reading() as connection:
+        record = model_record(model_records(connection, work), version, work.tenant)
+    registry_version = _registered_version(record)
+    registry.verify_model(work.tenant, version, registry_version, record.artifact_sha256)
+    with work.writing() as connection:
+        records = model_records(connection, work, lock=True)
+        record = model_record(records, version, work.tenant)
+        later = records[records.index(record) + 1 :]
+        withdrawn = [other for other in later if other.promoted]
+        previous = next((other.model_version for other in records if other.is_active), None)
+        for other in records:
+            if other is not record and (other.is_active or other in withdrawn):
+                promoted = other.promoted and other not in withdrawn
+                write_marks(connection, work, other.model_version, promoted=promoted, is_active=False)
+        write_marks(connection, work, version, promoted=True, is_active=True)
+        record_decision(
+            connection,
+            work,
+            version,
+            kind=kind,
+            promoted=True,
+            previous_version=previous,
+            reason=reason.strip(),
+            numbers=numbers,
+        )
+        for other in withdrawn:
+            _tag(work, registry, other, promoted=False)
+        _tag(work, registry, record, promoted=True)
+        registry.set_champion(work.tenant, registry_version)
+    return ChampionChange(version, previous, tuple(other.model_version for other in withdrawn))
 
 
-def remove_champion(
-    engine: sa.Engine,
-    tenant: TenantSettings,
-    registry: Registry,
-    *,
-    kind: Kind,
-    reason: str,
-    run_id: str | None = None,
-) -> ChampionChange:
-    """Let no model be champion: nothing is scored by it any more, and the alias is taken away. Recorded like a
-    promotion."""
+def remove_champion(work: Work, registry: Registry, *, kind: DecisionKind, reason: str) -> ChampionChange:
+    """Let no model be champion: nothing is scored any more, and the alias is taken away. Recorded like a promotion.
+
+    Every promoted model loses its mark: otherwise the one before the champion would score, and nobody decided that.
+    """
     _demand(reason)
-    with writing(engine) as connection:
-        rows = _rows(connection, tenant.name, lock=True)
-        row = next((one for one in rows if one.is_active), None)
-        # All that were promoted: else the one before would score, and nobody would have said so.
-        withdrawn = [one for one in rows if one.is_active or one.hyperparameters.get("promoted")] if row else []
-        for one in withdrawn:
-            promoted = {**one.hyperparameters, "promoted": False}
-            _write(connection, tenant.name, one, hyperparameters=promoted, is_active=False)
-        if row is not None:
-            _record(connection, tenant, row.model_version, kind, False, row.model_version, reason, run_id, None)
-        for one in withdrawn:
-            _tag(registry, tenant, one, promoted=False)
-        registry.remove_champion(tenant.name)
-    others = tuple(one.model_version for one in withdrawn if one is not row)
-    return ChampionChange(None, row.model_version if row else None, others)
+    with work.writing() as connection:
+        records = model_records(connection, work, lock=True)
+        champion = next((record for record in records if record.is_active), None)
+        withdrawn = [record for record in records if record.is_active or record.promoted] if champion else []
+        for record in withdrawn:
+            write_marks(connection, work, record.model_version, promoted=False, is_active=False)
+        if champion is not None:
+            version = champion.model_version
+            record_decision(
+                connection, work, version, kind=kind, promoted=False, previous_version=version, reason=reason.strip()
+            )
+        for record in withdrawn:
+            _tag(work, registry, record, promoted=False)
+        registry.remove_champion(work.tenant)
+    others = tuple(record.model_version for record in withdrawn if record is not champion)
+    return ChampionChange(None, champion.model_version if champion else None, others)
 
 
-def rollback(
-    engine: sa.Engine, tenant: TenantSettings, registry: Registry, *, reason: str, run_id: str | None = None
-) -> ChampionChange:
+def rollback(work: Work, registry: Registry, *, reason: str) -> ChampionChange:
     """Make the champion before this one champion again.
 
     It is the one that the newest decision for the present champion names; where none was recorded, the newest promoted
     model that comes before it. A second rollback goes back one more. EduPulseError when there is none.
     """
     _demand(reason)
-    with engine.connect() as connection:
-        rows = _rows(connection, tenant.name)
-        active = next((one for one in rows if one.is_active), None)
+    with work.reading() as connection:
+        records = model_records(connection, work)
+        active = next((record for record in records if record.is_active), None)
         if active is None:
-            raise PermanentError(f"{tenant.name} has no champion; `edupulse model promote` makes one.")
-        wanted = _before(connection, tenant.name, active.model_version)
-    usable = {one.model_version for one in rows if one.mlflow.get("registry_version")}
+            raise PermanentError(f"{work.tenant} has no champion; `edupulse model promote` makes one.")
+        wanted = champion_before(connection, work, active.model_version)
     if wanted is None:
-        earlier = rows[: rows.index(active)]
-        promoted = [one for one in earlier if one.hyperparameters.get("promoted") and one.model_version in usable]
+        earlier = records[: records.index(active)]
+        promoted = [record for record in earlier if record.promoted and record.registry_version]
         wanted = promoted[-1].model_version if promoted else None
     if wanted is None:
         raise PermanentError(
             f"There is no champion before {active.model_version} to go back to; `edupulse model promote VERSION` "
             "names another model."
         )
-    return make_champion(engine, tenant, registry, wanted, kind="rollback", reason=reason, run_id=run_id)
+    return make_champion(work, registry, wanted, kind="rollback", reason=reason)
 
 
-@dataclass(frozen=True, eq=False)
-class _Row:
-    model_version: str
-    is_active: bool
-    hyperparameters: dict[str, Any]
-
-    @property
-    def mlflow(self) -> dict[str, Any]:
-        return self.hyperparameters.get("mlflow") or {}
-
-
-def _rows(connection: sa.Connection, tenant_name: str, *, lock: bool = False) -> list[_Row]:
-    """The tenant's models in the order in which scoring prefers them, the last one most."""
-    table = model_metadata.c
-    query = (
-        sa.select(table.model_version, table.is_active, table.hyperparameters)
-        .where(table.tenant_id == tenant_name)
-        .order_by(table.training_date, table.model_version)
-    )
-    rows = connection.execute(query.with_for_update() if lock else query).all()
-    found = [_Row(row.model_version, bool(row.is_active), row.hyperparameters or {}) for row in rows]
-    return sorted(found, key=lambda one: str(one.hyperparameters.get("data_through", "")))
-
-
-def _find(rows: Sequence[_Row], version: str, tenant_name: str) -> _Row:
-    for row in rows:
-        if row.model_version == version:
-            return row
-    raise PermanentError(f"{tenant_name} has no model {version}; `edupulse model list` shows which there are.")
-
-
-def _registered_version(row: _Row) -> str:
-    found = row.mlflow.get("registry_version")
-    if not found:
+def _registered_version(record: ModelRecord) -> str:
+    if not record.registry_version:
         raise ModelArtifactError(
-            f"Model {row.model_version} is not in MLflow any more, so it cannot be champion. Train again."
+            f"Model {record.model_version} is not in MLflow any more, so it cannot be champion. Train again."
         )
-    return str(found)
+    return record.registry_version
 
 
 def _demand(reason: str) -> None:
@@ -180,58 +210,8 @@ def _demand(reason: str) -> None:
         raise ConfigurationError("A change of the champion needs a reason.")
 
 
-def _write(connection: sa.Connection, tenant_name: str, row: _Row, **values: Any) -> None:
-    table = model_metadata
-    connection.execute(
-        sa.update(table)
-        .where(table.c.tenant_id == tenant_name, table.c.model_version == row.model_version)
-        .values(**values)
-    )
-
-
-def _tag(registry: Registry, tenant: TenantSettings, row: _Row, *, promoted: bool) -> None:
-    version = row.mlflow.get("registry_version")
-    if version and any(one.registry_version == str(version) for one in registry.versions(tenant.name)):
-        registry.tag_version(tenant.name, str(version), {"promoted": str(promoted).lower()})
-
-
-def _before(connection: sa.Connection, tenant_name: str, version: str) -> str | None:
-    """The champion before `version`, by the decision that made it champion (not by a rollback to it)."""
-    table = promotion_decisions.c
-    return connection.execute(
-        sa.select(table.previous_version)
-        .where(
-            table.tenant_id == tenant_name,
-            table.model_version == version,
-            table.promoted,
-            table.kind != "rollback",
-            table.previous_version.is_not(None),
-            table.previous_version != version,
-        )
-        .order_by(table.decided_at.desc(), table.id.desc())
-        .limit(1)
-    ).scalar()
-
-
-def _record(
-    connection: sa.Connection,
-    tenant: TenantSettings,
-    version: str,
-    kind: Kind,
-    promoted: bool,
-    previous: str | None,
-    reason: str,
-    run_id: str | None,
-    numbers: Mapping[str, Any] | None,
-) -> None:
-    record_decision(
-        connection,
-        tenant.name,
-        version,
-        kind=kind,
-        promoted=promoted,
-        previous_version=previous,
-        reason=reason.strip(),
-        numbers=dict(numbers or {}),
-        run_id=run_id,
-    )
+def _tag(work: Work, registry: Registry, record: ModelRecord, *, promoted: bool) -> None:
+    """Say the mark in MLflow, too, where the version is still registered."""
+    version = record.registry_version
+    if version and any(other.registry_version == version for other in registry.versions(work.tenant)):
+        registry.tag_version(work.tenant, version, {"promoted": str(promoted).lower()})

@@ -8,28 +8,28 @@ is gone for good is set aside (kept for its predictions, never chosen again).
 from __future__ import annotations
 
 import dataclasses
-import datetime as dt
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-import sqlalchemy as sa
-
-from edupulse_pipelines.errors import EduPulseError, ModelArtifactError
-from edupulse_pipelines.risk.book.champion import make_champion, remove_champion
+from edupulse_pipelines.errors import ModelArtifactError, PermanentError
+from edupulse_pipelines.risk.book.champion import make_champion, mark_promoted, remove_champion
+from edupulse_pipelines.risk.book.records import (
+    ModelRecord,
+    model_record,
+    model_records,
+    record_of_document,
+    write_record,
+)
 from edupulse_pipelines.risk.book.registry import RECORD_DOCUMENT, LoggedRun, RegisteredVersion, Registry
 from edupulse_pipelines.risk.judging.evaluation import flat_metrics
-from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata
-from edupulse_pipelines.settings import TenantSettings
-from edupulse_pipelines.storage.engine import writing
-from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.work import Work
 
 Source = Literal["table", "registry"]
 Kind = Literal[
     "champion", "row_without_version", "version_without_row", "version_moved", "facts_differ", "artifact_unusable"
 ]
-_FACTS = ("data_through", "data_hash", "settings_hash")
 
 
 @dataclass(frozen=True)
@@ -49,36 +49,8 @@ class Difference:
     """What became of the attempt."""
 
 
-@dataclass(frozen=True)
-class ModelRow:
-    """A row of `model_metadata`."""
-
-    model_version: str
-    is_active: bool
-    hyperparameters: dict[str, Any]
-    performance_metrics: dict[str, Any]
-    model_type: str | None
-    training_date: dt.datetime
-
-    @property
-    def mlflow(self) -> dict[str, Any]:
-        """What was recorded of the run and the registered version (`LoggedRun.as_record`)."""
-        return self.hyperparameters.get("mlflow") or {}
-
-    @property
-    def registry_version(self) -> str | None:
-        """The version of the registered model; None for one that was set aside."""
-        return self.mlflow.get("registry_version")
-
-    @property
-    def set_aside(self) -> bool:
-        """Whether the model is known to be gone: the row stays for its predictions and mirrors nothing."""
-        return bool(self.mlflow.get("lost"))
-
-
 def differences(
-    engine: sa.Engine,
-    tenant: TenantSettings,
+    work: Work,
     registry: Registry,
     *,
     source: Source = "table",
@@ -91,13 +63,13 @@ def differences(
     `source` is the side that the proposed mendings take as the truth where both know something. RegistryUnavailable
     when MLflow does not answer.
     """
-    rows = model_rows(engine, tenant.name)
+    rows = _rows(work)
     by_name: dict[str, list[RegisteredVersion]] = {}
-    for version in registry.versions(tenant.name):
+    for version in registry.versions(work.tenant):
         by_name.setdefault(version.name, []).append(version)
     active = next((row for row in rows if row.is_active), None)
     found = []
-    alias = registry.champion(tenant.name)
+    alias = registry.champion(work.tenant)
     # Of a champion whose row was lost the alias is all that is left.
     lost = active is None and alias in by_name and alias not in {row.model_version for row in rows}
     if (champion := _champion_difference(active, alias, "registry" if lost else source)) is not None:
@@ -110,7 +82,7 @@ def differences(
         if row.model_version not in by_name:
             continue
         versions = by_name[row.model_version]
-        same = next((one for one in versions if one.registry_version == row.registry_version), None)
+        same = next((version for version in versions if version.registry_version == row.registry_version), None)
         if same is None:
             found.append(
                 Difference(
@@ -136,7 +108,7 @@ def differences(
                     same.registry_version,
                 )
             )
-        if (artifacts == "all" or row.is_active) and (why := _unusable(tenant, registry, row)) is not None:
+        if (artifacts == "all" or row.is_active) and (why := _unusable(work, registry, row)) is not None:
             found.append(
                 Difference(
                     "artifact_unusable",
@@ -149,9 +121,7 @@ def differences(
     return found
 
 
-def sync(
-    engine: sa.Engine, tenant: TenantSettings, registry: Registry, *, apply: bool = False, source: Source = "table"
-) -> list[Difference]:
+def sync(work: Work, registry: Registry, *, apply: bool = False, source: Source = "table") -> list[Difference]:
     """The differences with their proposed mendings; with `apply` mended, and what became of each.
 
     Files of all models are checked. Versions and rows are mended first and the champion last, because a champion may
@@ -160,26 +130,30 @@ def sync(
     the alias. A registered version without a row gets its row back from the record of its run either way. Running it
     again finds nothing but what only a person can mend.
     """
-    found = differences(engine, tenant, registry, source=source, artifacts="all")
+    found = differences(work, registry, source=source, artifacts="all")
     if not apply:
         return found
-    done = [_mend(engine, tenant, registry, one, source) for one in found if one.kind != "champion"]
-    rows = model_rows(engine, tenant.name)
+    done = [_mend(work, registry, difference, source) for difference in found if difference.kind != "champion"]
+    rows = _rows(work)
     active = next((row for row in rows if row.is_active), None)
-    alias = registry.champion(tenant.name)
-    restored = {one.model_version for one in done if one.kind == "version_without_row" and one.mended}
+    alias = registry.champion(work.tenant)
+    restored = {
+        difference.model_version
+        for difference in done
+        if difference.kind == "version_without_row" and difference.mended
+    }
     if active is None and alias in restored:
         source = "registry"  # the row that said so was lost: the alias is all that is left
     champion = _champion_difference(active, alias, source)
-    before = next((one for one in found if one.kind == "champion"), None)
+    before = next((difference for difference in found if difference.kind == "champion"), None)
     if champion is not None:
-        done.append(_attempt(champion, lambda: _mend_champion(engine, tenant, registry, active, source)))
+        done.append(_attempt(champion, lambda: _mend_champion(work, registry, active, source)))
     elif before is not None:
         done.append(dataclasses.replace(before, mended=True, outcome="they agree after the other mendings"))
     return done
 
 
-def _champion_difference(active: ModelRow | None, champion: str | None, source: Source) -> Difference | None:
+def _champion_difference(active: ModelRecord | None, champion: str | None, source: Source) -> Difference | None:
     version = active.model_version if active else None
     if champion == version:
         return None
@@ -192,7 +166,7 @@ def _champion_difference(active: ModelRow | None, champion: str | None, source: 
     return Difference("champion", said, mending, version if source == "table" else champion)
 
 
-def _row_without_version(row: ModelRow, source: Source) -> Difference:
+def _row_without_version(row: ModelRecord, source: Source) -> Difference:
     mending = "set the row aside: the version was deleted in MLflow"
     if source == "table":
         mending = "register it again from its files; if they are gone, set the row aside"
@@ -212,210 +186,159 @@ def _version_without_row(name: str, version: RegisteredVersion) -> Difference:
     )
 
 
-def _differing_facts(row: ModelRow, version: RegisteredVersion) -> list[str]:
-    return [
-        name
-        for name in _FACTS
-        if name in row.hyperparameters and name in version.tags and row.hyperparameters[name] != version.tags[name]
-    ]
+def _facts(row: ModelRecord) -> dict[str, str]:
+    """What a row and the tags of its version both say, as tags say it; what the row does not know is left out."""
+    known = {
+        "data_through": row.data_through.isoformat() if row.data_through else None,
+        "data_hash": row.data_hash,
+        "settings_hash": row.settings_hash,
+    }
+    return {name: value for name, value in known.items() if value is not None}
 
 
-def _unusable(tenant: TenantSettings, registry: Registry, row: ModelRow) -> str | None:
+def _differing_facts(row: ModelRecord, version: RegisteredVersion) -> list[str]:
+    return [name for name, value in _facts(row).items() if version.tags.get(name, value) != value]
+
+
+def _unusable(work: Work, registry: Registry, row: ModelRecord) -> str | None:
     """Why the row's model cannot be used; None when it can."""
     try:
-        registry.verify_model(tenant.name, row.model_version, row.registry_version, row.mlflow.get("artifact_sha256"))
+        registry.verify_model(work.tenant, row.model_version, row.registry_version, row.artifact_sha256)
     except ModelArtifactError as error:
         return str(error)
     return None
 
 
-def _mend(engine: sa.Engine, tenant: TenantSettings, registry: Registry, one: Difference, source: Source) -> Difference:
-    if one.mending is None or one.model_version is None:
+def _mend(work: Work, registry: Registry, difference: Difference, source: Source) -> Difference:
+    if difference.mending is None or difference.model_version is None:
         return dataclasses.replace(
-            one, mended=False, outcome="nothing is known about it: delete the version in MLflow, or leave it"
+            difference, mended=False, outcome="nothing is known about it: delete the version in MLflow, or leave it"
         )
-    version = one.model_version
+    version = difference.model_version
 
     def mend() -> str:
-        if one.kind == "version_without_row" or (one.kind == "facts_differ" and source == "registry"):
-            assert one.registry_version is not None
-            return _restore_row(engine, tenant, registry, version, one.registry_version)
-        row = next(row for row in model_rows(engine, tenant.name) if row.model_version == version)
-        if one.kind == "facts_differ":
-            assert one.registry_version is not None
-            registry.tag_version(
-                tenant.name, one.registry_version, {name: str(row.hyperparameters[name]) for name in _FACTS}
-            )
+        if difference.kind == "version_without_row" or (difference.kind == "facts_differ" and source == "registry"):
+            assert difference.registry_version is not None
+            return _restore_row(work, registry, version, difference.registry_version)
+        row = model_record(_rows(work), version, work.tenant)
+        if difference.kind == "facts_differ":
+            assert difference.registry_version is not None
+            registry.tag_version(work.tenant, difference.registry_version, _facts(row))
             return "the tags in MLflow are those of the row"
-        if one.kind == "version_moved":
-            assert one.registry_version is not None
-            registry.verify_model(tenant.name, version, one.registry_version)
-            _set_mlflow(engine, tenant.name, row, registry.facts_of(tenant.name, one.registry_version).as_record())
-            return f"model_metadata names version {one.registry_version}"
-        if one.kind == "row_without_version" and source == "table":
+        if difference.kind == "version_moved":
+            assert difference.registry_version is not None
+            registry.verify_model(work.tenant, version, difference.registry_version)
+            _write(work, dataclasses.replace(row, mlflow=registry.facts_of(work.tenant, difference.registry_version)))
+            return f"model_metadata names version {difference.registry_version}"
+        if difference.kind == "row_without_version" and source == "table":
             try:
-                logged = _register_again(tenant, registry, row)
+                logged = _register_again(work, registry, row)
             except ModelArtifactError as error:
-                _set_aside(engine, tenant, registry, row, str(error))
+                _set_aside(work, registry, row, str(error))
                 return f"{error} The row was set aside."
-            _set_mlflow(engine, tenant.name, row, logged.as_record())
+            _write(work, dataclasses.replace(row, mlflow=logged))
             return f"registered again as version {logged.registry_version}"
-        _set_aside(engine, tenant, registry, row, one.said)
+        _set_aside(work, registry, row, difference.said)
         return "the row was set aside"
 
-    return _attempt(one, mend)
+    return _attempt(difference, mend)
 
 
-def _attempt(one: Difference, mend: Callable[[], str]) -> Difference:
+def _attempt(difference: Difference, mend: Callable[[], str]) -> Difference:
     try:
-        return dataclasses.replace(one, outcome=mend(), mended=True)
+        return dataclasses.replace(difference, outcome=mend(), mended=True)
     except ModelArtifactError as error:
-        return dataclasses.replace(one, outcome=str(error), mended=False)
+        return dataclasses.replace(difference, outcome=str(error), mended=False)
     except _CannotMend as error:
-        return dataclasses.replace(one, outcome=str(error), mended=False)
+        return dataclasses.replace(difference, outcome=str(error), mended=False)
 
 
-class _CannotMend(EduPulseError):
+class _CannotMend(PermanentError):
     """A mending that turned out not to be possible; the message says why."""
 
 
-def _mend_champion(
-    engine: sa.Engine, tenant: TenantSettings, registry: Registry, active: ModelRow | None, source: Source
-) -> str:
+def _mend_champion(work: Work, registry: Registry, active: ModelRecord | None, source: Source) -> str:
     if source == "table":
         if active is None:
-            registry.remove_champion(tenant.name)
+            registry.remove_champion(work.tenant)
             return "no version has the alias any more"
         if active.registry_version is None or active.set_aside:
             raise _CannotMend(f"model {active.model_version} has no registered version")
-        registry.verify_model(
-            tenant.name, active.model_version, active.registry_version, active.mlflow.get("artifact_sha256")
-        )
-        registry.set_champion(tenant.name, active.registry_version)
+        registry.verify_model(work.tenant, active.model_version, active.registry_version, active.artifact_sha256)
+        registry.set_champion(work.tenant, active.registry_version)
         return f"the alias points at {active.model_version}"
-    champion = registry.champion_version(tenant.name)
+    champion = registry.champion_version(work.tenant)
     reason = "The champion alias in MLflow was taken as the truth."
     if champion is None:
-        remove_champion(engine, tenant, registry, kind="sync", reason=reason)
+        remove_champion(work, registry, kind="sync", reason=reason)
         return "no model is active any more"
-    row = next((row for row in model_rows(engine, tenant.name) if row.model_version == champion.model_version), None)
+    row = next((row for row in _rows(work) if row.model_version == champion.model_version), None)
     if row is None or row.set_aside:
         raise _CannotMend(f"{champion.name} has no row in model_metadata that could be active")
-    make_champion(engine, tenant, registry, row.model_version, kind="sync", reason=reason)
+    make_champion(work, registry, row.model_version, kind="sync", reason=reason)
     return f"{row.model_version} is the active model"
 
 
-def _restore_row(
-    engine: sa.Engine, tenant: TenantSettings, registry: Registry, model_version: str, registry_version: str
-) -> str:
+def _restore_row(work: Work, registry: Registry, model_version: str, registry_version: str) -> str:
     """Write a model's row from what its run recorded; never as the active one."""
-    logged = registry.facts_of(tenant.name, registry_version)
-    registry.verify_model(tenant.name, model_version, registry_version)
+    logged = registry.facts_of(work.tenant, registry_version)
+    registry.verify_model(work.tenant, model_version, registry_version)
     text = registry.run_document(logged.run_id, RECORD_DOCUMENT) if logged.run_id else None
     if text is None:
         raise _CannotMend(f"its run has no {RECORD_DOCUMENT}: train again, or delete the version in MLflow")
     try:
         kept = json.loads(text)
-        if (kept["tenant"], kept["model_version"]) != (tenant.name, model_version):
+        if (kept["tenant"], kept["model_version"]) != (work.tenant, model_version):
             raise _CannotMend(f"{RECORD_DOCUMENT} of its run is another model's")
-        values = {
-            "model_type": kept["model_type"],
-            "training_date": dt.datetime.fromisoformat(kept["training_date"]),
-            "performance_metrics": dict(kept["performance_metrics"]),
-            "hyperparameters": {**kept["hyperparameters"], "mlflow": logged.as_record()},
-        }
+        record = record_of_document(model_version, kept, logged)
     except (ValueError, KeyError, TypeError) as error:
         raise _CannotMend(f"{RECORD_DOCUMENT} of its run cannot be read ({type(error).__name__})") from None
-    tags = next(one.tags for one in registry.versions(tenant.name) if one.registry_version == registry_version)
-    if "promoted" in tags:  # decided after the run was recorded
-        values["hyperparameters"]["promoted"] = tags["promoted"] == "true"
-    table = model_metadata
-    same = (table.c.tenant_id == tenant.name) & (table.c.model_version == model_version)
-    with writing(engine) as connection:
-        if connection.execute(sa.select(table.c.id).where(same)).first() is None:
-            connection.execute(
-                sa.insert(table).values(
-                    id=new_ids(1)[0], tenant_id=tenant.name, model_version=model_version, is_active=False, **values
-                )
-            )
-        else:
-            connection.execute(sa.update(table).where(same).values(**values))
+    tags = next(
+        version.tags for version in registry.versions(work.tenant) if version.registry_version == registry_version
+    )
+    # The tag says what was decided after the run was recorded.
+    promoted = tags["promoted"] == "true" if "promoted" in tags else record.promoted
+    with work.writing() as connection:
+        write_record(connection, work, record)
+        mark_promoted(connection, work, model_version, promoted=promoted)
     return "its row was written again from the record of its run"
 
 
-def _register_again(tenant: TenantSettings, registry: Registry, row: ModelRow) -> LoggedRun:
-    kept = {name: value for name, value in row.hyperparameters.items() if name != "mlflow"}
-    tags = {
-        "tenant": tenant.name,
-        "status": "trained",
-        "model_version": row.model_version,
-        **{name: str(kept[name]) for name in _FACTS if name in kept},
-        "promoted": str(bool(kept.get("promoted"))).lower(),
-    }
+def _register_again(work: Work, registry: Registry, row: ModelRecord) -> LoggedRun:
+    facts = _facts(row)
+    params = {"model_type": row.model_type, "data_through": facts.get("data_through")}
     return registry.restore_version(
-        tenant.name,
+        work.tenant,
         row.model_version,
-        row.mlflow,
-        params={name: kept[name] for name in ("model_type", "data_through") if name in kept},
-        metrics=flat_metrics(row.performance_metrics),
-        tags=tags,
-        record={
-            "model_type": row.model_type,
-            "training_date": row.training_date.isoformat(),
-            "performance_metrics": row.performance_metrics,
-            "hyperparameters": kept,
+        row.mlflow or LoggedRun(),
+        params={name: value for name, value in params.items() if value is not None},
+        metrics=flat_metrics(row.metrics),
+        tags={
+            "tenant": work.tenant,
+            "status": "trained",
+            "model_version": row.model_version,
+            **facts,
+            "promoted": str(row.promoted).lower(),
         },
+        record=row.as_document(),
     )
 
 
-def _set_aside(engine: sa.Engine, tenant: TenantSettings, registry: Registry, row: ModelRow, reason: str) -> None:
+def _set_aside(work: Work, registry: Registry, row: ModelRecord, reason: str) -> None:
     """Mark the row's model as gone: not champion, not promoted, no version to load."""
     if row.is_active:
-        remove_champion(engine, tenant, registry, kind="sync", reason=reason)
-    kept = {**row.hyperparameters, "promoted": False}
-    kept["mlflow"] = {**row.mlflow, "registry_version": None, "lost": True}
-    _update(engine, tenant.name, row.model_version, hyperparameters=kept, is_active=False)
+        remove_champion(work, registry, kind="sync", reason=reason)
+    mlflow = dataclasses.replace(row.mlflow or LoggedRun(), registry_version=None)
+    with work.writing() as connection:
+        write_record(connection, work, dataclasses.replace(row, mlflow=mlflow, set_aside=True))
+        mark_promoted(connection, work, row.model_version, promoted=False)
 
 
-def _set_mlflow(engine: sa.Engine, tenant_name: str, row: ModelRow, recorded: Mapping[str, Any]) -> None:
-    _update(engine, tenant_name, row.model_version, hyperparameters={**row.hyperparameters, "mlflow": dict(recorded)})
+def _write(work: Work, row: ModelRecord) -> None:
+    with work.writing() as connection:
+        write_record(connection, work, row)
 
 
-def _update(engine: sa.Engine, tenant_name: str, model_version: str, **values: Any) -> None:
-    table = model_metadata
-    with writing(engine) as connection:
-        connection.execute(
-            sa.update(table)
-            .where(table.c.tenant_id == tenant_name, table.c.model_version == model_version)
-            .values(**values)
-        )
-
-
-def model_rows(engine: sa.Engine, tenant_name: str) -> list[ModelRow]:
-    """The tenant's models, oldest first: by data-through week, then by when they were trained."""
-    table = model_metadata.c
-    with engine.connect() as connection:
-        rows = connection.execute(
-            sa.select(
-                table.model_version,
-                table.is_active,
-                table.hyperparameters,
-                table.performance_metrics,
-                table.model_type,
-                table.training_date,
-            )
-            .where(table.tenant_id == tenant_name)
-            .order_by(table.training_date, table.model_version)
-        ).all()
-    found = [
-        ModelRow(
-            row.model_version,
-            bool(row.is_active),
-            row.hyperparameters or {},
-            row.performance_metrics or {},
-            row.model_type,
-            row.training_date,
-        )
-        for row in rows
-    ]
-    return sorted(found, key=lambda row: str(row.hyperparameters.get("data_through", "")))
+def _rows(work: Work) -> list[ModelRecord]:
+    with work.reading() as connection:
+        return model_records(connection, work)

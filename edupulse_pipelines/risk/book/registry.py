@@ -29,7 +29,7 @@ import sqlalchemy as sa
 from edupulse_pipelines.errors import ModelArtifactError, RegistryRefused, RegistryUnavailable
 from edupulse_pipelines.risk.models.model import RiskModel, risk_model_of
 from edupulse_pipelines.risk.models.sklearn_private import SKOPS_TRUSTED_TYPES
-from edupulse_pipelines.settings import TenantSettings, quiet_libraries
+from edupulse_pipelines.settings import quiet_libraries
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -74,7 +74,7 @@ class LoggedDataset:
 class LoggedRun:
     """One MLflow run, and the registered version it made, if it made one."""
 
-    run_id: str
+    run_id: str | None = None
     registry_version: str | None = None
     registered_model: str | None = None
     model_id: str | None = None
@@ -85,7 +85,7 @@ class LoggedRun:
     """Where the model's files lie, so that they are found even when MLflow's database is lost."""
 
     def as_record(self) -> dict[str, str | None]:
-        """What `model_metadata.hyperparameters["mlflow"]` holds."""
+        """By the names that `edupulse model show --json` prints."""
         return {
             "run_id": self.run_id,
             "registered_model": self.registered_model,
@@ -153,9 +153,9 @@ class Registry:
 
         `documents` by file name: a text for `.md`, `.html` and `.txt`, anything else is stored as JSON. `figures` (PNG
         bytes) are stored as they are. Both may name a folder (`plots/importance.png`). `tags` go on the run and on the
-        version, with `git_revision` and the version's `artifact_sha256` added. `record` holds the columns of the row
-        that `model_metadata` will get (`model_type`, `training_date`, `performance_metrics`, `hyperparameters`); it
-        is stored with the run, so that a lost row can be written again (`mirror`). `description` is markdown, shown
+        version, with `git_revision` and the version's `artifact_sha256` added. `record` is the model's record as
+        `ModelRecord.as_document` gives it; it is stored with the run, so that a lost row can be written again
+        (`mirror`). `description` is markdown, shown
         on the run's and the version's page; cut at 5000 characters. The version has no alias yet: see `champion`.
         """
         tags = {"git_revision": git_revision(), **tags}
@@ -307,7 +307,7 @@ class Registry:
         self,
         tenant_name: str,
         model_version: str,
-        recorded: Mapping[str, Any],
+        recorded: LoggedRun,
         *,
         params: Mapping[str, Any],
         metrics: Mapping[str, float],
@@ -316,17 +316,17 @@ class Registry:
     ) -> LoggedRun:
         """Register a model again whose registered version is gone, from its files; what to record about it.
 
-        `recorded` is what `LoggedRun.as_record` gave. While MLflow still has the run and its model, the new version
+        `recorded` is what was recorded of it. While MLflow still has the run and its model, the new version
         is made of them; when they are gone too (a lost database), the files are logged again into a new run, with
         `params`, `metrics`, `tags` and `record`. ModelArtifactError when the files are gone or were changed.
         """
         said = f"Model {model_version} of {tenant_name}"
-        expected = recorded.get("artifact_sha256")
+        expected = recorded.artifact_sha256
         with self._answering() as client:
             source = self._logged_model(client, recorded)
             locations = [source[1]] if source else []
-            if recorded.get("artifact_uri"):
-                locations.append(recorded["artifact_uri"])
+            if recorded.artifact_uri:
+                locations.append(recorded.artifact_uri)
             if not locations:
                 raise ModelArtifactError(f"{said} is not in MLflow any more, and where its files lie was not recorded.")
             with self._fetched(said, locations[0]) as folder:
@@ -430,14 +430,14 @@ class Registry:
             yield path
 
     @staticmethod
-    def _logged_model(client: MlflowClient, recorded: Mapping[str, Any]) -> tuple[str, str, str] | None:
+    def _logged_model(client: MlflowClient, recorded: LoggedRun) -> tuple[str, str, str] | None:
         """Id, place and run of the logged model, as long as MLflow has them and the run is not deleted."""
         with _missing_is_none():
-            run = client.get_run(str(recorded.get("run_id")))
+            run = client.get_run(str(recorded.run_id))
             if run.info.lifecycle_stage != "active":
                 return None
             made = run.outputs.model_outputs if run.outputs else []
-            model_id = recorded.get("model_id") or (made[0].model_id if made else None)
+            model_id = recorded.model_id or (made[0].model_id if made else None)
             if model_id:
                 return model_id, str(client.get_logged_model(model_id).artifact_location), run.info.run_id
         return None
@@ -547,13 +547,6 @@ class Registry:
     def _prepare_store(self) -> None:
         if self.tracking_uri.startswith("sqlite:///"):
             Path(self.tracking_uri.removeprefix("sqlite:///")).absolute().parent.mkdir(parents=True, exist_ok=True)
-
-
-def registry_differences(engine: sa.Engine, tenant: TenantSettings, registry: Registry) -> list[str]:
-    """What MLflow and `model_metadata` disagree about, in sentences; see `mirror.differences`."""
-    from edupulse_pipelines.risk.book.mirror import differences
-
-    return [one.said for one in differences(engine, tenant, registry)]
 
 
 def _read(folder: Path, said: str) -> RiskModel:

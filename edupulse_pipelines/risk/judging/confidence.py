@@ -26,13 +26,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edupulse_pipelines.risk.judging.evaluation import wilson
+from edupulse_pipelines.risk.rounding import DIGITS
 
 FULL_HISTORY_WEEKS = 8
 """As far back as the features of the vector look."""
 
 Floats = NDArray[np.float64]
 
-_DIGITS = 6
 _Z = 1.2815515655446004
 """90 % of the standard normal distribution lie below it."""
 _MINIMUM_CHECKED = 10
@@ -132,7 +132,7 @@ def confidence(
     """
     base = _discounted(score, flagged, data_quality, weeks_of_data, checked.full_quality)
     # To the nearest thousandth of a unit first: 0.7 * 1,000,000 must not become 699,999.
-    return np.asarray(np.floor(np.round(checked(base) * 10**_DIGITS, 3)) / 10**_DIGITS, dtype=np.float64)
+    return np.asarray(np.floor(np.round(checked(base) * 10**DIGITS, 3)) / 10**DIGITS, dtype=np.float64)
 
 
 def evidence(data_quality: Floats, weeks_of_data: Floats, full_quality: float = 1.0) -> Floats:
@@ -149,7 +149,7 @@ def _discounted(
     base = np.where(flagged, score, 1.0 - score)
     known = evidence(data_quality, weeks_of_data, full_quality)
     discounted: Floats = np.where(base >= 0.5, 0.5 + (base - 0.5) * known, base * known).astype(np.float64)
-    return np.round(discounted, _DIGITS)
+    return np.round(discounted, DIGITS)
 
 
 def _first_of_each(codes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -160,4 +160,4 @@ def _first_of_each(codes: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _down(value: float) -> float:
-    return math.floor(round(float(value) * 10**_DIGITS, 3)) / 10**_DIGITS
+    return math.floor(round(float(value) * 10**DIGITS, 3)) / 10**DIGITS

@@ -27,6 +27,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from edupulse_pipelines.risk.judging.evaluation import wilson
+from edupulse_pipelines.risk.rounding import DIGITS
 
 STABLE_BELOW = 0.1
 """A population stability index below this is no change."""
@@ -34,9 +35,8 @@ CHANGED_FROM = 0.25
 """From this on the population is another one."""
 
 _BINS = 10
-_DIGITS = 6
 # Half of the last digit that features are rounded to: an edge between a value and the next lower one.
-_JUST_BELOW = 0.5 * 10.0**-_DIGITS
+_JUST_BELOW = 0.5 * 10.0**-DIGITS
 
 Floats = NDArray[np.float64]
 
@@ -84,7 +84,7 @@ def model_reference(
     return {
         "features": reference(features, len(np.unique(student))),
         "score": reference(pd.DataFrame({"score": score}), len(np.unique(score_student)))["score"],
-        "event_rate": {"rate": round(float(np.mean(outcome)), _DIGITS), "samples": len(np.unique(student))},
+        "event_rate": {"rate": round(float(np.mean(outcome)), DIGITS), "samples": len(np.unique(student))},
     }
 
 
@@ -125,9 +125,9 @@ def event_rate_change(expected: EventRate, outcome: NDArray[np.int8]) -> tuple[f
     low_before, high_before = wilson(before, expected["samples"])
     difference = rate - before
     return (
-        round(difference, _DIGITS),
-        round(difference - math.hypot(rate - low, high_before - before), _DIGITS),
-        round(difference + math.hypot(high - rate, before - low_before), _DIGITS),
+        round(difference, DIGITS),
+        round(difference - math.hypot(rate - low, high_before - before), DIGITS),
+        round(difference + math.hypot(high - rate, before - low_before), DIGITS),
     )
 
 
@@ -138,15 +138,15 @@ def _reference(values: Floats, samples: int) -> Reference:
         # Quantiles that occur, so that a sample and its copy have the same.
         inner = np.quantile(known, np.arange(1, _BINS) / _BINS, method="inverted_cdf")
         lowest, highest = float(known[0]), float(known[-1])
-        edges = sorted({round(float(one), _DIGITS) for one in inner if one < highest})
+        edges = sorted({round(float(one), DIGITS) for one in inner if one < highest})
         if inner[0] <= lowest:
-            edges.insert(0, round(lowest - _JUST_BELOW, _DIGITS + 1))
+            edges.insert(0, round(lowest - _JUST_BELOW, DIGITS + 1))
         if inner[-1] >= highest:
-            edges.append(round(highest + _JUST_BELOW, _DIGITS + 1))
+            edges.append(round(highest + _JUST_BELOW, DIGITS + 1))
     counts = _counts(values, edges)
     return {
         "edges": edges,
-        "shares": [round(share, _DIGITS + 2) for share in (counts / max(1, len(values))).tolist()],
+        "shares": [round(share, DIGITS + 2) for share in (counts / max(1, len(values))).tolist()],
         "samples": min(samples, len(values)),
     }
 
@@ -172,7 +172,7 @@ def _stability(expected: Reference, values: Floats) -> float | None:
     index = float(np.sum((p - q) * np.log(p / q)))
     freedom = bins - 1
     chance = _chi_squared_95(freedom) * (1 / now + 1 / before) if freedom else 0.0
-    return round(max(0.0, index - chance), _DIGITS)
+    return round(max(0.0, index - chance), DIGITS)
 
 
 def _chi_squared_95(freedom: int) -> float:

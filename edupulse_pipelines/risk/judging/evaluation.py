@@ -21,6 +21,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn import metrics as scikit
 
+from edupulse_pipelines.risk.rounding import DIGITS
+
 Metrics = dict[str, Any]
 Floats = NDArray[np.float64]
 
@@ -42,7 +44,6 @@ _SUBGROUP_FIGURES = (
     ("false_negative_rate", CAPACITY),
     ("calibration_error", ""),
 )
-_DIGITS = 6
 _SMALLEST_PROBABILITY = 1e-15
 _LONGEST_SUBGROUP = 100  # characters, as in `model_evaluations`
 # A recalibration this steep per standard deviation of the log-odds has no finite answer: the classes are separated.
@@ -231,26 +232,26 @@ def auc_roc(probability: Floats, actual: NDArray[np.bool_]) -> float | None:
     """Chance that an event has a higher score than another student-week, ties counting half; None with one class."""
     if actual.all() or not actual.any():
         return None
-    return round(float(scikit.roc_auc_score(actual, probability)), _DIGITS)
+    return round(float(scikit.roc_auc_score(actual, probability)), DIGITS)
 
 
 def average_precision(probability: Floats, actual: NDArray[np.bool_]) -> float | None:
     """Precision at each distinct score, weighted by the recall gained there; None without events."""
     if not actual.any():
         return None
-    return round(float(scikit.average_precision_score(actual, probability)), _DIGITS)
+    return round(float(scikit.average_precision_score(actual, probability)), DIGITS)
 
 
 def brier_score(probability: Floats, actual: NDArray[np.bool_]) -> float | None:
     """Mean squared distance between probability and outcome; None without rows."""
-    return round(float(scikit.brier_score_loss(actual, probability)), _DIGITS) if len(actual) else None
+    return round(float(scikit.brier_score_loss(actual, probability)), DIGITS) if len(actual) else None
 
 
 def log_loss(probability: Floats, actual: NDArray[np.bool_]) -> float | None:
     """Mean log loss in nats, of probabilities kept 1e-15 away from 0 and 1; None without rows."""
     if not len(actual):
         return None
-    return round(float(scikit.log_loss(actual, _inside(probability), labels=[False, True])), _DIGITS)
+    return round(float(scikit.log_loss(actual, _inside(probability), labels=[False, True])), DIGITS)
 
 
 def _inside(probability: Floats) -> Floats:
@@ -268,7 +269,7 @@ def calibration_error(probability: Floats, outcome: NDArray[Any], bins: int = CA
     if not groups:
         return None
     distance = sum(samples * abs(predicted - observed) for predicted, observed, samples in groups)
-    return round(distance / len(probability), _DIGITS)
+    return round(distance / len(probability), DIGITS)
 
 
 def calibration_line(probability: Floats, actual: NDArray[np.bool_]) -> tuple[float | None, float | None]:
@@ -289,8 +290,8 @@ def calibration_line(probability: Floats, actual: NDArray[np.bool_]) -> tuple[fl
     if spread > 1e-9:
         scaled = (log_odds - log_odds.mean()) / spread
         fitted = _logistic(np.column_stack([constant, scaled]), np.zeros(len(actual)), actual)
-        slope = None if fitted is None else round(float(fitted[1]) / spread, _DIGITS)
-    return slope, None if intercept is None else round(float(intercept[0]), _DIGITS)
+        slope = None if fitted is None else round(float(fitted[1]) / spread, DIGITS)
+    return slope, None if intercept is None else round(float(intercept[0]), DIGITS)
 
 
 def _logistic(inputs: Floats, offset: Floats, actual: NDArray[np.bool_]) -> Floats | None:
@@ -383,4 +384,4 @@ def _share_missed(on_list: Floats, actual: NDArray[np.bool_]) -> float | None:
 
 
 def _ratio(part: float, whole: float) -> float | None:
-    return round(part / whole, _DIGITS) if whole else None
+    return round(part / whole, DIGITS) if whole else None

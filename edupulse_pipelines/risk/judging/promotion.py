@@ -1,28 +1,25 @@
-"""The promotion gate: whether a challenger may become champion, and the record of every decision and every figure.
+"""The promotion gate: whether a challenger may become champion.
 
-`decide` is pure: scores and outcomes in, a `Decision` with all its numbers out, the same for the same input. The rest
-writes and reads `promotion_decisions` and `model_evaluations`. Setting the alias and the active row is not done here.
+Pure: scores and outcomes in, a `Decision` with all its numbers out, the same for the same input. A decision is data;
+its sentences are made in `telling.decisions`. It is recorded by `book.decisions`, and the champion is changed by
+`book.champion`.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-import sqlalchemy as sa
 from numpy.typing import NDArray
 from scipy.special import betainc
 from scipy.stats import bootstrap
-from sqlalchemy.dialects import postgresql, sqlite
 
 from edupulse_pipelines.risk.judging.evaluation import (
     CALIBRATION_BINS,
     Floats,
-    Measure,
     auc_roc,
     calibration_error,
     calibration_groups,
@@ -30,11 +27,8 @@ from edupulse_pipelines.risk.judging.evaluation import (
     listed,
     subgroup_rows,
 )
-from edupulse_pipelines.schema.sqlalchemy_tables import model_evaluations, promotion_decisions
+from edupulse_pipelines.risk.rounding import DIGITS
 from edupulse_pipelines.settings import PromotionSettings
-from edupulse_pipelines.storage.ids import new_ids
-
-DecisionKind = Literal["gate", "promote", "rollback", "sync"]
 
 SUBGROUP_CERTAINTY = 0.95
 """How sure it must be that a subgroup is missed too often before that stops a promotion."""
@@ -42,7 +36,6 @@ INTERVAL = (0.025, 0.975)
 """Quantiles of the replicates that the stored intervals `low` to `high` span."""
 
 _PERFECT_QUANTILE = 0.95
-_DIGITS = 6
 # Below this a difference is the rounding of a sum, not a lead.
 _NOTHING = 1e-9
 # Replicates at a time: the weights of a batch stay small, and every week's part of them in the processor's cache.
@@ -54,24 +47,9 @@ class Decision:
     """What the gate says of a challenger."""
 
     promoted: bool
-    reason: str
-    """In words: a sentence for each condition, the failed ones first."""
     numbers: dict[str, Any]
-    """Every figure the decision rests on, as JSON; None where the data define none."""
-
-
-@dataclass(frozen=True)
-class RecordedDecision:
-    """One row of `promotion_decisions`."""
-
-    model_version: str
-    kind: DecisionKind
-    promoted: bool
-    previous_version: str | None
-    reason: str
-    numbers: dict[str, Any]
-    decided_at: dt.datetime
-    run_id: str | None
+    """Every figure the decision rests on, with what was demanded of it and whether it passed, as JSON; None where the
+    data define none."""
 
 
 def decide(
@@ -122,19 +100,38 @@ def decide(
         "seed": seed,
     }
     if not len(actual):
-        return Decision(False, "Not promoted. There is no held-out student-week to judge on.", numbers)
+        return Decision(False, numbers)
 
     shown, suppressed = _judged_subgroups(subgroups, codes, settings.minimum_subgroup)
     replicated = _replicate(scores, actual, week, codes, [rows for _, rows in shown], settings, seed)
-    found = [
+    passed = [
         _auc_condition(challenger, actual, settings, numbers),
-        *_precision_conditions(replicated, settings, numbers),
+        _precision_conditions(replicated, settings, numbers),
         _calibration_condition(challenger, actual, codes, settings, seed, numbers),
         _subgroup_condition(shown, suppressed, replicated, actual, codes, settings, numbers),
     ]
-    promoted = all(passed for passed, _ in found)
-    sentences = [sentence for passed, sentence in sorted(found, key=lambda one: one[0])]
-    return Decision(promoted, " ".join(["Promoted." if promoted else "Not promoted.", *sentences]), numbers)
+    return Decision(all(passed), numbers)
+
+
+def with_circumstances(
+    decision: Decision, *, champion_version: str | None, compared: bool, leakage: Mapping[str, Any]
+) -> Decision:
+    """The decision with what `decide` does not see; a leak refuses whatever the numbers say.
+
+    champion_version: the model that the challenger would replace; `compared`: whether its scores were compared, which
+    they are not when it cannot be loaded or needs other inputs. `leakage`: the leakage proof, as JSON.
+    """
+    circumstances = {
+        "champion_version": champion_version,
+        "champion_compared": compared,
+        "leakage": dict(leakage),
+    }
+    return Decision(decision.promoted and bool(leakage["passed"]), {**decision.numbers, **circumstances})
+
+
+def overtaken(decision: Decision) -> Decision:
+    """The refusal of a challenger whose champion was changed by somebody else between the comparison and the record."""
+    return Decision(False, {**decision.numbers, "champion_changed": True})
 
 
 def _fitting(
@@ -167,47 +164,27 @@ def _judged_subgroups(
 
 def _auc_condition(
     challenger: Floats, actual: NDArray[np.bool_], settings: PromotionSettings, numbers: dict[str, Any]
-) -> tuple[bool, str]:
+) -> bool:
     auc, minimum = auc_roc(challenger, actual), settings.minimum_auc
     passed = auc is not None and auc >= minimum
     numbers["auc_roc"] = {"value": auc, "minimum": minimum, "passed": passed}
-    if auc is None:
-        return False, "The AUC is not defined, because the held-out weeks hold one class only."
-    return passed, f"The AUC of {auc:.3f} is {'at least' if passed else 'below'} {minimum:g}."
+    return passed
 
 
-def _precision_conditions(
-    replicated: _Replicates, settings: PromotionSettings, numbers: dict[str, Any]
-) -> list[tuple[bool, str]]:
+def _precision_conditions(replicated: _Replicates, settings: PromotionSettings, numbers: dict[str, Any]) -> bool:
     precision = replicated.precision
     numbers["precision_at_capacity"] = {
         name: _figure(values) for name, values in precision.items() if name != "champion"
     } | {"champion": _figure(precision["champion"]) if "champion" in precision else None}
     numbers["against"] = {"champion": None}
-    conditions = []
-    where = f"among the top {_percent(settings.capacity)} of each week"
-    for name, called in (("champion", "the champion's"), ("rule", "the simple rule's")):
+    for name in ("champion", "rule"):
         if name not in precision:
             continue
         lead = precision["challenger"] - precision[name]
         certainty = float(np.mean(lead[1:] > _NOTHING) + np.mean(np.abs(lead[1:]) <= _NOTHING) / 2)
-        ahead = bool(lead[0] > _NOTHING)
-        passed = ahead and certainty >= settings.certainty - _NOTHING
-        numbers["against"][name] = {**_figure(lead), "certainty": round(certainty, _DIGITS), "passed": passed}
-        ours, theirs = precision["challenger"][0], precision[name][0]
-        how = (
-            f"ahead in {_percent(certainty)} of {settings.bootstrap} bootstrap replicates, "
-            f"{_percent(settings.certainty)} required"
-        )
-        conditions.append(
-            (
-                passed,
-                f"Precision {where} is {ours:.3f}, {'' if ahead else 'not '}above {called} {theirs:.3f} ({how}).",
-            )
-        )
-    if "champion" not in precision:
-        conditions.insert(0, (True, "There is no champion to beat."))
-    return conditions
+        passed = bool(lead[0] > _NOTHING) and certainty >= settings.certainty - _NOTHING
+        numbers["against"][name] = {**_figure(lead), "certainty": round(certainty, DIGITS), "passed": passed}
+    return all(against["passed"] for against in numbers["against"].values() if against)
 
 
 def _calibration_condition(
@@ -217,23 +194,14 @@ def _calibration_condition(
     settings: PromotionSettings,
     seed: int,
     numbers: dict[str, Any],
-) -> tuple[bool, str]:
+) -> bool:
     error = calibration_error(challenger, actual)
     assert error is not None  # there are rows
     bound = settings.calibration_error
-    by_chance = round(_error_by_chance(challenger, student, settings.bootstrap, seed), _DIGITS)
+    by_chance = round(_error_by_chance(challenger, student, settings.bootstrap, seed), DIGITS)
     passed = error <= max(bound, by_chance)
     numbers["calibration_error"] = {"value": error, "maximum": bound, "by_chance": by_chance, "passed": passed}
-    if error <= bound:
-        return True, f"The calibration error of {error:.3f} is at most {bound:g}."
-    if passed:
-        return True, (
-            f"The calibration error of {error:.3f} is above {bound:g}, but so few student-weeks give up to "
-            f"{by_chance:.3f} by chance."
-        )
-    return False, (
-        f"The calibration error of {error:.3f} is above {bound:g}, and above the {by_chance:.3f} that chance gives."
-    )
+    return passed
 
 
 def _subgroup_condition(
@@ -244,10 +212,9 @@ def _subgroup_condition(
     student: NDArray[np.int64],
     settings: PromotionSettings,
     numbers: dict[str, Any],
-) -> tuple[bool, str]:
+) -> bool:
     everybody = replicated.missed_share
     rows_of: list[dict[str, Any]] = []
-    failed = []
     for i, (subgroup, rows) in enumerate(shown):
         rates = replicated.missed_share_of[i]
         bounds = {"gap": everybody + settings.fnr_gap}
@@ -267,8 +234,7 @@ def _subgroup_condition(
                 "passed": not over,
             }
         )
-        if over:
-            failed.append(f"{subgroup} ({rates[0]:.3f})")
+    passed = all(row["passed"] for row in rows_of)
     numbers["false_negative_rate"] = {
         "everybody": _figure(everybody),
         "gap": settings.fnr_gap,
@@ -277,24 +243,9 @@ def _subgroup_condition(
         "subgroups": rows_of,
         "minimum_subgroup": settings.minimum_subgroup,
         "suppressed": list(suppressed),
-        "passed": not failed,
+        "passed": passed,
     }
-    left_out = (
-        f" ({len(suppressed)} of fewer than {settings.minimum_subgroup} students not judged)" if suppressed else ""
-    )
-    if not shown:
-        return True, f"There is no subgroup to judge{left_out}."
-    if np.isnan(everybody[0]):
-        return True, f"Without an event no subgroup can be missed{left_out}."
-    bound_words = f"everybody's {everybody[0]:.3f} by more than {settings.fnr_gap:g}"
-    if settings.maximum_false_negative_rate is not None:
-        bound_words += f", or the bound of {settings.maximum_false_negative_rate:g}"
-    if failed:
-        return False, (
-            f"The false-negative rate of {', '.join(failed)} exceeds {bound_words}, with "
-            f"{_percent(SUBGROUP_CERTAINTY)} certainty{left_out}."
-        )
-    return True, f"No subgroup's false-negative rate is sure to exceed {bound_words}{left_out}."
+    return passed
 
 
 def _certainty_above(
@@ -323,7 +274,7 @@ def _certainty_above(
     misses = float(np.sum(np.bincount(who, weights=missed[events]) / np.bincount(who)))
     # The binomial tail P(X >= misses), which the incomplete beta function continues between whole numbers.
     by_chance = float(betainc(misses, trials - misses + 1, bounds[0])) if misses > 0 else 1.0
-    return round(min(replicates, 1 - by_chance), _DIGITS)
+    return round(min(replicates, 1 - by_chance), DIGITS)
 
 
 def _figure(values: Floats) -> dict[str, float | None]:
@@ -333,12 +284,8 @@ def _figure(values: Floats) -> dict[str, float | None]:
     return {"value": _number(values[0]), "low": _number(low), "high": _number(high)}
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.3g} %"
-
-
 def _number(value: float) -> float | None:
-    return None if math.isnan(value) else round(float(value), _DIGITS) + 0.0
+    return None if math.isnan(value) else round(float(value), DIGITS) + 0.0
 
 
 @dataclass(frozen=True)
@@ -501,105 +448,3 @@ def _error_by_chance(probability: Floats, student: NDArray[np.int64], replicates
         distance = np.abs(happened / samples[:, None] - predicted[:, None])
         errors.append(samples @ distance / len(probability))
     return float(np.quantile(np.concatenate(errors), _PERFECT_QUANTILE))
-
-
-def record_decision(
-    connection: sa.Connection,
-    tenant_name: str,
-    model_version: str,
-    *,
-    kind: DecisionKind,
-    promoted: bool,
-    reason: str,
-    numbers: Mapping[str, Any] | None = None,
-    previous_version: str | None = None,
-    run_id: str | None = None,
-) -> None:
-    """Add one decision: of the gate (`Decision`'s fields), or of a person, who gives a reason. Never overwrites one.
-
-    `previous_version` is the champion before. The model needs its row in `model_metadata`.
-    """
-    connection.execute(
-        sa.insert(promotion_decisions).values(
-            id=new_ids(1)[0],
-            tenant_id=tenant_name,
-            model_version=model_version,
-            kind=kind,
-            promoted=promoted,
-            previous_version=previous_version,
-            reason=reason,
-            numbers=dict(numbers or {}),
-            decided_at=dt.datetime.now(dt.UTC),
-            run_id=run_id,
-        )
-    )
-
-
-def decisions(connection: sa.Connection, tenant_name: str, model_version: str | None = None) -> list[RecordedDecision]:
-    """The tenant's decisions, or those about one model, newest last."""
-    table = promotion_decisions.c
-    wanted = table.tenant_id == tenant_name
-    if model_version is not None:
-        wanted &= table.model_version == model_version
-    rows = connection.execute(
-        sa.select(
-            table.model_version,
-            table.kind,
-            table.promoted,
-            table.previous_version,
-            table.reason,
-            table.numbers,
-            table.decided_at,
-            table.run_id,
-        )
-        .where(wanted)
-        # Ids are time-ordered: they tell apart what was decided in the same moment.
-        .order_by(table.decided_at, table.id)
-    )
-    return [RecordedDecision(*row) for row in rows]
-
-
-def record_measures(
-    connection: sa.Connection,
-    tenant_name: str,
-    model_version: str,
-    candidate: str,
-    scope: str,
-    as_of_date: dt.date,
-    measures: Sequence[Measure],
-) -> None:
-    """Write figures to `model_evaluations`, in place of those with the same key; `as_of_date` is a week's Sunday.
-
-    ValueError when two of `measures` have the same metric, parameter and subgroup.
-    """
-    keys = {(one.metric, one.parameter, one.subgroup) for one in measures}
-    if len(keys) < len(measures):
-        raise ValueError("two measures have the same metric, parameter and subgroup")
-    if not measures:
-        return
-    table = model_evaluations
-    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert(table)
-    statement = insert.on_conflict_do_update(
-        index_elements=list(table.primary_key.columns),
-        set_={name: insert.excluded[name] for name in ("value", "samples", "evaluated_at")},
-    )
-    now = dt.datetime.now(dt.UTC)
-    connection.execute(
-        statement,
-        [
-            {
-                "tenant_id": tenant_name,
-                "model_version": model_version,
-                "candidate": candidate,
-                "scope": scope,
-                "as_of_date": as_of_date,
-                "metric": one.metric,
-                "parameter": one.parameter,
-                "subgroup": one.subgroup,
-                "value": None if one.value is None or not math.isfinite(one.value) else float(one.value),
-                "samples": one.samples,
-                "evaluated_at": now,
-            }
-            for one in measures
-        ],
-    )

@@ -26,8 +26,11 @@ from edupulse_pipelines.risk.samples.splits import (
     temporal_split,
 )
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_start
 
+SEED = 20260901
+"""Of every random draw of a training: the students to fit on, the tuning, the bootstrap; part of every record."""
 MINIMUM_VALIDATION_SHARE = 0.1
 """Share of all labelled student-weeks that the validation weeks should hold."""
 RESOLVED_SHARE = 0.98
@@ -85,6 +88,61 @@ class Samples:
             chosen = np.isin(week, [place[monday] for monday in part])
             rows.append(np.flatnonzero(chosen & usable))
         return self._without_later_verdicts(Usable(split, rows[0], rows[1], outcome, len(eligible), decided), None)
+
+    def rows_to_fit(self, usable: Usable) -> NDArray[np.int64]:
+        """The rows to fit on: all that may train or, above the tenant's limit, those of a part of the students.
+
+        Whole students, because the weeks of one say nearly the same; drawn by a fixed seed, so that rates stay.
+        """
+        rows, student = usable.training, self.matrix.student
+        limit = self.tenant.training.max_training_rows
+        if len(rows) <= limit:
+            return rows
+        students = np.unique(student[rows])
+        order = np.random.default_rng(SEED).permutation(len(students))
+        sizes = np.bincount(student[rows], minlength=int(students.max()) + 1)[students][order]
+        chosen = students[order[np.cumsum(sizes) <= limit]]
+        return rows[np.isin(student[rows], chosen)]
+
+    def course_groups(self, rows: NDArray[np.int64]) -> NDArray[np.int64] | None:
+        """The course group of each row, where the tenant has groups: folds then hold out whole courses."""
+        if not self.tenant.cohort.group_by:
+            return None
+        return self.matrix.population.group[self.matrix.student[rows]]
+
+    def too_little(self, point: dt.date, usable: Usable) -> str | None:
+        """Why there is too little to train on or to validate with, in a sentence; None when there is enough."""
+        horizon, settings = self.tenant.label.weeks, self.tenant.training
+        if not usable.eligible:
+            after = (
+                "whose outcomes are known" if horizon is None else f"{horizon} weeks after it in which outcomes show"
+            )
+            return (
+                f"Up to the week of {point} no week has both students with at least "
+                f"{self.tenant.cohort.minimum_weeks_of_data} weeks of data and {after}."
+            )
+        if not len(usable.training):
+            if horizon is None:
+                return (
+                    f"Up to the week of {point} no group had ended when the newest ended one began, so there is "
+                    "nothing to train on that was known before the validation."
+                )
+            return (
+                f"Up to the week of {point} outcomes are known for {usable.eligible} week(s); training and validation "
+                f"must lie {horizon} weeks apart, so at least {horizon + 1} are needed."
+            )
+        for purpose, rows, minimum in (
+            ("Training", usable.training, settings.minimum_train_per_class),
+            ("Validation", usable.validation, settings.minimum_validation_per_class),
+        ):
+            events = int(usable.outcome[rows].sum())
+            others = len(rows) - events
+            if min(events, others) < minimum:
+                return (
+                    f"{purpose} up to the week of {point} needs at least {minimum} samples with and {minimum} without "
+                    f"an adverse event; there are {events} with and {others} without."
+                )
+        return None
 
     def _without_later_verdicts(self, usable: Usable, unresolved: NDArray[np.bool_] | None) -> Usable:
         """Training rows say what was known when the validation began: a later verdict would carry it back."""
@@ -181,21 +239,23 @@ class Samples:
 
 
 def read_samples(
-    connection: sa.Connection, tenant: TenantSettings, newest: dt.date, *, maximum_rows: int | None = None
+    connection: sa.Connection, work: Work, tenant: TenantSettings, newest: dt.date, *, maximum_rows: int | None = None
 ) -> Samples:
     """Everything that can be learned from by the data-through week `newest`; see `read_cohort` for `maximum_rows`."""
     # Vectors are stored for every school week with data, and for no other.
-    school_weeks = feature_weeks(connection, tenant.name, newest)
+    school_weeks = feature_weeks(connection, work, newest)
     horizon = tenant.label.weeks
     last = newest if horizon is None else newest - horizon * WEEK
-    matrix = read_cohort(connection, tenant, [week for week in school_weeks if week <= last], maximum_rows=maximum_rows)
-    happened = labels(connection, tenant, matrix.weeks)
+    matrix = read_cohort(
+        connection, work, tenant, [week for week in school_weeks if week <= last], maximum_rows=maximum_rows
+    )
+    happened = labels(connection, work, tenant, matrix.weeks)
     adverse = happened.adverse
     ids = matrix.population.district_ids
     place = np.searchsorted(happened.district_ids, ids)[matrix.student] if len(matrix.student) else matrix.student
     outcome = adverse[place, matrix.week].astype(np.int8) if len(place) else np.empty(0, np.int8)
     # All of them, because what was superseded later counted until then.
-    said = verdicts(connection, tenant.name, superseded=True)
+    said = verdicts(connection, work, superseded=True)
     return Samples(tenant, matrix, outcome, tuple(school_weeks), newest, said)
 
 

@@ -23,6 +23,7 @@ from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.features.definitions import FEATURE_NAMES, MODEL_FEATURES_BY_NAME, STANDING_NAMES
 from edupulse_pipelines.features.standing import read_standing
 from edupulse_pipelines.features.store import read_features
+from edupulse_pipelines.risk.rounding import DIGITS
 from edupulse_pipelines.schema.sqlalchemy_tables import student_features, students
 from edupulse_pipelines.settings import CohortSettings, TenantSettings
 from edupulse_pipelines.storage.work import Work
@@ -40,7 +41,6 @@ SUBGROUPS = ("gender", "ethnicity", "socioeconomic_status", "grade_level")
 
 # Vectors are read a few weeks at a time: their JSON is ten times the size of the numbers in it.
 _WEEKS_PER_READ = 8
-_DIGITS = 6
 NEVER = dt.date.max
 """The week in which an outcome is known that will never be."""
 
@@ -91,7 +91,7 @@ class Population:
         return np.searchsorted(self.district_ids, district_ids) if len(district_ids) else np.empty(0, np.int64)
 
 
-def read_population(connection: sa.Connection, tenant: TenantSettings) -> Population:
+def read_population(connection: sa.Connection, work: Work, tenant: TenantSettings) -> Population:
     """The tenant's students, without the deleted ones."""
     table = students.c
     needs_metadata = bool(tenant.cohort.group_by or tenant.inputs.metadata)
@@ -101,7 +101,7 @@ def read_population(connection: sa.Connection, tenant: TenantSettings) -> Popula
             table.exit_date,
             *(table[name] for name in SUBGROUPS),
             *((table.student_metadata,) if needs_metadata else ()),
-        ).where(table.tenant_id == tenant.name, table.deleted_on.is_(None))
+        ).where(table.tenant_id == work.tenant, table.deleted_on.is_(None))
     ).all()
     rows = sorted(rows, key=lambda row: row.district_id)
     told = [row.student_metadata if needs_metadata else None for row in rows]
@@ -183,37 +183,38 @@ def cohort_of(vectors: pd.DataFrame, settings: CohortSettings) -> NDArray[np.boo
     return vectors["weeks_of_data"].to_numpy(float) >= settings.minimum_weeks_of_data
 
 
-def feature_weeks(connection: sa.Connection, tenant_id: str, through: dt.date) -> list[dt.date]:
+def feature_weeks(connection: sa.Connection, work: Work, through: dt.date) -> list[dt.date]:
     """The weeks (Mondays, ascending, up to `through`) for which feature vectors are stored."""
     column = student_features.c.feature_date
     found = connection.scalars(
         sa.select(column)
         .distinct()
-        .where(student_features.c.tenant_id == tenant_id, column <= feature_date(through))
+        .where(student_features.c.tenant_id == work.tenant, column <= feature_date(through))
         .order_by(column)
     )
     return [week_start(day) for day in found]
 
 
 def read_weeks(
-    connection: sa.Connection, tenant: TenantSettings, weeks: Sequence[dt.date]
+    connection: sa.Connection, work: Work, tenant: TenantSettings, weeks: Sequence[dt.date]
 ) -> dict[dt.date, pd.DataFrame]:
     """`read_week` of several weeks (ascending Mondays); cheaper than one by one, because they share a school year."""
-    found = _weeks(connection, tenant, weeks, read_population(connection, tenant))
+    found = _weeks(connection, work, tenant, weeks, read_population(connection, work, tenant))
     return {week: found[week] if week in found else _nobody(tenant) for week in weeks}
 
 
-def read_week(connection: sa.Connection, tenant: TenantSettings, week: dt.date) -> pd.DataFrame:
+def read_week(connection: sa.Connection, work: Work, tenant: TenantSettings, week: dt.date) -> pd.DataFrame:
     """Everybody enrolled at the end of one week: `read_features`, the model's inputs, and `in_cohort`.
 
     In the cohort: enough weeks of data and, where groups have a start, that many weeks of teaching. Ordered by
     `district_id`; no rows for a week without vectors.
     """
-    return read_weeks(connection, tenant, [week])[week]
+    return read_weeks(connection, work, tenant, [week])[week]
 
 
 def read_cohort(
     connection: sa.Connection,
+    work: Work,
     tenant: TenantSettings,
     weeks: Sequence[dt.date],
     *,
@@ -225,8 +226,8 @@ def read_cohort(
     by a hash of the `district_id`: the same ones each time, whatever happened to them. Memory: 8 bytes per feature
     and row.
     """
-    population = read_population(connection, tenant)
-    chosen = _sampled(connection, tenant, weeks, population, maximum_rows)
+    population = read_population(connection, work, tenant)
+    chosen = _sampled(connection, work, tenant, weeks, population, maximum_rows)
     kept: list[dt.date] = []
     values: list[NDArray[np.float64]] = []
     student: list[NDArray[np.int64]] = []
@@ -234,7 +235,7 @@ def read_cohort(
     names = _columns(tenant)
     for start in range(0, len(weeks), _WEEKS_PER_READ):
         chunk = list(weeks[start : start + _WEEKS_PER_READ])
-        for week, everybody in _weeks(connection, tenant, chunk, population).items():
+        for week, everybody in _weeks(connection, work, tenant, chunk, population).items():
             one = everybody[everybody["in_cohort"].to_numpy(bool)]
             place = population.positions(one["district_id"].to_numpy(object))
             if chosen is not None:
@@ -245,7 +246,7 @@ def read_cohort(
             student.append(place)
             evidence.append(one[["weeks_of_data", "data_quality"]].to_numpy(np.float64))
             # Adding 0 turns -0.0 into 0.0: equal numbers, one bit pattern.
-            values.append(np.round(one[list(names)].to_numpy(np.float64), _DIGITS) + 0.0)
+            values.append(np.round(one[list(names)].to_numpy(np.float64), DIGITS) + 0.0)
     sizes = [len(one) for one in student]
     known = np.concatenate(evidence) if evidence else np.empty((0, 2))
     return FeatureMatrix(
@@ -262,10 +263,9 @@ def read_cohort(
 
 
 def _weeks(
-    connection: sa.Connection, tenant: TenantSettings, weeks: Sequence[dt.date], population: Population
+    connection: sa.Connection, work: Work, tenant: TenantSettings, weeks: Sequence[dt.date], population: Population
 ) -> dict[dt.date, pd.DataFrame]:
     """`read_week` of several weeks; those without vectors are absent."""
-    work = Work(connection.engine, tenant.name)
     vectors = read_features(connection, work, weeks)
     standing = read_standing(connection, work, tenant, weeks)
     found: dict[dt.date, pd.DataFrame] = {}
@@ -296,6 +296,7 @@ def _weeks_of_teaching(population: Population, place: NDArray[np.int64], week: d
 
 def _sampled(
     connection: sa.Connection,
+    work: Work,
     tenant: TenantSettings,
     weeks: Sequence[dt.date],
     population: Population,
@@ -307,7 +308,7 @@ def _sampled(
     column = student_features.c.feature_date
     rows = connection.scalar(
         sa.select(sa.func.count()).where(
-            student_features.c.tenant_id == tenant.name,
+            student_features.c.tenant_id == work.tenant,
             column.between(feature_date(weeks[0]), feature_date(weeks[-1])),
         )
     )

@@ -26,10 +26,12 @@ from numpy.typing import NDArray
 from sqlalchemy.dialects import postgresql, sqlite
 
 from edupulse_pipelines.risk.judging.evaluation import Measure, wilson
+from edupulse_pipelines.risk.rounding import DIGITS
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions, review_proposals, students, training_feedback
 from edupulse_pipelines.schema.tables import FEEDBACK_TYPES
 from edupulse_pipelines.settings import FeedbackSettings, ProfileSettings, TenantSettings
 from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_start
 
 FLAGGED_CATEGORIES = ("high", "critical")
@@ -67,8 +69,6 @@ TEMPLATE_COLUMNS = (
 )
 """Columns of the file that educators fill in; those of a landed `training_feedback`."""
 
-_DIGITS = 6
-
 
 def known_by(week: dt.date) -> dt.date:
     """The last delivery date that belongs to the school week of Monday `week`, or to an earlier one."""
@@ -76,7 +76,7 @@ def known_by(week: dt.date) -> dt.date:
 
 
 def verdicts(
-    connection: sa.Connection, tenant_name: str, through: dt.date | None = None, *, superseded: bool = False
+    connection: sa.Connection, work: Work, through: dt.date | None = None, *, superseded: bool = False
 ) -> pd.DataFrame:
     """The latest verdict of each prediction that has one: `VERDICT_COLUMNS`, oldest first.
 
@@ -101,7 +101,7 @@ def verdicts(
         said_on.label("said_on"),
         newest.label("place"),
     ).where(
-        verdict.tenant_id == tenant_name,
+        verdict.tenant_id == work.tenant,
         verdict.deleted_on.is_(None),
         verdict.feedback_type.is_not(None),
     )
@@ -111,7 +111,7 @@ def verdicts(
     drawn = (
         sa.select(prediction.feature_date, prediction.model_version, sa.func.count().label("drawn"))
         .join_from(review_proposals, predictions, prediction.id == proposal.prediction_id)
-        .where(proposal.tenant_id == tenant_name)
+        .where(proposal.tenant_id == work.tenant)
         .group_by(prediction.feature_date, prediction.model_version)
         .subquery()
     )
@@ -119,8 +119,8 @@ def verdicts(
         sa.select(prediction.feature_date, prediction.model_version, sa.func.count().label("flagged"))
         .join_from(predictions, students, students.c.id == prediction.student_id)
         .where(
-            prediction.tenant_id == tenant_name,
-            prediction.feature_date.in_(sa.select(proposal.feature_date).where(proposal.tenant_id == tenant_name)),
+            prediction.tenant_id == work.tenant,
+            prediction.feature_date.in_(sa.select(proposal.feature_date).where(proposal.tenant_id == work.tenant)),
             prediction.risk_category.in_(FLAGGED_CATEGORIES),
             *_enrolled(),
         )
@@ -202,7 +202,7 @@ def feedback_measures(verdicts: pd.DataFrame, settings: FeedbackSettings | None 
     }
 
 
-def propose_reviews(connection: sa.Connection, tenant: TenantSettings, week: dt.date, seed: int = 0) -> int:
+def propose_reviews(connection: sa.Connection, work: Work, tenant: TenantSettings, week: dt.date, seed: int = 0) -> int:
     """Draw `tenant.review.weekly_sample` unflagged students of the week (Monday) for review; how many are new.
 
     Every unflagged student with a prediction by the model that scored the week last is as likely as any other (fewer
@@ -213,8 +213,8 @@ def propose_reviews(connection: sa.Connection, tenant: TenantSettings, week: dt.
     day = feature_date(week)
     if not tenant.review.weekly_sample:
         return 0
-    of_week = (table.tenant_id == tenant.name, table.feature_date == day, table.rescored.is_(sa.false()))
-    drawn_before = sa.select(proposal.id).where(proposal.tenant_id == tenant.name, proposal.feature_date == day)
+    of_week = (table.tenant_id == work.tenant, table.feature_date == day, table.rescored.is_(sa.false()))
+    drawn_before = sa.select(proposal.id).where(proposal.tenant_id == work.tenant, proposal.feature_date == day)
     if connection.execute(drawn_before.limit(1)).first() is not None:
         return 0
     version = connection.scalar(
@@ -254,7 +254,7 @@ def propose_reviews(connection: sa.Connection, tenant: TenantSettings, week: dt.
             [
                 {
                     "id": identifier,
-                    "tenant_id": tenant.name,
+                    "tenant_id": work.tenant,
                     "prediction_id": prediction,
                     "feature_date": day,
                     "drawn_from": len(numbers),
@@ -267,7 +267,7 @@ def propose_reviews(connection: sa.Connection, tenant: TenantSettings, week: dt.
     return written.rowcount
 
 
-def open_reviews(connection: sa.Connection, tenant_name: str) -> pd.DataFrame:
+def open_reviews(connection: sa.Connection, work: Work) -> pd.DataFrame:
     """The students drawn for review who have no verdict yet: `REVIEW_COLUMNS`, by week and number.
 
     A feedback row without a feedback type is no verdict. Deleted students are not asked about.
@@ -284,10 +284,10 @@ def open_reviews(connection: sa.Connection, tenant_name: str) -> pd.DataFrame:
         .join_from(review_proposals, predictions, prediction.id == proposal.prediction_id)
         .join(students, students.c.id == prediction.student_id)
         .where(
-            proposal.tenant_id == tenant_name,
+            proposal.tenant_id == work.tenant,
             students.c.deleted_on.is_(None),
             ~sa.exists().where(
-                verdict.tenant_id == tenant_name,
+                verdict.tenant_id == work.tenant,
                 verdict.prediction_id == proposal.prediction_id,
                 verdict.deleted_on.is_(None),
                 verdict.feedback_type.is_not(None),
@@ -316,7 +316,7 @@ def review_template(reviews: pd.DataFrame, profile: ProfileSettings) -> bytes:
     return text.getvalue().encode("utf-8" if profile.encoding == "auto" else profile.encoding)
 
 
-def new_verdicts_since(connection: sa.Connection, tenant_name: str, after: dt.datetime) -> int:
+def new_verdicts_since(connection: sa.Connection, work: Work, after: dt.datetime) -> int:
     """Predictions on which a verdict was given, changed or taken back after this (aware) moment.
 
     A delivery that says again what is stored is nothing new.
@@ -324,7 +324,7 @@ def new_verdicts_since(connection: sa.Connection, tenant_name: str, after: dt.da
     verdict = training_feedback.c
     found = connection.scalar(
         sa.select(sa.func.count(sa.distinct(verdict.prediction_id))).where(
-            verdict.tenant_id == tenant_name,
+            verdict.tenant_id == work.tenant,
             verdict.feedback_type.is_not(None),
             verdict.updated_at > after,
             # Given and taken back since then: nobody has learned from it.
@@ -440,4 +440,4 @@ def _with_interval(
 
 
 def _measure(metric: str, parameter: str, value: Any, samples: int) -> Measure:
-    return Measure(metric, parameter, "", None if value is None else round(float(value), _DIGITS), samples)
+    return Measure(metric, parameter, "", None if value is None else round(float(value), DIGITS), samples)

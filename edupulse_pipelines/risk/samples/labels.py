@@ -38,6 +38,7 @@ from edupulse_pipelines.storage.bulk import (
     positions,
     read_arrays,
 )
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, weeks_between
 
 EVENTS = ("attendance", "course", "incident", "exit")
@@ -73,24 +74,24 @@ class Labels:
         return total
 
 
-def labels(connection: sa.Connection, tenant: TenantSettings, as_of_weeks: Sequence[dt.date]) -> Labels:
+def labels(connection: sa.Connection, work: Work, tenant: TenantSettings, as_of_weeks: Sequence[dt.date]) -> Labels:
     """The adverse events after each as-of week (Mondays), for every student of the tenant.
 
     Memory: some 30 bytes per row of weekly activity and of weekly course grades within the span of the horizons, and a
     few bytes per student and week of it.
     """
     weeks = tuple(sorted(set(as_of_weeks)))
-    ids, people = _people(connection, tenant.name)
+    ids, people = _people(connection, work)
     if not weeks or people.empty:
         return labels_of(_no_rows(LABEL_ACTIVITY), _no_rows(_COURSES), people, tenant.label, weeks)
     if tenant.label.weeks is None:  # only exits count
         return labels_of(_no_rows(LABEL_ACTIVITY), _no_rows(_COURSES), people, tenant.label, weeks)
     horizon = _Horizon(weeks, tenant.label.weeks)
     span = list(weeks_between(horizon.first, horizon.last))
-    activity = _activity(connection, tenant.name, ids, span)
+    activity = _activity(connection, work, ids, span)
     courses = _no_rows(_COURSES)
     if tenant.label.failing_below is not None:
-        courses = _courses(connection, tenant.name, ids, span)
+        courses = _courses(connection, work, ids, span)
     return labels_of(activity, courses, people, tenant.label, weeks)
 
 
@@ -248,13 +249,13 @@ def _no_rows(columns: Sequence[str]) -> pd.DataFrame:
     return pd.DataFrame({name: np.empty(0) for name in ("student_id", "week_start", *columns)})
 
 
-def _people(connection: sa.Connection, tenant_id: str) -> tuple[Bytes, pd.DataFrame]:
+def _people(connection: sa.Connection, work: Work) -> tuple[Bytes, pd.DataFrame]:
     """The ids of the students who were not deleted, sorted, and the students; `student_id` is the position in them."""
     table = students.c
     ids, district_ids, left, how = read_arrays(
         connection,
         sa.select(as_text(table.id), table.district_id, as_text(table.exit_date), table.exit_type).where(
-            table.tenant_id == tenant_id, table.deleted_on.is_(None)
+            table.tenant_id == work.tenant, table.deleted_on.is_(None)
         ),
         ID,
         OBJECT,
@@ -272,14 +273,14 @@ def _people(connection: sa.Connection, tenant_id: str) -> tuple[Bytes, pd.DataFr
     )
 
 
-def _activity(connection: sa.Connection, tenant_id: str, ids: Bytes, span: Sequence[dt.date]) -> pd.DataFrame:
+def _activity(connection: sa.Connection, work: Work, ids: Bytes, span: Sequence[dt.date]) -> pd.DataFrame:
     """Weekly activity of the weeks, as `labels_of` takes it."""
     table = weekly_activity.c
     measures = [known_sessions(name.removeprefix("sessions_")) for name in SESSIONS]
     query = sa.select(
         as_text(table.student_id),
         *(plain(one) for one in (*measures, table.incident_count, sa.func.coalesce(table.severity_highest, 0))),
-    ).where(table.tenant_id == tenant_id, table.week_start == sa.bindparam("week", type_=sa.Date()))
+    ).where(table.tenant_id == work.tenant, table.week_start == sa.bindparam("week", type_=sa.Date()))
     parts = []
     for week in span:  # week by week, so that no row need say its week
         of, *values = read_arrays(connection, query.params(week=week), ID, *("i4" for _ in LABEL_ACTIVITY))
@@ -287,12 +288,12 @@ def _activity(connection: sa.Connection, tenant_id: str, ids: Bytes, span: Seque
     return pd.DataFrame(dict(zip(("student_id", "week_start", *LABEL_ACTIVITY), concatenated(parts), strict=True)))
 
 
-def _courses(connection: sa.Connection, tenant_id: str, ids: Bytes, span: Sequence[dt.date]) -> pd.DataFrame:
+def _courses(connection: sa.Connection, work: Work, ids: Bytes, span: Sequence[dt.date]) -> pd.DataFrame:
     """Weekly course grades of the weeks, as `labels_of` takes them; `course_id` is a number."""
     table = weekly_course_grades.c
     query = sa.select(
         as_text(table.student_id), table.course_id, plain(table.grade_count), plain(table.grade_mean)
-    ).where(table.tenant_id == tenant_id, table.week_start == sa.bindparam("week", type_=sa.Date()))
+    ).where(table.tenant_id == work.tenant, table.week_start == sa.bindparam("week", type_=sa.Date()))
     numbers: dict[str, int] = {}
     parts = []
     for week in span:

@@ -25,6 +25,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from edupulse_pipelines.risk.rounding import DIGITS
 from edupulse_pipelines.risk.telling.factors import (
     BACKGROUND,
     FACTORS,
@@ -38,7 +39,6 @@ from edupulse_pipelines.risk.telling.factors import (
 )
 
 MAXIMUM_FACTORS = 5
-_DIGITS = 6
 
 RiskFactor = dict[str, Any]
 Floats = NDArray[np.float64]
@@ -91,7 +91,7 @@ def risk_factors(
     """
     contributions = np.asarray(model.contributions(features), dtype=np.float64)
     names = list(model.features)
-    values = np.round(features[names].to_numpy(np.float64), _DIGITS)
+    values = np.round(features[names].to_numpy(np.float64), DIGITS)
     telling: list[_Telling] = [
         _Recorded(FACTORS[name], columns, names, model.typical, levels) for name, columns in grouped(names).items()
     ]
@@ -101,7 +101,7 @@ def risk_factors(
     totals = np.column_stack([one.contribution for one in told])
     size = np.abs(totals)
     whole = size.sum(axis=1)
-    weights = np.round(size / np.where(whole > 0, whole, 1.0)[:, None], _DIGITS)
+    weights = np.round(size / np.where(whole > 0, whole, 1.0)[:, None], DIGITS)
     size[np.column_stack([one.never for one in told])] = 0.0
     # Stable: factors of equal size stay in the order of the registry.
     order = np.argsort(-size, axis=1, kind="stable")[:, :MAXIMUM_FACTORS]
@@ -212,7 +212,7 @@ class _Recorded:
 
     def told(self, values: Floats, contributions: Floats) -> _Told:
         recorded = ~np.isnan(values)
-        total = np.round(_sum(contributions, recorded), _DIGITS) + 0.0
+        total = np.round(_sum(contributions, recorded), DIGITS) + 0.0
         raises = total > 0
         first = recorded.argmax(axis=1)
         never = np.logical_not(_any(recorded))
@@ -308,7 +308,7 @@ class _Missing:
 
     def told(self, values: Floats, contributions: Floats) -> _Told:
         missing = np.isnan(values)
-        total = np.round(_sum(contributions, missing), _DIGITS) + 0.0
+        total = np.round(_sum(contributions, missing), DIGITS) + 0.0
         towards = np.where(missing, contributions * np.sign(total)[:, None], -np.inf)
         strongest = np.where(missing.all(axis=1), len(self.columns), towards.argmax(axis=1))
         return _Told(total, np.logical_not(_any(missing)), strongest, strongest)

@@ -5,17 +5,22 @@ Only gathers the facts; how a card reads is in `model_card`, what a plot looks l
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version as installed
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edupulse_pipelines.risk.book.records import ModelRecord
 from edupulse_pipelines.risk.book.registry import LoggedDataset, git_revision
+from edupulse_pipelines.risk.judging.comparison import Figures, Judged
 from edupulse_pipelines.risk.judging.evaluation import Measure
+from edupulse_pipelines.risk.judging.leakage import LeakageProof
+from edupulse_pipelines.risk.judging.promotion import Decision
+from edupulse_pipelines.risk.samples.assembly import Samples, Usable
+from edupulse_pipelines.risk.telling.decisions import decision_words
 from edupulse_pipelines.risk.telling.explanations import factor_contributions
 from edupulse_pipelines.risk.telling.model_card import (
     CandidateFacts,
@@ -27,12 +32,6 @@ from edupulse_pipelines.risk.telling.model_card import (
 )
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.weeks import feature_date
-
-if TYPE_CHECKING:
-    from edupulse_pipelines.risk.judging.leakage import LeakageProof
-    from edupulse_pipelines.risk.judging.promotion import Decision
-    from edupulse_pipelines.risk.samples.assembly import Samples, Usable
-    from edupulse_pipelines.risk.training import Judged
 
 _LIBRARIES = ("scikit-learn", "numpy", "pandas")
 _PARTIAL_DEPENDENCES = 9
@@ -60,34 +59,53 @@ class TrainingReport:
 
 def training_report(
     *,
-    tenant: TenantSettings,
-    version: str,
-    point: dt.date,
+    record: ModelRecord,
     samples: Samples,
     usable: Usable,
-    training: NDArray[np.int64],
     judged: Judged,
     decision: Decision,
     proof: LeakageProof,
-    by_candidate: Mapping[str, Sequence[Measure]],
-    unseen: Sequence[Measure],
-    metrics: Mapping[str, Any],
-    hyperparameters: Mapping[str, Any],
-    trained_at: dt.datetime,
+    figures: Figures,
 ) -> TrainingReport:
     """Everything people read about a training; no student is in it."""
+    tenant = samples.tenant
     explained = judged.frame.iloc[:_EXPLAINED_ROWS]
     factors = factor_contributions(judged.tuned.model, explained).abs().mean().sort_values(ascending=False)
     importance = {str(name): float(value) for name, value in factors.items()}
-    figures = training_figures(tenant, version, judged, importance)
-    parts = {"training": training, "validation": usable.validation}
+    plots = training_figures(tenant, record.model_version, judged, importance)
+    parts = {"training": judged.training, "validation": usable.validation}
     data = {name: _data(samples, usable, rows) for name, rows in parts.items()}
-    facts = CardFacts(
+    by_candidate = {name: measures for (name, scope, _), measures in figures.items() if scope == "validation"}
+    facts = _card_facts(record, tenant, judged, decision, proof, figures, data, importance, plots)
+    return TrainingReport(
+        _documents(record, judged, decision, proof, by_candidate, facts),
+        plots,
+        _datasets(samples, usable, judged, parts, data),
+        card_summary(facts),
+    )
+
+
+def _card_facts(
+    record: ModelRecord,
+    tenant: TenantSettings,
+    judged: Judged,
+    decision: Decision,
+    proof: LeakageProof,
+    figures: Figures,
+    data: Mapping[str, DataFacts],
+    importance: Mapping[str, float],
+    plots: Mapping[str, bytes],
+) -> CardFacts:
+    """What the model card is written from."""
+    by_candidate = {name: measures for (name, scope, _), measures in figures.items() if scope == "validation"}
+    unseen = next((measures for (_, scope, _), measures in figures.items() if scope == "unseen_students"), ())
+    assert record.data_through is not None and record.data_hash and record.settings_hash
+    return CardFacts(
         tenant=tenant.name,
-        model_version=version,
+        model_version=record.model_version,
         kind=judged.tuned.kind,
-        data_through=feature_date(point),
-        trained_at=trained_at,
+        data_through=feature_date(record.data_through),
+        trained_at=record.trained_at,
         label=tenant.label,
         cohort=tenant.cohort,
         categories=tenant.categories,
@@ -106,28 +124,43 @@ def training_report(
         leakage_proof=proof.sentence,
         minimum_subgroup=tenant.promotion.minimum_subgroup,
         promoted=decision.promoted,
-        decision=decision.reason,
+        decision=decision_words(decision),
         decision_numbers=decision.numbers,
         champion_version=decision.numbers.get("champion_version"),
-        data_hash=hyperparameters["data_hash"],
-        settings_hash=hyperparameters["settings_hash"],
+        data_hash=record.data_hash,
+        settings_hash=record.settings_hash,
         git_revision=git_revision(),
-        seed=hyperparameters["seed"],
+        seed=record.hyperparameters["seed"],
         libraries={name: installed(name) for name in _LIBRARIES},
-        figures={_TITLES[name]: png for name, png in figures.items()},
+        figures={_TITLES[name]: png for name, png in plots.items()},
     )
+
+
+def _documents(
+    record: ModelRecord,
+    judged: Judged,
+    decision: Decision,
+    proof: LeakageProof,
+    by_candidate: Mapping[str, Sequence[Measure]],
+    facts: CardFacts,
+) -> dict[str, Any]:
+    """The run's documents by file name."""
+    hyperparameters = record.hyperparameters
     documents: dict[str, Any] = {
         "settings.json": hyperparameters["settings"],
-        "performance_metrics.json": metrics,
+        "performance_metrics.json": dict(record.metrics),
         "leakage.json": proof.as_json(),
         "promotion_decision.json": {
             "promoted": decision.promoted,
-            "reason": decision.reason,
+            "reason": facts.decision,
             "numbers": decision.numbers,
         },
         "evaluations.json": {
-            kind: [[one.metric, one.parameter, one.subgroup, one.value, one.samples] for one in found]
-            for kind, found in by_candidate.items()
+            kind: [
+                [measure.metric, measure.parameter, measure.subgroup, measure.value, measure.samples]
+                for measure in measures
+            ]
+            for kind, measures in by_candidate.items()
         },
         "model_card.md": model_card(facts),
         "model_card.html": card_html(facts),
@@ -139,27 +172,33 @@ def training_report(
             name: {"thresholds": list(map(float, one.thresholds)), "values": list(map(float, one.values))}
             for name, one in judged.tuned.model.shapes.items()
         }
-    return TrainingReport(
-        documents,
-        figures,
-        [
-            LoggedDataset(
-                context,
-                f"{tenant.name} {context}",
-                samples.matrix.digest(rows, usable.outcome),
-                judged.tuned.model.features,
-                {
-                    "student_weeks": facts.student_weeks,
-                    "students": facts.students,
-                    "events": facts.events,
-                    "first_week": facts.first_week.isoformat(),
-                    "last_week": facts.last_week.isoformat(),
-                },
-            )
-            for (context, rows), facts in zip(parts.items(), data.values(), strict=True)
-        ],
-        card_summary(facts),
-    )
+    return documents
+
+
+def _datasets(
+    samples: Samples,
+    usable: Usable,
+    judged: Judged,
+    parts: Mapping[str, NDArray[np.int64]],
+    data: Mapping[str, DataFacts],
+) -> list[LoggedDataset]:
+    """What MLflow shows of the rows that trained and validated."""
+    return [
+        LoggedDataset(
+            context,
+            f"{samples.tenant.name} {context}",
+            samples.matrix.digest(rows, usable.outcome),
+            judged.tuned.model.features,
+            {
+                "student_weeks": data[context].student_weeks,
+                "students": data[context].students,
+                "events": data[context].events,
+                "first_week": data[context].first_week.isoformat(),
+                "last_week": data[context].last_week.isoformat(),
+            },
+        )
+        for context, rows in parts.items()
+    ]
 
 
 def training_figures(

@@ -12,14 +12,14 @@ import pytest
 import sqlalchemy as sa
 
 from edupulse_pipelines.risk.book.champion import make_champion
+from edupulse_pipelines.risk.book.decisions import decisions
 from edupulse_pipelines.risk.book.mirror import Difference, differences, sync
 from edupulse_pipelines.risk.book.registry import RECORD_DOCUMENT, Registry
-from edupulse_pipelines.risk.judging.promotion import decisions
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, promotion_decisions
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines_tests.prepared import put_mlflow_store
 from edupulse_pipelines_tests.risk.book.test_registry import files_of
-from edupulse_pipelines_tests.risk.district import tenant_settings
+from edupulse_pipelines_tests.risk.district import tenant_settings, work_of
 from edupulse_pipelines_tests.risk.registered import active, fitted, logged, recorded, rows, sample
 
 FIRST, SECOND = "2025-01-06-aaaaaaaa", "2025-01-27-bbbbbbbb"
@@ -31,14 +31,19 @@ def tenant(engine: sa.Engine, registry: Registry) -> TenantSettings:
     tenant = tenant_settings()
     for version in (FIRST, SECOND):
         recorded(engine, registry, tenant, version)
-    make_champion(engine, tenant, registry, SECOND, kind="gate", reason="won")
-    assert differences(engine, tenant, registry, artifacts="all") == []
+    make_champion(work_of(engine, tenant), registry, SECOND, kind="gate", reason="won")
+    assert differences(work_of(engine, tenant), registry, artifacts="all") == []
     return tenant
 
 
 @pytest.fixture
 def client(registry: Registry) -> mlflow.MlflowClient:
     return mlflow.MlflowClient(registry.tracking_uri, registry.tracking_uri)
+
+
+def facts(row: Any) -> dict[str, Any]:
+    """All that a row says of its model, but for when it was written."""
+    return {name: value for name, value in row._asdict().items() if name not in ("id", "created_at", "updated_at")}
 
 
 def kinds(found: list[Difference]) -> list[tuple[str, str | None, bool | None]]:
@@ -55,13 +60,13 @@ def forget(engine: sa.Engine, tenant: TenantSettings, version: str) -> None:
 
 
 def delete_version(client: mlflow.MlflowClient, engine: sa.Engine, tenant: TenantSettings, version: str) -> None:
-    number = rows(engine, tenant)[version].hyperparameters["mlflow"]["registry_version"]
+    number = rows(engine, tenant)[version].registry_version
     client.delete_model_version(f"edupulse-{tenant.name}", number)
 
 
 def agreed(engine: sa.Engine, tenant: TenantSettings, registry: Registry) -> None:
-    assert differences(engine, tenant, registry, artifacts="all") == []
-    assert sync(engine, tenant, registry, apply=True) == []
+    assert differences(work_of(engine, tenant), registry, artifacts="all") == []
+    assert sync(work_of(engine, tenant), registry, apply=True) == []
 
 
 def test_nothing_to_mend_changes_nothing(engine: sa.Engine, registry: Registry, tenant: TenantSettings) -> None:
@@ -78,21 +83,21 @@ def test_a_moved_or_lost_alias(
     if alias is None:
         registry.remove_champion(tenant.name)
     else:
-        registry.set_champion(tenant.name, rows(engine, tenant)[alias].hyperparameters["mlflow"]["registry_version"])
-    (only,) = sync(engine, tenant, registry, source=source)
+        registry.set_champion(tenant.name, rows(engine, tenant)[alias].registry_version)
+    (only,) = sync(work_of(engine, tenant), registry, source=source)
     assert only.said == (
         f"MLflow's champion is {alias or 'not set'}, but the active model in model_metadata is {SECOND}."
     )
     assert only.mended is None and only.mending is not None
     assert active(engine, tenant) == [SECOND]  # looking changes nothing
-    (done,) = sync(engine, tenant, registry, apply=True, source=source)
+    (done,) = sync(work_of(engine, tenant), registry, apply=True, source=source)
     assert done.mended is True
     expected = SECOND if source == "table" else alias
     assert active(engine, tenant) == ([expected] if expected else [])
     assert registry.champion(tenant.name) == expected
     agreed(engine, tenant, registry)
     with engine.connect() as connection:
-        newest = decisions(connection, tenant.name)[-1]
+        newest = decisions(connection, work_of(connection, tenant))[-1]
     assert newest.kind == ("gate" if source == "table" else "sync")
 
 
@@ -102,11 +107,10 @@ def test_a_row_that_is_lost_comes_back_from_the_run(
 ) -> None:
     before = rows(engine, tenant)[FIRST]
     forget(engine, tenant, FIRST)
-    (done,) = sync(engine, tenant, registry, apply=True, source=source)
+    (done,) = sync(work_of(engine, tenant), registry, apply=True, source=source)
     assert kinds([done]) == [("version_without_row", FIRST, True)]
     after = rows(engine, tenant)[FIRST]
-    for name in ("model_type", "training_date", "performance_metrics", "hyperparameters", "is_active"):
-        assert getattr(after, name) == getattr(before, name), name
+    assert facts(after) == facts(before)
     agreed(engine, tenant, registry)
 
 
@@ -116,9 +120,9 @@ def test_the_champions_row_comes_back_with_the_alias_as_the_truth(
 ) -> None:
     """Whichever side is asked for: the row that said who is champion was lost, the alias is all that is left."""
     forget(engine, tenant, SECOND)
-    proposed = {one.kind: one.mending for one in sync(engine, tenant, registry, source=source)}
+    proposed = {one.kind: one.mending for one in sync(work_of(engine, tenant), registry, source=source)}
     assert proposed["champion"] == f"make {SECOND} the active model"
-    done = sync(engine, tenant, registry, apply=True, source=source)
+    done = sync(work_of(engine, tenant), registry, apply=True, source=source)
     assert kinds(done) == [("version_without_row", SECOND, True), ("champion", SECOND, True)]
     assert active(engine, tenant) == [SECOND]
     agreed(engine, tenant, registry)
@@ -131,7 +135,7 @@ def test_a_version_that_nothing_is_known_about_is_left_alone(
     client.create_model_version(name, client.get_model_version(name, "1").source)
     run, _ = logged(registry, tenant, "2025-02-17-cccccccc")
     client.log_text(run.run_id, "{}", RECORD_DOCUMENT)
-    done = sync(engine, tenant, registry, apply=True)
+    done = sync(work_of(engine, tenant), registry, apply=True)
     assert kinds(done) == [
         ("version_without_row", None, False),
         ("version_without_row", "2025-02-17-cccccccc", False),
@@ -141,7 +145,7 @@ def test_a_version_that_nothing_is_known_about_is_left_alone(
     client.log_text(
         run.run_id, json.dumps({"tenant": "other", "model_version": "2025-02-17-cccccccc"}), RECORD_DOCUMENT
     )
-    assert "another model's" in (sync(engine, tenant, registry, apply=True)[1].outcome or "")
+    assert "another model's" in (sync(work_of(engine, tenant), registry, apply=True)[1].outcome or "")
 
 
 @pytest.mark.parametrize("version", [FIRST, SECOND])
@@ -149,12 +153,11 @@ def test_a_deleted_version_is_registered_again_from_its_run(
     engine: sa.Engine, registry: Registry, tenant: TenantSettings, client: mlflow.MlflowClient, version: str
 ) -> None:
     delete_version(client, engine, tenant, version)
-    before = rows(engine, tenant)[version].hyperparameters
-    done = sync(engine, tenant, registry, apply=True)
+    before = rows(engine, tenant)[version]
+    done = sync(work_of(engine, tenant), registry, apply=True)
     assert done[0].mended and "registered again as version 3" in (done[0].outcome or "")
-    after = rows(engine, tenant)[version].hyperparameters
-    assert after["mlflow"] == {**before["mlflow"], "registry_version": "3"}
-    assert {**after, "mlflow": None} == {**before, "mlflow": None}
+    after = rows(engine, tenant)[version]
+    assert facts(after) == {**facts(before), "registry_version": "3"}
     assert registry.champion(tenant.name) == SECOND
     assert active(engine, tenant) == [SECOND]
     agreed(engine, tenant, registry)
@@ -164,7 +167,7 @@ def test_a_version_deleted_on_purpose_sets_the_row_aside(
     engine: sa.Engine, registry: Registry, tenant: TenantSettings, client: mlflow.MlflowClient
 ) -> None:
     delete_version(client, engine, tenant, SECOND)
-    done = sync(engine, tenant, registry, apply=True, source="registry")
+    done = sync(work_of(engine, tenant), registry, apply=True, source="registry")
     assert ("row_without_version", SECOND, True) in kinds(done)
     assert active(engine, tenant) == []
     agreed(engine, tenant, registry)
@@ -176,25 +179,25 @@ def test_a_lost_registry_comes_back_from_the_files(engine: sa.Engine, tmp_path: 
     lost = registry
     for version in (FIRST, SECOND):
         recorded(engine, lost, tenant, version, kind="additive" if version == SECOND else "logistic")
-    make_champion(engine, tenant, lost, SECOND, kind="gate", reason="won")
+    make_champion(work_of(engine, tenant), lost, SECOND, kind="gate", reason="won")
     fresh = Registry(put_mlflow_store(tmp_path / "new.db"), tmp_path / "artifacts")
-    found = sync(engine, tenant, fresh)
+    found = sync(work_of(engine, tenant), fresh)
     assert [one.kind for one in found] == ["champion", "row_without_version", "row_without_version"]
-    done = sync(engine, tenant, fresh, apply=True)
+    done = sync(work_of(engine, tenant), fresh, apply=True)
     assert all(one.mended for one in done)
     assert fresh.champion(tenant.name) == SECOND
-    row = rows(engine, tenant)[SECOND].hyperparameters["mlflow"]
+    row = rows(engine, tenant)[SECOND]
     frame, *_ = sample(seed=3)
-    model = fresh.load_model(tenant.name, SECOND, row["registry_version"], row["artifact_sha256"])
+    model = fresh.load_model(tenant.name, SECOND, row.registry_version, row.artifact_sha256)
     assert np.array_equal(model.log_odds(frame), fitted("additive").log_odds(frame))
-    run = mlflow.MlflowClient(fresh.tracking_uri).get_run(row["run_id"])
+    run = mlflow.MlflowClient(fresh.tracking_uri).get_run(row.mlflow_run_id)
     assert run.data.metrics["baseline.auc_roc"] == 0.7
     agreed(engine, tenant, fresh)
     # The new run carries the record from which the row could be written again.
     before = rows(engine, tenant)[FIRST]
     forget(engine, tenant, FIRST)
-    assert [one.mended for one in sync(engine, tenant, fresh, apply=True)] == [True]
-    assert rows(engine, tenant)[FIRST].hyperparameters == before.hyperparameters
+    assert [one.mended for one in sync(work_of(engine, tenant), fresh, apply=True)] == [True]
+    assert facts(rows(engine, tenant)[FIRST]) == facts(before)
 
 
 @pytest.mark.parametrize("harm", [shutil.rmtree, lambda folder: (folder / "model.skops").write_bytes(b"x")])
@@ -206,15 +209,15 @@ def test_a_model_whose_files_are_gone_or_changed_is_set_aside(
     version: str,
     harm: Callable[[Path], object],
 ) -> None:
-    harm(files_of(rows(engine, tenant)[version].hyperparameters["mlflow"]["artifact_uri"]))
+    harm(files_of(rows(engine, tenant)[version].artifact_uri))
     # The check that runs with every training looks at the champion's files alone.
-    assert kinds(differences(engine, tenant, registry)) == (
+    assert kinds(differences(work_of(engine, tenant), registry)) == (
         [("artifact_unusable", SECOND, None)] if version == SECOND else []
     )
-    done = sync(engine, tenant, registry, apply=True)
+    done = sync(work_of(engine, tenant), registry, apply=True)
     assert kinds(done) == [("artifact_unusable", version, True)]
-    row = rows(engine, tenant)[version].hyperparameters
-    assert (row["promoted"], row["mlflow"]["lost"], row["mlflow"]["registry_version"]) == (False, True, None)
+    row = rows(engine, tenant)[version]
+    assert (row.promoted, row.set_aside, row.registry_version) == (False, True, None)
     assert active(engine, tenant) == ([] if version == SECOND else [SECOND])
     assert registry.champion(tenant.name) == (None if version == SECOND else SECOND)
     agreed(engine, tenant, registry)
@@ -223,13 +226,13 @@ def test_a_model_whose_files_are_gone_or_changed_is_set_aside(
 def test_neither_version_nor_files(
     engine: sa.Engine, registry: Registry, tenant: TenantSettings, client: mlflow.MlflowClient
 ) -> None:
-    shutil.rmtree(files_of(rows(engine, tenant)[SECOND].hyperparameters["mlflow"]["artifact_uri"]))
+    shutil.rmtree(files_of(rows(engine, tenant)[SECOND].artifact_uri))
     delete_version(client, engine, tenant, SECOND)
-    done = sync(engine, tenant, registry, apply=True)
+    done = sync(work_of(engine, tenant), registry, apply=True)
     assert done[0].mended and "The row was set aside." in (done[0].outcome or "")
     assert active(engine, tenant) == []
     with engine.connect() as connection:
-        newest = decisions(connection, tenant.name)[-1]
+        newest = decisions(connection, work_of(connection, tenant))[-1]
     assert (newest.kind, newest.promoted, newest.model_version) == ("sync", False, SECOND)
     agreed(engine, tenant, registry)
 
@@ -238,29 +241,29 @@ def test_a_version_under_another_number(
     engine: sa.Engine, registry: Registry, tenant: TenantSettings, client: mlflow.MlflowClient
 ) -> None:
     name = f"edupulse-{tenant.name}"
-    old = client.get_model_version(name, rows(engine, tenant)[SECOND].hyperparameters["mlflow"]["registry_version"])
+    old = client.get_model_version(name, rows(engine, tenant)[SECOND].registry_version)
     client.create_model_version(name, old.source, run_id=old.run_id, tags=old.tags, model_id=old.model_id)
     delete_version(client, engine, tenant, SECOND)
-    done = sync(engine, tenant, registry, apply=True)
+    done = sync(work_of(engine, tenant), registry, apply=True)
     assert kinds(done) == [("version_moved", SECOND, True), ("champion", SECOND, True)]
-    assert rows(engine, tenant)[SECOND].hyperparameters["mlflow"]["registry_version"] == "3"
+    assert rows(engine, tenant)[SECOND].registry_version == "3"
     agreed(engine, tenant, registry)
 
 
 @pytest.mark.parametrize("source", ["table", "registry"])
 def test_facts_that_differ(engine: sa.Engine, registry: Registry, tenant: TenantSettings, source: Any) -> None:
-    truth = rows(engine, tenant)[FIRST].hyperparameters
+    truth = rows(engine, tenant)[FIRST]
     if source == "table":
-        registry.tag_version(tenant.name, truth["mlflow"]["registry_version"], {"data_hash": "0" * 64})
+        registry.tag_version(tenant.name, truth.registry_version, {"data_hash": "0" * 64})
     else:
         with engine.begin() as connection:
             connection.execute(
                 sa.update(model_metadata)
                 .where(model_metadata.c.tenant_id == tenant.name, model_metadata.c.model_version == FIRST)
-                .values(hyperparameters={**truth, "data_hash": "0" * 64})
+                .values(data_hash="0" * 64)
             )
-    (done,) = sync(engine, tenant, registry, apply=True, source=source)
+    (done,) = sync(work_of(engine, tenant), registry, apply=True, source=source)
     assert kinds([done]) == [("facts_differ", FIRST, True)]
     assert "data_hash in MLflow" in done.said
-    assert rows(engine, tenant)[FIRST].hyperparameters == truth
+    assert facts(rows(engine, tenant)[FIRST]) == facts(truth)
     agreed(engine, tenant, registry)

@@ -12,12 +12,11 @@ import pytest
 import sqlalchemy as sa
 
 from edupulse_pipelines.features.school_calendar import SchoolCalendar
+from edupulse_pipelines.risk.judging.activity_frames import ActivityFrames, read_sample
+from edupulse_pipelines.risk.judging.later_rows import CHANGES
 from edupulse_pipelines.risk.judging.leakage import (
-    CHANGES,
-    ActivityFrames,
     LeakageProof,
     prove_no_leakage,
-    read_sample,
     record_features,
     record_labels,
     weeks_to_prove,
@@ -25,7 +24,7 @@ from edupulse_pipelines.risk.judging.leakage import (
 from edupulse_pipelines.risk.samples.labels import Labels
 from edupulse_pipelines.settings import LabelSettings
 from edupulse_pipelines.weeks import WEEK, feature_date
-from edupulse_pipelines_tests.risk.district import District, made_up_district, tenant_settings, week, write
+from edupulse_pipelines_tests.risk.district import District, made_up_district, tenant_settings, week, work_of, write
 
 AS_OF = [week(5), week(9), week(13)]
 LABEL = LabelSettings(failing_below=70)
@@ -259,8 +258,8 @@ def test_the_sample_is_what_the_database_holds(engine: sa.Engine, across_databas
     other = tenant_settings()
     write(engine, other, made_up_district(count=5, weeks=20, seed=6))
     with engine.connect() as connection:
-        whole = read_sample(connection, tenant)
-        some = read_sample(connection, tenant, limit=25)
+        whole = read_sample(connection, work_of(connection, tenant), tenant)
+        some = read_sample(connection, work_of(connection, tenant), tenant, limit=25)
     assert whole.people["district_id"].tolist() == sorted(district.students["district_id"])
     assert len(whole.activity) == len(district.activity)
     assert len(whole.courses) == len(district.courses)
@@ -287,5 +286,5 @@ def test_the_sample_is_what_the_database_holds(engine: sa.Engine, across_databas
     assert time.perf_counter() - began < 10
     assert across_databases.setdefault("proof", found.as_json()) == found.as_json()
     with engine.connect() as connection:
-        empty = read_sample(connection, tenant_settings())
+        empty = read_sample(connection, work_of(connection, tenant_settings()), tenant_settings())
     assert not prove_no_leakage(empty, AS_OF, 8, features=record_features, labels=record_labels(LABEL)).passed

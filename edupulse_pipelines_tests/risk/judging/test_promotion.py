@@ -1,20 +1,18 @@
 from __future__ import annotations
 
-import datetime as dt
 import json
 import time
 from typing import Any
 
 import numpy as np
 import pytest
-import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from edupulse_pipelines.risk.judging.evaluation import Measure, calibration_error, listed, measures, precision_at
-from edupulse_pipelines.risk.judging.promotion import Decision, decide, decisions, record_decision, record_measures
-from edupulse_pipelines.schema.sqlalchemy_tables import model_evaluations, model_metadata
+from edupulse_pipelines.risk.judging.evaluation import calibration_error, listed, measures, precision_at
+from edupulse_pipelines.risk.judging.promotion import Decision, decide
+from edupulse_pipelines.risk.telling.decisions import decision_words
 from edupulse_pipelines.settings import PromotionSettings
 
 Case = dict[str, Any]
@@ -74,15 +72,15 @@ def failed(decision: Decision) -> set[str]:
 def test_a_clearly_better_challenger_is_promoted(seed: int) -> None:
     one = case(seed=seed)
     found = decide(**one)
-    assert found.promoted, found.reason
+    assert found.promoted, decision_words(found)
     assert failed(found) == set()
     actual = one["outcome"].astype(bool)
     for name in ("challenger", "champion", "rule"):
         figure = found.numbers["precision_at_capacity"][name]
         assert figure["value"] == precision_at(one[name], actual, one["week"], 10)
         assert figure["low"] <= figure["value"] <= figure["high"]
-    assert found.reason.startswith("Promoted. ")
-    assert found.reason.count("bootstrap replicates") == 2
+    assert decision_words(found).startswith("Promoted. ")
+    assert decision_words(found).count("bootstrap replicates") == 2
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -90,8 +88,8 @@ def test_a_clearly_worse_challenger_is_not(seed: int) -> None:
     found = decide(**case(seed=seed, noise=3, champion_noise=0.1))
     assert not found.promoted
     assert "champion" in failed(found)
-    assert "not above the champion's" in found.reason
-    assert found.reason.startswith("Not promoted. Precision among the top 10 % of each week is ")
+    assert "not above the champion's" in decision_words(found)
+    assert decision_words(found).startswith("Not promoted. Precision among the top 10 % of each week is ")
 
 
 @settings(max_examples=15, deadline=None)
@@ -111,13 +109,13 @@ def test_the_rule_has_to_be_beaten_too_and_is_enough_without_a_champion() -> Non
     assert first.promoted
     assert first.numbers["against"]["champion"] is None
     assert first.numbers["precision_at_capacity"]["champion"] is None
-    assert "There is no champion to beat." in first.reason
+    assert "There is no champion to beat." in decision_words(first)
 
     one = case()
     found = decide(**one | {"rule": one["challenger"]})
     assert failed(found) == {"rule"}
-    assert found.reason.startswith("Not promoted. Precision")
-    assert "not above the simple rule's" in found.reason
+    assert decision_words(found).startswith("Not promoted. Precision")
+    assert "not above the simple rule's" in decision_words(found)
 
 
 @settings(max_examples=10, deadline=None)
@@ -209,7 +207,7 @@ def test_a_miscalibrated_challenger_is_refused(shift: float) -> None:
     assert failed(found) == {"calibration_error"}
     figures = found.numbers["calibration_error"]
     assert figures["value"] > figures["maximum"] > figures["by_chance"]
-    assert "The calibration error of" in found.reason.partition("Not promoted. ")[2][:30]
+    assert "The calibration error of" in decision_words(found).partition("Not promoted. ")[2][:30]
     assert decide(**setting(one, calibration_error=0.9) | {"challenger": _expit(log_odds + shift)}).promoted
 
 
@@ -230,7 +228,7 @@ def test_an_error_that_chance_explains_is_no_miscalibration() -> None:
 def test_an_auc_below_the_minimum_is_refused() -> None:
     found = decide(**setting(case(), minimum_auc=0.99))
     assert failed(found) == {"auc_roc"}
-    assert "is below 0.99." in found.reason
+    assert "is below 0.99." in decision_words(found)
 
 
 def planted(students: int = 600, members: int = 60, **changed: object) -> Case:
@@ -250,8 +248,8 @@ def test_a_subgroup_that_is_missed_too_often_stops_the_promotion() -> None:
     one = planted(calibration_error=0.5)
     found = decide(**one)
     assert failed(found) == {"false_negative_rate"}
-    assert "ethnicity=unseen" in found.reason
-    assert "gender" not in found.reason
+    assert "ethnicity=unseen" in decision_words(found)
+    assert "gender" not in decision_words(found)
     figures = {row["subgroup"]: row for row in found.numbers["false_negative_rate"]["subgroups"]}
     assert list(figures) == ["ethnicity=seen", "ethnicity=unseen", "gender=F", "gender=M"]
     assert [row["passed"] for row in figures.values()] == [True, False, True, True]
@@ -277,11 +275,11 @@ def test_a_subgroup_that_is_missed_too_often_stops_the_promotion() -> None:
 
 def test_a_subgroup_of_fewer_than_ten_students_is_suppressed_and_decides_nothing() -> None:
     found = decide(**planted(members=9, calibration_error=0.5))
-    assert found.promoted, found.reason
+    assert found.promoted, decision_words(found)
     figures = found.numbers["false_negative_rate"]
     assert figures["suppressed"] == ["ethnicity=unseen"]
     assert "ethnicity=unseen" not in [row["subgroup"] for row in figures["subgroups"]]
-    assert "1 of fewer than 10 students not judged" in found.reason
+    assert "1 of fewer than 10 students not judged" in decision_words(found)
     assert (
         decide(**planted(members=9, calibration_error=0.5, minimum_subgroup=9)).numbers["false_negative_rate"][
             "suppressed"
@@ -301,7 +299,7 @@ def test_a_few_missed_students_are_not_certain_of_anything() -> None:
     )
     assert row["value"] == row["low"] == row["high"] == 1
     assert row["certainty_above_gap"] < 0.95
-    assert found.promoted, found.reason
+    assert found.promoted, decision_words(found)
 
 
 def test_an_absolute_bound_holds_beside_the_gap() -> None:
@@ -310,7 +308,7 @@ def test_an_absolute_bound_holds_beside_the_gap() -> None:
     assert decide(**setting(one, maximum_false_negative_rate=min(1.0, rate + 0.1))).promoted
     found = decide(**setting(one, maximum_false_negative_rate=rate - 0.2))
     assert failed(found) == {"false_negative_rate"}
-    assert "or the bound of" in found.reason
+    assert "or the bound of" in decision_words(found)
 
 
 @pytest.mark.parametrize("outcome", [0, 1])
@@ -319,11 +317,11 @@ def test_one_class_is_not_promoted(outcome: int) -> None:
     found = decide(**one | {"outcome": np.full(90, outcome, dtype=np.int8)})
     assert {"auc_roc", "champion", "rule"} <= failed(found)
     assert found.numbers["auc_roc"]["value"] is None
-    assert "The AUC is not defined, because the held-out weeks hold one class only." in found.reason
+    assert "The AUC is not defined, because the held-out weeks hold one class only." in decision_words(found)
     assert found.numbers["against"]["rule"]["certainty"] == 0.5
     if not outcome:
         assert found.numbers["false_negative_rate"]["everybody"] == {"value": None, "low": None, "high": None}
-        assert "Without an event no subgroup can be missed." in found.reason
+        assert "Without an event no subgroup can be missed." in decision_words(found)
     json.dumps(found.numbers, allow_nan=False)
 
 
@@ -344,7 +342,7 @@ def test_twelve_students() -> None:
         "seed": 0,
     }
     found = decide(**one)
-    assert found.promoted, found.reason
+    assert found.promoted, decision_words(found)
     assert found.numbers["precision_at_capacity"]["challenger"]["value"] == 1
     assert found.numbers["precision_at_capacity"]["champion"]["value"] == 0
     # Everybody ties: two of twelve at random, a quarter of whom have an event.
@@ -359,7 +357,7 @@ def test_one_student_and_nobody() -> None:
     assert not decide(**one).promoted
     nobody = {name: value[:0] if isinstance(value, np.ndarray) else value for name, value in one.items()}
     found = decide(**nobody)
-    assert (found.promoted, found.reason) == (
+    assert (found.promoted, decision_words(found)) == (
         False,
         "Not promoted. There is no held-out student-week to judge on.",
     )
@@ -381,84 +379,3 @@ def test_a_hundred_thousand_rows_take_seconds() -> None:
     started = time.process_time()
     assert decide(**one).promoted
     assert time.process_time() - started < 15  # two or three on one idle core
-
-
-def _model(connection: sa.Connection, tenant: str, version: str) -> None:
-    connection.execute(sa.insert(model_metadata).values(tenant_id=tenant, model_version=version))
-
-
-def test_decisions_are_kept_in_order_with_their_numbers(engine: sa.Engine) -> None:
-    made = decide(**setting(case(40, subgroups={"gender": np.array(["F", "M"] * 20, dtype=object)}), bootstrap=50))
-    with engine.begin() as connection:
-        for tenant, version in (("north", "m1"), ("north", "m2"), ("south", "m1")):
-            _model(connection, tenant, version)
-        record_decision(
-            connection,
-            "north",
-            "m1",
-            kind="gate",
-            promoted=made.promoted,
-            reason=made.reason,
-            numbers=made.numbers,
-            run_id="r",
-        )
-        record_decision(
-            connection, "north", "m2", kind="promote", promoted=True, reason="known better", previous_version="m1"
-        )
-        record_decision(connection, "north", "m1", kind="rollback", promoted=True, reason="m2 was not", numbers={})
-        record_decision(connection, "south", "m1", kind="gate", promoted=False, reason="no")
-    with engine.connect() as connection:
-        found = decisions(connection, "north")
-        assert decisions(connection, "north", "m2") == [found[1]]
-        assert [one.reason for one in decisions(connection, "south")] == ["no"]
-        assert decisions(connection, "west") == []
-    assert [(one.model_version, one.kind, one.previous_version) for one in found] == [
-        ("m1", "gate", None),
-        ("m2", "promote", "m1"),
-        ("m1", "rollback", None),
-    ]
-    assert (found[0].promoted, found[0].reason, found[0].run_id) == (made.promoted, made.reason, "r")
-    assert found[0].numbers == made.numbers
-    assert found[1].numbers == {}
-    assert found[0].decided_at.tzinfo is not None
-    with engine.begin() as connection, pytest.raises(sa.exc.IntegrityError):
-        record_decision(connection, "north", "unknown", kind="gate", promoted=False, reason="no such model")
-
-
-def test_measures_replace_those_of_the_same_key_and_no_others(engine: sa.Engine) -> None:
-    sunday = dt.date(2025, 3, 2)
-    first = [
-        Measure("auc_roc", "", "", 0.7, 100),
-        Measure("precision_at", "k10", "", None, 100),
-        Measure("base_rate", "", "gender=X", None, None),
-    ]
-    with engine.begin() as connection:
-        _model(connection, "north", "m1")
-        record_measures(connection, "north", "m1", "additive", "validation", sunday, first)
-        record_measures(connection, "north", "m1", "rule", "validation", sunday, first[:1])
-        record_measures(
-            connection,
-            "north",
-            "m1",
-            "additive",
-            "validation",
-            sunday,
-            [Measure("auc_roc", "", "", 0.8, 120), Measure("psi", "grade_mean_8w", "", float("nan"), 5)],
-        )
-        record_measures(connection, "north", "m1", "additive", "validation", sunday, [])
-        with pytest.raises(ValueError, match="two measures"):
-            record_measures(connection, "north", "m1", "additive", "week", sunday, first[:1] * 2)
-    table = model_evaluations.c
-    with engine.connect() as connection:
-        found = connection.execute(
-            sa.select(table.candidate, table.metric, table.parameter, table.subgroup, table.value, table.samples)
-            .where(table.tenant_id == "north", table.as_of_date == sunday)
-            .order_by(table.candidate, table.metric, table.parameter)
-        ).all()
-    assert [tuple(row) for row in found] == [
-        ("additive", "auc_roc", "", "", 0.8, 120),
-        ("additive", "base_rate", "", "gender=X", None, None),
-        ("additive", "precision_at", "k10", "", None, 100),
-        ("additive", "psi", "grade_mean_8w", "", None, 5),
-        ("rule", "auc_roc", "", "", 0.7, 100),
-    ]

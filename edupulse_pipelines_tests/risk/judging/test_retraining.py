@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import uuid
 
 import pytest
 import sqlalchemy as sa
 
+from edupulse_pipelines.risk.book.decisions import record_measures
+from edupulse_pipelines.risk.book.identity import settings_hash_of
 from edupulse_pipelines.risk.health import CANDIDATE, HEALTH, MATURED
 from edupulse_pipelines.risk.judging.evaluation import Measure
-from edupulse_pipelines.risk.judging.promotion import record_measures
-from edupulse_pipelines.risk.judging.retraining import retraining_due
-from edupulse_pipelines.risk.training import settings_hash_of
+from edupulse_pipelines.risk.judging.retraining import retraining_due, retraining_reason
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, predictions, students, training_feedback
 from edupulse_pipelines.settings import LabelSettings, TenantSettings, TrainingSettings
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.weeks import feature_date
-from edupulse_pipelines_tests.risk.district import FIRST_WEEK, tenant_settings, week
+from edupulse_pipelines_tests.risk.district import FIRST_WEEK, tenant_settings, week, work_of
 
 CHAMPION, CHALLENGER = "2024-10-28-aaaaaaaa", "2024-12-23-bbbbbbbb"
 NOON = dt.datetime(2025, 1, 1, 12, tzinfo=dt.UTC)
@@ -29,13 +30,6 @@ def tenant() -> TenantSettings:
 
 
 def record(engine: sa.Engine, tenant: TenantSettings, version: str, trained_at: dt.datetime) -> None:
-    facts = {
-        "data_through": version[:10],
-        "data_hash": "0",
-        "settings_hash": settings_hash_of(tenant),
-        "promoted": True,
-        "mlflow": {"registry_version": "1", "run_id": "x"},
-    }
     with engine.begin() as connection:
         connection.execute(
             sa.insert(model_metadata).values(
@@ -45,7 +39,13 @@ def record(engine: sa.Engine, tenant: TenantSettings, version: str, trained_at: 
                 model_type="logistic",
                 training_date=trained_at,
                 performance_metrics={},
-                hyperparameters=facts,
+                hyperparameters={},
+                data_through=dt.date.fromisoformat(version[:10]),
+                data_hash="0",
+                settings_hash=settings_hash_of(tenant),
+                promoted=True,
+                registry_version="1",
+                mlflow_run_id="x",
                 is_active=version == CHAMPION,
             )
         )
@@ -56,7 +56,7 @@ def measured(
 ) -> None:
     with engine.begin() as connection:
         found = [Measure("score_psi", "", "", psi, 40)]
-        record_measures(connection, tenant.name, version, CANDIDATE, scope, feature_date(monday), found)
+        record_measures(connection, work_of(connection, tenant), version, CANDIDATE, scope, feature_date(monday), found)
 
 
 def judged(engine: sa.Engine, tenant: TenantSettings, count: int, at: dt.datetime) -> None:
@@ -117,7 +117,7 @@ def judged(engine: sa.Engine, tenant: TenantSettings, count: int, at: dt.datetim
 
 def due(engine: sa.Engine, tenant: TenantSettings) -> str | None:
     with engine.connect() as connection:
-        return retraining_due(connection, tenant)
+        return retraining_due(connection, work_of(connection, tenant), tenant)
 
 
 def test_without_a_model_nothing_but_the_schedule_asks(engine: sa.Engine, tenant: TenantSettings) -> None:
@@ -168,3 +168,27 @@ def test_verdicts_since_the_newest_model_ask_for_one(engine: sa.Engine, tenant: 
     )
     record(engine, tenant, CHALLENGER, NOON + dt.timedelta(days=2))
     assert due(engine, tenant) is None
+
+
+@pytest.mark.parametrize(
+    ("score", "inputs", "verdicts", "words"),
+    [
+        (0.1, [0.0, 0.1, 0.2, 0.24], 49, None),
+        (0.25, [0.0], 0, r"^The scores have drifted \(PSI 0.25, limit 0.25\)\.$"),
+        (None, [0.3, None, None, None], 0, r"^1 of 1 inputs have drifted \(f0\)\.$"),
+        (0.0, [0.3, 0.0, 0.0, 0.0, 0.0], 0, None),
+        (0.0, [0.3, 0.4, 0.0, 0.0, 0.0], 0, r"^2 of 5 inputs have drifted \(f1, f0\)\.$"),
+        (0.0, [], 50, r"^Educators gave 50 verdicts since the newest model\.$"),
+        (1.0, [], 70, r"drifted .*; educators gave 70"),
+    ],
+)
+def test_when_a_training_is_due(
+    score: float | None, inputs: list[float | None], verdicts: int, words: str | None
+) -> None:
+    measures = [Measure("psi", f"f{number}", "", value, 10) for number, value in enumerate(inputs)]
+    measures.append(Measure("score_psi", "", "", score, 10))
+    reason = retraining_reason(measures, TrainingSettings(), verdicts)
+    if words is None:
+        assert reason is None
+    else:
+        assert re.search(words, reason)

@@ -18,7 +18,7 @@ from edupulse_pipelines.risk.samples.feedback import known_by
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, predictions, students, training_feedback
 from edupulse_pipelines.settings import CohortSettings, InputSettings, LabelSettings, TenantSettings, TrainingSettings
 from edupulse_pipelines.weeks import WEEK, feature_date
-from edupulse_pipelines_tests.risk.district import District, made_up_district, tenant_settings, week, write
+from edupulse_pipelines_tests.risk.district import District, made_up_district, tenant_settings, week, work_of, write
 
 UNTIL_EXIT = LabelSettings(horizon_weeks="exit")
 BY_MODULE = CohortSettings(minimum_weeks_of_data=1, group_by=("module",))
@@ -88,7 +88,7 @@ def stored(engine: sa.Engine, district: District, **sections: object) -> TenantS
 
 def samples_of(engine: sa.Engine, tenant: TenantSettings, newest: int, maximum_rows: int | None = None) -> Samples:
     with engine.connect() as connection:
-        return read_samples(connection, tenant, week(newest), maximum_rows=maximum_rows)
+        return read_samples(connection, work_of(connection, tenant), tenant, week(newest), maximum_rows=maximum_rows)
 
 
 def rows(samples: Samples, chosen: np.ndarray) -> list[tuple[str, dt.date]]:
@@ -412,6 +412,6 @@ def test_the_inputs_are_the_declared_ones() -> None:
 
 def test_groups_are_read_from_what_was_delivered(engine: sa.Engine, judged: TenantSettings) -> None:
     with engine.connect() as connection:
-        people = read_population(connection, judged)
+        people = read_population(connection, work_of(connection, judged), judged)
     assert people.groups == ("a", "b")
     assert [people.groups[one] for one in people.group] == [one[0] for one in people.district_ids]

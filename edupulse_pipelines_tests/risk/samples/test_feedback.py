@@ -34,9 +34,11 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
     training_feedback,
 )
 from edupulse_pipelines.settings import FeedbackSettings, ReviewSettings
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date
 from edupulse_pipelines_tests.ingest.district import FIRST_WEEK as MONDAY
 from edupulse_pipelines_tests.ingest.district import District, delivery_day
+from edupulse_pipelines_tests.risk.district import work_of
 
 MOMENT = dt.datetime(2025, 9, 8, 12, tzinfo=dt.UTC)
 
@@ -107,12 +109,12 @@ class School:
 
     def verdicts(self, through: dt.date | None = None) -> pd.DataFrame:
         with self.engine.connect() as connection:
-            return verdicts(connection, self.name, through)
+            return verdicts(connection, work_of(connection, self.tenant), through)
 
     def propose(self, *, week: dt.date = MONDAY, sample: int = 5, seed: int = 0) -> int:
         tenant = self.tenant.model_copy(update={"review": ReviewSettings(weekly_sample=sample)})
         with self.engine.begin() as connection:
-            return propose_reviews(connection, tenant, week, seed)
+            return propose_reviews(connection, work_of(connection, tenant), tenant, week, seed)
 
     def proposed(self) -> list[tuple[str, int]]:
         with self.engine.connect() as connection:
@@ -128,7 +130,7 @@ class School:
 
     def open(self) -> pd.DataFrame:
         with self.engine.connect() as connection:
-            return open_reviews(connection, self.name)
+            return open_reviews(connection, work_of(connection, self.tenant))
 
 
 @pytest.fixture
@@ -209,7 +211,7 @@ def test_what_is_no_verdict(school: School) -> None:
     school.judge(made["ZQ001"], None)
     assert school.verdicts()["feedback_type"].tolist() == ["true_positive"]
     with school.engine.connect() as connection:
-        nobody = verdicts(connection, "elsewhere")
+        nobody = verdicts(connection, Work(connection.engine, "elsewhere"))
     assert tuple(nobody.columns) == VERDICT_COLUMNS
     assert verdict_labels(nobody).empty
     assert feedback_measures(nobody) == {}
@@ -523,7 +525,7 @@ def test_new_verdicts_since(school: School) -> None:
 
     def count(since: dt.datetime = model) -> int:
         with school.engine.connect() as connection:
-            return new_verdicts_since(connection, school.name, since)
+            return new_verdicts_since(connection, work_of(connection, school.tenant), since)
 
     old = {"created_at": before, "updated_at": before}
     new = {"created_at": after, "updated_at": after}

@@ -13,7 +13,7 @@ from edupulse_pipelines.risk.samples.cohorts import read_cohort
 from edupulse_pipelines.risk.samples.labels import labels, labels_of
 from edupulse_pipelines.schema.sqlalchemy_tables import students
 from edupulse_pipelines.settings import LabelSettings, TenantSettings
-from edupulse_pipelines_tests.risk.district import District, made_up_district, tenant_settings, week, write
+from edupulse_pipelines_tests.risk.district import District, made_up_district, tenant_settings, week, work_of, write
 
 
 def one_by_one(
@@ -54,7 +54,7 @@ def test_labels_are_those_of_the_definition(engine: sa.Engine, horizon: int) -> 
     write(engine, tenant, district)
     as_of = [week(number) for number in (0, 1, 4, 5, 9, 19)]
     with engine.connect() as connection:
-        found = labels(connection, tenant, as_of[::-1])
+        found = labels(connection, work_of(connection, tenant), tenant, as_of[::-1])
     assert list(found.district_ids) == sorted(district.students.district_id)
     expected = one_by_one(district, tenant.label, as_of)
     for name, grid in found.events.items():
@@ -120,7 +120,7 @@ def test_a_value_on_its_threshold(engine: sa.Engine, changes: dict[str, object],
     tenant = tenant_settings()
     _one_student(engine, tenant, **changes)
     with engine.connect() as connection:
-        found = labels(connection, tenant, [week(0)])
+        found = labels(connection, work_of(connection, tenant), tenant, [week(0)])
     assert {name for name, grid in found.events.items() if grid.any()} == ({event} if event else set())
 
 
@@ -129,23 +129,27 @@ def test_events_can_be_switched_off(engine: sa.Engine) -> None:
     tenant = tenant_settings(label=LabelSettings(**off))
     write(engine, tenant, made_up_district(count=10, weeks=10))
     with engine.connect() as connection:
-        assert set(labels(connection, tenant, [week(0)]).events) == {"exit"}
+        assert set(labels(connection, work_of(connection, tenant), tenant, [week(0)]).events) == {"exit"}
     tenant = tenant.model_copy(update={"label": LabelSettings(exit_types=())})
     with engine.connect() as connection:
-        assert set(labels(connection, tenant, [week(0)]).events) == {"attendance", "course", "incident"}
+        assert set(labels(connection, work_of(connection, tenant), tenant, [week(0)]).events) == {
+            "attendance",
+            "course",
+            "incident",
+        }
 
 
 def test_a_deleted_student_has_no_label_and_is_in_no_cohort(engine: sa.Engine) -> None:
     tenant = tenant_settings()
     write(engine, tenant, made_up_district(count=12, weeks=14))
     with engine.connect() as connection:
-        before = labels(connection, tenant, [week(5)])
+        before = labels(connection, work_of(connection, tenant), tenant, [week(5)])
     gone = before.district_ids[[1, 4]]
     with engine.begin() as connection:
         changed = sa.update(students).where(students.c.tenant_id == tenant.name, students.c.district_id.in_(gone))
         connection.execute(changed.values(deleted_on=week(14)))
-        after = labels(connection, tenant, [week(5)])
-        cohort = read_cohort(connection, tenant, [week(5)])
+        after = labels(connection, work_of(connection, tenant), tenant, [week(5)])
+        cohort = read_cohort(connection, work_of(connection, tenant), tenant, [week(5)])
     kept = ~np.isin(before.district_ids, gone)
     assert list(after.district_ids) == list(before.district_ids[kept])
     assert {name: grid.tolist() for name, grid in after.events.items()} == {
@@ -161,8 +165,8 @@ def test_another_tenant_is_not_looked_at(engine: sa.Engine) -> None:
     write(engine, tenant, made_up_district(count=5, weeks=10, seed=1))
     write(engine, other, made_up_district(count=5, weeks=10, seed=2))
     with engine.connect() as connection:
-        assert len(labels(connection, tenant, [week(0)]).district_ids) == 5
-        nobody = labels(connection, tenant_settings(), [week(0)])
+        assert len(labels(connection, work_of(connection, tenant), tenant, [week(0)]).district_ids) == 5
+        nobody = labels(connection, work_of(connection, tenant_settings()), tenant_settings(), [week(0)])
     assert nobody.adverse.shape == (0, 1)
 
 
@@ -172,7 +176,7 @@ def test_the_pure_part_says_the_same_and_looks_at_nothing_else(engine: sa.Engine
     write(engine, tenant, district)
     as_of = [week(3), week(8)]
     with engine.connect() as connection:
-        stored = labels(connection, tenant, as_of)
+        stored = labels(connection, work_of(connection, tenant), tenant, as_of)
     # Any order, as datetimes, with rows of students nobody asked for and of weeks outside every horizon.
     activity = district.activity.sample(frac=1, random_state=1)
     activity["week_start"] = pd.to_datetime(activity["week_start"])
@@ -195,7 +199,7 @@ def test_until_exit_only_the_way_of_leaving_counts(engine: sa.Engine) -> None:
     district = made_up_district(count=40, weeks=20, seed=8)
     write(engine, tenant, district)
     with engine.connect() as connection:
-        found = labels(connection, tenant, [week(0), week(12)])
+        found = labels(connection, work_of(connection, tenant), tenant, [week(0), week(12)])
     assert set(found.events) == {"exit"}
     people = district.students.set_index("district_id")
     for number, row in zip(found.district_ids, found.adverse, strict=True):

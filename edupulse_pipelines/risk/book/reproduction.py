@@ -1,0 +1,85 @@
+"""Whether a recorded model can be made again from its record alone: fitted once more, and the scores compared.
+
+Changes nothing, in the database or in MLflow.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+
+import numpy as np
+
+from edupulse_pipelines.risk.book.identity import data_hash_of, settings_hash_of
+from edupulse_pipelines.risk.book.records import load_recorded, model_record, trained_models
+from edupulse_pipelines.risk.book.registry import Registry
+from edupulse_pipelines.risk.models.model import fit_candidate
+from edupulse_pipelines.risk.rounding import DIGITS
+from edupulse_pipelines.risk.samples.assembly import read_samples
+from edupulse_pipelines.risk.samples.cohorts import directions, model_features
+from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage.work import Work
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """What fitting a recorded model again came to."""
+
+    model_version: str
+    same_data: bool
+    same_settings: bool
+    largest_difference: float | None
+    """Between the recorded model's probabilities on the validation rows and those of the refitted one."""
+    sentence: str
+
+    @property
+    def reproduced(self) -> bool:
+        """Whether the record gives the model."""
+        return self.largest_difference is not None and self.largest_difference <= 10**-DIGITS
+
+
+def reproduce(work: Work, tenant: TenantSettings, model_version: str, registry: Registry) -> Reproduction:
+    """Fit a model again from its record (data-through week, candidate, configuration, seed), and compare the scores.
+
+    EduPulseError when there is no such model; ModelArtifactError when its files are gone.
+    """
+    with work.reading() as connection:
+        record = model_record(trained_models(connection, work), model_version, work.tenant)
+        assert record.data_through is not None
+        newest = dt.date.fromisoformat(record.hyperparameters.get("samples_read_for", f"{record.data_through}"))
+        samples = read_samples(connection, work, tenant, newest, maximum_rows=4 * tenant.training.max_training_rows)
+    usable = samples.at(record.data_through)
+    same_settings = record.settings_hash == settings_hash_of(tenant)
+    same_data = record.data_hash == data_hash_of(samples, usable)
+    if not (same_settings and same_data):
+        parts = (("the settings", same_settings), ("the data", same_data))
+        changed = " and ".join(name for name, same in parts if not same)
+        return Reproduction(
+            model_version,
+            same_data,
+            same_settings,
+            None,
+            f"Model {model_version} cannot be made again: {changed} are not those it was trained with.",
+        )
+    candidate = record.hyperparameters["candidate"]
+    rows = samples.rows_to_fit(usable)
+    model, _ = fit_candidate(
+        candidate["kind"],
+        samples.matrix.frame(rows)[list(model_features(tenant))],
+        usable.outcome[rows],
+        samples.matrix.student[rows],
+        candidate["config"],
+        directions(model_features(tenant)),
+        samples.course_groups(rows),
+    )
+    frame = samples.matrix.frame(usable.validation)
+    original = load_recorded(registry, work.tenant, record)
+    difference = float(np.abs(model.probabilities(frame) - original.probabilities(frame)).max(initial=0.0))
+    return Reproduction(
+        model_version,
+        True,
+        True,
+        difference,
+        f"Model {model_version} was fitted again: on {len(frame):,} student-weeks its probabilities differ by at most "
+        f"{difference:.1e}.",
+    )

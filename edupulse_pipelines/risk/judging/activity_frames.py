@@ -1,0 +1,137 @@
+"""The students that the leakage proof works with: what is on record of a sample of them, as frames.
+
+Only reads; what is changed in the frames is in `later_rows`, the proof in `leakage`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from edupulse_pipelines.features.known_activity import known_sessions
+from edupulse_pipelines.features.school_calendar import SchoolCalendar, distinct_days, school_calendar
+from edupulse_pipelines.features.standing import read_people
+from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES
+from edupulse_pipelines.schema.sqlalchemy_tables import (
+    student_features,
+    students,
+    weekly_activity,
+    weekly_course_grades,
+)
+from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage.bulk import ID, OBJECT, as_text, id_batches, positions, read_arrays, uuids
+from edupulse_pipelines.storage.work import Work
+from edupulse_pipelines.weeks import week_start
+
+SAMPLE_STUDENTS = 200
+COURSE_MEASURES = ("grade_count", "grade_mean", "grade_lowest")
+
+
+@dataclass(frozen=True)
+class ActivityFrames:
+    """What is on record of some students: all that features and labels are made of."""
+
+    people: pd.DataFrame
+    """student_id (any hashable, unique), district_id, enrollment_date, exit_date (missing = none), exit_type, and
+    whatever else a feature function needs to know about a student, such as the group."""
+    activity: pd.DataFrame
+    """student_id, week_start and `ACTIVITY_MEASURES`; one row per student and week."""
+    courses: pd.DataFrame
+    """student_id, course_id, week_start and `COURSE_MEASURES`; one row per student, course and week."""
+    calendar: SchoolCalendar
+
+
+def read_sample(
+    connection: sa.Connection, work: Work, tenant: TenantSettings, *, limit: int = SAMPLE_STUDENTS, seed: int = 0
+) -> ActivityFrames:
+    """All that is on record of up to `limit` students, drawn by a hash of their numbers: the same ones on any database.
+
+    `people` are as `standing_features` takes them, with the numbers and ways of leaving, ordered by district_id as
+    text; `student_id` is the position among them. Some ten thousand rows.
+    """
+    ids, people = read_people(connection, work, tenant)
+    table = students.c
+    found, numbers, how = read_arrays(
+        connection,
+        sa.select(as_text(table.id), table.district_id, table.exit_type).where(
+            table.tenant_id == work.tenant, table.deleted_on.is_(None)
+        ),
+        ID,
+        OBJECT,
+        OBJECT,
+    )
+    order = np.argsort(found)
+    place = positions(ids, found[order])
+    of, place = order[place >= 0], place[place >= 0]  # somebody may have come in between the two queries
+    people = people.iloc[place].reset_index(drop=True)
+    people = people.assign(student_id=object_array(uuids(ids[place])), district_id=numbers[of], exit_type=how[of])
+    drawn = [hashlib.sha256(f"{seed}/{number}".encode()).digest() for number in people["district_id"]]
+    chosen = sorted(sorted(range(len(drawn)), key=drawn.__getitem__)[:limit], key=people["district_id"].__getitem__)
+    people = people.iloc[chosen].reset_index(drop=True)
+    keys = people["student_id"].tolist()
+    people = people.assign(student_id=np.arange(len(people)))
+    row, course = weekly_activity.c, weekly_course_grades.c
+    grades = [course[name] for name in COURSE_MEASURES]
+    measures = [
+        known_sessions(name.removeprefix("sessions_")) if name.startswith("sessions_") else row[name]
+        for name in ACTIVITY_MEASURES
+    ]
+    return ActivityFrames(
+        people,
+        _rows(connection, work, sa.select(row.student_id, row.week_start, *measures), row, keys, ()),
+        _rows(
+            connection,
+            work,
+            sa.select(course.student_id, course.week_start, course.course_id, *grades),
+            course,
+            keys,
+            ("course_id",),
+        ),
+        _calendar(connection, work, tenant),
+    )
+
+
+def _calendar(connection: sa.Connection, work: Work, tenant: TenantSettings) -> SchoolCalendar:
+    """The school calendar, its weeks being those that vectors are stored for."""
+    sundays = distinct_days(connection, student_features.c.feature_date, student_features.c.tenant_id == work.tenant)
+    return replace(
+        school_calendar(connection, work, tenant.first_week),
+        weeks=tuple(week_start(day) for day in sundays),
+    )
+
+
+def _rows(
+    connection: sa.Connection,
+    work: Work,
+    query: sa.Select[Any],
+    table: Any,
+    keys: Sequence[uuid.UUID],
+    texts: Sequence[str],
+) -> pd.DataFrame:
+    """The rows of these students, `student_id` being the position in `keys`, in the order of their keys."""
+    measures = ACTIVITY_MEASURES if not texts else COURSE_MEASURES
+    columns = ("student_id", "week_start", *texts, *measures)
+    place = {key: position for position, key in enumerate(keys)}
+    found = [
+        (place[key], *row)
+        for part in id_batches(keys)
+        for key, *row in connection.execute(query.where(table.tenant_id == work.tenant, table.student_id.in_(part)))
+    ]
+    found.sort(key=lambda row: row[: 2 + len(texts)])
+    frame = pd.DataFrame(found, columns=list(columns), dtype=object)
+    return frame.astype({"student_id": np.int64, **dict.fromkeys(measures, np.float64)})
+
+
+def object_array(values: Sequence[Any]) -> NDArray[np.object_]:
+    """The values as an array of objects, whatever they are."""
+    made = np.empty(len(values), dtype=object)
+    made[:] = values
+    return made

@@ -1,0 +1,112 @@
+"""The gate's decision in words, made from its numbers: a sentence for each condition, the failed ones first.
+
+What the numbers are is said in `judging.promotion`. Decides nothing and reads nothing from a database.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from edupulse_pipelines.risk.judging.leakage import LeakageProof
+from edupulse_pipelines.risk.judging.promotion import Decision
+
+
+def decision_words(decision: Decision) -> str:
+    """Whether the model was promoted, and why."""
+    numbers = decision.numbers
+    verdict = "Promoted." if decision.promoted else "Not promoted."
+    if numbers.get("champion_changed"):
+        return f"{verdict} The champion was changed while this model was trained; train again."
+    sentences = [verdict]
+    leakage = numbers.get("leakage")
+    if leakage and not leakage["passed"]:
+        sentences.append(LeakageProof.from_json(leakage).sentence)
+    if numbers.get("student_weeks") == 0:
+        sentences.append("There is no held-out student-week to judge on.")
+    else:
+        conditions = sorted(_conditions(numbers), key=lambda condition: condition[0])
+        sentences += [sentence for _, sentence in conditions]
+    return " ".join(sentences)
+
+
+def _conditions(numbers: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
+    """Of each condition that was judged, whether it passed, and the sentence that says so."""
+    if "auc_roc" in numbers:
+        yield _auc(numbers["auc_roc"])
+    if "against" in numbers:
+        yield from _precision(numbers)
+    if "calibration_error" in numbers:
+        yield _calibration(numbers["calibration_error"])
+    if "false_negative_rate" in numbers:
+        yield _subgroups(numbers["false_negative_rate"])
+
+
+def _auc(found: Mapping[str, Any]) -> tuple[bool, str]:
+    if found["value"] is None:
+        return False, "The AUC is not defined, because the held-out weeks hold one class only."
+    how = "at least" if found["passed"] else "below"
+    return found["passed"], f"The AUC of {found['value']:.3f} is {how} {found['minimum']:g}."
+
+
+def _precision(numbers: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
+    precision, against = numbers["precision_at_capacity"], numbers["against"]
+    if against["champion"] is None:
+        version = numbers.get("champion_version")
+        yield (
+            True,
+            f"The champion {version} could not be loaded or needs other inputs, so it was not compared."
+            if version
+            else "There is no champion to beat.",
+        )
+    where = f"among the top {_percent(numbers['capacity'])} of each week"
+    for name, called in (("champion", "the champion's"), ("rule", "the simple rule's")):
+        lead = against.get(name)
+        if lead is None:
+            continue
+        how = (
+            f"ahead in {_percent(lead['certainty'])} of {numbers['replicates']} bootstrap replicates, "
+            f"{_percent(numbers['certainty'])} required"
+        )
+        above = "above" if lead["passed"] or lead["value"] > 0 else "not above"
+        ours, theirs = precision["challenger"]["value"], precision[name]["value"]
+        yield lead["passed"], f"Precision {where} is {ours:.3f}, {above} {called} {theirs:.3f} ({how})."
+
+
+def _calibration(found: Mapping[str, Any]) -> tuple[bool, str]:
+    error, bound, by_chance = found["value"], found["maximum"], found["by_chance"]
+    if error <= bound:
+        return True, f"The calibration error of {error:.3f} is at most {bound:g}."
+    if found["passed"]:
+        return True, (
+            f"The calibration error of {error:.3f} is above {bound:g}, but so few student-weeks give up to "
+            f"{by_chance:.3f} by chance."
+        )
+    return False, (
+        f"The calibration error of {error:.3f} is above {bound:g}, and above the {by_chance:.3f} that chance gives."
+    )
+
+
+def _subgroups(found: Mapping[str, Any]) -> tuple[bool, str]:
+    suppressed, everybody, maximum = found["suppressed"], found["everybody"]["value"], found["maximum"]
+    left_out = (
+        f" ({len(suppressed)} of fewer than {found['minimum_subgroup']} students not judged)" if suppressed else ""
+    )
+    if not found["subgroups"]:
+        return True, f"There is no subgroup to judge{left_out}."
+    if everybody is None:
+        return True, f"Without an event no subgroup can be missed{left_out}."
+    bound = f"everybody's {everybody:.3f} by more than {found['gap']:g}"
+    if maximum is not None:
+        bound += f", or the bound of {maximum:g}"
+    failed = [f"{row['subgroup']} ({row['value']:.3f})" for row in found["subgroups"] if not row["passed"]]
+    if failed:
+        return False, (
+            f"The false-negative rate of {', '.join(failed)} exceeds {bound}, with "
+            f"{_percent(found['certainty'])} certainty{left_out}."
+        )
+    return True, f"No subgroup's false-negative rate is sure to exceed {bound}{left_out}."
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.3g} %"
