@@ -38,6 +38,15 @@ class DeliveryCounts:
         """Whether every row that was read is accounted for."""
         return self.read == self.inserted + self.updated + self.unchanged + self.quarantined
 
+    def add(self, file: Entry) -> None:
+        """Take over the account of a file, as the manifest has it."""
+        self.read += file.rows_read
+        self.inserted += file.rows_inserted
+        self.updated += file.rows_updated
+        self.unchanged += file.rows_unchanged
+        self.quarantined += file.rows_quarantined
+        self.deleted += file.rows_deleted
+
 
 @dataclass
 class LoadReport:

@@ -69,11 +69,18 @@ def deliver_again(load: TableLoad) -> int:
 def _count_again(
     connection: Connection, load: TableLoad, delivered_on: dt.date, files: list[Entry], nothing: Nothing
 ) -> DeliveryCounts:
-    """The account of a delivery that says nothing new: its rows in quarantine, and all others as unchanged."""
+    """The account of a delivery that says nothing new: its rows in quarantine, and all others as unchanged.
+
+    A file that this very run has merged, in an earlier try of its step, keeps its account: the run did that.
+    """
     counts = DeliveryCounts(week_of_delivery(delivered_on), delivered_on)
     reasons: Counter[str] = Counter()
     marks = load.marks(connection)
     for file in files:
+        reasons.update(quarantine.open_reasons(connection, load.work, load.table, file.sha256))
+        if file.is_loaded and file.run_id is not None and file.run_id == load.work.run_id:
+            counts.add(file)
+            continue
         quarantined = quarantine.open_count(connection, load.work, load.table, file.sha256)
         unchanged = file.rows_read - quarantined
         if not file.is_loaded:
@@ -84,7 +91,6 @@ def _count_again(
         counts.read += file.rows_read
         counts.quarantined += quarantined
         counts.unchanged += unchanged
-        reasons.update(quarantine.open_reasons(connection, load.work, load.table, file.sha256))
     marks.write(connection)
     counts.reasons = dict(sorted(reasons.items()))
     counts.left_out = accounts.left_out(files)

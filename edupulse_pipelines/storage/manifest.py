@@ -48,11 +48,13 @@ class Entry:
     left_out: dict[str, int] | None
     snapshot: dict[str, str] | None
     loaded_at: dt.datetime | None
+    run_id: str | None
     rows_read: int
     rows_inserted: int
     rows_updated: int
     rows_unchanged: int
     rows_quarantined: int
+    rows_deleted: int
 
     @property
     def is_loaded(self) -> bool:

@@ -16,7 +16,14 @@ import sqlalchemy as sa
 from dagster import DagsterInstance, ExecuteInProcessResult
 
 from edupulse_pipelines import errors
-from edupulse_pipelines.errors import EduPulseError, LandingError, PermanentError, RegistryUnavailable, TransientError
+from edupulse_pipelines.errors import (
+    DatabaseBusy,
+    EduPulseError,
+    LandingError,
+    PermanentError,
+    RegistryUnavailable,
+    TransientError,
+)
 from edupulse_pipelines.orchestration import retries
 from edupulse_pipelines.orchestration.assembly import build_defs
 from edupulse_pipelines.orchestration.jobs import training_job_name, weekly_job_name
@@ -190,6 +197,30 @@ def test_only_what_may_pass_is_tried_again(
     # A check that has no answer says so once, after the last try.
     unanswered = [check for check in result.get_asset_check_evaluations() if not check.passed]
     assert sorted(check.check_name for check in unanswered) == ["accounting_identity", "expectations"]
+
+
+def test_what_an_earlier_try_has_merged_is_counted_as_the_runs(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edupulse_pipelines.ingest import load
+
+    merge = load.load_records
+    failures = [DatabaseBusy("a lock was not had in time")]
+
+    def interrupted(*arguments: Any, **options: Any) -> Any:
+        report = merge(*arguments, **options)
+        if failures:
+            raise failures.pop()
+        return report
+
+    monkeypatch.setattr(load, "load_records", interrupted)
+    _land(settings.tenants["open-university"])
+    result = _students(settings)
+    assert result.success
+    assert len(_events(result, "STEP_UP_FOR_RETRY")) == 1
+    (event,) = result.asset_materializations_for_node("open_university__students")
+    counts = {name: event.metadata[f"run_{name}"].value for name in ("read", "inserted", "unchanged", "quarantined")}
+    assert counts == {"read": 1, "inserted": 1, "unchanged": 0, "quarantined": 0}
 
 
 @pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
