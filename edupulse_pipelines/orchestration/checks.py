@@ -43,8 +43,8 @@ def raw_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:
             FILES_READABLE,
             asset=asset,
             description=(
-                "Every landed file of the week could be read: text in its encoding, a header, the required columns. "
-                "A refused file contributes no row; weekly_activity stops until a readable one is landed."
+                "Every landed file of the week could be read: text in its encoding, a header, the required columns. A "
+                "refused file contributes no row; weekly_activity stops until a readable one is landed."
             ),
         )
     ]
@@ -72,9 +72,8 @@ def record_check_specs(asset: AssetKey, max_quarantined: float, *, by_month: boo
             asset=asset,
             blocking=True,
             description=(
-                "For every delivery, rows read = inserted + updated + unchanged + quarantined, and the "
-                "quarantine holds "
-                "exactly the rows that were counted into it. No row is lost, none is counted twice."
+                "For every delivery, rows read = inserted + updated + unchanged + quarantined, and the quarantine "
+                "holds exactly the rows that were counted into it. No row is lost, none is counted twice."
             ),
         ),
         AssetCheckSpec(
@@ -82,9 +81,8 @@ def record_check_specs(asset: AssetKey, max_quarantined: float, *, by_month: boo
             asset=asset,
             blocking=True,
             description=(
-                "The Great Expectations suite derived from the table's declaration, and the rules between rows. "
-                "A warning "
-                f"as soon as one row is quarantined; an error above {max_quarantined:.0%} of a delivery's rows "
+                "The Great Expectations suite derived from the table's declaration, and the rules between rows. A "
+                f"warning as soon as one row is quarantined; an error above {max_quarantined:.0%} of a delivery's rows "
                 "(`max_quarantined`): the good rows stay merged, and what is downstream waits."
             ),
         ),
@@ -99,9 +97,8 @@ def risk_model_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:
             REGISTRY_MATCHES_TABLE,
             asset=asset,
             description=(
-                "model_metadata and the MLflow registry tell the same story: the same versions, and the "
-                "`champion` alias "
-                "on the version that the table calls active."
+                "model_metadata and the MLflow registry tell the same story: the same versions, and the `champion` "
+                "alias on the version that the table calls active."
             ),
         )
     ]
@@ -114,9 +111,8 @@ def prediction_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:
             EVERY_COHORT_STUDENT_SCORED,
             asset=asset,
             description=(
-                "Every student of the week's cohort (enrolled, with enough school weeks of data) has a score. "
-                "Weeks for "
-                "which no model was known yet are left out, and listed."
+                "Every student of the week's cohort (enrolled, with enough school weeks of data) has a score. Weeks "
+                "for which no model was known yet are left out, and listed."
             ),
         )
     ]

@@ -32,14 +32,12 @@ _STUDENTS_BESIDE = (
 )
 _RECORDS = {
     "students": (
-        "One row per student: demographics and enrolment, as the newest delivery has them. `gpa` and "
-        "`attendance_rate` are "
-        "the district's own undated snapshots: stored, never used as features."
+        "One row per student: demographics and enrolment, as the newest delivery has them. `gpa` and `attendance_rate` "
+        "are the district's own undated snapshots: stored, never used as features."
     ),
     "attendance_records": (
-        "One row per student, day and (where the district records it) period. The largest table: it is read, "
-        "checked and "
-        f"merged in chunks. {_STUDENTS_BESIDE}"
+        "One row per student, day and (where the district records it) period. The largest table: it is read, checked "
+        f"and merged in chunks. {_STUDENTS_BESIDE}"
     ),
     "grades": (
         "Graded work, one row per student and assignment. A changed score is an update where the district sends "
@@ -55,32 +53,26 @@ _RECORDS = {
     ),
 }
 _MERGED = (
-    "\n\nGood rows are merged in one transaction per delivery: for each record the newest delivery wins, "
-    "whatever the order of "
-    "the runs, and a repeated run changes nothing. Bad rows go to `quarantined_records` with file, line and "
-    "every reason. "
-    "Both checks stop what is downstream when they fail as errors; the good rows stay."
+    "\n\n"
+    "Good rows are merged in one transaction per delivery: for each record the newest delivery wins, whatever the "
+    "order of the runs, and a repeated run changes nothing. Bad rows go to `quarantined_records` with file, line and "
+    "every reason. Both checks stop what is downstream when they fail as errors; the good rows stay."
 )
 _DERIVED = {
     "weekly_activity": (
-        "One row per student and school week: sessions by status, unexcused absences, grade count, mean and "
-        "lowest, incidents "
-        "and the highest severity (and the same by course in `weekly_course_grades`). A row counts in the week "
-        "of its own date. Where the district records only absences, everybody else is counted as present on the "
+        "One row per student and school week: sessions by status, unexcused absences, grade count, mean and lowest, "
+        "incidents and the highest severity (and the same by course in `weekly_course_grades`). A row counts in the "
+        "week of its own date. Where the district records only absences, everybody else is counted as present on the "
         "days of its calendar; a week without a calendar has no attendance rate.\n\n"
-        "Only the student-weeks that a merge has touched are recomputed, so a late correction of an old week "
-        "costs little. "
-        "Stops when a delivery of the week has a file that could not be read."
+        "Only the student-weeks that a merge has touched are recomputed, so a late correction of an old week costs "
+        "little. Stops when a delivery of the week has a file that could not be read."
     ),
     "student_features": (
-        "The feature vector of every enrolled student at the week's end: the last four school weeks of "
-        "attendance, grades and "
-        "incidents, their trends, and the named features that the model uses. A pure function of "
-        "`weekly_activity` up to the week; "
-        "the same code serves training and scoring.\n\nWeeks without school are gaps, not zeros; a domain that "
-        "the district does "
-        "not send is missing. Only vectors whose activity changed, in that week or up to eight school weeks "
-        "before, differ."
+        "The feature vector of every enrolled student at the week's end: the last four school weeks of attendance, "
+        "grades and incidents, their trends, and the named features that the model uses. A pure function of "
+        "`weekly_activity` up to the week; the same code serves training and scoring.\n\n"
+        "Weeks without school are gaps, not zeros; a domain that the district does not send is missing. Only vectors "
+        "whose activity changed, in that week or up to eight school weeks before, differ."
     ),
     "risk_model": (
         "Calibrated candidates on documented features (logistic regression, a glass-box additive model, monotone "
@@ -92,10 +84,9 @@ _DERIVED = {
         "labels of one class, no model is made, and the reason is recorded."
     ),
     "predictions": (
-        "One risk score per student of the cohort, week and model: score, category, confidence, and the model's "
-        "own contributions "
-        "as risk factors, largest first. A model never scores a week it was trained or validated on, unless "
-        "asked to `rescore`.\n\n"
+        "One risk score per student of the cohort, week and model: score, category, confidence, and the model's own "
+        "contributions as risk factors, largest first. A model never scores a week it was trained or validated on, "
+        "unless asked to `rescore`.\n\n"
         "Students with fewer school weeks of data than the cohort asks for are counted as insufficient data, not "
         "scored."
     ),

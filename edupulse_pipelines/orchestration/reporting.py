@@ -63,8 +63,8 @@ def unknown_rates(tenant: str, weeks: int) -> str | None:
     if not weeks:
         return None
     return (
-        f"attendance rates unknown for {weeks} {'week' if weeks == 1 else 'weeks'}: no instructional calendar; "
-        f"declare [tenants.{tenant}.calendar]"
+        f"attendance rates unknown for {weeks} {'week' if weeks == 1 else 'weeks'}: no instructional calendar; declare "
+        f"[tenants.{tenant}.calendar]"
     )
 
 
