@@ -1,36 +1,46 @@
-"""The database of a command: as it is, or at this version's schema, with its errors in words."""
+"""The database of a command: as it is, or at this version's schema, with its errors in words.
+
+Commands get a `Work`, or a function that makes one for each tenant; no connection is opened here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edupulse_pipelines.errors import PermanentError
+from edupulse_pipelines.errors import PermanentError, SchemaBehind
 from edupulse_pipelines.settings import Settings, load_settings
 from edupulse_pipelines.storage.database import database_of
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Engine
+    from edupulse_pipelines.storage.work import Work
+
+Works = Callable[..., "Work"]
+"""Tenant's name and, where there is one, the run's id in; the `Work` for it out."""
 
 
 @contextmanager
-def database_as_it_is(home: Path | None) -> Iterator[Engine]:
-    """An engine over the database as it is: no schema is made, none is demanded."""
+def database_as_it_is(home: Path | None) -> Iterator[Work]:
+    """Work that belongs to no tenant in the database as it is: no schema is made, none is demanded."""
+    from edupulse_pipelines.storage.work import EVERY_TENANT, Work
+
     with database_of(load_settings(home=home)).as_it_is() as engine:
-        yield engine
+        yield Work(engine, EVERY_TENANT)
 
 
 @contextmanager
-def filled_database(settings: Settings) -> Iterator[Engine | None]:
-    """An engine over a database at this version's schema; None for an empty one, which stays empty.
+def works_if_filled(settings: Settings) -> Iterator[Works | None]:
+    """What makes Works in a database at this version's schema; None for an empty one, which stays empty.
 
-    EduPulseError for what the database refuses, without the values it quotes.
+    SchemaBehind for another version's. PermanentError for what the database refuses, without the values it quotes.
     """
     import sqlalchemy as sa
 
     from edupulse_pipelines.storage.versions import current, ensure_current
+    from edupulse_pipelines.storage.work import Work
 
     try:
         with database_of(settings).as_it_is() as engine:
@@ -38,7 +48,7 @@ def filled_database(settings: Settings) -> Iterator[Engine | None]:
                 yield None
             else:
                 ensure_current(engine)
-                yield engine
+                yield functools.partial(Work, engine)
     except sa.exc.DBAPIError as error:
         code = getattr(error.orig, "pgcode", None)
         sqlstate = f", SQLSTATE {code}" if code else ""
@@ -46,9 +56,18 @@ def filled_database(settings: Settings) -> Iterator[Engine | None]:
 
 
 @contextmanager
-def database_with_schema(home: Path | None) -> Iterator[Engine]:
-    """An engine over a database at this version's schema; EduPulseError for an empty one."""
-    with filled_database(load_settings(home=home)) as engine:
-        if engine is None:
-            raise PermanentError("The database is empty: `edupulse db upgrade` makes its tables.")
-        yield engine
+def works_in(settings: Settings) -> Iterator[Works]:
+    """The same, and SchemaBehind for an empty database."""
+    with works_if_filled(settings) as works:
+        if works is None:
+            raise SchemaBehind("The database is empty: `edupulse db upgrade` makes its tables.")
+        yield works
+
+
+@contextmanager
+def database_with_schema(home: Path | None) -> Iterator[Work]:
+    """Work that belongs to no tenant in a database at this version's schema; SchemaBehind for any other."""
+    from edupulse_pipelines.storage.work import EVERY_TENANT
+
+    with works_in(load_settings(home=home)) as works:
+        yield works(EVERY_TENANT)

@@ -39,9 +39,9 @@ def db_upgrade(as_json: bool, home: Path | None) -> None:
     """
     from edupulse_pipelines.storage import versions
 
-    with database_as_it_is(home) as engine:
-        before, head = versions.current(engine), versions.head()
-        versions.upgrade(engine)
+    with database_as_it_is(home) as work:
+        before, head = versions.current(work.engine), versions.head()
+        versions.upgrade(work.engine)
     said = f"Already at {head}." if before == head else f"Upgraded from {before or 'empty'} to {head}."
     answer(said, {"before": before, "current": head, "head": head}, as_json)
 
@@ -56,9 +56,9 @@ def db_current(as_json: bool, home: Path | None) -> None:
     """
     from edupulse_pipelines.storage import versions
 
-    with database_as_it_is(home) as engine:
-        current, head = versions.current(engine), versions.head()
-        has_objects = versions.has_current_objects(engine)
+    with database_as_it_is(home) as work:
+        current, head = versions.current(work.engine), versions.head()
+        has_objects = versions.has_current_objects(work.engine)
     behind = ""
     if current != head:
         behind = f" This version needs {head}: run `edupulse db upgrade`."
@@ -80,8 +80,8 @@ def db_check(as_json: bool, home: Path | None) -> None:
     from edupulse_pipelines.cli.output.drawing import console, show_lines
     from edupulse_pipelines.storage import versions
 
-    with database_as_it_is(home) as engine:
-        differences = versions.check(engine)
+    with database_as_it_is(home) as work:
+        differences = versions.check(work.engine)
     if differences and not as_json:
         show_lines(console(), f"{len(differences)} differences", differences)
     else:
@@ -100,9 +100,8 @@ def db_partitions(as_json: bool, home: Path | None) -> None:
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.cli.output.months import show_partitions
     from edupulse_pipelines.storage import months
-    from edupulse_pipelines.storage.work import EVERY_TENANT, Work
 
-    with database_with_schema(home) as engine, Work(engine, EVERY_TENANT).reading() as connection:
+    with database_with_schema(home) as work, work.reading() as connection:
         partitioned = months.is_partitioned(connection)
         tables = months.PARTITIONED if partitioned else {}
         stored = {table: months.stored_months(connection, table) for table in tables}
@@ -129,10 +128,9 @@ def db_partitions(as_json: bool, home: Path | None) -> None:
 def db_maintain(as_json: bool, home: Path | None) -> None:
     """Make this month and the following ones, and move rows out of the default partition. Safe to repeat."""
     from edupulse_pipelines.operations.partitions import maintain
-    from edupulse_pipelines.storage.work import EVERY_TENANT, Work
 
-    with database_with_schema(home) as engine:
-        done = maintain(Work(engine, EVERY_TENANT), dt.datetime.now(dt.UTC).date())
+    with database_with_schema(home) as work:
+        done = maintain(work, dt.datetime.now(dt.UTC).date())
     facts = {
         table: {
             "made": of_table.made,
@@ -167,10 +165,9 @@ def db_detach_month(month: dt.date, as_json: bool, home: Path | None) -> None:
     (`detached_month`). DROP it, and the month is like one that never was.
     """
     from edupulse_pipelines.operations.partitions import detach_month
-    from edupulse_pipelines.storage.work import EVERY_TENANT, Work
 
-    with database_with_schema(home) as engine:
-        detached = detach_month(Work(engine, EVERY_TENANT), ATTENDANCE, month)
+    with database_with_schema(home) as work:
+        detached = detach_month(work, ATTENDANCE, month)
     said = f"{month:%Y-%m} is now the table {detached.name}. Dump it, then TRUNCATE it; do not drop it."
     answer(said, {"month": f"{month:%Y-%m}", "table": detached.name, "attached": False}, as_json)
 
@@ -186,10 +183,9 @@ def db_attach_month(month: dt.date, as_json: bool, home: Path | None) -> None:
     the month again.
     """
     from edupulse_pipelines.operations.partitions import attach_month
-    from edupulse_pipelines.storage.work import EVERY_TENANT, Work
 
-    with database_with_schema(home) as engine:
-        attached = attach_month(Work(engine, EVERY_TENANT), ATTENDANCE, month)
+    with database_with_schema(home) as work:
+        attached = attach_month(work, ATTENDANCE, month)
     said = (
         f"{month:%Y-%m} is back. Rows of the month that wait in quarantine: "
         f"{command_to_type(f'quarantine replay --table {ATTENDANCE}', home)}"

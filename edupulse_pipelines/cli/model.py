@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edupulse_pipelines.cli.answers import answer, command_to_type, print_json
-from edupulse_pipelines.cli.database import filled_database
+from edupulse_pipelines.cli.database import works_if_filled, works_in
 from edupulse_pipelines.cli.options import command, json_option, tenant_option
 from edupulse_pipelines.cli.tenants import chosen_tenant, chosen_tenants
 from edupulse_pipelines.errors import PermanentError
@@ -57,13 +57,12 @@ def model_list(tenant_name: str | None, as_json: bool, home: Path | None) -> Non
     """Every model, oldest first: what it knew, how good it was on held-out weeks, and whether it is champion."""
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.cli.output.models import show_models
-    from edupulse_pipelines.storage.work import Work
 
     settings = load_settings(home=home)
     tenants = chosen_tenants(settings, tenant_name, as_json=as_json)
-    with filled_database(settings) as engine:
+    with works_if_filled(settings) as works:
         for tenant in tenants:
-            rows = _model_records(Work(engine, tenant.name)) if engine is not None else []
+            rows = _model_records(works(tenant.name)) if works is not None else []
             if as_json:
                 print_json({"tenant": tenant.name, "models": [_model_facts(row) for row in rows]})
             else:
@@ -196,16 +195,13 @@ def model_sync(tenant_name: str | None, apply: bool, source: str, as_json: bool,
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.cli.output.models import show_differences
     from edupulse_pipelines.risk.book import mirror
-    from edupulse_pipelines.storage.work import Work
 
     settings = load_settings(home=home)
     tenants = chosen_tenants(settings, tenant_name, as_json=as_json)
     left = 0
-    with filled_database(settings) as engine:
-        if engine is None:
-            raise PermanentError("The database is empty: `edupulse db upgrade` makes its tables.")
+    with works_in(settings) as works:
         for tenant in tenants:
-            work, registry = Work(engine, tenant.name), _registry(settings)
+            work, registry = works(tenant.name), _registry(settings)
             found = mirror.sync(work, registry, apply=apply, source=source)  # type: ignore[arg-type]
             left += sum(one.mended is not True for one in found)
             if as_json:
@@ -277,14 +273,11 @@ def _registry(settings: Settings) -> Registry:
 @contextmanager
 def _models(home: Path | None, tenant_name: str | None) -> Iterator[tuple[Settings, TenantSettings, Work]]:
     """What a command about one tenant's models needs."""
-    from edupulse_pipelines.storage.work import Work
 
     settings = load_settings(home=home)
     tenant = chosen_tenant(settings, tenant_name)
-    with filled_database(settings) as engine:
-        if engine is None:
-            raise PermanentError("The database is empty: `edupulse db upgrade` makes its tables.")
-        yield settings, tenant, Work(engine, tenant.name)
+    with works_in(settings) as works:
+        yield settings, tenant, works(tenant.name)
 
 
 def _model_records(work: Work) -> list[ModelRecord]:

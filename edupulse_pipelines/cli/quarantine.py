@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edupulse_pipelines.cli.answers import command_to_type, print_json
-from edupulse_pipelines.cli.database import filled_database
+from edupulse_pipelines.cli.database import works_if_filled
 from edupulse_pipelines.cli.options import Command, command, json_option, table_option, tenant_option
 from edupulse_pipelines.cli.tenants import chosen_tenant, chosen_tenants
 from edupulse_pipelines.cli.weekly_job import libraries_to_log
@@ -78,17 +78,16 @@ def quarantine_list(
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.cli.output.quarantine import show_quarantine
     from edupulse_pipelines.ingest import quarantine as rows
-    from edupulse_pipelines.storage.work import Work
 
     settings = load_settings(home=home)
     tenants = chosen_tenants(settings, tenant_name, as_json=as_json)
     selection = rows.Selection(tables, reasons, files, closed=closed)
-    with filled_database(settings) as engine:
+    with works_if_filled(settings) as works:
         for tenant in tenants:
             tallies: list[rows.Tally] = []
             replays: list[rows.Replay] | None = [] if closed else None
-            if engine is not None:
-                work = Work(engine, tenant.name)
+            if works is not None:
+                work = works(tenant.name)
                 with work.reading() as connection:
                     tallies = rows.tallies(connection, work, selection)
                     replays = rows.replays(connection, work, selection) if closed else None
@@ -153,7 +152,6 @@ def quarantine_show(
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.cli.output.quarantine import show_row
     from edupulse_pipelines.ingest import quarantine as rows
-    from edupulse_pipelines.storage.work import Work
 
     shown = sys.stdout.isatty() if values is None else values
     if shown and not (tables or reasons or files or lines or ids):
@@ -164,9 +162,9 @@ def quarantine_show(
     on = console(to_stderr=as_json)
     facts: list[dict[str, Any]] = []
     total = 0
-    with filled_database(settings) as engine:
-        if engine is not None:
-            work = Work(engine, tenant.name)
+    with works_if_filled(settings) as works:
+        if works is not None:
+            work = works(tenant.name)
             with work.reading() as connection:
                 tallies = rows.tallies(connection, work, selection)
                 total = sum(tally.open + tally.replayed + tally.superseded for tally in tallies)
@@ -218,18 +216,17 @@ def quarantine_export(
     from edupulse_pipelines.cli.output.steps import ConsoleProgress
     from edupulse_pipelines.ingest import quarantine as rows
     from edupulse_pipelines.ingest.export import ExportedFile, export_rows
-    from edupulse_pipelines.storage.work import Work
 
     settings = load_settings(home=home)
     tenant = chosen_tenant(settings, tenant_name)
     on = console(to_stderr=as_json)
     written: list[ExportedFile] = []
-    with filled_database(settings) as engine:
-        if engine is not None:
+    with works_if_filled(settings) as works:
+        if works is not None:
             with ConsoleProgress(on) as progress:
                 progress.begin("export")
                 selection = rows.Selection(tables, reasons, files)
-                work = Work(engine, tenant.name)
+                work = works(tenant.name)
                 written = export_rows(work, settings.raw_dir, tenant, selection, out, progress.advanced)
     if written:
         show_exported(on, written, command_to_type(f"quarantine replay --tenant {tenant.name}", home))
@@ -276,7 +273,6 @@ def quarantine_replay(
     from edupulse_pipelines.cli.output.steps import ConsoleProgress
     from edupulse_pipelines.ingest.corrections import CorrectionCounts, read_edited, record_corrections
     from edupulse_pipelines.ingest.load import replay_quarantine
-    from edupulse_pipelines.storage.work import Work
 
     if check_only and not edited:
         raise click.UsageError("--check needs the files to read.")
@@ -288,11 +284,11 @@ def quarantine_replay(
     corrections = CorrectionCounts()
     counts: dict[str, ReplayCounts] = {}
     left: dict[str, dict[str, int]] = {}
-    with filled_database(settings) as engine:
-        if engine is None and edited:
+    with works_if_filled(settings) as works:
+        if works is None and edited:
             raise PermanentError("The database is empty: nothing has been loaded, so there is no row to correct.")
-        if engine is not None:
-            work = Work(engine, tenant.name, run_id)
+        if works is not None:
+            work = works(tenant.name, run_id)
             with libraries_to_log(settings), ConsoleProgress(on) as progress:
                 if edited:
                     progress.begin("corrections")
