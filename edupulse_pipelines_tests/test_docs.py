@@ -40,6 +40,19 @@ def test_files_that_are_named_are_there(page: Path) -> None:
     assert [name for name in known if not any((home / name).exists() for home in homes)] == []
 
 
+@pytest.mark.parametrize("page", PAGES, ids=page_id)
+def test_modules_that_are_named_are_there(page: Path) -> None:
+    named = re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)`", page.read_text(encoding="utf-8"))
+    ours = [name for name in named if name.split(".")[0] in ROOMS]
+    paths = {name: [home.joinpath(*name.split(".")) for home in (ROOT, PACKAGE)] for name in ours}
+    missing = [
+        name
+        for name, homes in paths.items()
+        if not any(path.is_dir() or path.with_suffix(".py").is_file() for path in homes)
+    ]
+    assert missing == []
+
+
 ROOMS = {
     *(path.name for path in PACKAGE.iterdir() if path.is_dir()),
     *(path.name for path in (PACKAGE / "risk").iterdir() if path.is_dir()),
