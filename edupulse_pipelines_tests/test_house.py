@@ -94,6 +94,63 @@ def test_a_room_stands_on_what_is_below_it(name: str) -> None:
     assert wrong == {}
 
 
+def _module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def test_no_two_modules_need_each_other() -> None:
+    modules = {_module(path): path for path in MODULES}
+
+    def named(full: str) -> str | None:
+        """The module that an import names, itself or something in it."""
+        return full if full in modules else next(iter(modules.keys() & {full.rpartition(".")[0]}), None)
+
+    needs = {
+        name: {found for full in imports(path) if (found := named(full)) is not None and found != name}
+        for name, path in modules.items()
+    }
+    assert needs["edupulse_pipelines.cli"] >= {"edupulse_pipelines.cli.run", "edupulse_pipelines.settings"}
+    # What needs nothing that is left is on no circle; nor is what then needs nothing that is left.
+    while free := [name for name, others in needs.items() if not others & needs.keys()]:
+        for name in free:
+            del needs[name]
+    assert sorted(needs) == []
+
+
+def test_no_module_takes_what_another_keeps_to_itself() -> None:
+    private = [
+        f"{path.relative_to(ROOT)} imports {full}"
+        for path in MODULES
+        for full in imports(path)
+        if full.startswith(f"{PACKAGE.name}.") and re.search(r"\._(?!_)", full)
+    ]
+    assert private == []
+
+
+def _opens_connections(path: Path) -> list[str]:
+    """The places of a file that make an engine, or open a connection or a transaction on one."""
+    found = [full for full in imports(path) if full.rpartition(".")[2] in {"create_engine", "Engine"}]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Attribute):
+            continue
+        of = ast.unparse(node.value)
+        if node.attr in {"create_engine", "Engine", "connect"} or (
+            node.attr in {"begin", "raw_connection"} and re.search(r"engine|connection|work", of)
+        ):
+            found.append(f"{of}.{node.attr} in line {node.lineno}")
+    return found
+
+
+def test_only_storage_opens_connections() -> None:
+    assert _opens_connections(PACKAGE / "storage" / "engine.py")
+    opened = {
+        str(path.relative_to(ROOT)): places
+        for path in MODULES
+        if room(path) not in STORAGE and (places := _opens_connections(path))
+    }
+    assert opened == {}
+
+
 def test_dagster_is_for_orchestration_and_the_roof() -> None:
     wrong = [
         str(path.relative_to(ROOT))
