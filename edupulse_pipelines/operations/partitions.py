@@ -147,12 +147,12 @@ def attach_month(work: Work, table: str, month: dt.date) -> Partition:
         try:
             return _bring_back(connection, table, month)
         except sa.exc.DBAPIError as error:
-            said = getattr(getattr(error.orig, "diag", None), "message_primary", None)
-            if said is None:
+            reason = getattr(getattr(error.orig, "diag", None), "message_primary", None)
+            if reason is None:
                 raise
             # The primary message names columns and constraints; the details, which name values, are left out.
             raise PermanentError(
-                f"{partition_name(table, month)} cannot be attached: {said}. Nothing was changed."
+                f"{partition_name(table, month)} cannot be attached: {reason}. Nothing was changed."
             ) from None
 
 
@@ -220,8 +220,8 @@ def _lock(connection: Connection, table: str, taken: list[str], referred_mode: s
 
 def _copy_like(connection: Connection, table: str, name: str) -> str:
     """A copy of a table with the columns and checks of `table`. A column that it lacks gets its default."""
-    theirs = _columns(connection, name)
-    columns = ", ".join(column for column in _columns(connection, table) if column in theirs)
+    its_columns = _columns(connection, name)
+    columns = ", ".join(column for column in _columns(connection, table) if column in its_columns)
     copied = start_bulk(connection, table)
     connection.exec_driver_sql(f"INSERT INTO {copied} ({columns}) SELECT {columns} FROM {name}")
     return copied
@@ -242,8 +242,8 @@ def _is_like(connection: Connection, table: str, name: str) -> bool:
         "SELECT conname, pg_get_constraintdef(oid) FROM pg_constraint"
         " WHERE conrelid = CAST(:table AS regclass) AND contype = 'c' ORDER BY conname"
     )
-    ours, theirs = (
-        (connection.execute(columns, {"table": each}).all(), connection.execute(checks, {"table": each}).all())
-        for each in (table, name)
+    wanted, present = (
+        (connection.execute(columns, {"table": owner}).all(), connection.execute(checks, {"table": owner}).all())
+        for owner in (table, name)
     )
-    return ours == theirs
+    return wanted == present

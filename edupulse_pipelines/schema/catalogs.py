@@ -27,14 +27,14 @@ def read_catalog(connection: Connection) -> Catalog:
 
 def differences(expected: Catalog, actual: Catalog) -> list[str]:
     """What is missing, differs or should not be there, in words; tables and functions that are not ours are ignored."""
-    ours = {_owner(key) for key in expected}
+    own = {_owner(key) for key in expected}
     return [
         *(f"missing: {key}" for key in sorted(expected.keys() - actual.keys())),
         *(f"differs: {key}" for key in sorted(expected.keys() & actual.keys()) if expected[key] != actual[key]),
         *(
             f"unexpected: {key}"
             for key in sorted(actual.keys() - expected.keys())
-            if _owner(key) in ours or key.startswith(f"function {FUNCTION_PREFIX}")
+            if _owner(key) in own or key.startswith(f"function {FUNCTION_PREFIX}")
         ),
     ]
 

@@ -27,27 +27,27 @@ def statements(dialect_name: str, schema: str = "public") -> list[str]:
     schema: where the tables are to be, on PostgreSQL; the session has to make tables there.
     """
     objects = declared_objects(dialect_name, schema)
-    before_tables = list(takewhile(lambda each: each.table is None, objects))
-    made = [each.statement for each in before_tables]
+    before_tables = list(takewhile(lambda declared: declared.table is None, objects))
+    script = [declared.statement for declared in before_tables]
     for name in TABLES:
-        made += _structure(name, dialect_name)
-        made += [each.statement for each in objects if each.table == name]
-    made += [each.statement for each in objects[len(before_tables) :] if each.table is None]
-    return ["\n".join(line.rstrip() for line in statement.expandtabs(4).splitlines()) for statement in made]
+        script += _structure(name, dialect_name)
+        script += [declared.statement for declared in objects if declared.table == name]
+    script += [declared.statement for declared in objects[len(before_tables) :] if declared.table is None]
+    return ["\n".join(line.rstrip() for line in statement.expandtabs(4).splitlines()) for statement in script]
 
 
 def _structure(name: str, dialect_name: str) -> list[str]:
     """The statements that make a table with its indexes; on PostgreSQL also the default one of its partitions."""
     dialect, table = DIALECTS[dialect_name], metadata.tables[name]
-    made = [str(CreateTable(table).compile(dialect=dialect)).strip()]
-    made += [
+    structure = [str(CreateTable(table).compile(dialect=dialect)).strip()]
+    structure += [
         str(CreateIndex(index).compile(dialect=dialect)).strip()
         for index in sorted(table.indexes, key=lambda index: str(index.name))
     ]
     if dialect_name == "postgresql" and TABLES[name].partition_by_month:
-        # Months are made by `storage.months`; what no month claims lands here and raises an alert.
-        made.append(f"CREATE TABLE {name}_default PARTITION OF {name} DEFAULT")
-    return made
+        # Months are structure by `storage.months`; what no month claims lands here and raises an alert.
+        structure.append(f"CREATE TABLE {name}_default PARTITION OF {name} DEFAULT")
+    return structure
 
 
 def script(dialect_name: str) -> str:

@@ -49,34 +49,34 @@ def expectations(table: str, *, weighted: bool = False) -> list[Any]:
     """The expectations of a delivered table; `weighted` is the tenant's grading scale (GPA up to 5 rather than 4)."""
     import great_expectations.expectations as gxe
 
-    made: list[Any] = []
+    rules: list[Any] = []
     for column in DELIVERED[table].columns:
         name = column.name
         if not column.nullable and column.default is None:
-            made.append(gxe.ExpectColumnValuesToNotBeNull(column=name, meta={"reason": f"required:{name}"}))
+            rules.append(gxe.ExpectColumnValuesToNotBeNull(column=name, meta={"reason": f"required:{name}"}))
         if column.type in TYPE_PATTERNS:
-            made.append(
+            rules.append(
                 gxe.ExpectColumnValuesToMatchRegex(
                     column=name, regex=TYPE_PATTERNS[column.type], meta={"reason": f"type:{name}"}
                 )
             )
         if column.type == "json":
-            made.append(gxe.ExpectColumnValuesToBeJsonParseable(column=name, meta={"reason": f"type:{name}"}))
+            rules.append(gxe.ExpectColumnValuesToBeJsonParseable(column=name, meta={"reason": f"type:{name}"}))
         if column.length is not None:
-            made.append(
+            rules.append(
                 gxe.ExpectColumnValueLengthsToBeBetween(
                     column=name, max_value=column.length, meta={"reason": f"length:{name}"}
                 )
             )
         if column.values is not None:
-            made.append(
+            rules.append(
                 gxe.ExpectColumnValuesToBeInSet(
                     column=name, value_set=list(column.values), meta={"reason": f"values:{name}"}
                 )
             )
         if numeric(column) and (column.minimum is not None or column.maximum is not None):
             maximum = column.maximum if weighted or column.maximum_unweighted is None else column.maximum_unweighted
-            made.append(
+            rules.append(
                 gxe.ExpectColumnValuesToBeBetween(
                     column=name + NUMBER_SUFFIX,
                     min_value=column.minimum,
@@ -84,10 +84,10 @@ def expectations(table: str, *, weighted: bool = False) -> list[Any]:
                     meta={"reason": f"range:{name}"},
                 )
             )
-    made.append(
+    rules.append(
         gxe.ExpectColumnValuesToBeBetween(column=KEY_VERSIONS, max_value=1, meta={"reason": CONFLICTING_DUPLICATE})
     )
-    return made
+    return rules
 
 
 def suite(table: str, *, weighted: bool = False) -> gx.ExpectationSuite:

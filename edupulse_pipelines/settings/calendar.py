@@ -52,7 +52,7 @@ class CalendarSettings(Section):
     @model_validator(mode="after")
     def _needs_terms(self) -> CalendarSettings:
         default = {"holidays": (), "extra_days": (), "weekdays": WEEKDAYS[:5]}
-        given = [name for name, value in default.items() if getattr(self, name) != value]
-        if given and not self.terms:
-            raise ValueError(f"{given[0]} without terms: say from when to when there is school")
+        set_keys = [name for name, value in default.items() if getattr(self, name) != value]
+        if set_keys and not self.terms:
+            raise ValueError(f"{set_keys[0]} without terms: say from when to when there is school")
         return self

@@ -56,8 +56,8 @@ class Settings(Section):
         try:
             return self.tenants[name]
         except KeyError:
-            known = ", ".join(sorted(self.tenants)) or "none"
-            raise ConfigurationError(f"No tenant {name!r} in {self.config_path} (there are: {known}).") from None
+            names = ", ".join(sorted(self.tenants)) or "none"
+            raise ConfigurationError(f"No tenant {name!r} in {self.config_path} (there are: {names}).") from None
 
 
 def load_settings(*, home: Path | None = None, placeholder: bool = False) -> Settings:

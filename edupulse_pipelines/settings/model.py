@@ -42,9 +42,9 @@ class LabelSettings(Section):
         if not isinstance(values, dict) or values.get("horizon_weeks") != "exit":
             return values
         others = ("attendance_below", "failing_below", "serious_severity", "incident_count")
-        given = [name for name in others if values.get(name) not in (None, False)]
-        if given:
-            raise ValueError(f'{given[0]}: with horizon_weeks = "exit" only exit_types count; remove it')
+        thresholds = [name for name in others if values.get(name) not in (None, False)]
+        if thresholds:
+            raise ValueError(f'{thresholds[0]}: with horizon_weeks = "exit" only exit_types count; remove it')
         return {**values, **dict.fromkeys(others, False)}
 
     @property
@@ -78,8 +78,8 @@ class CohortSettings(Section):
 
     def group_of(self, metadata: Any) -> tuple[str, ...]:
         """The `group_by` values of a student's metadata; an empty text where there is none."""
-        told = metadata if isinstance(metadata, dict) else {}
-        return tuple("" if (value := told.get(key)) is None else str(value) for key in self.group_by)
+        entries = metadata if isinstance(metadata, dict) else {}
+        return tuple("" if (value := entries.get(key)) is None else str(value) for key in self.group_by)
 
     def start_of(self, group: tuple[str, ...]) -> dt.date | None:
         """The first day of teaching of a group, given as its `group_by` values."""

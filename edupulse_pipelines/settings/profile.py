@@ -82,27 +82,28 @@ class ProfileSettings(Section):
     @classmethod
     def _columns_of_ours(cls, value: dict[str, dict[str, str]]) -> dict[str, dict[str, str]]:
         for table, names in value.items():
-            known = _delivered(table).column_names
-            for theirs, ours in names.items():
-                if not theirs:
+            column_names = _delivered(table).column_names
+            for their_name, our_name in names.items():
+                if not their_name:
                     raise ValueError(f"{table}: a column without a name cannot be renamed")
-                if ours and ours not in known:
-                    raise ValueError(f"{table}.{theirs}: {ours!r} is not a column of {table} ({', '.join(known)})")
+                if our_name and our_name not in column_names:
+                    listed = ", ".join(column_names)
+                    raise ValueError(f"{table}.{their_name}: {our_name!r} is not a column of {table} ({listed})")
         return value
 
     @field_validator("codes", mode="before")
     @classmethod
     def _codes_by_table_and_column(cls, value: Any) -> Any:
         """Nested tables, or the short form with `table.column` as the key."""
-        made: dict[str, dict[str, Any]] = {}
+        by_table: dict[str, dict[str, Any]] = {}
         for key, inner in _table_of(value, "").items():
             table, dot, column = key.partition(".")
             columns = {column: inner} if dot else _table_of(inner, key)
             for name, codes in columns.items():
-                if name in made.setdefault(table, {}):
+                if name in by_table.setdefault(table, {}):
                     raise ValueError(f"{table}.{name} is declared twice")
-                made[table][name] = _texts(codes, f"{table}.{name}")
-        return made
+                by_table[table][name] = _texts(codes, f"{table}.{name}")
+        return by_table
 
     @field_validator("codes")
     @classmethod
@@ -196,14 +197,14 @@ def _table_of(value: Any, where: str) -> dict[str, Any]:
 def _texts(codes: Any, where: str) -> dict[str, str]:
     """A table of codes whose meanings are texts or numbers, as texts."""
     prefix = f"{where}: " if where else ""
-    made = {}
+    texts = {}
     for code, meaning in _table_of(codes, where).items():
         if not code:
             raise ValueError(f"{prefix}an empty field is no code")
         if isinstance(meaning, bool) or not isinstance(meaning, str | int | float):
             raise ValueError(f"{prefix}{code}: not a text or a number")
-        made[code] = str(meaning)
-    return made
+        texts[code] = str(meaning)
+    return texts
 
 
 def _broken_rule(column: Column, text: str) -> str | None:

@@ -120,8 +120,8 @@ def _busy(error: sa.exc.DatabaseError) -> str | None:
     """What to say when others held what was needed; None when that is not what went wrong."""
     if _sqlite_code(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return "The database is locked: another run has been writing for very long. Try again when it is done."
-    if said := _BUSY_SQLSTATES.get(_sqlstate(error)):
-        return f"Others were using the database: {said}. Nothing of this transaction was changed; try again."
+    if reason := _BUSY_SQLSTATES.get(_sqlstate(error)):
+        return f"Others were using the database: {reason}. Nothing of this transaction was changed; try again."
     return None
 
 

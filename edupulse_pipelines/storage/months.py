@@ -76,7 +76,7 @@ def partitions(connection: Connection, table: str) -> dict[dt.date, Partition]:
     """The attached partitions of `table` by month, the default one left out; empty on SQLite. Locks nothing."""
     if not is_partitioned(connection):
         return {}
-    found = {}
+    attached = {}
     for name, bound in connection.execute(
         sa.text(
             "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits i"
@@ -86,8 +86,8 @@ def partitions(connection: Connection, table: str) -> dict[dt.date, Partition]:
     ):
         if first := _BOUND.search(bound or ""):
             month = dt.date.fromisoformat(first.group(1))
-            found[month] = Partition(name, month)
-    return found
+            attached[month] = Partition(name, month)
+    return attached
 
 
 def detached_months(connection: Connection, table: str) -> dict[dt.date, Partition]:
@@ -108,7 +108,7 @@ def detached_months(connection: Connection, table: str) -> dict[dt.date, Partiti
 def stored_months(connection: Connection, table: str) -> list[StoredMonth]:
     """Every month of `table`, oldest first, the detached ones among them."""
     attached = partitions(connection, table)
-    found = []
+    months = []
     for month, partition in sorted({**detached_months(connection, table), **attached}.items()):
         rows, size = connection.execute(
             sa.text(
@@ -118,8 +118,8 @@ def stored_months(connection: Connection, table: str) -> list[StoredMonth]:
             ),
             {"name": partition.name},
         ).one()
-        found.append(StoredMonth(month, partition.name, int(rows), int(size), month in attached))
-    return found
+        months.append(StoredMonth(month, partition.name, int(rows), int(size), month in attached))
+    return months
 
 
 def default_months(connection: Connection, table: str, tenant: str | None = None) -> dict[str, int]:
@@ -146,8 +146,8 @@ def ensure_months(work: Work, table: str, months: Iterable[dt.date]) -> list[str
     Rows of such a month that lie in the default partition are moved. A detached month is left alone. DatabaseBusy when
     the table is in use for an hour.
     """
-    made = {month: make_month(work, table, month) for month in missing_months(work, table, map(month_of, months))}
-    return [partition_name(table, month) for month, moved in made.items() if moved is not None]
+    moved = {month: make_month(work, table, month) for month in missing_months(work, table, map(month_of, months))}
+    return [partition_name(table, month) for month, rows in moved.items() if rows is not None]
 
 
 def missing_months(work: Work, table: str, months: Iterable[dt.date]) -> list[dt.date]:

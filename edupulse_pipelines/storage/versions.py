@@ -7,6 +7,8 @@ else who works with the tables calls `ensure_current` first.
 from __future__ import annotations
 
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
@@ -42,17 +44,15 @@ def upgrade(engine: Engine) -> None:
 
     Two upgrades at once are serialised. PermanentError for a role that may not; then nothing has changed.
     """
-    try:
-        with writing(engine) as connection:
-            migrations.upgrade(connection)
-    except sa.exc.DBAPIError as error:
-        if getattr(error.orig, "pgcode", None) != _INSUFFICIENT_PRIVILEGE:
-            raise
-        said = str(error.orig).strip().splitlines()[0]
-        raise PermanentError(
-            f"The role {engine.url.username or 'of this connection'} may not change the schema ({said}). Run "
-            "`edupulse db upgrade` as the role that owns the tables. Nothing was changed."
-        ) from None
+    with (
+        _allowed(
+            engine,
+            "change the schema",
+            "Run `edupulse db upgrade` as the role that owns the tables. Nothing was changed.",
+        ),
+        writing(engine) as connection,
+    ):
+        migrations.upgrade(connection)
 
 
 def ensure_current(engine: Engine) -> None:
@@ -61,7 +61,10 @@ def ensure_current(engine: Engine) -> None:
     An empty SQLite file gets the schema. On PostgreSQL only `edupulse db upgrade` makes tables: who works with them
     need not be the role that owns them.
     """
-    with reading(engine) as connection:
+    with (
+        _allowed(engine, "read the schema's revision", "Have it granted the right to read and write all tables."),
+        reading(engine) as connection,
+    ):
         revision = migrations.current(connection)
         has_objects = migrations.has_current_objects(connection)
     if revision is None:
@@ -96,6 +99,19 @@ def check(engine: Engine) -> list[str]:
                 expected = _made(scratch)
             in_memory.dispose()
     return differences(expected, actual)
+
+
+@contextmanager
+def _allowed(engine: Engine, what: str, remedy: str) -> Iterator[None]:
+    """Turn a missing privilege inside the block into a PermanentError: the role may not do `what`, and a remedy."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if getattr(error.orig, "pgcode", None) != _INSUFFICIENT_PRIVILEGE:
+            raise
+        reason = str(error.orig).strip().splitlines()[0]
+        role = engine.url.username or "of this connection"
+        raise PermanentError(f"The role {role} may not {what} ({reason}). {remedy}") from None
 
 
 def _made_in_scratch_schema(connection: Connection) -> Catalog:

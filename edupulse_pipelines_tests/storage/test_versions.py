@@ -140,3 +140,14 @@ def test_a_role_that_owns_nothing_changes_nothing(engine: sa.Engine) -> None:
         other.dispose()
     with engine.connect() as connection:
         assert read_catalog(connection) == before
+
+
+@ON_POSTGRESQL
+def test_a_role_that_may_not_read_the_revision_is_told_so(engine: sa.Engine) -> None:
+    with loader_role(engine) as url:
+        other = create_engine(url)
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"REVOKE SELECT ON alembic_version FROM {other.url.username}")
+        with pytest.raises(EduPulseError, match="may not read the schema's revision"):
+            versions.ensure_current(other)
+        other.dispose()

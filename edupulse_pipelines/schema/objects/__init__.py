@@ -54,13 +54,13 @@ def apply_objects(connection: Connection) -> None:
     """
     objects = declared_objects(connection.dialect.name, tables_schema(connection))
     if connection.dialect.name == "postgresql":
-        drop_triggers(connection, keep={each.name for each in objects if each.kind == "trigger"})
+        drop_triggers(connection, keep={declared.name for declared in objects if declared.kind == "trigger"})
     else:
         drop_triggers(connection)
-    for each in objects:
-        connection.exec_driver_sql(each.statement, execution_options=_WITHOUT_PARAMETERS)
+    for declared in objects:
+        connection.exec_driver_sql(declared.statement, execution_options=_WITHOUT_PARAMETERS)
     if connection.dialect.name == "postgresql":
-        functions = {each.name for each in objects if each.kind == "function"}
+        functions = {declared.name for declared in objects if declared.kind == "function"}
         # Now and not first: until a trigger is replaced it may call a function that is declared no more.
         _drop_functions(connection, keep=functions)
         _give_to_owner(connection, functions)
@@ -121,7 +121,7 @@ def _drop_functions(connection: Connection, *, keep: set[str]) -> None:
 
 def fingerprint(dialect_name: str) -> int:
     """A number (31 bits) that another set of declared objects has not; 0 is nobody's."""
-    text = "\n".join(each.statement for each in declared_objects(dialect_name))
+    text = "\n".join(declared.statement for declared in declared_objects(dialect_name))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1 or 1
 
 
