@@ -101,10 +101,10 @@ POINTS: dict[str, tuple[str, int]] = {
 # SQLite has neither COPY nor partitions.
 POINTS_OF_POSTGRESQL: dict[str, tuple[str, int]] = {
     "rows_fed_to_copy": (r"^during COPY attendance_records", -1),
-    "partition_not_yet_attached": (r"^before ALTER TABLE attendance_records", 1),
+    "partition_not_yet_attached": (r"^before CALL edupulse_month_(make|place)", 1),
     "partition_made_ahead": (r"^after COMMIT of (?!.*ingested_files).*attendance_records", 1),
-    "month_filled_apart": (r"^before CREATE (UNIQUE )?INDEX", -1),
-    "month_attached": (r"^after ALTER TABLE attendance_records", -1),
+    "month_filled_apart": (r"^before CALL edupulse_month_end", -1),
+    "month_attached": (r"^after CALL edupulse_month_place", -1),
 }
 
 

@@ -14,7 +14,7 @@ from edupulse_pipelines.schema.reasons import REASONS, reason_for
 from edupulse_pipelines.schema.tables import RECORD_TABLES, TABLES
 
 PACKAGE = Path(edupulse_pipelines.__file__).parent
-ROOMS = [path for room in ("sources", "ingest") for path in sorted((PACKAGE / room).glob("*.py"))]
+ROOMS = [path for room in ("sources", "ingest") for path in sorted((PACKAGE / room).rglob("*.py"))]
 CODE = re.compile(r"[a-z]+(?:_[a-z]+)+")
 NO_REASONS = {"synthetic_district.py"}
 """Writes files; its words are about its own dirt."""
@@ -37,7 +37,11 @@ def _given() -> dict[str, set[str]]:
 
     Refusals, constants spelled like a code, f-strings such as `f"type:{name}"` (`hash:` is an identity), warnings.
     """
-    trees = {path.name: ast.parse(path.read_text(encoding="utf-8")) for path in ROOMS if path.name not in NO_REASONS}
+    trees = {
+        str(path.relative_to(PACKAGE)): ast.parse(path.read_text(encoding="utf-8"))
+        for path in ROOMS
+        if path.name not in NO_REASONS
+    }
     constants = {name: text for tree in trees.values() for name, text in _constants(tree).items()}
     given: dict[str, set[str]] = {}
     for module, tree in trees.items():
