@@ -224,23 +224,22 @@ def test_a_training_between_two_that_are_scheduled(
     train_now: bool,
     expected: str | None,
 ) -> None:
-    from edupulse_pipelines.risk import training
-    from edupulse_pipelines.risk.book import mirror, records
-    from edupulse_pipelines.risk.judging import retraining
+    from edupulse_pipelines.risk import weekly
+    from edupulse_pipelines.risk.book import mirror
 
     newest = tenant.first_week
     week = newest + weeks_later * WEEK
     asked: list[list[dt.date]] = []
 
-    def train(_engine: Any, _tenant: Any, points: list[dt.date], *_rest: Any, **_options: Any) -> list[TrainingOutcome]:
+    def train(_work: Any, _tenant: Any, points: list[dt.date], *_rest: Any, **_options: Any) -> list[TrainingOutcome]:
         asked.append(points)
         return [trained(True, one) for one in points]
 
     model = SimpleNamespace(data_through=newest, settings_hash=settings_hash_of(tenant))
     other = SimpleNamespace(data_through=week + WEEK, settings_hash="of another label")
-    monkeypatch.setattr(records, "trained_models", lambda *_: [model, other])
-    monkeypatch.setattr(training, "train_risk_models", train)
-    monkeypatch.setattr(retraining, "retraining_due", lambda *_: due)
+    monkeypatch.setattr(weekly, "trained_models", lambda *_: [model, other])
+    monkeypatch.setattr(weekly, "train_risk_models", train)
+    monkeypatch.setattr(weekly, "retraining_due", lambda *_: due)
     monkeypatch.setattr(mirror, "differences", lambda *_: [])
     settings.home.mkdir(exist_ok=True)
     risk_model, _ = risk_assets(tenant)

@@ -8,7 +8,6 @@ import pytest
 import sqlalchemy as sa
 
 from edupulse_pipelines.errors import LandingError
-from edupulse_pipelines.orchestration.assets.risk import weeks_to_train
 from edupulse_pipelines.orchestration.execution import run_weekly_job
 from edupulse_pipelines.orchestration.steps import _without_values
 from edupulse_pipelines.settings import Settings, TenantSettings
@@ -84,16 +83,3 @@ def test_database_errors_are_told_without_values() -> None:
     said = _without_values(caught.value)
     assert said is not None and "Ada" not in said and "UNIQUE constraint failed: t.name" in said
     assert _without_values(ValueError("x")) is None
-
-
-def test_when_to_train() -> None:
-    weeks = [WEEK + dt.timedelta(days=7 * number) for number in range(20)]
-    assert weeks_to_train(weeks[:1], None, 8, train_now=False) == weeks[:1]
-    assert weeks_to_train([weeks[7]], weeks[0], 8, train_now=False) == []
-    assert weeks_to_train([weeks[8]], weeks[0], 8, train_now=False) == [weeks[8]]
-    assert weeks_to_train([weeks[3]], weeks[5], 8, train_now=False) == []
-    assert weeks_to_train([weeks[1]], weeks[0], 8, train_now=True) == [weeks[1]]
-    assert weeks_to_train(weeks, None, 8, train_now=False) == [weeks[3], weeks[11], weeks[19]]
-    assert weeks_to_train(weeks, weeks[0], 8, train_now=False) == [weeks[8], weeks[16]]
-    assert weeks_to_train(weeks, weeks[-1], 8, train_now=False) == []
-    assert weeks_to_train([weeks[9]], weeks[0], 8, train_now=False) == [weeks[9]]

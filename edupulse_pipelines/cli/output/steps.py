@@ -153,11 +153,9 @@ def _records(report: Any) -> tuple[str, str]:
 
 
 def _training(report: Any) -> tuple[str, str]:
-    from edupulse_pipelines.orchestration.assets.risk import NotDue
-
-    if isinstance(report, NotDue):
-        return "[green]✓[/]", f"[dim]not due before the week of {report.next_week}[/]"
-    trained = [outcome for outcome in report if outcome.status == "trained"]
+    if report.next_due is not None:
+        return "[green]✓[/]", f"[dim]not due before the week of {report.next_due}[/]"
+    trained = [outcome for outcome in report.outcomes if outcome.status == "trained"]
     if trained:
         newest = trained[-1]
         auc = (newest.metrics or {}).get("auc_roc")
@@ -165,7 +163,7 @@ def _training(report: Any) -> tuple[str, str]:
         promoted = sum(outcome.promoted for outcome in trained)
         passed = f", {promoted} promoted" if promoted else ", [yellow]none promoted[/]"
         return "[green]✓[/]", f"{counted(len(trained), 'model')} trained{passed}{shown} ({newest.kind})"
-    if report and report[-1].status == "unchanged":
+    if report.outcomes and report.outcomes[-1].status == "unchanged":
         return "[green]✓[/]", "[dim]data and settings unchanged; nothing to train[/]"
-    reason = report[-1].reason if report else "no week to train for"
+    reason = report.outcomes[-1].reason if report.outcomes else "no week to train for"
     return "[yellow]![/]", f"no model: {escape(reason)}"

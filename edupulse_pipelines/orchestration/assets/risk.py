@@ -1,8 +1,6 @@
 """`risk_model` and `predictions`: the work is in the `risk` room."""
 
 import datetime as dt
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from dagster import AssetExecutionContext, AssetsDefinition, Config, MaterializeResult, MetadataValue, ResourceParam
@@ -13,7 +11,6 @@ from edupulse_pipelines.orchestration.partitions import asset_key, weekly_asset,
 from edupulse_pipelines.orchestration.resources import Database, ModelRegistry, Progress
 from edupulse_pipelines.orchestration.steps import step
 from edupulse_pipelines.settings import TenantSettings
-from edupulse_pipelines.weeks import WEEK
 
 SHOWN_METRICS = ("auc_roc", "precision", "recall", "f1_score")
 COMPARED_METRICS = ("auc_roc", "precision_at_top_10%")
@@ -37,41 +34,9 @@ class ScoringConfig(Config):
     )
 
 
-@dataclass(frozen=True)
-class NotDue:
-    """The weekly job looked, and there was nothing to train yet."""
-
-    newest_data_through: dt.date
-    next_week: dt.date
-    active_version: str | None
-
-
 def risk_assets(tenant: TenantSettings) -> list[AssetsDefinition]:
     """The risk model and the predictions of `tenant`."""
     return [_risk_model(tenant), _predictions(tenant)]
-
-
-def weeks_to_train(
-    weeks: Sequence[dt.date], newest_data_through: dt.date | None, retrain_weeks: int, train_now: bool
-) -> list[dt.date]:
-    """The weeks of the run up to whose data a model is to be trained, ascending; empty when none is due.
-
-    Without a model, training points lie `retrain_weeks` apart and end with the run's last week. With one, it is due
-    `retrain_weeks` after the newest, or as soon after that as a run comes; so a repeated run trains nothing.
-    `train_now` trains for every week.
-    """
-    if train_now:
-        return list(weeks)
-    if newest_data_through is None:
-        from edupulse_pipelines.risk.samples.splits import training_points
-
-        return training_points(weeks, retrain_weeks)
-    points = []
-    due = max(newest_data_through + retrain_weeks * WEEK, weeks[0])
-    while due <= weeks[-1]:
-        points.append(due)
-        due += retrain_weeks * WEEK
-    return points
 
 
 def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
@@ -90,42 +55,21 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
     ) -> MaterializeResult:
         weeks = weeks_of(context)
         with step(context, progress, database, tenant) as work:
-            from edupulse_pipelines.risk.book.identity import settings_hash_of
             from edupulse_pipelines.risk.book.mirror import differences
-            from edupulse_pipelines.risk.book.records import trained_models
-            from edupulse_pipelines.risk.book.shown import active_model
-            from edupulse_pipelines.risk.judging.retraining import retraining_due
-            from edupulse_pipelines.risk.training import train_risk_models
+            from edupulse_pipelines.risk.weekly import train_when_due
 
-            with work.reading() as connection:
-                recorded = trained_models(connection, work)
-                active = active_model(connection, work)
-            # Models under other settings (another label, another cohort) answer another question.
-            current = [model for model in recorded if model.settings_hash == settings_hash_of(tenant)]
-            newest = max((model.data_through for model in current if model.data_through), default=None)
-            points = weeks_to_train(weeks, newest, tenant.training.retrain_weeks, config.train_now)
-            because = "train_now" if config.train_now else "schedule" if points else None
-            if not points and newest is not None and weeks[-1] > newest:
-                with work.reading() as connection:
-                    because = retraining_due(connection, work, tenant)
-                points = [weeks[-1]] if because else []
             models = registry.open()
-            outcomes = []
-            if points or newest is None:
-                outcomes = train_risk_models(
-                    work,
-                    tenant,
-                    points,
-                    models,
-                    progress=lambda done, total: progress.advanced(done, total, "trainings"),
-                )
-                with work.reading() as connection:
-                    active = active_model(connection, work)
-                progress.finished("risk_model", outcomes)
-            else:
-                version = active["version"] if active else None
-                progress.finished("risk_model", NotDue(newest, newest + tenant.training.retrain_weeks * WEEK, version))
+            training = train_when_due(
+                work,
+                tenant,
+                weeks,
+                models,
+                train_now=config.train_now,
+                progress=lambda done, total: progress.advanced(done, total, "trainings"),
+            )
+            progress.finished("risk_model", training)
             contradictions = [difference.said for difference in differences(work, models)]
+        outcomes, active = training.outcomes, training.active
         for outcome in outcomes:
             context.log.info(
                 f"data through {outcome.data_through}: {outcome.status} ({outcome.reason or outcome.model_version})"
@@ -166,9 +110,9 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
         reporting.write_week_metadata(context, by_week, rows="", plots=plots)
         return reporting.materialized(
             check_results=[checks.registry_matches_table(contradictions), model_checks.no_leakage(outcomes)],
-            training=f"trained for {len(points)} weeks ({because})"
-            if points
-            else f"not due: the newest model has seen data through {newest}",
+            training=f"trained for {len(training.points)} weeks ({training.because})"
+            if training.points
+            else f"not due: the newest model has seen data through {training.newest_before}",
             active_model=active["version"] if active else "none",
             active_metrics=MetadataValue.json(metrics) if metrics else None,
             candidates=checks.table(compared) if compared else None,
@@ -200,31 +144,21 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
         weeks = weeks_of(context)
         with step(context, progress, database, tenant) as work:
             from edupulse_pipelines.features.by_week import features_by_week
-            from edupulse_pipelines.risk.health import health_plots, health_series, verdict_health, week_health
-            from edupulse_pipelines.risk.samples.feedback import propose_reviews
-            from edupulse_pipelines.risk.scoring import score_weeks
+            from edupulse_pipelines.risk.health import health_plots, health_series
             from edupulse_pipelines.risk.telling.scored_weeks import categories_by_week, scores_by_week
+            from edupulse_pipelines.risk.weekly import score_and_measure
             from edupulse_pipelines.storage.counts import row_count
 
-            health: dict[dt.date, list[Any]] = {}
-            proposed: dict[dt.date, int] = {}
-
-            def measure(connection: Any, week: dt.date, model: Any, everybody: Any) -> None:
-                health[week] = week_health(connection, work, tenant, week, model, everybody)
-                proposed[week] = propose_reviews(connection, work, tenant, week)
-
-            report = score_weeks(
+            measured = score_and_measure(
                 work,
                 tenant,
                 weeks,
                 registry.open(),
                 rescore=config.rescore,
                 progress=lambda done, total: progress.advanced(done, total, "weeks"),
-                after=measure,
             )
+            report, health = measured.report, measured.health
             progress.finished("predictions", report)
-            with work.writing() as connection:
-                judged = verdict_health(connection, work, tenant, weeks[-1])
             with work.reading() as connection:
                 drawn = health_plots(health_series(connection, work))
                 stored = row_count(connection, work, "predictions")
@@ -241,7 +175,7 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
                 "inserted": scored.inserted,
                 "updated": scored.updated,
                 "unchanged": scored.unchanged,
-                "reviews_proposed": proposed.get(scored.week, 0),
+                "reviews_proposed": measured.proposed.get(scored.week, 0),
                 "skipped": scored.reason or "",
             }
         plot = charts.categories("Students per risk category by week", shown)
@@ -270,7 +204,7 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
                 model_checks.matured_calibration(health, tenant.promotion.calibration_error),
                 model_checks.label_drift(health),
             ],
-            verdicts=checks.table(judged) if judged else None,
+            verdicts=checks.table(measured.verdicts) if measured.verdicts else None,
             **reporting.totals(by_week, ("scored", "insufficient_data")),
         )
 
