@@ -42,8 +42,8 @@ def db_upgrade(as_json: bool, home: Path | None) -> None:
     with database_as_it_is(home) as work:
         before, head = versions.current(work.engine), versions.head()
         versions.upgrade(work.engine)
-    said = f"Already at {head}." if before == head else f"Upgraded from {before or 'empty'} to {head}."
-    answer(said, {"before": before, "current": head, "head": head}, as_json)
+    sentence = f"Already at {head}." if before == head else f"Upgraded from {before or 'empty'} to {head}."
+    answer(sentence, {"before": before, "current": head, "head": head}, as_json)
 
 
 @db.command("current")
@@ -139,8 +139,8 @@ def db_maintain(as_json: bool, home: Path | None) -> None:
         }
         for table, of_table in done.items()
     }
-    said = "\n".join(f"{table}: {of_table.in_words}." for table, of_table in done.items())
-    answer(said or _NOT_PARTITIONED, {"partitioned": bool(done), "tables": facts}, as_json)
+    sentence = "\n".join(f"{table}: {of_table.in_words}." for table, of_table in done.items())
+    answer(sentence or _NOT_PARTITIONED, {"partitioned": bool(done), "tables": facts}, as_json)
 
 
 def _month(_context: click.Context, _parameter: click.Parameter, text: str) -> dt.date:
@@ -168,8 +168,8 @@ def db_detach_month(month: dt.date, as_json: bool, home: Path | None) -> None:
 
     with database_with_schema(home) as work:
         detached = detach_month(work, ATTENDANCE, month)
-    said = f"{month:%Y-%m} is now the table {detached.name}. Dump it, then TRUNCATE it; do not drop it."
-    answer(said, {"month": f"{month:%Y-%m}", "table": detached.name, "attached": False}, as_json)
+    sentence = f"{month:%Y-%m} is now the table {detached.name}. Dump it, then TRUNCATE it; do not drop it."
+    answer(sentence, {"month": f"{month:%Y-%m}", "table": detached.name, "attached": False}, as_json)
 
 
 @db.command("attach-month")
@@ -186,8 +186,8 @@ def db_attach_month(month: dt.date, as_json: bool, home: Path | None) -> None:
 
     with database_with_schema(home) as work:
         attached = attach_month(work, ATTENDANCE, month)
-    said = (
+    sentence = (
         f"{month:%Y-%m} is back. Rows of the month that wait in quarantine: "
         f"{command_to_type(f'quarantine replay --table {ATTENDANCE}', home)}"
     )
-    answer(said, {"month": f"{month:%Y-%m}", "table": attached.name, "attached": True}, as_json)
+    answer(sentence, {"month": f"{month:%Y-%m}", "table": attached.name, "attached": True}, as_json)

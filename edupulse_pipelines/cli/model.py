@@ -202,13 +202,22 @@ def model_sync(tenant_name: str | None, apply: bool, source: str, as_json: bool,
     with works_in(settings) as works:
         for tenant in tenants:
             work, registry = works(tenant.name), _registry(settings)
-            found = mirror.sync(work, registry, apply=apply, source=source)  # type: ignore[arg-type]
-            left += sum(one.mended is not True for one in found)
+            differences = mirror.sync(work, registry, apply=apply, source=source)  # type: ignore[arg-type]
+            left += sum(difference.mended is not True for difference in differences)
             if as_json:
-                print_json({"tenant": tenant.name, "applied": apply, "differences": [vars(one) for one in found]})
+                print_json(
+                    {
+                        "tenant": tenant.name,
+                        "applied": apply,
+                        "differences": [vars(difference) for difference in differences],
+                    }
+                )
             else:
                 show_differences(
-                    console(), tenant.name, found, command_to_type(f"model sync --tenant {tenant.name} --apply", home)
+                    console(),
+                    tenant.name,
+                    differences,
+                    command_to_type(f"model sync --tenant {tenant.name} --apply", home),
                 )
     sys.exit(1 if left else 0)
 
@@ -223,9 +232,13 @@ def model_reproduce(version: str, tenant_name: str | None, as_json: bool, home: 
     from edupulse_pipelines.risk.book.reproduction import reproduce
 
     with _models(home, tenant_name) as (settings, tenant, work):
-        found = reproduce(work, tenant, version, _registry(settings))
-    answer(found.sentence, {"tenant": tenant.name, **vars(found), "reproduced": found.reproduced}, as_json)
-    sys.exit(0 if found.reproduced else 1)
+        reproduction = reproduce(work, tenant, version, _registry(settings))
+    answer(
+        reproduction.sentence,
+        {"tenant": tenant.name, **vars(reproduction), "reproduced": reproduction.reproduced},
+        as_json,
+    )
+    sys.exit(0 if reproduction.reproduced else 1)
 
 
 @model.command("reviews")
@@ -257,11 +270,11 @@ def model_reviews(tenant_name: str | None, out: Path | None, as_json: bool, home
         except FileExistsError:
             raise PermanentError(f"{out} exists already; name a new file.") from None
     written = out if count else None
-    said = f"{count:,} open review{'' if count == 1 else 's'}."
+    sentence = f"{count:,} open review{'' if count == 1 else 's'}."
     if written:
-        said += f" Written to {written}: fill it in, and land it as training_feedback-reviews.csv."
+        sentence += f" Written to {written}: fill it in, and land it as training_feedback-reviews.csv."
     facts = {"tenant": tenant.name, "open": count, "path": str(written) if written else None}
-    answer(said, facts, as_json)
+    answer(sentence, facts, as_json)
 
 
 def _registry(settings: Settings) -> Registry:
@@ -273,7 +286,6 @@ def _registry(settings: Settings) -> Registry:
 @contextmanager
 def _models(home: Path | None, tenant_name: str | None) -> Iterator[tuple[Settings, TenantSettings, Work]]:
     """What a command about one tenant's models needs."""
-
     settings = load_settings(home=home)
     tenant = chosen_tenant(settings, tenant_name)
     with works_in(settings) as works:
@@ -290,11 +302,11 @@ def _model_records(work: Work) -> list[ModelRecord]:
 def _model_record(work: Work, version: str | None) -> ModelRecord:
     """The record of a model version, or the champion's."""
     rows = _model_records(work)
-    found = next((row for row in rows if (row.is_active if version is None else row.model_version == version)), None)
-    if found is None:
-        said = "has no champion; name a VERSION" if version is None else f"has no model {version}"
-        raise PermanentError(f"{work.tenant} {said} (`edupulse model list` shows which there are).")
-    return found
+    record = next((row for row in rows if (row.is_active if version is None else row.model_version == version)), None)
+    if record is None:
+        missing = "has no champion; name a VERSION" if version is None else f"has no model {version}"
+        raise PermanentError(f"{work.tenant} {missing} (`edupulse model list` shows which there are).")
+    return record
 
 
 def _mlflow_facts(record: ModelRecord) -> dict[str, Any]:
@@ -321,9 +333,9 @@ def _model_facts(row: ModelRecord) -> dict[str, Any]:
 
 
 def _say_change(tenant_name: str, change: ChampionChange, as_json: bool) -> None:
-    said = f"The champion of {tenant_name} is {change.model_version}"
+    sentence = f"The champion of {tenant_name} is {change.model_version}"
     before = change.previous_version
-    said += f" (before: {before})." if before and before != change.model_version else "."
+    sentence += f" (before: {before})." if before and before != change.model_version else "."
     if change.withdrawn:
-        said += f" No longer scoring: {', '.join(change.withdrawn)}."
-    answer(said, {"tenant": tenant_name, **vars(change), "withdrawn": list(change.withdrawn)}, as_json)
+        sentence += f" No longer scoring: {', '.join(change.withdrawn)}."
+    answer(sentence, {"tenant": tenant_name, **vars(change), "withdrawn": list(change.withdrawn)}, as_json)

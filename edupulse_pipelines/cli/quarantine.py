@@ -148,6 +148,8 @@ def quarantine_show(
 
     This is the one command that shows student records: name the rows you need. Into a file or a log it
     writes none, unless --values asks for them.
+    \f
+    Its parameters are its options: click gives each of them by itself.
     """
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.cli.output.quarantine import show_row
