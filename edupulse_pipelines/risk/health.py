@@ -76,14 +76,14 @@ def week_health(
     """
     everybody = read_week(connection, work, tenant, week) if everybody is None else everybody
     cohort = everybody[everybody["in_cohort"].to_numpy(bool)]
-    found = _drift(connection, work, tenant, week, recorded, cohort)
-    record_measures(connection, work, recorded.model_version, CANDIDATE, HEALTH, feature_date(week), found)
+    drift = _drift(connection, work, tenant, week, recorded, cohort)
+    record_measures(connection, work, recorded.model_version, CANDIDATE, HEALTH, feature_date(week), drift)
     newest: list[Measure] = []
     for as_of in _newly_matured(connection, work, tenant, week):
         for version, measured in _matured(connection, work, tenant, as_of, week):
             record_measures(connection, work, version, CANDIDATE, MATURED, feature_date(as_of), measured)
             newest = measured
-    return [*found, *newest]
+    return [*drift, *newest]
 
 
 def verdict_health(
@@ -94,11 +94,11 @@ def verdict_health(
     Written to `model_evaluations` (scope `matured`, dated the week) and returned as rows: the model version, its number
     of verdicts, and its proportions; None where the data define none.
     """
-    found = feedback_measures(verdicts(connection, work, known_by(week)), tenant.feedback)
+    by_version = feedback_measures(verdicts(connection, work, known_by(week)), tenant.feedback)
     rows: list[dict[str, Any]] = []
-    for version, measured in found.items():
+    for version, measured in by_version.items():
         record_measures(connection, work, version, CANDIDATE, MATURED, feature_date(week), measured)
-        values = {one.metric: one.value for one in measured if not one.parameter}
+        values = {measure.metric: measure.value for measure in measured if not measure.parameter}
         rows.append({"model_version": version, **{name: values.get(name) for name in VERDICT_FIGURES}})
     return rows
 
@@ -129,11 +129,11 @@ def health_series(connection: sa.Connection, work: Work) -> pd.DataFrame:
 
 def latest_health(series: pd.DataFrame) -> list[Measure]:
     """The `health` measures of the newest week of a series, of its newest model version."""
-    found = series[series["scope"] == HEALTH]
-    if found.empty:
+    rows = series[series["scope"] == HEALTH]
+    if rows.empty:
         return []
-    last = found.iloc[-1]
-    found = found[(found["week"] == last["week"]) & (found["model_version"] == last["model_version"])]
+    last = rows.iloc[-1]
+    rows = rows[(rows["week"] == last["week"]) & (rows["model_version"] == last["model_version"])]
     return [
         Measure(
             row.metric,
@@ -142,7 +142,7 @@ def latest_health(series: pd.DataFrame) -> list[Measure]:
             None if np.isnan(row.value) else float(row.value),
             None if np.isnan(row.samples) else int(row.samples),
         )
-        for row in found.itertuples(index=False)
+        for row in rows.itertuples(index=False)
     ]
 
 
@@ -187,7 +187,7 @@ def _newly_matured(connection: sa.Connection, work: Work, tenant: TenantSettings
     school_weeks = feature_weeks(connection, work, week)
     if week not in school_weeks:
         return []
-    before = max((one for one in school_weeks if one < week), default=None)
+    before = max((monday for monday in school_weeks if monday < week), default=None)
     horizon = tenant.label.weeks
     table = predictions.c
     scored = sa.select(table.feature_date).distinct().where(table.tenant_id == work.tenant)
@@ -245,7 +245,7 @@ def _matured(
         record.model_version: as_reference(record.hyperparameters.get("reference"))
         for record in model_records(connection, work)
     }
-    found = []
+    by_version = []
     for version in dict.fromkeys(row.model_version for row in rows):
         mine = [row for row in rows if row.model_version == version]
         numbers = np.array([row.district_id for row in mine], dtype=object)
@@ -253,8 +253,8 @@ def _matured(
         score = np.array([row.risk_score for row in mine], dtype=np.float64)
         reference = references[version]
         change = None if reference is None else event_rate_change(reference["event_rate"], outcome)
-        found.append((version, _matured_measures(score, outcome, change, tenant.promotion.capacity)))
-    return found
+        by_version.append((version, _matured_measures(score, outcome, change, tenant.promotion.capacity)))
+    return by_version
 
 
 def _matured_measures(

@@ -127,8 +127,8 @@ def _enrolled(work: Work, tenant: TenantSettings, weeks: Sequence[dt.date]) -> I
     """Each week as `cohorts.read_week` gives it, a few at a time and not while anything is written."""
     for start in range(0, len(weeks), _WEEKS_READ_AT_ONCE):
         with work.reading() as connection:
-            found = read_weeks(connection, work, tenant, weeks[start : start + _WEEKS_READ_AT_ONCE])
-        yield from found.items()
+            read = read_weeks(connection, work, tenant, weeks[start : start + _WEEKS_READ_AT_ONCE])
+        yield from read.items()
 
 
 def categories(score: NDArray[np.float64], settings: CategorySettings) -> NDArray[np.int64]:
@@ -217,7 +217,7 @@ def _score_week(
             }
             ids = new_ids(len(new))
             connection.execute(
-                sa.insert(predictions), [{"id": one, **same, **row} for one, row in zip(ids, new, strict=True)]
+                sa.insert(predictions), [{"id": new_id, **same, **row} for new_id, row in zip(ids, new, strict=True)]
             )
         if changed:
             connection.execute(
@@ -257,8 +257,13 @@ def _rows(
     )
     levels = {name: values for name, values in tenant.inputs.metadata.items() if values != "number"}
     return category, [
-        {"risk_score": one, "risk_category": CATEGORIES[position], "confidence": how_sure, "risk_factors": factors}
-        for one, position, how_sure, factors in zip(
+        {
+            "risk_score": probability,
+            "risk_category": CATEGORIES[position],
+            "confidence": how_sure,
+            "risk_factors": factors,
+        }
+        for probability, position, how_sure, factors in zip(
             score.tolist(), category.tolist(), sure.tolist(), risk_factors(model, part, levels), strict=True
         )
     ]
@@ -282,7 +287,7 @@ def _stored(
     )
     return {
         student: (
-            one,
+            prediction,
             {
                 "risk_score": score,
                 "risk_category": category,
@@ -291,5 +296,5 @@ def _stored(
                 "rescored": bool(rescored),
             },
         )
-        for student, one, score, category, how_sure, factors, rescored in rows
+        for student, prediction, score, category, how_sure, factors, rescored in rows
     }

@@ -116,11 +116,17 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
             active_model=active["version"] if active else "none",
             active_metrics=MetadataValue.json(metrics) if metrics else None,
             candidates=checks.table(compared) if compared else None,
-            promotion=MetadataValue.md("\n\n".join(f"**{one.model_version}** {one.reason}" for one in decided))
+            promotion=MetadataValue.md(
+                "\n\n".join(f"**{outcome.model_version}** {outcome.reason}" for outcome in decided)
+            )
             if decided
             else None,
             promotion_numbers=MetadataValue.json(
-                {one.model_version or "": one.decision.numbers for one in decided if one.decision is not None}
+                {
+                    outcome.model_version or "": outcome.decision.numbers
+                    for outcome in decided
+                    if outcome.decision is not None
+                }
             )
             if decided
             else None,

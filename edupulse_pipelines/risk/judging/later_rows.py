@@ -78,7 +78,7 @@ def _without_later(frames: ActivityFrames, week: dt.date, *, everyone: bool = Fa
         frames.activity[~_later(frames.activity["week_start"], sunday)],
         frames.courses[~_later(frames.courses["week_start"], sunday)],
         SchoolCalendar(
-            tuple(one for one in calendar.weeks if one <= week),
+            tuple(monday for monday in calendar.weeks if monday <= week),
             {name: None if since is None or since > sunday else since for name, since in calendar.domain_since.items()},
             week,
         ),
@@ -92,7 +92,8 @@ def _with_more(
     people, calendar = frames.people, frames.calendar
     last = max(week, calendar.weeks[-1])
     later = sorted(
-        {one for one in calendar.weeks if one > week} | {last + number * WEEK for number in range(1, _WEEKS_BEYOND + 1)}
+        {monday for monday in calendar.weeks if monday > week}
+        | {last + number * WEEK for number in range(1, _WEEKS_BEYOND + 1)}
     )
     staying = people["exit_date"].isna().to_numpy(bool)
     left_on = [feature_date(later[place]) for place in random.integers(0, len(later), len(people))]
@@ -182,7 +183,7 @@ def _together(rows: pd.DataFrame, more: pd.DataFrame) -> pd.DataFrame:
 
 def _later(column: pd.Series[Any], day: dt.date) -> NDArray[np.bool_]:
     """Which days lie after `day`; missing ones do not."""
-    return np.array([one is not None and one > day for one in column.to_numpy(object)], dtype=bool)
+    return np.array([value is not None and value > day for value in column.to_numpy(object)], dtype=bool)
 
 
 def _replaced(column: pd.Series[Any], where: NDArray[np.bool_], values: Sequence[Any]) -> pd.Series[Any]:
@@ -192,7 +193,7 @@ def _replaced(column: pd.Series[Any], where: NDArray[np.bool_], values: Sequence
 
 
 def _days_after(day: dt.date, count: int, random: np.random.Generator) -> list[dt.date]:
-    return [day + dt.timedelta(days=int(one)) for one in random.integers(1, 200, count)]
+    return [day + dt.timedelta(days=int(number)) for number in random.integers(1, 200, count)]
 
 
 def plain_frames(frames: ActivityFrames) -> ActivityFrames:
@@ -208,7 +209,7 @@ def plain_frames(frames: ActivityFrames) -> ActivityFrames:
 def plain_days(column: pd.Series[Any]) -> pd.Series[Any]:
     """A column of days as `datetime.date`, None for every missing one."""
     codes, distinct = pd.factorize(column)  # -1 = missing
-    days_ = object_array([*(one.date() if isinstance(one, dt.datetime) else one for one in distinct), None])
+    days_ = object_array([*(day.date() if isinstance(day, dt.datetime) else day for day in distinct), None])
     return pd.Series(days_[codes], column.index, dtype=object)
 
 

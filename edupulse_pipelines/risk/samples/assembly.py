@@ -65,7 +65,7 @@ class Samples:
     school_weeks: tuple[dt.date, ...]
     newest: dt.date
     """The newest data-through week it was read for; of a large district it decides which students are among them."""
-    said: pd.DataFrame
+    verdicts: pd.DataFrame
     """Every verdict, the superseded ones too, as `feedback.verdicts`."""
 
     def at(self, point: dt.date) -> Usable:
@@ -146,7 +146,7 @@ class Samples:
 
     def _without_later_verdicts(self, usable: Usable, unresolved: NDArray[np.bool_] | None) -> Usable:
         """Training rows say what was known when the validation began: a later verdict would carry it back."""
-        if self.said.empty or not usable.split.validation:
+        if self.verdicts.empty or not usable.split.validation:
             return usable
         earlier, _ = self._outcome(usable.split.validation[0], unresolved)
         outcome, training = usable.outcome.copy(), usable.training
@@ -161,16 +161,17 @@ class Samples:
         outcome = self.derived.copy()
         if unresolved is not None:
             outcome[unresolved] = UNKNOWN
-        known = self.said[[day <= known_by(point) for day in self.said["known_on"]]]
+        known = self.verdicts[[day <= known_by(point) for day in self.verdicts["known_on"]]]
         if known.empty:
             return outcome, 0
         matrix = self.matrix
         place = {monday: number for number, monday in enumerate(matrix.weeks)}
-        student = {one: number for number, one in enumerate(matrix.population.district_ids)}
+        student = {district_id: number for number, district_id in enumerate(matrix.population.district_ids)}
         keys = matrix.week * len(student) + matrix.student
         decided = 0
-        said = verdict_labels(known, self.tenant.feedback)
-        for week, district_id, label in zip(said["week"], said["district_id"], said["label"], strict=True):
+        labelled = verdict_labels(known, self.tenant.feedback)
+        rows = zip(labelled["week"], labelled["district_id"], labelled["label"], strict=True)
+        for week, district_id, label in rows:
             if week not in place or district_id not in student:
                 continue
             key = place[week] * len(student) + student[district_id]
@@ -194,17 +195,17 @@ class Samples:
         events = np.bincount(week[usable], weights=outcome[usable], minlength=len(weeks))
         size_of = dict(zip(weeks, sizes.tolist(), strict=True))
         events_of = dict(zip(weeks, events.tolist(), strict=True))
-        everyone = sum(size_of[one] for one in eligible)
+        everyone = sum(size_of[monday] for monday in eligible)
 
         def classes(part: Sequence[dt.date]) -> tuple[float, float]:
-            positive = sum(events_of[one] for one in part)
-            return positive, sum(size_of[one] for one in part) - positive
+            positive = sum(events_of[monday] for monday in part)
+            return positive, sum(size_of[monday] for monday in part) - positive
 
         def enough(split: Split) -> bool:
             return min(classes(split.validation)) >= minimum.minimum_validation_per_class
 
         def ample(split: Split) -> bool:
-            judged = sum(size_of[one] for one in split.validation)
+            judged = sum(size_of[monday] for monday in split.validation)
             return (
                 judged >= MINIMUM_VALIDATION_SHARE * everyone
                 and min(classes(split.training)) >= minimum.minimum_train_per_class
@@ -233,9 +234,9 @@ class Samples:
         train, validate = split_until_exit(spans, point)
         training = np.flatnonzero(np.isin(group, train) & usable)
         validation = np.flatnonzero(np.isin(group, validate) & usable)
-        weeks = [tuple(matrix.weeks[one] for one in np.unique(week[rows])) for rows in (training, validation)]
-        found = Usable(Split(weeks[0], weeks[1]), training, validation, outcome, len(np.unique(week[usable])), decided)
-        return self._without_later_verdicts(found, unresolved)
+        weeks = [tuple(matrix.weeks[number] for number in np.unique(week[rows])) for rows in (training, validation)]
+        split, eligible = Split(weeks[0], weeks[1]), len(np.unique(week[usable]))
+        return self._without_later_verdicts(Usable(split, training, validation, outcome, eligible, decided), unresolved)
 
 
 def read_samples(
@@ -255,8 +256,8 @@ def read_samples(
     place = np.searchsorted(happened.district_ids, ids)[matrix.student] if len(matrix.student) else matrix.student
     outcome = adverse[place, matrix.week].astype(np.int8) if len(place) else np.empty(0, np.int8)
     # All of them, because what was superseded later counted until then.
-    said = verdicts(connection, work, superseded=True)
-    return Samples(tenant, matrix, outcome, tuple(school_weeks), newest, said)
+    every_verdict = verdicts(connection, work, superseded=True)
+    return Samples(tenant, matrix, outcome, tuple(school_weeks), newest, every_verdict)
 
 
 def _until_exit_known(matrix: FeatureMatrix, point: dt.date) -> tuple[NDArray[np.datetime64], NDArray[np.bool_]]:

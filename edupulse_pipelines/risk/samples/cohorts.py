@@ -105,14 +105,14 @@ def read_population(connection: sa.Connection, work: Work, tenant: TenantSetting
     ).all()
     rows = sorted(rows, key=lambda row: row.district_id)
     told = [row.student_metadata if needs_metadata else None for row in rows]
-    described: list[dict[str, Any]] = [one if isinstance(one, dict) else {} for one in told]
-    group_of = [tenant.cohort.group_of(one) for one in described]
+    described: list[dict[str, Any]] = [facts if isinstance(facts, dict) else {} for facts in told]
+    group_of = [tenant.cohort.group_of(facts) for facts in described]
     groups = sorted(set(group_of)) or [()]
     place = {group: number for number, group in enumerate(groups)}
     metadata = np.full((len(rows), len(tenant.inputs.metadata)), np.nan)
     for column, (name, kind) in enumerate(tenant.inputs.metadata.items()):
         order = None if kind == "number" else {value: float(rank) for rank, value in enumerate(kind)}
-        metadata[:, column] = [_number(one.get(name), order) for one in described]
+        metadata[:, column] = [_number(facts.get(name), order) for facts in described]
     names = tuple("/".join(group) for group in groups)
     return Population(
         district_ids=_objects([row.district_id for row in rows]),
@@ -186,21 +186,21 @@ def cohort_of(vectors: pd.DataFrame, settings: CohortSettings) -> NDArray[np.boo
 def feature_weeks(connection: sa.Connection, work: Work, through: dt.date) -> list[dt.date]:
     """The weeks (Mondays, ascending, up to `through`) for which feature vectors are stored."""
     column = student_features.c.feature_date
-    found = connection.scalars(
+    sundays = connection.scalars(
         sa.select(column)
         .distinct()
         .where(student_features.c.tenant_id == work.tenant, column <= feature_date(through))
         .order_by(column)
     )
-    return [week_start(day) for day in found]
+    return [week_start(day) for day in sundays]
 
 
 def read_weeks(
     connection: sa.Connection, work: Work, tenant: TenantSettings, weeks: Sequence[dt.date]
 ) -> dict[dt.date, pd.DataFrame]:
     """`read_week` of several weeks (ascending Mondays); cheaper than one by one, because they share a school year."""
-    found = _weeks(connection, work, tenant, weeks, read_population(connection, work, tenant))
-    return {week: found[week] if week in found else _nobody(tenant) for week in weeks}
+    stored = _weeks(connection, work, tenant, weeks, read_population(connection, work, tenant))
+    return {week: stored[week] if week in stored else _nobody(tenant) for week in weeks}
 
 
 def read_week(connection: sa.Connection, work: Work, tenant: TenantSettings, week: dt.date) -> pd.DataFrame:
@@ -236,27 +236,27 @@ def read_cohort(
     for start in range(0, len(weeks), _WEEKS_PER_READ):
         chunk = list(weeks[start : start + _WEEKS_PER_READ])
         for week, everybody in _weeks(connection, work, tenant, chunk, population).items():
-            one = everybody[everybody["in_cohort"].to_numpy(bool)]
-            place = population.positions(one["district_id"].to_numpy(object))
+            cohort = everybody[everybody["in_cohort"].to_numpy(bool)]
+            place = population.positions(cohort["district_id"].to_numpy(object))
             if chosen is not None:
-                one, place = one[chosen[place]], place[chosen[place]]
-            if one.empty:
+                cohort, place = cohort[chosen[place]], place[chosen[place]]
+            if cohort.empty:
                 continue
             kept.append(week)
             student.append(place)
-            evidence.append(one[["weeks_of_data", "data_quality"]].to_numpy(np.float64))
-            # Adding 0 turns -0.0 into 0.0: equal numbers, one bit pattern.
-            values.append(np.round(one[list(names)].to_numpy(np.float64), DIGITS) + 0.0)
-    sizes = [len(one) for one in student]
-    known = np.concatenate(evidence) if evidence else np.empty((0, 2))
+            evidence.append(cohort[["weeks_of_data", "data_quality"]].to_numpy(np.float64))
+            # Adding 0 turns -0.0 into 0.0: equal numbers, cohort bit pattern.
+            values.append(np.round(cohort[list(names)].to_numpy(np.float64), DIGITS) + 0.0)
+    sizes = [len(students_of_week) for students_of_week in student]
+    measured = np.concatenate(evidence) if evidence else np.empty((0, 2))
     return FeatureMatrix(
         names,
         tuple(kept),
         np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
         np.concatenate(values) if values else np.empty((0, len(names))),
         np.concatenate(student) if student else np.empty(0, np.int64),
-        known[:, 0],
-        known[:, 1],
+        measured[:, 0],
+        measured[:, 1],
         population,
         1.0 if chosen is None else float(chosen.mean()),
     )
@@ -268,19 +268,19 @@ def _weeks(
     """`read_week` of several weeks; those without vectors are absent."""
     vectors = read_features(connection, work, weeks)
     standing = read_standing(connection, work, tenant, weeks)
-    found: dict[dt.date, pd.DataFrame] = {}
+    by_week: dict[dt.date, pd.DataFrame] = {}
     for week in weeks:
-        one = vectors[vectors["feature_date"] == feature_date(week)]
-        if one.empty:
+        rows = vectors[vectors["feature_date"] == feature_date(week)]
+        if rows.empty:
             continue
-        place = population.positions(one["district_id"].to_numpy(object))
-        inputs = standing.of(week, one["student_id"].to_numpy(object))
+        place = population.positions(rows["district_id"].to_numpy(object))
+        inputs = standing.of(week, rows["student_id"].to_numpy(object))
         declared = pd.DataFrame(population.metadata[place], columns=list(tenant.inputs.metadata), index=inputs.index)
-        one = pd.concat([one.reset_index(drop=True), inputs, declared], axis=1)
+        rows = pd.concat([rows.reset_index(drop=True), inputs, declared], axis=1)
         taught = _weeks_of_teaching(population, place, week)
-        one["in_cohort"] = cohort_of(one, tenant.cohort) & (taught >= tenant.cohort.minimum_weeks_of_data)
-        found[week] = one
-    return found
+        rows["in_cohort"] = cohort_of(rows, tenant.cohort) & (taught >= tenant.cohort.minimum_weeks_of_data)
+        by_week[week] = rows
+    return by_week
 
 
 def _weeks_of_teaching(population: Population, place: NDArray[np.int64], week: dt.date) -> NDArray[np.float64]:
@@ -315,8 +315,8 @@ def _sampled(
     if not rows or rows <= maximum_rows:
         return None
     drawn = [
-        int.from_bytes(hashlib.sha256(f"{tenant.name}/{one}".encode()).digest()[:8]) / 2**64
-        for one in population.district_ids
+        int.from_bytes(hashlib.sha256(f"{tenant.name}/{district_id}".encode()).digest()[:8]) / 2**64
+        for district_id in population.district_ids
     ]
     return np.array(drawn) < maximum_rows / rows
 

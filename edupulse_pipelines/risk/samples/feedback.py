@@ -322,7 +322,7 @@ def new_verdicts_since(connection: sa.Connection, work: Work, after: dt.datetime
     A delivery that says again what is stored is nothing new.
     """
     verdict = training_feedback.c
-    found = connection.scalar(
+    count = connection.scalar(
         sa.select(sa.func.count(sa.distinct(verdict.prediction_id))).where(
             verdict.tenant_id == work.tenant,
             verdict.feedback_type.is_not(None),
@@ -331,7 +331,7 @@ def new_verdicts_since(connection: sa.Connection, work: Work, after: dt.datetime
             sa.or_(verdict.deleted_on.is_(None), verdict.created_at <= after),
         )
     )
-    return int(found or 0)
+    return int(count or 0)
 
 
 def _enrolled() -> tuple[sa.ColumnElement[bool], ...]:
@@ -352,7 +352,7 @@ def _happened(verdicts: pd.DataFrame) -> NDArray[np.bool_]:
 
 def _prevented(verdicts: pd.DataFrame, settings: FeedbackSettings | None) -> NDArray[np.bool_]:
     words = set((settings or FeedbackSettings()).prevented)
-    named = [isinstance(one, str) and one.strip().casefold() in words for one in verdicts["outcome_type"]]
+    named = [isinstance(outcome, str) and outcome.strip().casefold() in words for outcome in verdicts["outcome_type"]]
     return (verdicts["feedback_type"] == "false_positive").to_numpy(np.bool_) & np.array(named, dtype=np.bool_)
 
 
@@ -360,16 +360,16 @@ def _measures_of(verdicts: pd.DataFrame, happened: NDArray[np.bool_], prevented:
     """The measures of one model version."""
     flagged = verdicts["flagged"].to_numpy(np.bool_)
     kinds = np.where(prevented, "prevented", verdicts["feedback_type"].to_numpy(dtype=object))
-    found = [_measure("verdict_count", "", len(verdicts), len(verdicts))]
-    found += [
+    figures = [_measure("verdict_count", "", len(verdicts), len(verdicts))]
+    figures += [
         _measure("verdict_count", kind, int((kinds == kind).sum()), len(verdicts))
         for kind in (*FEEDBACK_TYPES, "prevented")
     ]
     judged = flagged & ~prevented
-    found += _proportion("verdict_precision", happened[judged])
-    found += _proportion("verdict_prevented_share", prevented[flagged])
-    found += _proportion("verdict_recall", flagged[happened])
-    return found + _missed(verdicts, happened, judged, flagged | prevented)
+    figures += _proportion("verdict_precision", happened[judged])
+    figures += _proportion("verdict_prevented_share", prevented[flagged])
+    figures += _proportion("verdict_recall", flagged[happened])
+    return figures + _missed(verdicts, happened, judged, flagged | prevented)
 
 
 def _missed(
@@ -388,7 +388,7 @@ def _missed(
     size = min(weight.sum() ** 2 / (weight**2).sum(), sample["district_id"].nunique()) if count else 0.0
     rate = float((weight * missed).sum() / weight.sum()) if count else None
     low, high = _interval(rate, size)
-    found = _with_interval("verdict_false_omission_rate", rate, low, high, count)
+    figures = _with_interval("verdict_false_omission_rate", rate, low, high, count)
 
     weeks = sample.drop_duplicates("feature_date")
     same_weeks = judged & verdicts["feature_date"].isin(weeks["feature_date"]).to_numpy(np.bool_)
@@ -407,7 +407,7 @@ def _missed(
             _share(max(low * everybody, least_missed), max(right_high * listed, least_hits)),
             _share(max(high * everybody, least_missed), max(right_low * listed, least_hits)),
         )
-    return found + _with_interval("verdict_false_negative_rate", *false_negative_rate, count + answers)
+    return figures + _with_interval("verdict_false_negative_rate", *false_negative_rate, count + answers)
 
 
 def _share(part: float, rest: float) -> float | None:

@@ -173,7 +173,7 @@ def _activity_events(
 
     events: dict[str, Grid] = {}
     if settings.attendance_below is not None:
-        present, tardy, absent, excused = (horizon.sums(grid(one)) for one in SESSIONS)
+        present, tardy, absent, excused = (horizon.sums(grid(sessions)) for sessions in SESSIONS)
         # One rate over the whole horizon; NaN, and so not below anything, when no session was recorded.
         events["attendance"] = attendance_rate(present, tardy, absent, excused) < settings.attendance_below
     if settings.serious_severity is not None or settings.incident_count is not None:
@@ -279,7 +279,7 @@ def _activity(connection: sa.Connection, work: Work, ids: Bytes, span: Sequence[
     measures = [known_sessions(name.removeprefix("sessions_")) for name in SESSIONS]
     query = sa.select(
         as_text(table.student_id),
-        *(plain(one) for one in (*measures, table.incident_count, sa.func.coalesce(table.severity_highest, 0))),
+        *(plain(column) for column in (*measures, table.incident_count, sa.func.coalesce(table.severity_highest, 0))),
     ).where(table.tenant_id == work.tenant, table.week_start == sa.bindparam("week", type_=sa.Date()))
     parts = []
     for week in span:  # week by week, so that no row need say its week
@@ -299,7 +299,7 @@ def _courses(connection: sa.Connection, work: Work, ids: Bytes, span: Sequence[d
     for week in span:
         of, course, count, mean = read_arrays(connection, query.params(week=week), ID, OBJECT, "i4", NUMBER)
         code, distinct = pd.factorize(course)  # millions of rows, some hundred courses
-        number = np.array([numbers.setdefault(one, len(numbers)) for one in distinct], dtype=np.int32)
+        number = np.array([numbers.setdefault(course, len(numbers)) for course in distinct], dtype=np.int32)
         parts.append(_of_students(of, ids, week, [number[code] if len(code) else code.astype(np.int32), count, mean]))
     return pd.DataFrame(dict(zip(("student_id", "week_start", *_COURSES), concatenated(parts), strict=True)))
 
@@ -309,4 +309,4 @@ def _of_students(of: Bytes, ids: Bytes, week: dt.date, values: Sequence[NDArray[
     student = positions(of, ids)
     known = student >= 0
     place = student[known].astype(np.int32)
-    return [place, np.full(len(place), np.datetime64(week, "s")), *(one[known] for one in values)]
+    return [place, np.full(len(place), np.datetime64(week, "s")), *(column[known] for column in values)]
