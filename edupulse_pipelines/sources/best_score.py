@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edupulse_pipelines.settings import LabelSettings
-from edupulse_pipelines.sources.synthetic_district import DAYS, DEFAULT_STORY, PRESENT, TARDY, Story, Year, first_day
+from edupulse_pipelines.sources.synthetic_year import DAYS, DEFAULT_STORY, PRESENT, TARDY, Story, Year, first_day
 from edupulse_pipelines.weeks import WEEK
 
 # Students times futures that are played at a time: about 100 MB for a year of 40 weeks.

@@ -12,15 +12,8 @@ import pytest
 from edupulse_pipelines.risk.judging.evaluation import evaluate
 from edupulse_pipelines.settings import LabelSettings
 from edupulse_pipelines.sources.best_score import BestScores, best_scores
-from edupulse_pipelines.sources.synthetic_district import (
-    DEFAULT_STORY,
-    LatentTraits,
-    Story,
-    Year,
-    first_day,
-    latent_traits,
-    school_weeks,
-)
+from edupulse_pipelines.sources.synthetic_district import LatentTraits, latent_traits, school_weeks
+from edupulse_pipelines.sources.synthetic_year import DEFAULT_STORY, Story, Year, first_day
 
 LAST = dt.date(2026, 6, 8)
 WEEK = dt.timedelta(days=7)

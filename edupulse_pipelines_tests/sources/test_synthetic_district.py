@@ -18,19 +18,14 @@ from edupulse_pipelines.errors import LandingError
 from edupulse_pipelines.schema.tables import ATTENDANCE_STATUSES, EXIT_TYPES, TABLES
 from edupulse_pipelines.sources.best_score import best_scores
 from edupulse_pipelines.sources.synthetic_district import (
-    ABSENT,
-    DEFAULT_STORY,
-    EXCUSED,
-    HEADERS,
     DistrictSummary,
-    Story,
-    Year,
-    first_day,
     first_week,
     generate_district,
     latent_traits,
     school_weeks,
 )
+from edupulse_pipelines.sources.synthetic_files import HEADERS
+from edupulse_pipelines.sources.synthetic_year import ABSENT, DEFAULT_STORY, EXCUSED, Story, Year, first_day
 from edupulse_pipelines.weeks import feature_date, week_of_delivery, week_start
 
 LAST = dt.date(2026, 6, 8)
