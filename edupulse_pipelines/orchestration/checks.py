@@ -292,8 +292,10 @@ def expectations(report: LoadReport, max_quarantined: float) -> AssetCheckResult
 def default_partition_empty(months: Mapping[str, int] | None) -> AssetCheckResult:
     """Passed without a row in the default partition; `months`: rows there by month, None without partitions."""
     if not months:
-        said = "No row in the default partition" if months is not None else "No partitions on SQLite"
-        return AssetCheckResult(check_name=DEFAULT_PARTITION_EMPTY, passed=True, metadata={"rows": 0}, description=said)
+        verdict = "No row in the default partition" if months is not None else "No partitions on SQLite"
+        return AssetCheckResult(
+            check_name=DEFAULT_PARTITION_EMPTY, passed=True, metadata={"rows": 0}, description=verdict
+        )
     rows = sum(months.values())
     shown: list[dict[str, str | int]] = [
         {"month": month, "rows": count} for month, count in sorted(months.items())[:_MONTHS_SHOWN]
@@ -341,13 +343,13 @@ def every_cohort_student_scored(
             [{"week": str(week), "cohort": cohort[week], "scored": scored.get(week, 0)} for week in missing]
         )
     if not weeks:
-        said = "No model was known for these weeks yet; nothing to score"
+        verdict = "No model was known for these weeks yet; nothing to score"
     elif missing:
-        said = f"Students of the cohort without a score in {counted(len(missing), 'week')}"
+        verdict = f"Students of the cohort without a score in {counted(len(missing), 'week')}"
     else:
-        said = f"{counted(metadata['scored'], 'score')} over {counted(len(weeks), 'week')}, none missing"
+        verdict = f"{counted(metadata['scored'], 'score')} over {counted(len(weeks), 'week')}, none missing"
     return AssetCheckResult(
-        check_name=EVERY_COHORT_STUDENT_SCORED, passed=not missing, metadata=metadata, description=said
+        check_name=EVERY_COHORT_STUDENT_SCORED, passed=not missing, metadata=metadata, description=verdict
     )
 
 
@@ -360,9 +362,9 @@ def table(rows: Sequence[Mapping[str, str | int | float | bool | None]]) -> Meta
     return MetadataValue.table(records=[TableRecord(dict(row)) for row in rows], schema=schema)
 
 
-def counted(count: int, one: str, many: str | None = None) -> str:
+def counted(count: int, singular: str, plural: str | None = None) -> str:
     """`1 row`, `2,000 rows`, `2 deliveries`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+    return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
 def _share(delivery: DeliveryCounts) -> float:

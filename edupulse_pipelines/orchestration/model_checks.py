@@ -88,33 +88,37 @@ def health_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:
 
 def no_leakage(outcomes: Sequence[TrainingOutcome]) -> AssetCheckResult:
     """Failed when a training of the run found a leak; passed, and said so, when nothing was trained."""
-    proven = [one for one in outcomes if one.leakage is not None]
-    leaks = [one for one in proven if one.leakage is not None and not one.leakage["passed"]]
+    proven = [outcome for outcome in outcomes if outcome.leakage is not None]
+    leaks = [outcome for outcome in proven if outcome.leakage is not None and not outcome.leakage["passed"]]
     metadata: dict[str, Any] = {"trainings": len(proven), "leaks": len(leaks)}
     rows = [
         {
-            "data_through": str(one.data_through),
+            "data_through": str(outcome.data_through),
             "changed": name,
-            "compared": int(found["compared"]),
-            "moved": int(found["moved"]),
-            "what": ", ".join(found["names"][:5]),
+            "compared": int(change["compared"]),
+            "moved": int(change["moved"]),
+            "what": ", ".join(change["names"][:5]),
         }
-        for one in proven
-        for name, found in (one.leakage or {})["checks"].items()
+        for outcome in proven
+        for name, change in (outcome.leakage or {})["checks"].items()
     ]
     if rows:
         metadata["proof"] = table(rows)
     if leaks:
-        said = f"What came later moved what was known before, in {counted(len(leaks), 'training')}"
+        verdict = f"What came later moved what was known before, in {counted(len(leaks), 'training')}"
     else:
-        said = f"No leak in {counted(len(proven), 'training')}" if proven else "Nothing was trained"
-    return AssetCheckResult(check_name=NO_LEAKAGE, passed=not leaks, metadata=metadata, description=said)
+        verdict = f"No leak in {counted(len(proven), 'training')}" if proven else "Nothing was trained"
+    return AssetCheckResult(check_name=NO_LEAKAGE, passed=not leaks, metadata=metadata, description=verdict)
 
 
 def input_drift(health: Health, limit: float) -> AssetCheckResult:
     """Of the newest scored week: whether a quarter of the inputs have drifted."""
     week, measures = _newest(health)
-    values = {one.parameter: one.value for one in measures if one.metric == "psi" and one.value is not None}
+    values = {
+        measure.parameter: measure.value
+        for measure in measures
+        if measure.metric == "psi" and measure.value is not None
+    }
     if week is None or not values:
         return _nothing(INPUT_DRIFT, "No week was scored by a model that knows what its inputs were like")
     ordered = sorted(values.items(), key=lambda item: (-item[1], item[0]))
@@ -140,10 +144,14 @@ def input_drift(health: Health, limit: float) -> AssetCheckResult:
 def score_drift(health: Health, limit: float) -> AssetCheckResult:
     """Of the newest scored week: whether the scores have drifted."""
     week, measures = _newest(health)
-    value = next((one.value for one in measures if one.metric == "score_psi"), None)
+    value = next((measure.value for measure in measures if measure.metric == "score_psi"), None)
     if week is None or value is None:
         return _nothing(SCORE_DRIFT, "No week was scored by a model that knows what its scores were like")
-    rates = {one.metric: one.value for one in measures if one.metric in ("predicted_event_rate", "flagged_share")}
+    rates = {
+        measure.metric: measure.value
+        for measure in measures
+        if measure.metric in ("predicted_event_rate", "flagged_share")
+    }
     return AssetCheckResult(
         check_name=SCORE_DRIFT,
         passed=value < limit,
@@ -156,13 +164,13 @@ def score_drift(health: Health, limit: float) -> AssetCheckResult:
 def matured_calibration(health: Health, limit: float) -> AssetCheckResult:
     """Of the newest week in which predictions matured: whether they were calibrated."""
     for week in sorted(health, reverse=True):
-        figures = {(one.metric, one.parameter): one for one in health[week]}
+        figures = {(measure.metric, measure.parameter): measure for measure in health[week]}
         error = figures.get(("calibration_error", ""))
         if error is None or error.value is None:
             continue
         shown = {
-            f"{metric}_{name}" if name else metric: one.value
-            for (metric, name), one in figures.items()
+            f"{metric}_{name}" if name else metric: measure.value
+            for (metric, name), measure in figures.items()
             if metric in _MATURED
         }
         return AssetCheckResult(
@@ -185,8 +193,10 @@ def matured_calibration(health: Health, limit: float) -> AssetCheckResult:
 def label_drift(health: Health) -> AssetCheckResult:
     """Of the newest week in which predictions matured: whether the event has become more or less common."""
     for week in sorted(health, reverse=True):
-        found = {one.parameter: one.value for one in health[week] if one.metric == "event_rate_change"}
-        change, low, high = found.get(""), found.get("low"), found.get("high")
+        changes = {
+            measure.parameter: measure.value for measure in health[week] if measure.metric == "event_rate_change"
+        }
+        change, low, high = changes.get(""), changes.get("low"), changes.get("high")
         if change is None or low is None or high is None:
             continue
         return AssetCheckResult(
@@ -212,5 +222,5 @@ def _newest(health: Health) -> tuple[dt.date | None, Sequence[Measure]]:
     return week, health[week]
 
 
-def _nothing(name: str, said: str) -> AssetCheckResult:
-    return AssetCheckResult(check_name=name, passed=True, severity=AssetCheckSeverity.WARN, description=said)
+def _nothing(name: str, reason: str) -> AssetCheckResult:
+    return AssetCheckResult(check_name=name, passed=True, severity=AssetCheckSeverity.WARN, description=reason)

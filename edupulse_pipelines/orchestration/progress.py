@@ -89,10 +89,10 @@ class Progress:
         if self._pace.line_due():
             self.line(self._pace.in_words(unit))
 
-    def line(self, said: str) -> None:
+    def line(self, text: str) -> None:
         """Ten seconds have passed: say how far it is."""
         if self._log is not None:
-            self._log.info(said)
+            self._log.info(text)
 
     def finished(self, asset: str, report: Any) -> None:
         """The room's function returned `report`."""

@@ -94,7 +94,7 @@ def recorded_run(instance: DagsterInstance, run_id: str) -> RecordedRun:
             evaluation = event.asset_check_evaluation_data
             checks.setdefault(evaluation.asset_key.path[-1], {})[evaluation.check_name] = _plain(evaluation.metadata)
     errors, warnings, warned_checks = _messages(sorted(events, key=_place))
-    assets = {name: RecordedAsset(said, checks.get(name, {})) for name, said in metadata.items()}
+    assets = {name: RecordedAsset(values, checks.get(name, {})) for name, values in metadata.items()}
     return RecordedRun(assets, errors, warnings, warned_checks)
 
 
@@ -132,16 +132,16 @@ def _messages(events: Sequence[DagsterEvent]) -> tuple[list[str], list[str], lis
             if evaluation.passed:
                 continue
             asset = evaluation.asset_key.path[-1]
-            said = (
+            message = (
                 f"{asset}: {evaluation.description}" if evaluation.description else f"{asset}: {evaluation.check_name}"
             )
             if evaluation.severity == AssetCheckSeverity.WARN:
-                warnings.append(said)
-                warned_checks.append(WarnedCheck(asset, evaluation.check_name, said))
+                warnings.append(message)
+                warned_checks.append(WarnedCheck(asset, evaluation.check_name, message))
                 continue
             failed_checks.add(str(event.step_key))
             if not (evaluation.description or "").startswith("Not computed"):
-                errors.append(f"{said} (check {evaluation.check_name})")
+                errors.append(f"{message} (check {evaluation.check_name})")
         elif event.event_type_value == "STEP_UP_FOR_RETRY":
             reason = event.step_retry_data.error
             while reason is not None and reason.cause is not None:

@@ -72,7 +72,7 @@ def materialized(
     row_count: int | None = None, *, check_results: Sequence[AssetCheckResult] = (), **metadata: Any
 ) -> MaterializeResult:
     """The result of an asset: what is true of the whole table, and the verdicts of its checks."""
-    known = {name: value for name, value in metadata.items() if value is not None}
+    kept = {name: value for name, value in metadata.items() if value is not None}
     if row_count is not None:
-        known[ROWS_OF_TABLE] = row_count
-    return MaterializeResult(metadata=known, check_results=list(check_results))
+        kept[ROWS_OF_TABLE] = row_count
+    return MaterializeResult(metadata=kept, check_results=list(check_results))

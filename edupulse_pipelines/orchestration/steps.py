@@ -56,7 +56,7 @@ def step(
             progress.failed(name, str(error))
         raise told from None
     except Exception as error:
-        message = _without_values(error) or _where(error)
+        message = database_error_in_words(error) or _where(error)
         progress.failed(name, message)
         raise Failure(message, allow_retries=False) from None
 
@@ -71,7 +71,7 @@ def _where(error: Exception) -> str:
     return f"Unexpected {type(error).__name__}; its text is left out, because it may quote a student's record.\n{path}"
 
 
-def _without_values(error: Exception) -> str | None:
+def database_error_in_words(error: Exception) -> str | None:
     """What a database error says, less the values it quotes; None when `error` is not one."""
     from sqlalchemy.exc import DBAPIError, StatementError
 

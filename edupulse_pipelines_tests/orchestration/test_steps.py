@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from edupulse_pipelines.errors import LandingError
 from edupulse_pipelines.orchestration.execution import run_weekly_job
-from edupulse_pipelines.orchestration.steps import _without_values
+from edupulse_pipelines.orchestration.steps import database_error_in_words
 from edupulse_pipelines.settings import Settings, TenantSettings
 
 WEEK = dt.date(2026, 1, 5)
@@ -80,6 +80,6 @@ def test_database_errors_are_told_without_values() -> None:
         with pytest.raises(sa.exc.IntegrityError) as caught:
             connection.execute(sa.text("INSERT INTO t VALUES (:name)"), {"name": "Ada Lovelace"})
     assert "Ada" in str(caught.value)
-    said = _without_values(caught.value)
+    said = database_error_in_words(caught.value)
     assert said is not None and "Ada" not in said and "UNIQUE constraint failed: t.name" in said
-    assert _without_values(ValueError("x")) is None
+    assert database_error_in_words(ValueError("x")) is None

@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from edupulse_pipelines.errors import DatabaseUnusable
-from edupulse_pipelines.orchestration.steps import _without_values
+from edupulse_pipelines.orchestration.steps import database_error_in_words
 from edupulse_pipelines.storage.engine import create_engine, reachable, writing
 
 
@@ -65,6 +65,6 @@ def test_an_error_of_the_database_is_told_without_the_values(empty_database_url:
         connection.execute(sa.text("INSERT INTO nowhere VALUES (:name)"), {"name": "Ada Lovelace"})
     assert "parameters hidden" in str(caught.value)
     # PostgreSQL's own text still quotes the statement with its values; a step tells the kind and place only.
-    told = _without_values(caught.value)
+    told = database_error_in_words(caught.value)
     assert told is not None and "Ada" not in told
     engine.dispose()

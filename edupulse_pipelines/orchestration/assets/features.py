@@ -48,13 +48,13 @@ def _weekly_activity(tenant: TenantSettings) -> AssetsDefinition:
             {"attendance": [row["attendance_rate"] for row in shown.values()]},
             share=True,
         )
-        known = any(row["attendance_rate"] is not None for row in shown.values())
+        any_rate = any(row["attendance_rate"] is not None for row in shown.values())
         students = charts.lines(
             "Students with activity by week",
             list(shown),
             {"students": [row["student_weeks"] for row in shown.values()]},
         )
-        plots = {"attendance_by_week": attended if known else None, "students_by_week": students}
+        plots = {"attendance_by_week": attended if any_rate else None, "students_by_week": students}
         reporting.write_week_metadata(context, shown, rows="student_weeks", plots=plots)
         return reporting.materialized(
             stored,

@@ -1,7 +1,8 @@
 """`risk_model` and `predictions`: the work is in the `risk` room."""
 
 import datetime as dt
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from dagster import AssetExecutionContext, AssetsDefinition, Config, MaterializeResult, MetadataValue, ResourceParam
 from pydantic import Field
@@ -11,6 +12,9 @@ from edupulse_pipelines.orchestration.partitions import asset_key, weekly_asset,
 from edupulse_pipelines.orchestration.resources import Database, ModelRegistry, Progress
 from edupulse_pipelines.orchestration.steps import step
 from edupulse_pipelines.settings import TenantSettings
+
+if TYPE_CHECKING:
+    from edupulse_pipelines.risk.training import TrainingOutcome
 
 SHOWN_METRICS = ("auc_roc", "precision", "recall", "f1_score")
 COMPARED_METRICS = ("auc_roc", "precision_at_top_10%")
@@ -92,18 +96,7 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
             _shown(metrics),
             _shown(rule),
         )
-        compared = [
-            {
-                "data_through": str(outcome.data_through),
-                "candidate": candidate,
-                "challenger": str(candidate == outcome.kind).lower(),
-                **{name: _rounded(value) for name, value in _shown(found).items() if name in COMPARED_METRICS},
-                "calibration_error": _rounded(found.get("calibration_error")),
-            }
-            for outcome in outcomes
-            for candidate, found in outcome.candidates.items()
-        ]
-        decided = [outcome for outcome in outcomes if outcome.decision is not None]
+        compared = _candidates(outcomes)
         calibrations = [outcome.calibration_plot for outcome in outcomes if outcome.calibration_plot]
         calibration = charts.embedded("Calibration of the newest model", calibrations[-1]) if calibrations else None
         plots = {"metrics": plot, "calibration": calibration}
@@ -116,23 +109,39 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
             active_model=active["version"] if active else "none",
             active_metrics=MetadataValue.json(metrics) if metrics else None,
             candidates=checks.table(compared) if compared else None,
-            promotion=MetadataValue.md(
-                "\n\n".join(f"**{outcome.model_version}** {outcome.reason}" for outcome in decided)
-            )
-            if decided
-            else None,
-            promotion_numbers=MetadataValue.json(
-                {
-                    outcome.model_version or "": outcome.decision.numbers
-                    for outcome in decided
-                    if outcome.decision is not None
-                }
-            )
-            if decided
-            else None,
+            **_decisions(outcomes),
         )
 
     return risk_model
+
+
+def _candidates(outcomes: "Sequence[TrainingOutcome]") -> list[dict[str, Any]]:
+    """The candidates of each training beside each other, as rows of a table."""
+    return [
+        {
+            "data_through": str(outcome.data_through),
+            "candidate": candidate,
+            "challenger": str(candidate == outcome.kind).lower(),
+            **{name: _rounded(value) for name, value in _shown(metrics).items() if name in COMPARED_METRICS},
+            "calibration_error": _rounded(metrics.get("calibration_error")),
+        }
+        for outcome in outcomes
+        for candidate, metrics in outcome.candidates.items()
+    ]
+
+
+def _decisions(outcomes: "Sequence[TrainingOutcome]") -> dict[str, Any]:
+    """What the promotion gate decided about each model, in words and in numbers; empty when it was not asked."""
+    reasons = [f"**{outcome.model_version}** {outcome.reason}" for outcome in outcomes if outcome.decision is not None]
+    numbers = {
+        outcome.model_version or "": outcome.decision.numbers for outcome in outcomes if outcome.decision is not None
+    }
+    if not numbers:
+        return {}
+    return {
+        "promotion": MetadataValue.md("\n\n".join(reasons)),
+        "promotion_numbers": MetadataValue.json(numbers),
+    }
 
 
 def _predictions(tenant: TenantSettings) -> AssetsDefinition:
@@ -170,7 +179,7 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
                 stored = row_count(connection, work, "predictions")
                 students = features_by_week(connection, work, weeks)
                 models = {scored.week: scored.model_version for scored in report.weeks if scored.model_version}
-                found = scores_by_week(connection, work, models)
+                stored_scores = scores_by_week(connection, work, models)
                 shown = categories_by_week(connection, work, reporting.plotted(weeks))
         by_week: dict[dt.date, dict[str, Any]] = {}
         for scored in report.weeks:
@@ -200,7 +209,7 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
             for scored in report.weeks
             if scored.status == "skipped" and scored.reason != "model_unavailable"
         ]
-        complete = checks.every_cohort_student_scored(cohort, found, skipped)
+        complete = checks.every_cohort_student_scored(cohort, stored_scores, skipped)
         return reporting.materialized(
             stored,
             check_results=[
