@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from edupulse_pipelines.cli.options import command
+from edupulse_pipelines.risk.book.mlflow_pages import MLFLOW_PORT, server_of, start_page
 from edupulse_pipelines.settings import load_settings
 
 
@@ -15,7 +16,11 @@ from edupulse_pipelines.settings import load_settings
     "--dagster-port", type=click.IntRange(1, 65535), default=3000, show_default=True, help="Port of the Dagster UI."
 )
 @click.option(
-    "--mlflow-port", type=click.IntRange(1, 65535), default=5000, show_default=True, help="Port of the MLflow UI."
+    "--mlflow-port",
+    type=click.IntRange(1, 65535),
+    default=MLFLOW_PORT,
+    show_default=True,
+    help="Port of the MLflow UI.",
 )
 @command
 def dev(dagster_port: int, mlflow_port: int, home: Path | None) -> None:
@@ -42,6 +47,7 @@ def dev(dagster_port: int, mlflow_port: int, home: Path | None) -> None:
         on.print(f"  [green]✓[/] {server.name:<10} {server.url}")
 
     if settings.tracking_uri.startswith("http"):
-        on.print(f"  [dim]-[/] {'MLflow':<10} runs elsewhere (MLFLOW_TRACKING_URI)")
+        page = start_page(server_of(settings.tracking_uri))
+        on.print(f"  [dim]-[/] {'MLflow':<10} {page} runs elsewhere (MLFLOW_TRACKING_URI)", soft_wrap=True)
     serve(servers, settings, ready=ready, stopping=lambda: on.print("[dim]Stopping …[/]"))
     on.print("Stopped.")

@@ -80,7 +80,7 @@ def model_show(version: str | None, tenant_name: str | None, as_json: bool, home
     from edupulse_pipelines.cli.output.models import show_model_facts
     from edupulse_pipelines.risk.book.decisions import decisions
 
-    with _models(home, tenant_name) as (_, tenant, work):
+    with _models(home, tenant_name) as (settings, tenant, work):
         row = _model_record(work, version)
         with work.reading() as connection:
             decided = [
@@ -102,6 +102,7 @@ def model_show(version: str | None, tenant_name: str | None, as_json: bool, home
             "data_hash": row.data_hash,
             "settings_hash": row.settings_hash,
             "mlflow": _mlflow_facts(row),
+            "mlflow_page": _registry(settings).page(row.mlflow),
             "decisions": decided,
         }
     if as_json:

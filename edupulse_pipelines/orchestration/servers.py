@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edupulse_pipelines.errors import PermanentError
+from edupulse_pipelines.risk.book.mlflow_pages import start_page
 from edupulse_pipelines.settings import Settings
 
 LOOPBACK = "127.0.0.1"
@@ -33,12 +34,14 @@ class Server:
     command: Sequence[str]
     port: int
     log: Path
+    page: str = ""
+    """What follows the address in the link to its first page."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
     def url(self) -> str:
-        """Where its page is."""
-        return f"http://{LOOPBACK}:{self.port}"
+        """Where its first page is."""
+        return f"http://{LOOPBACK}:{self.port}{self.page}"
 
 
 def development_servers(settings: Settings, dagster_port: int, mlflow_port: int) -> list[Server]:
@@ -77,7 +80,7 @@ def development_servers(settings: Settings, dagster_port: int, mlflow_port: int)
             "1",
         ]
         command += ["--backend-store-uri", settings.tracking_uri, "--default-artifact-root", artifacts]
-        servers.append(Server("MLflow", command, mlflow_port, settings.home / "logs" / "mlflow.log"))
+        servers.append(Server("MLflow", command, mlflow_port, settings.home / "logs" / "mlflow.log", start_page("")))
     return servers
 
 

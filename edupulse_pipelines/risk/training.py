@@ -37,6 +37,7 @@ from edupulse_pipelines.risk.models.model import CALIBRATION_FOLDS, CannotLearn,
 from edupulse_pipelines.risk.rounding import DIGITS
 from edupulse_pipelines.risk.samples.assembly import SEED, Samples, Usable, read_samples
 from edupulse_pipelines.risk.samples.cohorts import model_features
+from edupulse_pipelines.risk.telling.compared import compared_candidates, evaluations_table, metrics_by_dataset
 from edupulse_pipelines.risk.telling.decisions import decision_words
 from edupulse_pipelines.risk.telling.reports import CALIBRATION_FIGURE, TrainingReport, training_report
 from edupulse_pipelines.settings import TenantSettings
@@ -345,17 +346,13 @@ def _log(attempt: _Attempt, result: _Result, record: ModelRecord, report: Traini
             "calibration_slope": tuned.calibration.slope,
             "calibration_intercept": tuned.calibration.intercept,
         },
-        metrics={
-            **flat_metrics(result.metrics),
-            **{
-                name: value
-                for kind, metrics in judged.metrics.items()
-                if kind not in (tuned.kind, "rule")
-                for name, value in flat_metrics(metrics, f"{kind}.").items()
-            },
-            "training_event_rate": float(attempt.usable.outcome[judged.training].mean()),
-            "validation_event_rate": float(judged.outcome.mean()),
-        },
+        metrics=metrics_by_dataset(
+            {
+                **flat_metrics(result.metrics),
+                "training_event_rate": float(attempt.usable.outcome[judged.training].mean()),
+                "validation_event_rate": float(judged.outcome.mean()),
+            }
+        ),
         tags={
             **attempt.tags,
             "status": "trained",
@@ -365,7 +362,9 @@ def _log(attempt: _Attempt, result: _Result, record: ModelRecord, report: Traini
         },
         documents=report.documents,
         figures=report.figures,
+        tables={"evaluations.json": evaluations_table(result.figures)},
         datasets=report.datasets,
+        candidates=compared_candidates(tuned, judged.metrics, judged.rule.probability_by_flags),
         record=record.as_document(),
         description=report.description,
     )

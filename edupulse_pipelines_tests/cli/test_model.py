@@ -105,6 +105,9 @@ def test_promote_show_and_roll_back(edupulse: Edupulse, tenant: TenantSettings, 
         "logistic",
         "Asked for.",
     )
+    page = f"http://127.0.0.1:5000/#/models/edupulse-{tenant.name}/versions/2?workflowType=machine_learning"
+    assert shown["mlflow_page"] == page
+    assert page in said(edupulse("show"))
     assert "promote: promoted after" in said(edupulse("show"))
     assert "The first." in said(edupulse("show", FIRST))
     assert f"is {FIRST}" in said(edupulse("rollback", "--reason", "Too many alarms."))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import io
 import json
 import re
 import shutil
@@ -167,7 +168,26 @@ def test_what_mlflow_shows(engine: sa.Engine, tenant: TenantSettings, registry: 
     info = mlflow.models.get_model_info(f"models:/edupulse-{tenant.name}/{version.version}")
     assert info.signature.inputs.input_names()[0] == "attendance_rate_1w"
     assert info.flavors["sklearn"]["serialization_format"] == "skops"
-    shown = mlflow.artifacts.load_text(f"runs:/{outcome.run_id}/settings.json") + str(run.data)
+    # Candidates, the rule among them, are children; all figures are one table, with what is not shown left empty.
+    children = {
+        child.info.run_name: child
+        for child in client.search_runs([run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{outcome.run_id}'")
+    }
+    assert {name: child.data.metrics.get("auc_roc") for name, child in children.items()} == {
+        **dict.fromkeys(tenant.training.candidates),
+        **{name: metrics["auc_roc"] for name, metrics in outcome.candidates.items()},
+    }
+    assert [name for name, child in children.items() if child.data.tags["chosen"] == "true"] == [outcome.kind]
+    table = mlflow.artifacts.load_text(f"runs:/{outcome.run_id}/evaluations.json")
+    stored = pd.DataFrame(recorded(engine, tenant)["model_evaluations"])
+    figures = pd.read_json(io.StringIO(table), orient="split", convert_dates=False)
+    key = ["candidate", "scope", "as_of", "metric", "parameter", "subgroup"]
+    expected = stored.assign(as_of=stored.as_of_date.astype(str)).set_index(key)[["value", "samples"]].sort_index()
+    pd.testing.assert_frame_equal(
+        figures.set_index(key).sort_index().astype(float), expected.astype(float), check_index_type=False, atol=1e-9
+    )
+    shown = mlflow.artifacts.load_text(f"runs:/{outcome.run_id}/settings.json") + table
+    shown += str(run.data) + str([child.data for child in children.values()])
     assert not any(f"'{one}'" in shown for one in district.students.district_id)
 
 

@@ -78,6 +78,7 @@ def show_model_facts(on: Console, facts: Mapping[str, Any], zone: str) -> None:
         ("data hash", facts["data_hash"]),
         ("MLflow run", mlflow.get("run_id")),
         ("MLflow version", facts["registry_version"] or ("gone" if facts["set_aside"] else None)),
+        ("MLflow page", facts["mlflow_page"]),
     ):
         if value:
             on.print(f"  {name:<{NAME_WIDTH}}{escape(str(value))}", soft_wrap=True)

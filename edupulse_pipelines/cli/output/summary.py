@@ -14,6 +14,7 @@ from rich.text import Text
 from edupulse_pipelines.cli.output.drawing import NAME_WIDTH, counted, day_in_words, printable, table_of_figures
 from edupulse_pipelines.cli.output.models import show_model
 from edupulse_pipelines.cli.output.quarantine import REASONS_PER_TABLE
+from edupulse_pipelines.risk.book.mlflow_pages import MLFLOW_PORT, start_page
 
 CATEGORY_STYLES = {"low": "green", "medium": "yellow", "high": "dark_orange", "critical": "red"}
 BAR_WIDTH = 30
@@ -129,8 +130,7 @@ def show_where_to_look(on: Console, command: str, home: Path | None) -> None:
     on.print()
     on.print("[bold]Where to look[/]")
     on.print(f"  {command} dev{at}", markup=False, soft_wrap=True)
-    on.print(
-        "      [dim]the asset graph at http://127.0.0.1:3000, the models at http://127.0.0.1:5000[/]", soft_wrap=True
-    )
+    models = start_page(f"http://127.0.0.1:{MLFLOW_PORT}")
+    on.print(f"      [dim]the asset graph at http://127.0.0.1:3000, the models at {models}[/]", soft_wrap=True)
     on.print(f"  {command} run{at} --all", markup=False, soft_wrap=True)
     on.print("      [dim]every landed week again; nothing changes[/]", soft_wrap=True)

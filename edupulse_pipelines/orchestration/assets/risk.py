@@ -60,6 +60,7 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
         weeks = weeks_of(context)
         with step(context, progress, database, tenant) as work:
             from edupulse_pipelines.risk.book.mirror import differences
+            from edupulse_pipelines.risk.book.shown import champion_page
             from edupulse_pipelines.risk.weekly import train_when_due
 
             models = registry.open()
@@ -72,6 +73,8 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
                 progress=lambda done, total: progress.advanced(done, total, "trainings"),
             )
             progress.finished("risk_model", training)
+            with work.reading() as connection:
+                page = champion_page(connection, work, models)
             contradictions = [difference.said for difference in differences(work, models)]
         outcomes, active = training.outcomes, training.active
         for outcome in outcomes:
@@ -107,6 +110,7 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
             if training.points
             else f"not due: the newest model has seen data through {training.newest_before}",
             active_model=active["version"] if active else "none",
+            active_model_page=MetadataValue.url(page) if page else None,
             active_metrics=MetadataValue.json(metrics) if metrics else None,
             candidates=checks.table(compared) if compared else None,
             **_decisions(outcomes),

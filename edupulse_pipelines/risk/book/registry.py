@@ -1,8 +1,9 @@
 """MLflow: one experiment and one registered model per tenant; what is written there and how it is read back.
 
-The only module that imports mlflow, and only when a `Registry` is first used (the import takes seconds). Writes no
-student: parameters, metrics, settings, datasets and plots hold counts and rates, and the input example is made of
-medians. Whether MLflow and `model_metadata` agree is asked in `mirror`; who is champion is decided in `champion`.
+Imports mlflow only when a `Registry` is first used (the import takes seconds). What a run holds beside its model is in
+`run_contents`, links to MLflow's pages are in `mlflow_pages`. Writes no student: parameters, metrics, settings,
+datasets and plots hold counts and rates, and the input example is made of medians. Whether MLflow and `model_metadata`
+agree is asked in `mirror`; who is champion is decided in `champion`.
 """
 
 from __future__ import annotations
@@ -27,12 +28,23 @@ import pandas as pd
 import sqlalchemy as sa
 
 from edupulse_pipelines.errors import ModelArtifactError, RegistryRefused, RegistryUnavailable
+from edupulse_pipelines.risk.book.mlflow_pages import server_of, version_page
+from edupulse_pipelines.risk.book.run_contents import (
+    VALIDATION,
+    LoggedCandidate,
+    LoggedDataset,
+    log_candidates,
+    log_datasets,
+    log_metrics,
+    parameter,
+)
 from edupulse_pipelines.risk.models.model import RiskModel, risk_model_of
 from edupulse_pipelines.risk.models.sklearn_private import SKOPS_TRUSTED_TYPES
 from edupulse_pipelines.settings import quiet_libraries
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+    from mlflow.entities import RunInfo
 
 CHAMPION = "champion"
 _REFUSALS = {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED", "UNAUTHENTICATED"}
@@ -44,30 +56,18 @@ _REQUIREMENTS = ("scikit-learn", "numpy", "pandas", "skops")
 _MODEL_FILE = "model.skops"
 # Written by MLflow into what it downloads, not part of what was logged.
 _NOT_LOGGED = "registered_model_meta"
-_LONGEST_PARAMETER = 500
-_LONGEST_DIGEST = 36
 _LONGEST_NOTE = 5000
 _NOTE_TAG = "mlflow.note.content"
 _GIT_TAG = "mlflow.source.git.commit"
+# Without them MLflow names the program that runs us.
+_SOURCE_TAGS = {"mlflow.source.name": "edupulse_pipelines", "mlflow.source.type": "JOB"}
+# Of the tags of a training, those that its candidates have, too.
+_TAGS_OF_CANDIDATES = ("tenant", "as_of", "data_through", "model_version", "data_hash", "settings_hash", "git_revision")
 _TEXT_DOCUMENTS = (".md", ".html", ".txt")
 _NO_TAG = "without a model_version tag"
 
 # MLflow's fluent functions read the tracking URI from the process, not from a client.
 _FLUENT = threading.RLock()
-
-
-@dataclass(frozen=True)
-class LoggedDataset:
-    """What a model was trained on or judged by, as MLflow shows it: never a row, only what identifies and sizes it."""
-
-    context: str
-    """`training` or `validation`."""
-    name: str
-    digest: str
-    """Hash of the ordered samples; MLflow keeps its first 36 characters, the profile all of it."""
-    features: Sequence[str]
-    profile: Mapping[str, Any]
-    """Counts and weeks: samples, students, events, first and last week."""
 
 
 @dataclass(frozen=True)
@@ -141,29 +141,34 @@ class Registry:
         *,
         run_name: str,
         params: Mapping[str, Any],
-        metrics: Mapping[str, float],
+        metrics: Mapping[str, Mapping[str, float]],
         tags: Mapping[str, str],
         documents: Mapping[str, Any],
         figures: Mapping[str, bytes],
+        tables: Mapping[str, pd.DataFrame] | None = None,
         datasets: Sequence[LoggedDataset] = (),
+        candidates: Sequence[LoggedCandidate] = (),
         record: Mapping[str, Any] | None = None,
         description: str = "",
     ) -> LoggedRun:
         """Log a run with its model and register the model's new version.
 
         `documents` by file name: a text for `.md`, `.html` and `.txt`, anything else is stored as JSON. `figures` (PNG
-        bytes) are stored as they are. Both may name a folder (`plots/importance.png`). `tags` go on the run and on the
-        version, with `git_revision` and the version's `artifact_sha256` added. `record` is the model's record as
-        `ModelRecord.as_document` gives it; it is stored with the run, so that a lost row can be written again
-        (`mirror`). `description` is markdown, shown
+        bytes) are stored as they are. Both may name a folder (`plots/importance.png`). `tables` by file name (`.json`)
+        are shown as tables. `metrics` by the context of the dataset that they were measured on (`training`,
+        `validation`); `candidates` become child runs. `tags` go on the run and on the version, with `git_revision` and
+        the version's `artifact_sha256` added. `record` is the model's record as `ModelRecord.as_document` gives it; it
+        is stored with the run, so that a lost row can be written again (`mirror`). `description` is markdown, shown
         on the run's and the version's page; cut at 5000 characters. The version has no alias yet: see `champion`.
         """
         tags = {"git_revision": git_revision(), **tags}
-        # The metrics are written once more with the model, so that MLflow's list of models shows them beside each.
-        with self._run(tenant_name, run_name, params, {}, tags, documents, figures) as (client, run_id):
+        with self._run(tenant_name, run_name, params, tags, documents, figures) as (client, info):
             import mlflow
 
-            self._log_datasets(client, run_id, tenant_name, datasets)
+            run_id = info.run_id
+            inputs = log_datasets(client, run_id, tenant_name, datasets)
+            for name, table in (tables or {}).items():
+                mlflow.log_table(table, name)
             example = pd.DataFrame([model.typical], columns=model.features, dtype="float64")
             signature = mlflow.models.infer_signature(example, model.pipeline.predict_proba(example))
             logged = mlflow.sklearn.log_model(
@@ -178,8 +183,10 @@ class Registry:
                 model_type=model.kind,
                 tags={key: str(value) for key, value in tags.items()},
             )
-            if metrics:
-                mlflow.log_metrics(dict(metrics), model_id=logged.model_id)
+            for context, measured in metrics.items():
+                log_metrics(client, run_id, measured, inputs.get(context), model_id=logged.model_id)
+            shared = {key: tags[key] for key in _TAGS_OF_CANDIDATES if key in tags}
+            log_candidates(client, info.experiment_id, candidates, inputs, {**_SOURCE_TAGS, **shared})
             with self._downloaded(logged.model_uri) as folder:
                 sha256 = folder_sha256(folder)
             location = str(client.get_logged_model(logged.model_id).artifact_location)
@@ -214,8 +221,8 @@ class Registry:
         documents: Mapping[str, Any],
     ) -> LoggedRun:
         """Record a training that gave no model: a run without a model, its reason among the tags."""
-        with self._run(tenant_name, run_name, params, {}, tags, documents, {}) as (_, run_id):
-            return LoggedRun(run_id)
+        with self._run(tenant_name, run_name, params, tags, documents, {}) as (_, info):
+            return LoggedRun(info.run_id)
 
     def find_run(self, tenant_name: str, tags: Mapping[str, str]) -> str | None:
         """The id of the newest run of the tenant with all these tags, if there is one."""
@@ -226,6 +233,12 @@ class Registry:
             wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
             runs = client.search_runs([experiment.experiment_id], wanted, max_results=1)
             return runs[0].info.run_id if runs else None
+
+    def page(self, recorded: LoggedRun | None) -> str | None:
+        """The link to a registered version, in MLflow's view of model training; None for what is not registered."""
+        if recorded is None or recorded.registered_model is None or recorded.registry_version is None:
+            return None
+        return version_page(server_of(self.tracking_uri), recorded.registered_model, recorded.registry_version)
 
     def set_champion(self, tenant_name: str, registry_version: str) -> None:
         """Point the `champion` alias at a registered version."""
@@ -340,7 +353,7 @@ class Registry:
                     model,
                     run_name=model_version,
                     params=params,
-                    metrics=metrics,
+                    metrics={VALIDATION: metrics},
                     tags={**tags, "restored": "from its files"},
                     documents={},
                     figures={},
@@ -442,60 +455,32 @@ class Registry:
                 return model_id, str(client.get_logged_model(model_id).artifact_location), run.info.run_id
         return None
 
-    @staticmethod
-    def _log_datasets(client: MlflowClient, run_id: str, tenant_name: str, datasets: Sequence[LoggedDataset]) -> None:
-        if not datasets:
-            return
-        from mlflow.entities import Dataset, DatasetInput, InputTag
-
-        inputs = []
-        # For MLflow a dataset is its name and digest: two that share both would be shown as one.
-        keys = [(one.name, one.digest) for one in datasets]
-        for one in datasets:
-            schema = {"mlflow_colspec": [{"type": "double", "name": name, "required": False} for name in one.features]}
-            dataset = Dataset(
-                name=one.name if keys.count((one.name, one.digest)) == 1 else f"{one.name}, {one.context}",
-                digest=one.digest[:_LONGEST_DIGEST],
-                source_type="edupulse",
-                source=json.dumps({"tenant": tenant_name, "table": "student_features", "sha256": one.digest}),
-                schema=json.dumps(schema),
-                profile=json.dumps(dict(one.profile)),
-            )
-            inputs.append(DatasetInput(dataset, [InputTag("mlflow.data.context", one.context)]))
-        client.log_inputs(run_id, inputs)
-
     @contextlib.contextmanager
     def _run(
         self,
         tenant_name: str,
         run_name: str,
         params: Mapping[str, Any],
-        metrics: Mapping[str, float],
         tags: Mapping[str, str],
         documents: Mapping[str, Any],
         figures: Mapping[str, bytes],
-    ) -> Iterator[tuple[MlflowClient, str]]:
+    ) -> Iterator[tuple[MlflowClient, RunInfo]]:
         """One MLflow run with everything but a model; the caller adds that inside. Failed inside: the run is FAILED."""
         with self._answering() as client, _FLUENT:
             import mlflow
 
-            experiment = client.get_experiment_by_name(self.experiment_name(tenant_name))
-            experiment_id = experiment.experiment_id if experiment else self._create_experiment(client, tenant_name)
-            # Else MLflow takes the path of whatever program runs us.
-            shown = {"mlflow.source.name": "edupulse_pipelines", "mlflow.source.type": "JOB"}
-            shown |= {key: str(value) for key, value in tags.items()}
+            experiment_id = self._experiment(client, tenant_name)
+            shown = _SOURCE_TAGS | {key: str(value) for key, value in tags.items()}
             if shown.get("git_revision"):
                 shown[_GIT_TAG] = shown["git_revision"].removesuffix("-dirty")
             with mlflow.start_run(experiment_id=experiment_id, run_name=run_name, tags=shown) as run:
-                mlflow.log_params({name: _parameter(value) for name, value in params.items()})
-                if metrics:
-                    mlflow.log_metrics(dict(metrics))
+                mlflow.log_params({name: parameter(value) for name, value in params.items()})
                 for name, document in documents.items():
                     as_it_is = isinstance(document, str) and name.endswith(_TEXT_DOCUMENTS)
                     mlflow.log_text(document if as_it_is else _json(document), name)
                 for name, png in figures.items():
                     self._log_bytes(png, name)
-                yield client, run.info.run_id
+                yield client, run.info
 
     @staticmethod
     def _log_bytes(content: bytes, name: str) -> None:
@@ -520,7 +505,11 @@ class Registry:
                 raise
         return name
 
-    def _create_experiment(self, client: MlflowClient, tenant_name: str) -> str:
+    def _experiment(self, client: MlflowClient, tenant_name: str) -> str:
+        """Id of the tenant's experiment, made when it is not there yet."""
+        experiment = client.get_experiment_by_name(self.experiment_name(tenant_name))
+        if experiment is not None:
+            return str(experiment.experiment_id)
         location = None
         if self.artifact_root is not None and not self.tracking_uri.startswith("http"):
             location = (self.artifact_root.absolute() / tenant_name).as_uri()
@@ -609,11 +598,6 @@ def _mlflow() -> tuple[type[MlflowClient], tuple[type[Exception], ...]]:
     logging.getLogger("mlflow").setLevel(logging.WARNING)
     logging.getLogger("alembic").setLevel(logging.WARNING)
     return mlflow.MlflowClient, (MlflowException, OSError, sa.exc.SQLAlchemyError)
-
-
-def _parameter(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value)
-    return text if len(text) <= _LONGEST_PARAMETER else text[: _LONGEST_PARAMETER - 1] + "…"
 
 
 def _without_password(uri: str) -> str:

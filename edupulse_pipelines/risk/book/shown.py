@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from edupulse_pipelines.risk.book.decisions import decisions
 from edupulse_pipelines.risk.book.records import ModelRecord, model_records
 from edupulse_pipelines.storage.work import Work
+
+if TYPE_CHECKING:
+    from edupulse_pipelines.risk.book.registry import Registry
 
 
 def active_model(connection: sa.Connection, work: Work) -> dict[str, Any] | None:
@@ -31,6 +34,12 @@ def shown_model(connection: sa.Connection, work: Work) -> dict[str, Any] | None:
     decided = decisions(connection, work, newest.model_version)
     reason = decided[-1].reason if decided else ""
     return {"version": newest.model_version, "metrics": dict(newest.metrics), "promoted": False, "reason": reason}
+
+
+def champion_page(connection: sa.Connection, work: Work, registry: Registry) -> str | None:
+    """The link to the active model in MLflow; None without one, and for a model that is not registered."""
+    pages = (registry.page(record.mlflow) for record in model_records(connection, work) if record.is_active)
+    return next(pages, None)
 
 
 def _active(records: list[ModelRecord]) -> dict[str, Any] | None:

@@ -139,16 +139,16 @@ def evidence(data_quality: Floats, weeks_of_data: Floats, full_quality: float = 
     """How much is known of each student, from 0 to 1; never falls with either argument. Missing quality is none."""
     quality = np.nan_to_num(np.asarray(data_quality, dtype=np.float64)) / full_quality
     history = np.nan_to_num(np.asarray(weeks_of_data, dtype=np.float64)) / FULL_HISTORY_WEEKS
-    known: Floats = np.clip(quality, 0.0, 1.0) * np.clip(history, 0.0, 1.0)
-    return known
+    product: Floats = np.clip(quality, 0.0, 1.0) * np.clip(history, 0.0, 1.0)
+    return product
 
 
 def _discounted(
     score: Floats, flagged: NDArray[np.bool_], data_quality: Floats, weeks_of_data: Floats, full_quality: float
 ) -> Floats:
     base = np.where(flagged, score, 1.0 - score)
-    known = evidence(data_quality, weeks_of_data, full_quality)
-    discounted: Floats = np.where(base >= 0.5, 0.5 + (base - 0.5) * known, base * known).astype(np.float64)
+    share = evidence(data_quality, weeks_of_data, full_quality)
+    discounted: Floats = np.where(base >= 0.5, 0.5 + (base - 0.5) * share, base * share).astype(np.float64)
     return np.round(discounted, DIGITS)
 
 

@@ -106,8 +106,8 @@ def psi(references: Mapping[str, Reference], frame: pd.DataFrame) -> dict[str, f
     without a reference are ignored.
     """
     return {
-        name: _stability(one, frame[name].to_numpy(np.float64)) if name in frame.columns else None
-        for name, one in references.items()
+        name: _stability(expected, frame[name].to_numpy(np.float64)) if name in frame.columns else None
+        for name, expected in references.items()
     }
 
 
@@ -132,13 +132,13 @@ def event_rate_change(expected: EventRate, outcome: NDArray[np.int8]) -> tuple[f
 
 
 def _reference(values: Floats, samples: int) -> Reference:
-    known = np.sort(values[~np.isnan(values)])
+    recorded = np.sort(values[~np.isnan(values)])
     edges: list[float] = []
-    if len(known):
+    if len(recorded):
         # Quantiles that occur, so that a sample and its copy have the same.
-        inner = np.quantile(known, np.arange(1, _BINS) / _BINS, method="inverted_cdf")
-        lowest, highest = float(known[0]), float(known[-1])
-        edges = sorted({round(float(one), DIGITS) for one in inner if one < highest})
+        inner = np.quantile(recorded, np.arange(1, _BINS) / _BINS, method="inverted_cdf")
+        lowest, highest = float(recorded[0]), float(recorded[-1])
+        edges = sorted({round(float(edge), DIGITS) for edge in inner if edge < highest})
         if inner[0] <= lowest:
             edges.insert(0, round(lowest - _JUST_BELOW, DIGITS + 1))
         if inner[-1] >= highest:

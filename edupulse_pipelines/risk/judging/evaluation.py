@@ -125,12 +125,11 @@ def measures(
     """
     actual = outcome.astype(bool)
     at_capacity = listed(probability, week, capacity)
-    found: list[Measure] = []
-
+    figures: list[Measure] = []
     everyone = len(actual)
 
     def add(metric: str, value: float | None, parameter: str = "") -> None:
-        found.append(Measure(metric, parameter, "", value, everyone))
+        figures.append(Measure(metric, parameter, "", value, everyone))
 
     slope, intercept = calibration_line(probability, actual)
     for metric, value in (
@@ -152,7 +151,7 @@ def measures(
 
     for subgroup, rows in subgroup_rows(subgroups):
         if len(np.unique(student[rows])) < minimum_subgroup:
-            found += [Measure(metric, parameter, subgroup, None, None) for metric, parameter in _SUBGROUP_FIGURES]
+            figures += [Measure(metric, parameter, subgroup, None, None) for metric, parameter in _SUBGROUP_FIGURES]
             continue
         scores, happened, on_list = probability[rows], actual[rows], at_capacity[rows]
         values = (
@@ -162,11 +161,11 @@ def measures(
             _share_missed(on_list, happened),
             calibration_error(scores, outcome[rows]),
         )
-        found += [
+        figures += [
             Measure(metric, parameter, subgroup, value, len(rows))
             for (metric, parameter), value in zip(_SUBGROUP_FIGURES, values, strict=True)
         ]
-    return found
+    return figures
 
 
 def subgroup_rows(subgroups: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, NDArray[np.int64]]]:
@@ -178,8 +177,8 @@ def subgroup_rows(subgroups: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, 
         codes, distinct = pd.factorize(np.asarray(values, dtype=object))
         labels = [f"{attribute}={_text(value)}"[:_LONGEST_SUBGROUP] for value in [*distinct, None]]
         # Different values may read alike (9 and "9"): one subgroup.
-        for label in sorted(set(labels), key=lambda one: _reading_order(one.removeprefix(f"{attribute}="))):
-            alike = [code if code < len(distinct) else -1 for code, one in enumerate(labels) if one == label]
+        for label in sorted(set(labels), key=lambda text: _reading_order(text.removeprefix(f"{attribute}="))):
+            alike = [code if code < len(distinct) else -1 for code, text in enumerate(labels) if text == label]
             rows = np.flatnonzero(np.isin(codes, alike))
             if len(rows):
                 yield label, rows
@@ -212,8 +211,8 @@ def listed(probability: Floats, week: NDArray[Any], share: float) -> Floats:
     the best classes of a row (`top_k_accuracy_score`), not of the best rows of a week.
     """
     on_list = np.zeros(len(probability))
-    for one in np.unique(week):
-        rows = np.flatnonzero(week == one)
+    for number in np.unique(week):
+        rows = np.flatnonzero(week == number)
         scores = probability[rows]
         size = list_size(len(rows), share)
         edge = np.partition(scores, len(scores) - size)[len(scores) - size]

@@ -80,8 +80,8 @@ def route_missing(trees: HistGradientBoostingClassifier, values: Floats) -> None
     for tree in tree_nodes(trees):
         asking = np.flatnonzero(tree["is_leaf"] == 0)
         value = values[tree["feature_idx"][asking]]
-        known = ~np.isnan(value)
-        tree["missing_go_to_left"][asking[known]] = value[known] <= tree["num_threshold"][asking[known]]
+        routed = ~np.isnan(value)
+        tree["missing_go_to_left"][asking[routed]] = value[routed] <= tree["num_threshold"][asking[routed]]
 
 
 def staged_log_odds(trees: HistGradientBoostingClassifier, matrix: Floats, iterations: Sequence[int]) -> Floats:

@@ -60,7 +60,9 @@ _MANY_ROWS, _FOLDS_OF_MANY_ROWS = 100_000, 3
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-SILENT: frozenset[str] = frozenset(name for name, one in MODEL_FEATURES_BY_NAME.items() if not one.missing_tells)
+SILENT: frozenset[str] = frozenset(
+    name for name, feature in MODEL_FEATURES_BY_NAME.items() if not feature.missing_tells
+)
 """Features whose being missing says nothing: a missing value is taken for the training set's mean. Learned as a sign of
 its own it would be that of the silent student, and then accuse a whole course in which nothing was due yet."""
 
@@ -284,7 +286,7 @@ def student_folds(outcome: NDArray[np.int8], student: NDArray[np.int64], folds: 
     fold_of_student = np.zeros(count, dtype=np.int64)
     fold_of_student[order] = np.arange(len(order)) % folds
     fold = fold_of_student[student]
-    masks = [fold == one for one in range(folds)]
+    masks = [fold == number for number in range(folds)]
     if any(len(np.unique(outcome[~mask])) < 2 for mask in masks):
         raise CannotLearn("too few students without an event to calibrate on")
     return masks

@@ -120,8 +120,8 @@ def tune(
     with one_thread():
         judged = _trials(kinds, *_part(features, outcome, student, groups, TUNING_ROWS, seed + 1), directions, fits)
 
-    best = {kind: min(losses, key=lambda one: one.trial.log_loss) for kind, losses in judged.items() if losses}
-    configs = {kind: dict(one.trial.config) for kind, one in best.items()}
+    best = {kind: min(tried, key=lambda judgement: judgement.trial.log_loss) for kind, tried in judged.items() if tried}
+    configs = {kind: dict(judgement.trial.config) for kind, judgement in best.items()}
     left_out = {kind: f"a budget of {fits} fits does not reach it" for kind in kinds if kind not in configs}
     if not configs:
         configs[kinds[0]] = dict(CONFIGURATIONS[kinds[0]][0])
@@ -143,7 +143,7 @@ def tune(
         config=configs[winner],
         model=fitted[winner],
         calibration=calibrations[winner],
-        trials=tuple(one.trial for losses in judged.values() for one in losses),
+        trials=tuple(judgement.trial for tried in judged.values() for judgement in tried),
         fitted=fitted,
         configs={kind: configs[kind] for kind in fitted},
         calibrations=calibrations,
@@ -237,7 +237,7 @@ def _judge(
         losses = [np.logaddexp(0, logits[:, column]) - outcome * logits[:, column] for column in columns]
     else:
         losses = [_losses(logits[:, column], outcome, folds) for column in columns]
-    means = [float(one.mean()) for one in losses]
+    means = [float(of_variant.mean()) for of_variant in losses]
     best = int(np.argmin(means))
     return _Judged(Trial(kind, variants[best], means[best], len(folds)), losses[best], unit)
 
@@ -260,11 +260,11 @@ def _winner(best: Sequence[_Judged]) -> str | None:
     """The first kind (they come the simplest first) whose loss is within one standard error of the lowest."""
     if not best:
         return None
-    lowest = min(best, key=lambda one: one.trial.log_loss)
-    for one in best:
-        excess = one.losses - lowest.losses
+    lowest = min(best, key=lambda judgement: judgement.trial.log_loss)
+    for judgement in best:
+        excess = judgement.losses - lowest.losses
         # Rows of one student (or group) go together, so students (groups) are what the error is counted over.
-        of_units = np.bincount(one.unit, weights=excess - excess.mean())
+        of_units = np.bincount(judgement.unit, weights=excess - excess.mean())
         if excess.mean() <= np.sqrt(np.sum(of_units**2)) / len(excess):
-            return one.trial.kind
+            return judgement.trial.kind
     return lowest.trial.kind

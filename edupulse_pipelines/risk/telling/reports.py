@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edupulse_pipelines.risk.book.records import ModelRecord
-from edupulse_pipelines.risk.book.registry import LoggedDataset, git_revision
+from edupulse_pipelines.risk.book.registry import git_revision
+from edupulse_pipelines.risk.book.run_contents import LoggedDataset
 from edupulse_pipelines.risk.judging.comparison import Figures, Judged
 from edupulse_pipelines.risk.judging.evaluation import Measure
 from edupulse_pipelines.risk.judging.leakage import LeakageProof
@@ -75,10 +76,9 @@ def training_report(
     plots = training_figures(tenant, record.model_version, judged, importance)
     parts = {"training": judged.training, "validation": usable.validation}
     data = {name: _data(samples, usable, rows) for name, rows in parts.items()}
-    by_candidate = {name: measures for (name, scope, _), measures in figures.items() if scope == "validation"}
     facts = _card_facts(record, tenant, judged, decision, proof, figures, data, importance, plots)
     return TrainingReport(
-        _documents(record, judged, decision, proof, by_candidate, facts),
+        _documents(record, judged, decision, proof, facts),
         plots,
         _datasets(samples, usable, judged, parts, data),
         card_summary(facts),
@@ -141,7 +141,6 @@ def _documents(
     judged: Judged,
     decision: Decision,
     proof: LeakageProof,
-    by_candidate: Mapping[str, Sequence[Measure]],
     facts: CardFacts,
 ) -> dict[str, Any]:
     """The run's documents by file name."""
@@ -154,13 +153,6 @@ def _documents(
             "promoted": decision.promoted,
             "reason": facts.decision,
             "numbers": decision.numbers,
-        },
-        "evaluations.json": {
-            kind: [
-                [measure.metric, measure.parameter, measure.subgroup, measure.value, measure.samples]
-                for measure in measures
-            ]
-            for kind, measures in by_candidate.items()
         },
         "model_card.md": model_card(facts),
         "model_card.html": card_html(facts),

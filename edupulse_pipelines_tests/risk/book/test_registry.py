@@ -9,12 +9,14 @@ from urllib.request import url2pathname
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
 from edupulse_pipelines.errors import ModelArtifactError, RegistryUnavailable
 from edupulse_pipelines.risk.book import registry as module
-from edupulse_pipelines.risk.book.registry import LoggedDataset, Registry, git_revision
+from edupulse_pipelines.risk.book.registry import Registry, git_revision
+from edupulse_pipelines.risk.book.run_contents import LoggedCandidate, LoggedDataset
 from edupulse_pipelines_tests.risk.district import tenant_settings
 from edupulse_pipelines_tests.risk.registered import fitted, logged, sample
 
@@ -94,6 +96,71 @@ def test_two_datasets_of_one_digest_stay_two(registry: Registry) -> None:
     assert {one.dataset.name for one in inputs} == {"student-weeks, training", "student-weeks, validation"}
 
 
+def test_figures_name_the_dataset_they_were_measured_on(registry: Registry) -> None:
+    tenant = tenant_settings()
+    run, _ = logged(
+        registry,
+        tenant,
+        VERSION,
+        metrics={"training": {"training_samples": 900.0}, "validation": {"auc_roc": 0.8}, "": {"seconds": 2.0}},
+        datasets=[
+            LoggedDataset(context, context, context[0] * 64, ["x"], {}) for context in ("training", "validation")
+        ],
+    )
+    client = mlflow.MlflowClient(registry.tracking_uri)
+    of_model = {one.key: one for one in client.get_logged_model(run.model_id).metrics}
+    assert {key: (one.dataset_name, one.dataset_digest) for key, one in of_model.items()} == {
+        "training_samples": ("training", "t" * 36),
+        "auc_roc": ("validation", "v" * 36),
+        "seconds": (None, None),
+    }
+    assert client.get_run(run.run_id).data.metrics == {"training_samples": 900.0, "auc_roc": 0.8, "seconds": 2.0}
+
+
+def test_candidates_are_children_of_the_run(registry: Registry) -> None:
+    tenant = tenant_settings()
+    run, _ = logged(
+        registry,
+        tenant,
+        VERSION,
+        datasets=[LoggedDataset("validation", "validation weeks", "b" * 64, ["x"], {"samples": 300})],
+        candidates=[
+            LoggedCandidate("logistic", {"config.C": 0.03}, {"auc_roc": 0.8}, {"chosen": "true"}),
+            LoggedCandidate("boosting", {}, {}, {"chosen": "false", "left_out": "it was not reached"}),
+        ],
+    )
+    client = mlflow.MlflowClient(registry.tracking_uri)
+    experiment = client.get_experiment_by_name(f"edupulse/{tenant.name}")
+    children = {
+        child.info.run_name: child
+        for child in client.search_runs([experiment.experiment_id], f"tags.`mlflow.parentRunId` = '{run.run_id}'")
+    }
+    assert set(children) == {"logistic", "boosting"}
+    logistic, boosting = children["logistic"], children["boosting"]
+    assert (logistic.data.params, logistic.data.metrics) == ({"config.C": "0.03"}, {"auc_roc": 0.8})
+    assert logistic.data.tags["model_version"] == VERSION and logistic.data.tags["chosen"] == "true"
+    assert boosting.data.tags["left_out"] == "it was not reached"
+    assert {child.info.status for child in children.values()} == {"FINISHED"}
+    (used,) = logistic.inputs.dataset_inputs
+    assert (used.dataset.name, used.tags[0].value) == ("validation weeks", "validation")
+    # What looks for trainings finds no candidate.
+    assert registry.find_run(tenant.name, {"status": "trained", "model_version": VERSION}) == run.run_id
+    assert registry.find_run(tenant.name, {"status": "trained", "candidate": "boosting"}) is None
+
+
+def test_a_table_is_shown_as_one(registry: Registry) -> None:
+    table = pd.DataFrame({"metric": ["auc_roc", "base_rate"], "subgroup": ["", "g=F"], "value": [0.8, None]})
+    run, _ = logged(registry, tenant_settings(), VERSION, tables={"evaluations.json": table})
+    client = mlflow.MlflowClient(registry.tracking_uri)
+    shown = json.loads(client.get_run(run.run_id).data.tags["mlflow.loggedArtifacts"])
+    assert shown == [{"path": "evaluations.json", "type": "table"}]
+    kept = json.loads(registry.run_document(run.run_id, "evaluations.json") or "")
+    assert kept == {
+        "columns": ["metric", "subgroup", "value"],
+        "data": [["auc_roc", "", 0.8], ["base_rate", "g=F", None]],
+    }
+
+
 def test_the_hash_is_that_of_sha256sum(registry: Registry) -> None:
     tenant = tenant_settings()
     run, _ = logged(registry, tenant, VERSION)
@@ -163,7 +230,7 @@ def test_a_registry_that_is_down_is_not_a_model_that_is_gone(tmp_path: Path, mon
     assert not isinstance(said.value, ModelArtifactError)
 
 
-@pytest.mark.parametrize("call", ["log_inputs", "create_model_version"])
+@pytest.mark.parametrize("call", ["log_inputs", "log_batch", "create_model_version"])
 def test_a_registry_that_goes_down_in_the_middle_leaves_a_failed_run_and_no_champion(
     registry: Registry, monkeypatch: pytest.MonkeyPatch, call: str
 ) -> None:
@@ -176,13 +243,20 @@ def test_a_registry_that_goes_down_in_the_middle_leaves_a_failed_run_and_no_cham
     with monkeypatch.context() as patch:
         patch.setattr(mlflow.MlflowClient, call, down)
         with pytest.raises(RegistryUnavailable, match="API request"):
-            logged(registry, tenant, "2025-03-03-00000000", datasets=[LoggedDataset("training", "d", "a", ["x"], {})])
+            logged(
+                registry,
+                tenant,
+                "2025-03-03-00000000",
+                datasets=[LoggedDataset("training", "d", "a", ["x"], {})],
+                candidates=[LoggedCandidate("logistic", {}, {"auc_roc": 0.8})],
+            )
     assert registry.model_versions(tenant.name) == {VERSION: ["1"]}
     assert registry.champion(tenant.name) is None
     client = mlflow.MlflowClient(registry.tracking_uri)
     experiment = client.get_experiment_by_name(f"edupulse/{tenant.name}")
     runs = client.search_runs([experiment.experiment_id])
-    assert sorted(run.info.status for run in runs) == ["FAILED", "FINISHED"]
+    assert {run.info.status for run in runs if run.info.run_name == "2025-03-03-00000000"} == {"FAILED"}
+    assert {run.info.status for run in runs} == {"FAILED", "FINISHED"}
     logged(registry, tenant, "2025-03-03-00000000")
     assert len(registry.model_versions(tenant.name)) == 2
 
