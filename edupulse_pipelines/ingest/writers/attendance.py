@@ -46,7 +46,7 @@ from edupulse_pipelines.schema.tables import ATTENDANCE_STATUSES
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage import months
 from edupulse_pipelines.storage.bulk import copy_binary, copy_rows, read_rows, stage, update_rows
-from edupulse_pipelines.storage.ids import Ids, id_texts, new_id_bytes
+from edupulse_pipelines.storage.ids import id_column, id_texts, new_id_bytes
 from edupulse_pipelines.storage.turns import hold_default, hold_months
 from edupulse_pipelines.storage.work import Work
 
@@ -56,7 +56,6 @@ BULK_ROWS = 50_000
 _OLDEST_MONTHS = 36
 """Months before the district's first week that still get a partition; what is older lands in the default one."""
 _EPOCH = dt.date(1970, 1, 1)
-_POSTGRESQL_EPOCH = (dt.date(2000, 1, 1) - _EPOCH).days
 _NEVER = -(2**31) + 1
 _COLUMNS = {column.name: column for column in DELIVERED[TABLE].columns}
 if DELIVERED[TABLE].fields != ("status",):
@@ -266,7 +265,7 @@ class AttendanceWriter:
     # Writing
 
     def _ready(self, rows: _Rows) -> dict[dt.date, Any]:
-        """The rows by month, as PostgreSQL's binary COPY wants them, or (SQLite) as an Arrow table."""
+        """The rows as Arrow tables: by month for PostgreSQL's binary COPY, in one table for SQLite."""
         if not len(rows.place):
             return {}
         if not self._binary:
@@ -274,55 +273,31 @@ class AttendanceWriter:
         ready: dict[dt.date, Any] = {}
         of_row = _month_numbers(rows.date)
         for number in np.unique(of_row).tolist():
-            ready[_month(number)] = self._as_binary(rows.take(of_row == number))
+            ready[_month(number)] = self._as_table(rows.take(of_row == number))
         return ready
 
     def _insert(self, ready: dict[dt.date, Any]) -> None:
         for month, rows in ready.items():
             if self._binary:
-                copy_binary(self.connection, self._table(month), _BINARY_COLUMNS, rows)
+                copy_binary(self.connection, self._table(month), rows)
             else:
                 copy_rows(self.connection, TABLE, rows)
 
     def _as_table(self, rows: _Rows) -> pa.Table:
         count = len(rows.place)
         same = pa.array(np.zeros(count, dtype=np.int8))
+        ids, students = new_id_bytes(count), self.students.ids[rows.student]
         return pa.table(
             {
-                "id": id_texts(new_id_bytes(count), self._dialect),
+                "id": id_column(ids) if self._binary else id_texts(ids, self._dialect),
                 "tenant_id": pa.array([self.tenant]).take(same),
-                "student_id": self.students.texts(rows.student),
+                "student_id": id_column(students) if self._binary else id_texts(students, self._dialect),
                 "date": _as_dates(rows.date),
                 "status": pa.array(ATTENDANCE_STATUSES).take(pa.array(rows.status)),
-                "period": pa.array(rows.period, mask=rows.period < 0),
+                "period": pa.array(rows.period, pa.int32(), mask=rows.period < 0),
                 "delivered_on": pa.array([self.delivered_on], pa.date32()).take(same),
             }
         )
-
-    def _as_binary(self, rows: _Rows) -> list[npt.NDArray[Any]]:
-        # Rows of one width stand together, those of the commonest status first and in their order.
-        kinds = rows.status * 2 + (rows.period >= 0)
-        ids = new_id_bytes(len(rows.place))
-        blocks = []
-        done = 0
-        for kind in np.unique(kinds).tolist():
-            part = rows.take(kinds == kind)
-            count = len(part.place)
-            daily = kind % 2 == 0
-            blocks.append(
-                binary_rows(
-                    count,
-                    ids[done : done + count],
-                    self.tenant,
-                    self.students.ids[part.student],
-                    part.date - _POSTGRESQL_EPOCH,
-                    ATTENDANCE_STATUSES[kind // 2],
-                    None if daily else part.period,
-                    (self.delivered_on - _EPOCH).days - _POSTGRESQL_EPOCH,
-                )
-            )
-            done += count
-        return blocks
 
     def _meet(self, name: str, rows: _Rows, outcomes: Outcomes) -> npt.NDArray[np.bool_]:
         """Compare the rows with those stored in one table and write what changes; whether each met one."""
@@ -410,38 +385,6 @@ class AttendanceWriter:
         for week in np.unique(weeks).tolist():
             monday = _EPOCH + dt.timedelta(days=week * 7 - 3)
             self.marks.add_known("weekly_activity", monday, rows.student[weeks == week])
-
-
-_BINARY_COLUMNS = ("id", "tenant_id", "student_id", "date", "delivered_on", "status", "period")
-
-
-def binary_rows(
-    count: int, ids: Ids, tenant: str, students: Ids, dates: Integers, status: str, periods: Integers | None, on: int
-) -> npt.NDArray[Any]:
-    """Rows of one width for PostgreSQL's binary COPY, `_BINARY_COLUMNS`; dates in days since 2000-01-01."""
-    columns: list[tuple[str, str, Any]] = [
-        ("id", "V16", np.ascontiguousarray(ids).view("V16")[:, 0]),
-        ("tenant", f"S{len(tenant.encode())}", tenant.encode()),
-        ("student", "V16", np.ascontiguousarray(students).view("V16")[:, 0]),
-        ("date", ">i4", dates),
-        ("on", ">i4", on),
-        ("status", f"S{len(status)}", status.encode()),
-    ]
-    if periods is not None:
-        columns.append(("period", ">i4", periods))
-    types = [("fields", ">i2")]
-    for name, type_, _ in columns:
-        types += [(f"{name} length", ">i4"), (name, type_)]
-    if periods is None:
-        types.append(("period length", ">i4"))
-    rows = np.empty(count, dtype=types)
-    rows["fields"] = len(_BINARY_COLUMNS)
-    for name, type_, values in columns:
-        rows[f"{name} length"] = np.dtype(type_).itemsize
-        rows[name] = values
-    if periods is None:
-        rows["period length"] = -1  # NULL
-    return rows
 
 
 def _as_dates(days: Integers) -> pa.Array:
