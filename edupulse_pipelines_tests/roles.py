@@ -1,6 +1,6 @@
 """A PostgreSQL role as an administrator makes it for the weekly work: it reads and writes rows, and owns nothing.
 
-The grants are the ones that README.md tells to give. Needs a server on which roles may be created.
+The grants are the ones that docs/operating.md tells to give. Needs a server on which roles may be created.
 """
 
 from __future__ import annotations
