@@ -57,7 +57,8 @@ def _verdicts_are_asked_for_once() -> Iterator[None]:
 def runs_in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Dagster keeps runs and events in memory; for tests that look at what a run did and not at Dagster's files."""
     instances = DagsterInMemory()
-    monkeypatch.setattr("edupulse_pipelines.orchestration.execution.dagster_instance", instances)
+    for module in ("homes", "execution"):  # where it lives, and where it was imported
+        monkeypatch.setattr(f"edupulse_pipelines.orchestration.{module}.dagster_instance", instances)
     yield
     instances.close()
 
