@@ -72,6 +72,14 @@ def test_commands_that_are_named_are_there(page: Path) -> None:
     assert unknown == []
 
 
+def test_every_benchmark_is_told_of() -> None:
+    modules = (ROOT / "edupulse_pipelines_tests" / "benchmarks").glob("[!_]*.py")
+    benchmarks = {path.stem for path in modules if "def run(argv" in path.read_text(encoding="utf-8")}
+    text = (ROOT / "docs" / "measured.md").read_text(encoding="utf-8")
+    assert {"load", "quality"} <= benchmarks
+    assert [name for name in sorted(benchmarks) if f"| `{name}` |" not in text] == []
+
+
 def test_the_settings_page_lists_what_a_district_may_decide_with_its_default() -> None:
     text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
     block = next(part for part in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "max_quarantined" in part)
