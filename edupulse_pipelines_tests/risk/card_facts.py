@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from edupulse_pipelines.risk.judging.evaluation import Measure, measures
-from edupulse_pipelines.risk.telling.model_card import CandidateFacts, CardFacts, DataFacts
+from edupulse_pipelines.risk.telling.card_facts import CandidateFacts, CardFacts, DataFacts
 from edupulse_pipelines.settings import CategorySettings, CohortSettings, LabelSettings, RuleSettings
 
 

@@ -21,16 +21,10 @@ from edupulse_pipelines.risk.judging.evaluation import Measure
 from edupulse_pipelines.risk.judging.leakage import LeakageProof
 from edupulse_pipelines.risk.judging.promotion import Decision
 from edupulse_pipelines.risk.samples.assembly import Samples, Usable
+from edupulse_pipelines.risk.telling.card_facts import CandidateFacts, CardFacts, DataFacts
 from edupulse_pipelines.risk.telling.decisions import decision_words
 from edupulse_pipelines.risk.telling.explanations import factor_contributions
-from edupulse_pipelines.risk.telling.model_card import (
-    CandidateFacts,
-    CardFacts,
-    DataFacts,
-    card_html,
-    card_summary,
-    model_card,
-)
+from edupulse_pipelines.risk.telling.model_card import card_html, card_summary, model_card
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.weeks import feature_date
 
