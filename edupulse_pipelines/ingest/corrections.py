@@ -175,7 +175,7 @@ def record_corrections(
     seen: set[int] = set()
     stream = iter(rows)
     with work.writing() as connection:
-        take_turn(connection, work.tenant, RECORD_TABLES)  # no row is replayed while its correction is recorded
+        take_turn(connection, work, RECORD_TABLES)  # no row is replayed while its correction is recorded
         recorder = _Recorder(connection, work, raw_dir, tenant, as_typed)
         now = dt.datetime.now(dt.UTC)
         while batch := list(islice(stream, _BATCH)):

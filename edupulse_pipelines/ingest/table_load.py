@@ -69,7 +69,7 @@ class TableLoad:
     def writing(self) -> Iterator[Connection]:
         """A transaction in which nobody else loads this table of this tenant: a second load waits for the first."""
         with self.work.writing() as connection:
-            take_turn(connection, self.work.tenant, [self.table])
+            take_turn(connection, self.work, [self.table])
             yield connection
 
     def students(self, connection: Connection) -> Students:

@@ -122,14 +122,14 @@ def stored_months(connection: Connection, table: str) -> list[StoredMonth]:
     return months
 
 
-def default_months(connection: Connection, table: str, tenant: str | None = None) -> dict[str, int]:
-    """Rows (of one tenant) that no month's partition claims, by month as `2026-03`; empty on SQLite."""
+def default_months(connection: Connection, table: str, of: Work | None = None) -> dict[str, int]:
+    """Rows in the default partition by month as `2026-03`, of every tenant or `of` one; empty on SQLite."""
     if not is_partitioned(connection):
         return {}
     month = f"to_char({PARTITIONED[table]}, 'YYYY-MM')"
-    only = "" if tenant is None else " WHERE tenant_id = :tenant"
+    only = "" if of is None else " WHERE tenant_id = :tenant"
     query = sa.text(f"SELECT {month}, count(*) FROM {table}_default{only} GROUP BY 1 ORDER BY 1")
-    return {name: int(count) for name, count in connection.execute(query, {"tenant": tenant} if only else {})}
+    return {name: int(count) for name, count in connection.execute(query, {} if of is None else {"tenant": of.tenant})}
 
 
 def default_rows(connection: Connection, table: str) -> int:

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import DatabaseBusy
+from edupulse_pipelines.storage.work import Work
 
 _CHANGING = "edupulse partitions"
 _IN_USE = "edupulse partitions in use"
@@ -33,15 +34,15 @@ _GIVE_WAY = {"55P03", "40P01"}  # lock_not_available, deadlock_detected
 _Result = TypeVar("_Result")
 
 
-def take_turn(connection: Connection, tenant: str, tables: Iterable[str]) -> None:
-    """Wait until nobody else changes records of these tables, nor touches rows that a load may be about to free.
+def take_turn(connection: Connection, work: Work, tables: Iterable[str]) -> None:
+    """Wait until no other transaction loads or replays this tenant's records of these tables, and keep others from it.
 
     Everybody takes the tables in the order of their names, whatever the order given, so that no two transactions each
     hold what the other one waits for.
     """
     if connection.dialect.name == "postgresql":
         for table in sorted(tables):
-            _wait(connection, f"load/{tenant}/{table}")
+            _wait(connection, f"load/{work.tenant}/{table}")
 
 
 def hold_months(connection: Connection) -> None:

@@ -2,14 +2,14 @@
 
 Rows of days for which nothing is stored are written as they are; only the others are looked up. On PostgreSQL rows go
 straight into their month's partition. A month that has no rows yet and gets many is built apart: filled by COPY
-without an index, then indexed, checked and attached within the transaction of its delivery (`partitions`), because
-maintaining the indexes is what costs: building them afterwards takes about a third of the time. Rows of a piece are
-sorted by student and day, so that neighbours on disk are neighbours in the queries. COPY is fed its binary form: the
-server spends a fifth of the time on it that it spends on CSV. What needs no database (`prepare`) may be done by a
-second thread while the server works.
+without an index, then indexed, checked and attached within the transaction of its delivery (`storage.months`), because
+building the indexes afterwards takes about a third of the time of maintaining them. Rows of a piece are sorted by
+student and day, so that neighbours on disk are neighbours in the queries. `pgpq` encodes the rows for COPY in its
+binary form, on which the server spends a fifth of the time that it spends on CSV. What needs no database (`prepare`)
+may be done by a second thread while the server works.
 
-Rows that go straight into a partition pass nothing by that the parent table has today: its row triggers are cloned to
-every partition. Policies of row-level security are the parent's only, and have to be applied in `close`.
+Row triggers of the parent table hold for rows that are written straight into a partition, because PostgreSQL clones
+them to each. Policies of row-level security do not: they are the parent's only, and have to be applied in `close`.
 """
 
 from __future__ import annotations

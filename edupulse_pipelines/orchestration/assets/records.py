@@ -52,7 +52,7 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
                     stored = row_count(connection, work, table)
                     unclaimed = None
                     if by_month and months.is_partitioned(connection):
-                        unclaimed = months.default_months(connection, table, tenant.name)
+                        unclaimed = months.default_months(connection, table, work)
                 progress.finished(table, report)
         except Exception as error:
             if not is_tried_again(context, error):
