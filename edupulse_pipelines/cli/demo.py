@@ -15,12 +15,12 @@ from edupulse_pipelines.cli.answers import own_name, print_json
 from edupulse_pipelines.cli.options import Command, command, json_option
 from edupulse_pipelines.cli.weekly_job import planned_weeks, run_plan
 from edupulse_pipelines.settings import load_settings
+from edupulse_pipelines.sources import DEFAULT_SEED
 from edupulse_pipelines.weeks import last_closed_week
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-DEFAULT_SEED = 20260901
 GENERATING = "landing files"
 
 

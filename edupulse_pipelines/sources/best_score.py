@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edupulse_pipelines.settings import LabelSettings
+from edupulse_pipelines.sources import DEFAULT_SEED
 from edupulse_pipelines.sources.synthetic_year import DAYS, DEFAULT_STORY, PRESENT, TARDY, Story, Year, first_day
 from edupulse_pipelines.weeks import WEEK
 
@@ -64,7 +65,7 @@ def best_scores(
     *,
     students: int = 500,
     weeks: int = 36,
-    seed: int = 20260901,
+    seed: int = DEFAULT_SEED,
     last_week: dt.date,
     as_of: Sequence[dt.date],
     label: LabelSettings | None = None,

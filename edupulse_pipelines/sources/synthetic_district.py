@@ -92,6 +92,7 @@ from pathlib import Path
 import numpy as np
 
 from edupulse_pipelines.errors import LandingError
+from edupulse_pipelines.sources import DEFAULT_SEED
 from edupulse_pipelines.sources.synthetic_files import HEADERS, Export
 from edupulse_pipelines.sources.synthetic_year import DEFAULT_STORY, Story, first_week, school_weeks, simulate
 from edupulse_pipelines.weeks import WEEK
@@ -140,7 +141,7 @@ class DistrictSummary:
 
 
 def latent_traits(
-    *, students: int = 500, weeks: int = 36, seed: int = 20260901, last_week: dt.date, story: Story = DEFAULT_STORY
+    *, students: int = 500, weeks: int = 36, seed: int = DEFAULT_SEED, last_week: dt.date, story: Story = DEFAULT_STORY
 ) -> LatentTraits:
     """The hidden traits behind `generate_district` with the same arguments."""
     year = simulate(students, school_weeks(weeks, last_week), seed, story)
@@ -163,7 +164,7 @@ def generate_district(
     *,
     students: int = 500,
     weeks: int = 36,
-    seed: int = 20260901,
+    seed: int = DEFAULT_SEED,
     last_week: dt.date,
     story: Story = DEFAULT_STORY,
     progress: Callable[[int, int], None] | None = None,

@@ -18,7 +18,7 @@ orm_add_all     SQLAlchemy `Session.add_all` of a sample into our table.
 Then the weekly increment: `--rows` / 2 new rows into tables that hold `--history` rows already; and what the first load
 costs again when nothing has changed: the same delivery once more, and the same file in a newer delivery. Last, SQLite:
 ours against the driver's `executemany` of ready-made tuples into the same table. And the moving of rows alone, without
-validation and indexes: see `moving`.
+validation and indexes: see `_moving`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ import sqlalchemy as sa
 from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.weeks import WEEK
-from edupulse_pipelines_tests.benchmarks import moving
+from edupulse_pipelines_tests.benchmarks._moving import measure as measure_moving
 
 FIRST_DAY = dt.date(2024, 8, 26)
 DAYS_OF_A_WEEK = 5
@@ -268,7 +268,7 @@ def _increment(server: str, folder: Path, rows: int, history: int) -> dict[str, 
 def _moving(server: str, rows: int) -> dict[str, Any]:
     """Writing and reading rows of attendance without the work of a load; the figures of writing are the part's own."""
     _say(f"moving: {rows:,} rows")
-    rates = moving.measure(_database(server, "moving"), rows)
+    rates = measure_moving(_database(server, "moving"), rows)
     print("write")
     written = _figures(rates["write"])
     print("read")
