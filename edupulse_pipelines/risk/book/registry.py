@@ -1,34 +1,30 @@
-"""MLflow: one experiment and one registered model per tenant; what is written there and how it is read back.
+"""MLflow: one experiment and one registered model per tenant; what is logged and registered there, and read back.
 
-Imports mlflow only when a `Registry` is first used (the import takes seconds). What a run holds beside its model is in
-`run_contents`, links to MLflow's pages are in `mlflow_pages`. Writes no student: parameters, metrics, settings,
-datasets and plots hold counts and rates, and the input example is made of medians. Whether MLflow and `model_metadata`
-agree is asked in `mirror`; who is champion is decided in `champion`.
+How the connection is opened is in `mlflow_connection`, how a model's files are checked and loaded in `model_files`,
+what a run holds beside its model in `run_contents`. Writes no student: parameters, metrics, settings, datasets and
+plots hold counts and rates, and the input example is made of medians. Whether MLflow and `model_metadata` agree is
+asked in `mirror`; who is champion is decided in `champion`.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
-import hashlib
 import json
-import logging
-import os
 import re
-import subprocess
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
-import sqlalchemy as sa
 
-from edupulse_pipelines.errors import ModelArtifactError, RegistryRefused, RegistryUnavailable
+from edupulse_pipelines.errors import ModelArtifactError
+from edupulse_pipelines.risk.book.code_revision import git_revision
+from edupulse_pipelines.risk.book.mlflow_connection import FLUENT, MlflowConnection, missing_is_none
 from edupulse_pipelines.risk.book.mlflow_pages import server_of, version_page
+from edupulse_pipelines.risk.book.model_files import check_unchanged, downloaded, fetched, folder_sha256, read_model
 from edupulse_pipelines.risk.book.run_contents import (
     VALIDATION,
     LoggedCandidate,
@@ -38,24 +34,18 @@ from edupulse_pipelines.risk.book.run_contents import (
     log_metrics,
     parameter,
 )
-from edupulse_pipelines.risk.models.model import RiskModel, risk_model_of
+from edupulse_pipelines.risk.models.model import RiskModel
 from edupulse_pipelines.risk.models.sklearn_private import SKOPS_TRUSTED_TYPES
-from edupulse_pipelines.settings import quiet_libraries
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import RunInfo
 
 CHAMPION = "champion"
-_REFUSALS = {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED", "UNAUTHENTICATED"}
-"""Answers of MLflow that would be the same at the next try."""
 RECORD_DOCUMENT = "model_metadata.json"
 """The run's artifact from which a lost row of `model_metadata` is written again."""
 CARD_DOCUMENTS = {"markdown": "model_card.md", "html": "model_card.html"}
 _REQUIREMENTS = ("scikit-learn", "numpy", "pandas", "skops")
-_MODEL_FILE = "model.skops"
-# Written by MLflow into what it downloads, not part of what was logged.
-_NOT_LOGGED = "registered_model_meta"
 _LONGEST_NOTE = 5000
 _NOTE_TAG = "mlflow.note.content"
 _GIT_TAG = "mlflow.source.git.commit"
@@ -65,9 +55,6 @@ _SOURCE_TAGS = {"mlflow.source.name": "edupulse_pipelines", "mlflow.source.type"
 _TAGS_OF_CANDIDATES = ("tenant", "as_of", "data_through", "model_version", "data_hash", "settings_hash", "git_revision")
 _TEXT_DOCUMENTS = (".md", ".html", ".txt")
 _NO_TAG = "without a model_version tag"
-
-# MLflow's fluent functions read the tracking URI from the process, not from a client.
-_FLUENT = threading.RLock()
 
 
 @dataclass(frozen=True)
@@ -122,7 +109,7 @@ class Registry:
     def __init__(self, tracking_uri: str, artifact_root: Path | None = None) -> None:
         self.tracking_uri = tracking_uri
         self.artifact_root = artifact_root
-        self._client: MlflowClient | None = None
+        self._connection = MlflowConnection(tracking_uri)
 
     @staticmethod
     def model_name(tenant_name: str) -> str:
@@ -176,7 +163,7 @@ class Registry:
                 name=re.sub(r"[^\w -]", "-", run_name),
                 signature=signature,
                 input_example=example,
-                pip_requirements=[f"{name}=={version(name)}" for name in _REQUIREMENTS],
+                pip_requirements=[f"{name}=={metadata.version(name)}" for name in _REQUIREMENTS],
                 pyfunc_predict_fn="predict_proba",
                 serialization_format="skops",
                 skops_trusted_types=SKOPS_TRUSTED_TYPES,
@@ -187,7 +174,7 @@ class Registry:
                 log_metrics(client, run_id, measured, inputs.get(context), model_id=logged.model_id)
             shared = {key: tags[key] for key in _TAGS_OF_CANDIDATES if key in tags}
             log_candidates(client, info.experiment_id, candidates, inputs, {**_SOURCE_TAGS, **shared})
-            with self._downloaded(logged.model_uri) as folder:
+            with downloaded(logged.model_uri) as folder:
                 sha256 = folder_sha256(folder)
             location = str(client.get_logged_model(logged.model_id).artifact_location)
             if record is not None:
@@ -226,7 +213,7 @@ class Registry:
 
     def find_run(self, tenant_name: str, tags: Mapping[str, str]) -> str | None:
         """The id of the newest run of the tenant with all these tags, if there is one."""
-        with self._answering() as client:
+        with self._connection.answering() as client:
             experiment = client.get_experiment_by_name(self.experiment_name(tenant_name))
             if experiment is None:
                 return None
@@ -242,51 +229,51 @@ class Registry:
 
     def set_champion(self, tenant_name: str, registry_version: str) -> None:
         """Point the `champion` alias at a registered version."""
-        with self._answering() as client:
+        with self._connection.answering() as client:
             client.set_registered_model_alias(self.model_name(tenant_name), CHAMPION, registry_version)
 
     def remove_champion(self, tenant_name: str) -> None:
         """Take the `champion` alias away; nothing happens when there is none."""
-        with self._answering() as client, _missing_is_none():
+        with self._connection.answering() as client, missing_is_none():
             client.delete_registered_model_alias(self.model_name(tenant_name), CHAMPION)
 
     def champion(self, tenant_name: str) -> str | None:
         """The model version (as in `model_metadata`) that the `champion` alias points at; None without one."""
-        found = self.champion_version(tenant_name)
-        return None if found is None else found.name
+        version = self.champion_version(tenant_name)
+        return None if version is None else version.name
 
     def champion_version(self, tenant_name: str) -> RegisteredVersion | None:
         """The version that the `champion` alias points at; None without one."""
-        with self._answering() as client:
-            with _missing_is_none():
+        with self._connection.answering() as client:
+            with missing_is_none():
                 return _registered(client.get_model_version_by_alias(self.model_name(tenant_name), CHAMPION))
             return None
 
     def tag_version(self, tenant_name: str, registry_version: str, tags: Mapping[str, str]) -> None:
         """Set tags of a registered version."""
-        with self._answering() as client:
+        with self._connection.answering() as client:
             for key, value in tags.items():
                 client.set_model_version_tag(self.model_name(tenant_name), registry_version, key, value)
 
     def versions(self, tenant_name: str) -> list[RegisteredVersion]:
         """The registered versions of a tenant, oldest first; deleted ones are not among them."""
-        with self._answering() as client:
-            found: list[RegisteredVersion] = []
+        with self._connection.answering() as client:
+            versions: list[RegisteredVersion] = []
             token: str | None = None
             while True:
                 page = client.search_model_versions(f"name = '{self.model_name(tenant_name)}'", page_token=token)
-                found += [_registered(one) for one in page]
+                versions += [_registered(version) for version in page]
                 token = page.token
                 if not token:
                     break
-        return sorted(found, key=lambda one: int(one.registry_version))
+        return sorted(versions, key=lambda version: int(version.registry_version))
 
     def model_versions(self, tenant_name: str) -> dict[str, list[str]]:
         """The registered versions of a tenant: model version (as in `model_metadata`) to registry versions."""
-        found: dict[str, list[str]] = {}
-        for one in self.versions(tenant_name):
-            found.setdefault(one.name, []).append(one.registry_version)
-        return dict(sorted(found.items()))
+        by_name: dict[str, list[str]] = {}
+        for version in self.versions(tenant_name):
+            by_name.setdefault(version.name, []).append(version.registry_version)
+        return dict(sorted(by_name.items()))
 
     def load_model(
         self,
@@ -302,8 +289,8 @@ class Registry:
         artifact says about itself. ModelArtifactError when the version or its files are gone or are not those that
         were logged: there is no substitute for a model.
         """
-        with self._checked(tenant_name, model_version, registry_version, artifact_sha256) as (said, folder):
-            return _read(folder, said)
+        with self._checked(tenant_name, model_version, registry_version, artifact_sha256) as (label, folder):
+            return read_model(label, folder)
 
     def verify_model(
         self,
@@ -333,20 +320,19 @@ class Registry:
         is made of them; when they are gone too (a lost database), the files are logged again into a new run, with
         `params`, `metrics`, `tags` and `record`. ModelArtifactError when the files are gone or were changed.
         """
-        said = f"Model {model_version} of {tenant_name}"
-        expected = recorded.artifact_sha256
-        with self._answering() as client:
+        label = f"Model {model_version} of {tenant_name}"
+        with self._connection.answering() as client:
             source = self._logged_model(client, recorded)
             locations = [source[1]] if source else []
             if recorded.artifact_uri:
                 locations.append(recorded.artifact_uri)
             if not locations:
-                raise ModelArtifactError(f"{said} is not in MLflow any more, and where its files lie was not recorded.")
-            with self._fetched(said, locations[0]) as folder:
-                found = folder_sha256(folder)
-                if expected and found != expected:
-                    raise ModelArtifactError(_unusable(said, "is not the model that was logged: its files changed"))
-                model = _read(folder, said)
+                raise ModelArtifactError(
+                    f"{label} is not in MLflow any more, and where its files lie was not recorded."
+                )
+            with fetched(label, locations[0]) as folder:
+                sha256 = check_unchanged(label, folder, recorded.artifact_sha256)
+                model = read_model(label, folder)
             if source is None:
                 return self.log_model(
                     tenant_name,
@@ -365,27 +351,29 @@ class Registry:
                 name,
                 f"models:/{model_id}",
                 run_id=run_id,
-                tags={**tags, "artifact_sha256": found, "restored": "from its run"},
+                tags={**tags, "artifact_sha256": sha256, "restored": "from its run"},
                 model_id=model_id,
             )
-        return LoggedRun(run_id, str(registered.version), name, model_id, found, location)
+        return LoggedRun(run_id, str(registered.version), name, model_id, sha256, location)
 
     def facts_of(self, tenant_name: str, registry_version: str) -> LoggedRun:
         """What to record about a registered version."""
-        with self._answering() as client:
-            found = client.get_model_version(self.model_name(tenant_name), registry_version)
-            model_id, location = _model_id(found), None
+        with self._connection.answering() as client:
+            registered = client.get_model_version(self.model_name(tenant_name), registry_version)
+            model_id, location = _model_id(registered), None
             if model_id:
-                with _missing_is_none():
+                with missing_is_none():
                     location = str(client.get_logged_model(model_id).artifact_location)
-            sha256 = found.tags.get("artifact_sha256")
-            return LoggedRun(found.run_id or "", str(found.version), found.name, model_id, sha256, location)
+            sha256 = registered.tags.get("artifact_sha256")
+            return LoggedRun(
+                registered.run_id or "", str(registered.version), registered.name, model_id, sha256, location
+            )
 
     def run_document(self, run_id: str, name: str) -> str | None:
         """The text of a run's artifact; None when the run or the artifact is not there."""
-        with self._answering() as client, _FLUENT, tempfile.TemporaryDirectory() as folder:
+        with self._connection.answering() as client, FLUENT, tempfile.TemporaryDirectory() as folder:
             try:
-                with _missing_is_none():
+                with missing_is_none():
                     return Path(client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
             except OSError:
                 pass
@@ -397,55 +385,29 @@ class Registry:
     ) -> Iterator[tuple[str, Path]]:
         """The name of a model for messages, and a copy of its files, which are those that were logged."""
         if registry_version is None:
-            registered = self.model_versions(tenant_name).get(model_version)
-            if not registered:
+            versions = self.model_versions(tenant_name).get(model_version)
+            if not versions:
                 raise ModelArtifactError(f"Model {model_version} of {tenant_name} is not registered in MLflow.")
-            registry_version = registered[-1]
+            registry_version = versions[-1]
         name = self.model_name(tenant_name)
-        said = f"Model {model_version} of {tenant_name} ({name}, version {registry_version})"
-        with self._answering() as client:
-            found = None
-            with _missing_is_none():
-                found = client.get_model_version(name, registry_version)
-            if found is None:
-                raise ModelArtifactError(f"{said} cannot be loaded from MLflow: it is not registered any more.")
+        label = f"Model {model_version} of {tenant_name} ({name}, version {registry_version})"
+        with self._connection.answering() as client:
+            registered = None
+            with missing_is_none():
+                registered = client.get_model_version(name, registry_version)
+            if registered is None:
+                raise ModelArtifactError(f"{label} cannot be loaded from MLflow: it is not registered any more.")
             source = client.get_model_version_download_uri(name, registry_version)
             # A copy: what was checked is what is loaded, and a removed or replaced artifact is noticed.
-            with self._fetched(said, source) as folder:
-                expected = artifact_sha256 or found.tags.get("artifact_sha256")
-                if expected and folder_sha256(folder) != expected:
-                    raise ModelArtifactError(_unusable(said, "is not the model that was logged: its files changed"))
-                yield said, folder
-
-    @contextlib.contextmanager
-    def _fetched(self, said: str, source: str) -> Iterator[Path]:
-        """A copy of a model's files; ModelArtifactError when they are not there."""
-        with contextlib.ExitStack() as stack:
-            try:
-                folder = stack.enter_context(self._downloaded(source))
-                if not (folder / _MODEL_FILE).is_file():
-                    raise FileNotFoundError(f"{_MODEL_FILE} is not among its files")
-            except Exception as error:
-                if _is_no_answer(error):
-                    raise
-                raise ModelArtifactError(_unusable(said, f"cannot be loaded from MLflow: {_first_line(error)}")) from (
-                    error
-                )
-            yield folder
-
-    @contextlib.contextmanager
-    def _downloaded(self, uri: str) -> Iterator[Path]:
-        import mlflow
-
-        with tempfile.TemporaryDirectory() as folder:
-            with _FLUENT:
-                path = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
-            yield path
+            with fetched(label, source) as folder:
+                expected = artifact_sha256 or registered.tags.get("artifact_sha256")
+                check_unchanged(label, folder, expected)
+                yield label, folder
 
     @staticmethod
     def _logged_model(client: MlflowClient, recorded: LoggedRun) -> tuple[str, str, str] | None:
         """Id, place and run of the logged model, as long as MLflow has them and the run is not deleted."""
-        with _missing_is_none():
+        with missing_is_none():
             run = client.get_run(str(recorded.run_id))
             if run.info.lifecycle_stage != "active":
                 return None
@@ -466,7 +428,7 @@ class Registry:
         figures: Mapping[str, bytes],
     ) -> Iterator[tuple[MlflowClient, RunInfo]]:
         """One MLflow run with everything but a model; the caller adds that inside. Failed inside: the run is FAILED."""
-        with self._answering() as client, _FLUENT:
+        with self._connection.answering() as client, FLUENT:
             import mlflow
 
             experiment_id = self._experiment(client, tenant_name)
@@ -515,138 +477,16 @@ class Registry:
             location = (self.artifact_root.absolute() / tenant_name).as_uri()
         return client.create_experiment(self.experiment_name(tenant_name), artifact_location=location)
 
-    @contextlib.contextmanager
-    def _answering(self) -> Iterator[MlflowClient]:
-        """The client, with MLflow's own failures turned into RegistryUnavailable, or RegistryRefused."""
-        client_type, failures = _mlflow()
-        import mlflow
 
-        try:
-            with _FLUENT:
-                mlflow.set_tracking_uri(self.tracking_uri)
-                mlflow.set_registry_uri(self.tracking_uri)
-                if self._client is None:
-                    self._prepare_store()
-                    self._client = client_type(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
-            yield self._client
-        except failures as error:
-            kind = RegistryRefused if getattr(error, "error_code", None) in _REFUSALS else RegistryUnavailable
-            raise kind(f"MLflow at {_without_password(self.tracking_uri)} failed: {_first_line(error)}") from error
-
-    def _prepare_store(self) -> None:
-        if self.tracking_uri.startswith("sqlite:///"):
-            Path(self.tracking_uri.removeprefix("sqlite:///")).absolute().parent.mkdir(parents=True, exist_ok=True)
+def _registered(version: Any) -> RegisteredVersion:
+    tags = dict(version.tags)
+    return RegisteredVersion(str(version.version), tags.get("model_version"), version.run_id or None, tags)
 
 
-def _read(folder: Path, said: str) -> RiskModel:
-    """The model in a folder of files.
-
-    Not through mlflow.sklearn: it would take the list of trusted types, and the way of loading, from the files
-    themselves.
-    """
-    import skops.io
-
-    try:
-        return risk_model_of(skops.io.load(folder / _MODEL_FILE, trusted=SKOPS_TRUSTED_TYPES))
-    except Exception as error:
-        raise ModelArtifactError(_unusable(said, f"cannot be loaded from MLflow: {_first_line(error)}")) from error
-
-
-def folder_sha256(folder: Path) -> str:
-    """SHA-256 over the logged files of a model: of the lines `<sha256>  <path>`, sorted by path, as sha256sum writes
-    them."""
-    digest = hashlib.sha256()
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _NOT_LOGGED)
-    for path in files:
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{content}  {path.relative_to(folder).as_posix()}\n".encode())
-    return digest.hexdigest()
-
-
-@functools.lru_cache(maxsize=1)
-def git_revision() -> str:
-    """The commit this package runs from, with `-dirty` when its files differ from it; empty outside its checkout."""
-    package = Path(__file__).parents[2]
-
-    def git(*words: str) -> str | None:
-        try:
-            done = subprocess.run(["git", *words], cwd=package, capture_output=True, text=True, timeout=10, check=False)
-        except (OSError, subprocess.SubprocessError):
-            return None
-        return done.stdout.strip() if done.returncode == 0 else None
-
-    # Installed into an environment inside somebody else's checkout, that repository says nothing about us.
-    if git("ls-files", "--error-unmatch", "__init__.py") is None:
-        return ""
-    revision = git("rev-parse", "HEAD")
-    if not revision:
-        return ""
-    return f"{revision}-dirty" if git("status", "--porcelain", "--", ".") else revision
-
-
-def _mlflow() -> tuple[type[MlflowClient], tuple[type[Exception], ...]]:
-    """MLflow's client class and its ways to fail, imported with reporting to third parties and chatter switched off."""
-    quiet_libraries()
-    # A tracking server that is down should be said within a minute, not after MLflow's default of many retries.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    import mlflow
-    import mlflow.sklearn
-    from mlflow.exceptions import MlflowException
-
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
-    logging.getLogger("alembic").setLevel(logging.WARNING)
-    return mlflow.MlflowClient, (MlflowException, OSError, sa.exc.SQLAlchemyError)
-
-
-def _without_password(uri: str) -> str:
-    head, separator, tail = uri.rpartition("@")
-    if not separator:
-        return uri
-    scheme, marker, user = head.partition("://")
-    return f"{scheme}{marker}{user.partition(':')[0]}:***@{tail}"
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _registered(found: Any) -> RegisteredVersion:
-    tags = dict(found.tags)
-    return RegisteredVersion(str(found.version), tags.get("model_version"), found.run_id or None, tags)
-
-
-def _model_id(found: Any) -> str | None:
+def _model_id(version: Any) -> str | None:
     """Id of the logged model that a version is made of; the database keeps it in the source alone."""
-    named = re.fullmatch(r"models:/(m-[^/]+)", found.source or "")
-    return found.model_id or (named[1] if named else None)
-
-
-@contextlib.contextmanager
-def _missing_is_none() -> Iterator[None]:
-    """Leave the block quietly when MLflow says that what is asked for does not exist."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except MlflowException as error:
-        if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"}:
-            raise
-
-
-def _is_no_answer(error: BaseException) -> bool:
-    """Whether MLflow or its store could not be asked, which says nothing about the artifact."""
-    import requests
-    from mlflow.exceptions import MlflowException
-
-    if isinstance(error, MlflowException):
-        return error.error_code == "TEMPORARILY_UNAVAILABLE" or "API request to" in str(error)
-    return isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.Timeout | sa.exc.SQLAlchemyError)
-
-
-def _unusable(said: str, why: str) -> str:
-    return f"{said} {why}. Restore its artifact, or train again (`edupulse model sync` shows what can be mended)."
+    named = re.fullmatch(r"models:/(m-[^/]+)", version.source or "")
+    return version.model_id or (named[1] if named else None)
 
 
 def _json(document: Any) -> str:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edupulse_pipelines.risk.book.code_revision import git_revision
 from edupulse_pipelines.risk.book.records import ModelRecord
-from edupulse_pipelines.risk.book.registry import git_revision
 from edupulse_pipelines.risk.book.run_contents import LoggedDataset
 from edupulse_pipelines.risk.judging.comparison import Figures, Judged
 from edupulse_pipelines.risk.judging.evaluation import Measure

@@ -14,8 +14,8 @@ import pytest
 from mlflow.exceptions import MlflowException
 
 from edupulse_pipelines.errors import ModelArtifactError, RegistryUnavailable
-from edupulse_pipelines.risk.book import registry as module
-from edupulse_pipelines.risk.book.registry import Registry, git_revision
+from edupulse_pipelines.risk.book.code_revision import git_revision
+from edupulse_pipelines.risk.book.registry import RECORD_DOCUMENT, Registry
 from edupulse_pipelines.risk.book.run_contents import LoggedCandidate, LoggedDataset
 from edupulse_pipelines_tests.risk.district import tenant_settings
 from edupulse_pipelines_tests.risk.registered import fitted, logged, sample
@@ -78,7 +78,7 @@ def test_what_a_person_finds_in_mlflow(registry: Registry) -> None:
     assert registry.run_document(run.run_id, "model_card.md") == "# Card\n"
     assert registry.run_document(run.run_id, "model_card.html") == "<h1>Card</h1>"
     assert json.loads(registry.run_document(run.run_id, "plots/notes.json") or "") == {"b": 2}
-    record = json.loads(registry.run_document(run.run_id, module.RECORD_DOCUMENT) or "")
+    record = json.loads(registry.run_document(run.run_id, RECORD_DOCUMENT) or "")
     assert (record["tenant"], record["model_version"], record["artifact_sha256"]) == (
         tenant.name,
         VERSION,
@@ -272,18 +272,3 @@ def test_the_champion_alias_comes_and_goes(registry: Registry) -> None:
     registry.remove_champion(tenant.name)
     registry.remove_champion(tenant.name)
     assert registry.champion(tenant.name) is None
-
-
-def test_the_revision_is_the_commit_of_this_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = git_revision().removesuffix("-dirty")
-    assert found == "" or (len(found) == 40 and set(found) <= set("0123456789abcdef"))
-    # Installed inside somebody else's checkout, without being part of it.
-    package = tmp_path / "site-packages" / "edupulse_pipelines" / "risk" / "book"
-    package.mkdir(parents=True)
-    subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
-    monkeypatch.setattr(module, "__file__", str(package / "registry.py"))
-    git_revision.cache_clear()
-    try:
-        assert git_revision() == ""
-    finally:
-        git_revision.cache_clear()

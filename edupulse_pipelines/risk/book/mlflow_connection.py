@@ -1,0 +1,110 @@
+"""The connection to MLflow's tracking server and registry: how it is opened, and what its failures mean.
+
+Imports mlflow only when the connection is first used (the import takes seconds). What is logged and registered is in
+`registry`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+
+from edupulse_pipelines.errors import RegistryRefused, RegistryUnavailable
+from edupulse_pipelines.settings import quiet_libraries
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+FLUENT = threading.RLock()
+"""Held while MLflow's fluent functions are called: they read the tracking URI from the process, not from a client."""
+
+_REFUSALS = {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED", "UNAUTHENTICATED"}
+"""Answers of MLflow that would be the same at the next try."""
+
+
+class MlflowConnection:
+    """The tracking server, or the store of one, at `tracking_uri`."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        self.tracking_uri = tracking_uri
+        self._client: MlflowClient | None = None
+
+    @contextlib.contextmanager
+    def answering(self) -> Iterator[MlflowClient]:
+        """The client, with MLflow's own failures turned into RegistryUnavailable, or RegistryRefused."""
+        client_type, failures = _mlflow()
+        import mlflow
+
+        try:
+            with FLUENT:
+                mlflow.set_tracking_uri(self.tracking_uri)
+                mlflow.set_registry_uri(self.tracking_uri)
+                if self._client is None:
+                    self._prepare_store()
+                    self._client = client_type(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+            yield self._client
+        except failures as error:
+            kind = RegistryRefused if getattr(error, "error_code", None) in _REFUSALS else RegistryUnavailable
+            raise kind(f"MLflow at {_without_password(self.tracking_uri)} failed: {first_line(error)}") from error
+
+    def _prepare_store(self) -> None:
+        if self.tracking_uri.startswith("sqlite:///"):
+            Path(self.tracking_uri.removeprefix("sqlite:///")).absolute().parent.mkdir(parents=True, exist_ok=True)
+
+
+@contextlib.contextmanager
+def missing_is_none() -> Iterator[None]:
+    """Leave the block quietly when MLflow says that what is asked for does not exist."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"}:
+            raise
+
+
+def is_no_answer(error: BaseException) -> bool:
+    """Whether MLflow or its store could not be asked, which says nothing about the artifact."""
+    import requests
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.error_code == "TEMPORARILY_UNAVAILABLE" or "API request to" in str(error)
+    return isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.Timeout | sa.exc.SQLAlchemyError)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, or its type's name."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def _mlflow() -> tuple[type[MlflowClient], tuple[type[Exception], ...]]:
+    """MLflow's client class and its ways to fail, imported with reporting to third parties and chatter switched off."""
+    quiet_libraries()
+    # A tracking server that is down should be said within a minute, not after MLflow's default of many retries.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    import mlflow
+    import mlflow.sklearn
+    from mlflow.exceptions import MlflowException
+
+    logging.getLogger("mlflow").setLevel(logging.WARNING)
+    logging.getLogger("alembic").setLevel(logging.WARNING)
+    return mlflow.MlflowClient, (MlflowException, OSError, sa.exc.SQLAlchemyError)
+
+
+def _without_password(uri: str) -> str:
+    head, separator, tail = uri.rpartition("@")
+    if not separator:
+        return uri
+    scheme, marker, user = head.partition("://")
+    return f"{scheme}{marker}{user.partition(':')[0]}:***@{tail}"
