@@ -1,8 +1,9 @@
 """Features: what is known about a student at the end of a school week.
 
-Lives here: the roll-up of records to one row per student and school week (``weekly_activity``), the school
-calendar, the definitions of the named features, the feature vector as a pure function of weekly activity, and the
-table of vectors. Not here: model code, labels, record validation, orchestration.
+`definitions` declares them. `weekly_activity` keeps one row per student and week, counted from the records in
+`roll_up`; `vectors` computes the feature vector from these rows, and `store` keeps it. `standing` computes the features
+of the whole school year and the comparison with classmates, which are not stored. `school_calendar` says which weeks
+had school. Not here: loading records (`ingest`), labels and models (`risk`).
 """
 
 from __future__ import annotations

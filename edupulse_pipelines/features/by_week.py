@@ -1,6 +1,6 @@
-"""Counts and shares of activity and feature vectors by week, read from the tables: for people, not for computing with.
+"""Sums and shares of weekly activity and of feature vectors by week, read from the tables.
 
-No row of a single student is read.
+They are for people: the events of the weekly job show them. No row of a single student leaves the database.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from edupulse_pipelines.features.known_activity import known_sessions, on_record
-from edupulse_pipelines.features.vectors import attendance_rate
+from edupulse_pipelines.features.vectors import STATUSES, attendance_rate
 from edupulse_pipelines.schema import sqlalchemy_tables as tables
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import feature_date, week_start
@@ -25,7 +25,7 @@ def activity_by_week(connection: sa.Connection, work: Work, weeks: Sequence[dt.d
     """
     rows = tables.weekly_activity
     sums_of = [
-        *(known_sessions(status) for status in ("present", "tardy", "absent", "excused")),
+        *(known_sessions(status) for status in STATUSES),
         rows.c.grade_count,
         rows.c.incident_count,
     ]
@@ -39,19 +39,19 @@ def activity_by_week(connection: sa.Connection, work: Work, weeks: Sequence[dt.d
         .group_by(rows.c.week_start)
         .order_by(rows.c.week_start)
     )
-    found: dict[dt.date, dict[str, Any]] = {}
+    by_week: dict[dt.date, dict[str, Any]] = {}
     for week, students, *sums in connection.execute(query):
         present, tardy, absent, excused, grades, incidents = (int(value or 0) for value in sums)
         sessions = present + tardy + absent + excused
         rate = round(float(attendance_rate(present, tardy, absent, excused)), 4) if sessions else None
-        found[week] = {
+        by_week[week] = {
             "student_weeks": students,
             "sessions": sessions,
             "attendance_rate": rate,
             "grades": grades,
             "incidents": incidents,
         }
-    return found
+    return by_week
 
 
 def features_by_week(connection: sa.Connection, work: Work, weeks: Sequence[dt.date]) -> dict[dt.date, dict[str, Any]]:

@@ -358,7 +358,7 @@ STANDING_FEATURES: tuple[Feature, ...] = (
         0,
     ),
 )
-"""What a student's whole school year says, and how it compares with the classmates'; computed in `standing`.
+"""What a student's whole school year says, and how it compares with the classmates'; computed in `school_year`.
 
 *This school year*: since the group's first day of teaching where the settings give one, else since the newest break of
 `SUMMER_WEEKS` calendar weeks or more; never before enrolment. *Classmates*: the enrolled students with a grade in the
@@ -368,5 +368,5 @@ in which nobody is behind).
 """
 
 STANDING_NAMES: tuple[str, ...] = tuple(feature.name for feature in STANDING_FEATURES)
-MODEL_FEATURES_BY_NAME: dict[str, Feature] = {**FEATURES_BY_NAME, **{one.name: one for one in STANDING_FEATURES}}
+MODEL_FEATURES_BY_NAME: dict[str, Feature] = {feature.name: feature for feature in (*FEATURES, *STANDING_FEATURES)}
 """Every feature a model may see by name; a name that is not here is an input the tenant declared."""

@@ -1,7 +1,7 @@
-"""The students of a tenant as arrays: who they are and when they were enrolled. A deleted student never was.
+"""The students of a tenant as arrays: their ids, and from when until when they were enrolled.
 
-A student is enrolled from `enrollment_date` on, and no longer on `exit_date`. Not here: who has enough data to be
-scored.
+A student is enrolled from `enrollment_date` on, and no longer on `exit_date`; a deleted student counts as never
+enrolled. Which students have enough data to be scored is decided in `risk`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ NOBODY = Students(np.empty(0, ID), np.empty(0, "datetime64[D]"), np.empty(0, "da
 def read_students(connection: Connection, work: Work) -> Students:
     """Every student of the tenant with the days of enrolment and exit.
 
-    A deleted one leaves on the day of enrolment: nothing is computed for it, and what was computed goes.
+    A deleted one leaves on the day of enrolment, so that nothing is computed for it and what was stored is deleted.
     """
     table = students.c
     until = sa.case((table.deleted_on.is_(None), table.exit_date), else_=table.enrollment_date)

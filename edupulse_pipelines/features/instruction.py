@@ -1,9 +1,9 @@
-"""What a district that sends only absences leaves unsaid: on which days there was school, and so who was there.
+"""The days of instruction of a district that records only absences, and the student-weeks that they make stale.
 
-Everybody enrolled on a day of instruction attended its sessions, unless a record says otherwise. Which days those are
-is said by the tenant's settings or, for weeks that these do not cover, by the calendar of the source. A week without
-either has no attendance rate: its sessions are unknown, never absent. Here: the calendar, and which student-weeks it
-makes stale. Not here: the counting (`roll_up`).
+Where only exceptions are recorded, everybody enrolled on a day of instruction is taken to have attended its sessions,
+unless a record says otherwise. The days come from the tenant's settings or, for weeks that these do not cover, from the
+calendar that the district delivers. In a week without either the sessions are unknown, and there is no attendance
+rate. The sessions are counted in `roll_up`.
 """
 
 from __future__ import annotations
@@ -109,16 +109,17 @@ def _first_record(connection: Connection, work: Work, since: dt.date) -> dt.date
 def stale_sessions(
     connection: Connection, work: Work, calendar: Instruction | None
 ) -> Iterator[tuple[dt.date, Bytes | None]]:
-    """Week by week, whose stored sessions do not say what the calendar and the enrolments say now; None: everybody's.
+    """Per week the students whose stored sessions do not follow the calendar and enrolments of now; None: everybody.
 
-    Compares with `sessions_basis`, so that nobody has to mark what a changed calendar, recording or enrolment touches.
+    They are found by `sessions_basis`. A change of the calendar, of an enrolment or of what is recorded therefore
+    needs no marks.
     """
-    known, otherwise = ({}, None) if calendar is None else (calendar.days, UNKNOWN)
+    days_of, otherwise = ({}, None) if calendar is None else (calendar.days, UNKNOWN)
     for week in activity_weeks(connection, work):
-        if week not in known and _basis_of_week(connection, work, week) != otherwise:
+        if week not in days_of and _basis_of_week(connection, work, week) != otherwise:
             yield week, None
     if calendar is not None:
-        for week, days in known.items():
+        for week, days in days_of.items():
             (ids,) = read_arrays(connection, _differing(work, calendar, week, days), ID)
             if len(ids):
                 yield week, ids
@@ -192,6 +193,6 @@ def _days_of_source(connection: Connection, work: Work, weeks: Sequence[dt.date]
     query = sa.select(day).where(
         instructional_days.c.tenant_id == work.tenant, day.between(weeks[0], feature_date(weeks[-1]))
     )
-    for found in connection.scalars(query.order_by(day)):
-        named.setdefault(week_start(found), []).append(found)
+    for date in connection.scalars(query.order_by(day)):
+        named.setdefault(week_start(date), []).append(date)
     return {week: tuple(named[week]) for week in weeks if week in named}

@@ -1,6 +1,7 @@
-"""What every reader of weekly activity leaves out: sessions that nobody knows, and students that were deleted.
+"""How weekly activity is read in SQL: unknown sessions count as 0, and rows of deleted students are left out.
 
-SQL expressions only; what is computed from the rows is the readers' business (`store`, `risk.labels`, summaries).
+Every reader of `weekly_activity` uses these expressions (`store`, `standing`, `by_week`, `risk.samples.labels`, the
+leakage proof); what is computed from the rows is there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,12 @@ def known_sessions(status: str) -> sa.ColumnElement[int]:
     """The row's sessions of a status; 0 in a week whose sessions are unknown, which then has no attendance rate."""
     rows = weekly_activity.c
     return sa.case((rows.sessions_basis == UNKNOWN, 0), else_=rows[f"sessions_{status}"])
+
+
+def known_measure(name: str) -> sa.ColumnElement[Any]:
+    """A column of weekly activity by its name; those of sessions as `known_sessions` gives them."""
+    status = name.removeprefix("sessions_")
+    return weekly_activity.c[name] if status == name else known_sessions(status)
 
 
 def on_record(student_id: sa.ColumnElement[Any]) -> sa.ColumnElement[bool]:

@@ -1,7 +1,7 @@
-"""The roll-up of records to student-weeks: attendance, grades and incidents read and counted, for a batch at a time.
+"""The roll-up: attendance, grades and incidents of a batch of students read, and counted per student and week.
 
-Reads only; which student-weeks are computed and how they are stored is in `weekly_activity`. Records that were deleted
-are as if they were not there.
+Deleted records are not counted. Nothing is written here: which student-weeks are computed, and how they are stored, is
+in `weekly_activity`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from sqlalchemy.engine import Connection
 from edupulse_pipelines.features.enrolment import Students
 from edupulse_pipelines.features.instruction import Instruction
 from edupulse_pipelines.features.known_activity import UNKNOWN
-from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES
+from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES, STATUSES, Booleans, Floats
 from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records, discipline_incidents, grades
 from edupulse_pipelines.storage.bulk import (
     DAY,
@@ -38,30 +38,28 @@ from edupulse_pipelines.storage.bulk import (
 )
 from edupulse_pipelines.storage.work import Work
 
-Floats = npt.NDArray[np.float64]
-Booleans = npt.NDArray[np.bool_]
-
 BASIS = "S20"
 """Type of `sessions_basis` in arrays; empty is NULL."""
-STATUSES = ("absent", "excused", "present", "tardy")
 NULLABLE = frozenset({"grade_mean", "grade_lowest", "severity_highest"})
 Span = Literal["day", "week", "students"]
-"""How the rows of every student are found in a table: day by day, by the week at once, or by naming the students."""
+"""How a batch of all students finds its rows in a table: day by day, a week at once, or by naming the students."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Marked student-weeks of some students as cells of a grid [students x weeks], row by row.
-
-    `everyone` says that it is one week of all students of the tenant: rows are then found without naming them.
-    """
+    """Marked student-weeks of some students as cells of a grid [students x weeks], row by row."""
 
     ids: Bytes
+    """The students, sorted, as the database's text of the id; `keys` are the same as UUIDs."""
     keys: list[uuid.UUID]
     first: dt.date
+    """The Monday of the first week."""
     weeks: int
+    """How many weeks follow each other from `first` on."""
     marked: Booleans
+    """Which cells are to be computed."""
     everyone: bool = False
+    """One week of all students of the tenant: their rows are then found without naming the students."""
 
     @property
     def last_day(self) -> dt.date:
@@ -75,14 +73,14 @@ class Batch:
 
 @dataclass
 class Courses:
-    """Numbers for the names of courses, given as they are met."""
+    """Numbers for the names of courses, in the order in which the names come up."""
 
     names: dict[str, int] = field(default_factory=dict)
 
     def numbers(self, names: npt.NDArray[np.object_]) -> Integers:
         """The number of each name."""
-        known = self.names
-        return np.fromiter((known.setdefault(name, len(known)) for name in names.tolist()), np.int64, len(names))
+        numbers = self.names
+        return np.fromiter((numbers.setdefault(name, len(numbers)) for name in names.tolist()), np.int64, len(names))
 
 
 @dataclass(frozen=True)
@@ -103,8 +101,9 @@ class RolledUp:
     measures: Floats
     """[`ACTIVITY_MEASURES` x cells]"""
     basis: Bytes
+    """`sessions_basis` of the cells; empty where every session is recorded."""
     exists: Booleans
-    """Marked cells with records, or with sessions that no record contradicts."""
+    """Marked cells that get a row: they have records, or days of instruction."""
     course_grades: CourseGrades
 
 
@@ -116,7 +115,10 @@ def rolled_up(
     calendar: Instruction | None,
     people: Students,
 ) -> RolledUp:
-    """The batch's weekly activity as the records have it now; `people` are all students, asked for with a calendar."""
+    """The batch's weekly activity as the records have it now.
+
+    `calendar` is None where every session is recorded; `people`, all students of the tenant, is only used with one.
+    """
     cells = len(batch.marked)
     measure = {name: np.full(cells, np.nan) if name in NULLABLE else np.zeros(cells) for name in ACTIVITY_MEASURES}
     sessions = _sessions_by_day(connection, work, batch)
@@ -146,8 +148,8 @@ def rolled_up(
         lambda score, course: [score, courses.numbers(course)],
     )
     exists[cell] = True
-    known = ~np.isnan(score)
-    cell, score, course = cell[known], score[known], course[known]
+    scored = ~np.isnan(score)
+    cell, score, course = cell[scored], score[scored], course[scored]
     group, count, mean, lowest = _grade_groups(cell, score)
     measure["grade_count"][group] = count
     measure["grade_mean"][group] = mean
@@ -188,7 +190,7 @@ def read_cells(
 ) -> Iterator[tuple[Integers, Integers, list[npt.NDArray[Any]]]]:
     """Rows of marked cells of the date column's table: cell, day of the week (0 = Monday), and the columns by type.
 
-    A piece at a time; `everyones` says how the rows of all students are best found. Deleted rows are left out.
+    A piece at a time, without deleted rows. `everyones`: how the rows are found when the batch is of all students.
     """
     table = date.table
     assert isinstance(table, sa.Table)
@@ -197,7 +199,10 @@ def read_cells(
 
 
 def _sessions_by_day(connection: Connection, work: Work, batch: Batch) -> npt.NDArray[np.int32]:
-    """Recorded sessions [`STATUSES` x cells x 7 days]; added up by the database, which has up to ten a day to send."""
+    """Recorded sessions [`STATUSES` x cells x 7 days].
+
+    The database counts them: a student has up to ten a day, and the rows would take longer to send.
+    """
     table, record = attendance_records, attendance_records.c
     counts = [sa.func.count().filter(record.status == status) for status in STATUSES]
     wanted = sa.select(as_text(record.student_id), as_text(record.date), *counts)
@@ -235,7 +240,7 @@ def _cells(
 def _parts(
     batch: Batch, statement: sa.Select[Any], date: sa.Column[dt.date], everyones: Span
 ) -> Iterator[sa.Select[Any]]:
-    """The statement in parts whose results the memory holds."""
+    """The statement in parts, each with a result that fits into memory."""
     if batch.everyone and everyones == "day":
         for number in range(7 * batch.weeks):
             yield statement.where(date == batch.first + dt.timedelta(days=number))
@@ -282,7 +287,10 @@ def _weeks(batch: Batch) -> Sequence[dt.date]:
 
 
 def _grade_groups(key: Integers, score: Floats) -> tuple[Integers, Integers, Floats, Floats]:
-    """Per distinct key: key, count, mean and lowest score. Added in order of size, so that no order of rows matters."""
+    """Per distinct key: key, count, mean and lowest score.
+
+    The scores of a key are added from the lowest up, so that the mean does not depend on the order of the rows.
+    """
     if not len(key):
         return key, key, score, score
     order = np.lexsort((score, key))

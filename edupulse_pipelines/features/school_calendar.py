@@ -1,7 +1,8 @@
-"""The school calendar of a tenant: which weeks had school, and since when each domain is sent. Read from the data.
+"""The school calendar of a tenant: which weeks had school, and since when attendance, grades and incidents are sent.
 
-No holiday table: a week is a school week when the district sent anything for it, even of a student who was deleted
-since. Knows the manifest and weekly activity; not the records, not the vectors.
+It is read from what was delivered, not from a list of holidays: a week is a school week when the district sent anything
+for it, even about a student who has been deleted since. It reads the manifest and weekly activity. The days on which
+there is instruction are in `instruction`.
 """
 
 from __future__ import annotations
@@ -89,13 +90,18 @@ def activity_weeks(connection: Connection, work: Work) -> list[dt.date]:
 def _first_activity(connection: Connection, work: Work, domain: str, before: dt.date | None) -> dt.date | None:
     """Earliest week with a record of the domain, looking only before `before`."""
     table = weekly_activity.c
-    known = {
+    has_records = {
         "attendance": table.sessions_present + table.sessions_absent + table.sessions_tardy + table.sessions_excused
         > 0,
         "academic": table.grade_count > 0,
         "behavioral": table.incident_count > 0,
     }[domain]
-    query = sa.select(table.week_start).where(table.tenant_id == work.tenant, known).order_by(table.week_start).limit(1)
+    query = (
+        sa.select(table.week_start)
+        .where(table.tenant_id == work.tenant, has_records)
+        .order_by(table.week_start)
+        .limit(1)
+    )
     if before is not None:
         query = query.where(table.week_start < before)
     return connection.execute(query).scalar()

@@ -1,7 +1,7 @@
-"""The table of feature vectors: bring it up to date with what is marked, and read it back.
+"""The table `student_features`: its vectors brought up to date, and read back for training and scoring.
 
-`update_student_features` recomputes the marked students' weeks and writes only rows that changed, so that a re-run
-touches nothing; `read_features` is what training and scoring read. How a vector is made is in `vectors`.
+`update_student_features` recomputes what is marked and writes only rows that changed, so that a second run writes
+nothing. `read_features` gives the stored vectors as a frame. How a vector is computed is in `vectors`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.features.definitions import FEATURE_NAMES, LOOKBACK_WEEKS
 from edupulse_pipelines.features.enrolment import Students, read_students
-from edupulse_pipelines.features.known_activity import known_sessions
+from edupulse_pipelines.features.known_activity import known_measure
 from edupulse_pipelines.features.school_calendar import SchoolCalendar, distinct_days, school_calendar
 from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES, feature_vectors, vector_json
 from edupulse_pipelines.schema.sqlalchemy_tables import student_features, students, weekly_activity
@@ -123,10 +123,7 @@ def read_activity(
     are then found by week alone.
     """
     table = weekly_activity.c
-    measures = [
-        plain(known_sessions(name.removeprefix("sessions_")) if name.startswith("sessions_") else table[name])
-        for name in ACTIVITY_MEASURES
-    ]
+    measures = [plain(known_measure(name)) for name in ACTIVITY_MEASURES]
     types = [NUMBER for _ in ACTIVITY_MEASURES]
     if everyone:  # week by week, so that no row need say its week
         parts = []
@@ -322,8 +319,8 @@ def _stored(
     ).where(table.tenant_id == work.tenant, table.feature_date >= feature_date(first))
     stored: dict[tuple[int, dt.date], tuple[tuple[Any, ...], str]] = {}
     for query in _of(statement, table.student_id, people, everyone=everyone):
-        found, sundays, texts, *scalars = read_arrays(connection, query, ID, DAY, *(OBJECT for _ in range(4)))
-        keys = zip(positions(found, people.ids).tolist(), days(sundays).tolist(), strict=True)
+        vector_ids, sundays, texts, *scalars = read_arrays(connection, query, ID, DAY, *(OBJECT for _ in range(4)))
+        keys = zip(positions(vector_ids, people.ids).tolist(), days(sundays).tolist(), strict=True)
         stored.update(zip(keys, zip(zip(*scalars, strict=True), texts, strict=True), strict=True))
     return stored
 

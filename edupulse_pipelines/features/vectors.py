@@ -1,12 +1,12 @@
 """The feature vector: a pure function of enrolment, weekly activity and the school calendar.
 
-The same code serves training and scoring, one week or all of them. Each vector looks at the last eight school weeks
-only, so a week costs the same in June as in October. No database, no clock; what the features mean is said in
-`definitions`.
+Training and scoring use the same code, for one week or many. A vector looks at the last eight school weeks, so a week
+costs the same in June as in October. Neither the database nor the clock is read here; what each feature means is
+written in `definitions`, and what looks at the whole school year or at classmates is in `standing`.
 
-The computation lays the activity of a batch of students on a dense grid [school weeks x students] and combines shifted
-copies of it. Every sum is an explicit chain of additions in a fixed order, so that a vector does not depend, not even
-in its last bit, on which other weeks or students are computed with it.
+The activity of a batch of students is laid on a dense grid [school weeks x students], and shifted copies of the grid
+are combined. Every sum is a chain of additions in a fixed order, so that a vector is the same to its last bit whichever
+other weeks or students are computed with it.
 """
 
 from __future__ import annotations
@@ -74,11 +74,13 @@ ACTIVITY_MEASURES: tuple[str, ...] = (
 )
 """Columns of weekly activity that a vector is made of."""
 
+STATUSES = ("present", "tardy", "absent", "excused")
+"""Statuses of attendance, in the order in which `attendance_rate` takes their sessions."""
+
 _ABSENT_IS_ZERO = frozenset(ACTIVITY_MEASURES) - {"grade_lowest"}
 _CELLS_PER_BATCH = 150_000
 """Grid cells (students x weeks) worked on at a time: keeps the working set near the processor's cache."""
 _ROWS_WRITTEN_AT_ONCE = 200
-_STATUSES = ("present", "tardy", "absent", "excused")
 _RECENT = range(RECENT_WEEKS)
 _BEFORE = range(RECENT_WEEKS, 2 * RECENT_WEEKS)
 _LOOKBACK = range(LOOKBACK_WEEKS)
@@ -191,15 +193,15 @@ def _values(grid: _Grid, calendar: SchoolCalendar, wanted: Integers, enrolled_fr
     values["weeks_of_data"] = (wanted[:, None] - enrolled_from + 1).astype(np.float64)
 
     points = [grade_points(mean) for mean in means]
-    known = np.zeros(values["weeks_of_data"].shape)
+    known_cells = np.zeros(values["weeks_of_data"].shape)
     for names, trend, weekly in zip(
         (ATTENDANCE_WEEKS, ACADEMIC_WEEKS, BEHAVIORAL_WEEKS), TREND_COLUMNS, (rates, points, incidents), strict=True
     ):
         for name, cell in zip(names, reversed(weekly), strict=True):
             values[name] = cell
-            known += ~np.isnan(cell)
+            known_cells += ~np.isnan(cell)
         values[trend] = _slope(weekly)
-    values["data_quality"] = known / (len(DOMAINS) * RECENT_WEEKS)
+    values["data_quality"] = known_cells / (len(DOMAINS) * RECENT_WEEKS)
     values["attendance_rate"] = values["attendance_rate_4w"]
     values["gpa_current"] = grade_points(values["grade_mean_4w"])
     values["discipline_incidents"] = values["incidents_4w"]
@@ -209,12 +211,12 @@ def _values(grid: _Grid, calendar: SchoolCalendar, wanted: Integers, enrolled_fr
 def _attendance(grid: _Grid) -> tuple[dict[str, Floats], list[Floats]]:
     """The domain's features, and the attendance rates of the recent weeks, newest first."""
     weekly = [
-        attendance_rate(**{status: grid.week(f"sessions_{status}", lag) for status in _STATUSES}) for lag in _RECENT
+        attendance_rate(**{status: grid.week(f"sessions_{status}", lag) for status in STATUSES}) for lag in _RECENT
     ]
-    recent = {status: grid.total(f"sessions_{status}", _RECENT) for status in _STATUSES}
+    recent = {status: grid.total(f"sessions_{status}", _RECENT) for status in STATUSES}
     sessions = recent["present"] + recent["tardy"] + recent["absent"] + recent["excused"]
     rate = attendance_rate(**recent)
-    before = attendance_rate(**{status: grid.total(f"sessions_{status}", _BEFORE) for status in _STATUSES})
+    before = attendance_rate(**{status: grid.total(f"sessions_{status}", _BEFORE) for status in STATUSES})
     return {
         "attendance_rate_1w": weekly[0],
         "attendance_rate_4w": rate,
@@ -247,9 +249,9 @@ def _academic(grid: _Grid, sent: Booleans) -> tuple[dict[str, Floats], list[Floa
     }, weekly
 
 
-def _behavioral(grid: _Grid, sent: Booleans, known: list[Booleans]) -> tuple[dict[str, Floats], list[Floats]]:
+def _behavioral(grid: _Grid, sent: Booleans, known_weeks: list[Booleans]) -> tuple[dict[str, Floats], list[Floats]]:
     """The domain's features, and the incidents of the recent weeks, newest first."""
-    weekly = [np.where(known[lag], grid.week("incident_count", lag), np.nan) for lag in _RECENT]
+    weekly = [np.where(known_weeks[lag], grid.week("incident_count", lag), np.nan) for lag in _RECENT]
     severity = _reduce(np.maximum, [grid.week("severity_highest", lag) for lag in _LOOKBACK])
     return {
         "incidents_4w": np.where(sent, grid.total("incident_count", _RECENT), np.nan),
@@ -339,11 +341,11 @@ def _slope(newest_first: Sequence[Floats]) -> Floats:
     """Least-squares slope per school week through the known points; NaN with fewer than two."""
     count, sum_x, sum_y, sum_xx, sum_xy = (np.zeros(newest_first[0].shape) for _ in range(5))
     for x, y in enumerate(reversed(newest_first)):
-        known = ~np.isnan(y)
-        value = np.where(known, y, 0.0)
-        count += known
-        sum_x += x * known
-        sum_xx += x * x * known
+        is_point = ~np.isnan(y)
+        value = np.where(is_point, y, 0.0)
+        count += is_point
+        sum_x += x * is_point
+        sum_xx += x * x * is_point
         sum_y += value
         sum_xy += x * value
     return _share(count * sum_xy - sum_x * sum_y, count * sum_xx - sum_x * sum_x)
@@ -395,9 +397,9 @@ def _week_positions(weeks: pd.Series[Any], calendar_weeks: Sequence[dt.date]) ->
 
 def _whole_numbers(values: Floats) -> npt.NDArray[np.object_]:
     """Counts as Python integers, None where missing."""
-    known = ~np.isnan(values)
-    whole = np.where(known, values, 0).astype(np.int64).astype(object)
-    whole[~known] = None
+    has_value = ~np.isnan(values)
+    whole = np.where(has_value, values, 0).astype(np.int64).astype(object)
+    whole[~has_value] = None
     return whole
 
 

@@ -1,8 +1,8 @@
 """Weekly activity: one row per student and week, rolled up from attendance, grades and incidents.
 
-`update_weekly_activity` recomputes exactly the student-weeks that are marked, or whose sessions a changed calendar or
-enrolment makes stale, and marks the feature vectors that depend on them. Not here: how records are loaded and counted
-(`roll_up`), what a day of instruction is (`instruction`), how vectors are made.
+`update_weekly_activity` recomputes the student-weeks that are marked and those whose sessions a changed calendar or
+enrolment makes stale, no others, and leaves marks for the feature vectors that depend on them. Not here: how records
+are read and counted (`roll_up`), on which days there is instruction (`instruction`), how vectors are made (`vectors`).
 """
 
 from __future__ import annotations
@@ -26,15 +26,13 @@ from edupulse_pipelines.features.roll_up import (
     BASIS,
     NULLABLE,
     Batch,
-    Booleans,
     CourseGrades,
     Courses,
-    Floats,
     read_cells,
     rolled_up,
 )
 from edupulse_pipelines.features.school_calendar import SchoolCalendar, school_calendar
-from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES
+from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES, Booleans, Floats
 from edupulse_pipelines.schema.sqlalchemy_tables import weekly_activity, weekly_course_grades
 from edupulse_pipelines.settings import AttendanceSettings, CalendarSettings
 from edupulse_pipelines.storage.bulk import (
@@ -118,11 +116,14 @@ def update_weekly_activity(
 
 @dataclass(frozen=True)
 class _Marks:
-    """The stale student-weeks: whole weeks (Mondays, ascending), and others as (student, ordinal of the Monday)."""
+    """The student-weeks to recompute: weeks of every student, and single ones in other weeks."""
 
     everyones: list[dt.date]
+    """Mondays, ascending."""
     ids: Bytes
+    """The student of each single mark, in no order; one may come several times."""
     weeks: Integers
+    """The ordinal day of its Monday."""
 
 
 def _marks(taken: set[Mark], stale: Iterable[tuple[dt.date, Bytes | None]], people: Students) -> _Marks:
@@ -142,7 +143,10 @@ def _marks(taken: set[Mark], stale: Iterable[tuple[dt.date, Bytes | None]], peop
 
 
 def _vectors_of(marks: _Marks) -> Iterator[Mark]:
-    """The vectors that depend on the recomputed weeks: every student's from the first whole week on, others' before."""
+    """The marks for the vectors that depend on the recomputed weeks.
+
+    One for everybody from the first week that was recomputed for everybody; a student's own where it is earlier.
+    """
     everyones = min(marks.everyones, default=dt.date.max)
     if marks.everyones:
         yield None, everyones
@@ -154,10 +158,10 @@ def _vectors_of(marks: _Marks) -> Iterator[Mark]:
 
 
 def _batches(marks: _Marks, people: Students) -> Iterator[Batch]:
-    """The whole weeks, then the other marks in batches of students whose marked weeks lie close together.
+    """The weeks of every student, then the single marks in batches.
 
-    A student's marks are cut into runs of neighbouring weeks; a batch holds runs that begin within a month, so that
-    little else is read.
+    A student's marks are cut into runs of neighbouring weeks. A batch holds runs that begin within a month of each
+    other, so that few records are read that nobody marked.
     """
     if marks.everyones and len(people):
         keys = uuids(people.ids)
@@ -221,18 +225,18 @@ def _recompute(
     people: Students,
 ) -> Integers:
     """Bring the batch's rows of both tables up to date; inserted, updated, unchanged, deleted, empty."""
-    found = rolled_up(connection, work, batch, courses, teaching, people)
+    now = rolled_up(connection, work, batch, courses, teaching, people)
     measures, basis, stored = _stored(connection, work, batch)
-    both = stored & found.exists
-    equal = (found.measures == measures) | (np.isnan(found.measures) & np.isnan(measures))
-    same = both & equal.all(axis=0) & (found.basis == basis)
-    new, changed, gone = found.exists & ~stored, both & ~same, stored & ~found.exists
+    both = stored & now.exists
+    equal = (now.measures == measures) | (np.isnan(now.measures) & np.isnan(measures))
+    same = both & equal.all(axis=0) & (now.basis == basis)
+    new, changed, gone = now.exists & ~stored, both & ~same, stored & ~now.exists
 
     _delete(connection, weekly_activity, work, batch, np.flatnonzero(gone))
-    _write(connection, work, batch, found.measures, found.basis, np.flatnonzero(new), changed=False)
-    _write(connection, work, batch, found.measures, found.basis, np.flatnonzero(changed), changed=True)
-    _write_courses(connection, work, batch, courses, found.course_grades)
-    empty = batch.marked & ~found.exists & ~stored
+    _write(connection, work, batch, now.measures, now.basis, np.flatnonzero(new), changed=False)
+    _write(connection, work, batch, now.measures, now.basis, np.flatnonzero(changed), changed=True)
+    _write_courses(connection, work, batch, courses, now.course_grades)
+    empty = batch.marked & ~now.exists & ~stored
     return np.array([part.sum() for part in (new, changed, same, gone, empty)], dtype=np.int64)
 
 
@@ -307,34 +311,35 @@ def _delete(
             )
 
 
-def _write_courses(connection: Connection, work: Work, batch: Batch, courses: Courses, found: CourseGrades) -> None:
+def _write_courses(connection: Connection, work: Work, batch: Batch, courses: Courses, now: CourseGrades) -> None:
+    """Bring the batch's rows of `weekly_course_grades` up to date; rows that are the same are not touched."""
     stored = _stored_courses(connection, work, batch, courses)
     several = max(1, len(courses.names))
-    was, now = (grades.cell * several + grades.course for grades in (stored, found))
-    place, known = _places(now, was)
-    same = known.copy()
-    same[known] = (
-        (found.count[known] == stored.count[place])
-        & (found.mean[known] == stored.mean[place])
-        & (found.lowest[known] == stored.lowest[place])
+    stored_keys, keys = (grades.cell * several + grades.course for grades in (stored, now))
+    place, has_row = _places(keys, stored_keys)
+    same = has_row.copy()
+    same[has_row] = (
+        (now.count[has_row] == stored.count[place])
+        & (now.mean[has_row] == stored.mean[place])
+        & (now.lowest[has_row] == stored.lowest[place])
     )
     names = list(courses.names)
-    gone = was[~np.isin(was, now)]
+    gone = stored_keys[~np.isin(stored_keys, keys)]
     for number in np.unique(gone % several).tolist():
         cells = gone[gone % several == number] // several
         of_course = weekly_course_grades.c.course_id == names[number]
         _delete(connection, weekly_course_grades, work, batch, cells, of_course)
-    for wanted, key in ((~known, ()), (known & ~same, (*_KEY, "course_id"))):
-        for start in range(0, int(wanted.sum()), ROWS_PER_WRITE):
-            here = np.flatnonzero(wanted)[start : start + ROWS_PER_WRITE]
+    for selected, overwrite in ((~has_row, ()), (has_row & ~same, (*_KEY, "course_id"))):
+        for start in range(0, int(selected.sum()), ROWS_PER_WRITE):
+            rows = np.flatnonzero(selected)[start : start + ROWS_PER_WRITE]
             columns = {
-                **_keys(work, batch, found.cell[here]),
-                "course_id": [names[course] for course in found.course[here].tolist()],
-                "grade_count": found.count[here].tolist(),
-                "grade_mean": found.mean[here].tolist(),
-                "grade_lowest": found.lowest[here].tolist(),
+                **_keys(work, batch, now.cell[rows]),
+                "course_id": [names[course] for course in now.course[rows].tolist()],
+                "grade_count": now.count[rows].tolist(),
+                "grade_mean": now.mean[rows].tolist(),
+                "grade_lowest": now.lowest[rows].tolist(),
             }
-            write_columns(connection, weekly_course_grades, columns, overwrite=key)
+            write_columns(connection, weekly_course_grades, columns, overwrite=overwrite)
 
 
 def _stored_courses(connection: Connection, work: Work, batch: Batch, courses: Courses) -> CourseGrades:
@@ -349,12 +354,12 @@ def _stored_courses(connection: Connection, work: Work, batch: Batch, courses: C
 
 
 def _places(keys: Integers, among: Integers) -> tuple[Integers, npt.NDArray[np.bool_]]:
-    """Which of the keys are among the others, and where those are; no key comes twice on either side."""
+    """The positions in `among` of those keys that are in it, and which keys those are; both hold a key once."""
     order = np.argsort(among)
-    found = np.searchsorted(among, keys, sorter=order)
-    known = found < len(among)
-    known[known] = among[order[found[known]]] == keys[known]
-    return order[found[known]], known
+    rank = np.searchsorted(among, keys, sorter=order)
+    is_there = rank < len(among)
+    is_there[is_there] = among[order[rank[is_there]]] == keys[is_there]
+    return order[rank[is_there]], is_there
 
 
 def _first_difference(before: SchoolCalendar, after: SchoolCalendar) -> dt.date | None:

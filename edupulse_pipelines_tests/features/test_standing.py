@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 
 from edupulse_pipelines.features.definitions import STANDING_FEATURES, STANDING_NAMES, SUMMER_WEEKS
 from edupulse_pipelines.features.school_calendar import SchoolCalendar
-from edupulse_pipelines.features.standing import STANDING_ACTIVITY, STANDING_COURSES, read_standing, standing_features
+from edupulse_pipelines.features.school_year import STANDING_ACTIVITY, STANDING_COURSES
+from edupulse_pipelines.features.standing import read_standing, standing_features
 from edupulse_pipelines.schema.sqlalchemy_tables import (
     ingested_files,
     students,

@@ -16,7 +16,7 @@ import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from edupulse_pipelines.features.known_activity import known_sessions
+from edupulse_pipelines.features.known_activity import known_measure
 from edupulse_pipelines.features.school_calendar import SchoolCalendar, distinct_days, school_calendar
 from edupulse_pipelines.features.standing import read_people
 from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES
@@ -80,10 +80,7 @@ def read_sample(
     people = people.assign(student_id=np.arange(len(people)))
     row, course = weekly_activity.c, weekly_course_grades.c
     grades = [course[name] for name in COURSE_MEASURES]
-    measures = [
-        known_sessions(name.removeprefix("sessions_")) if name.startswith("sessions_") else row[name]
-        for name in ACTIVITY_MEASURES
-    ]
+    measures = [known_measure(name) for name in ACTIVITY_MEASURES]
     return ActivityFrames(
         people,
         _rows(connection, work, sa.select(row.student_id, row.week_start, *measures), row, keys, ()),
