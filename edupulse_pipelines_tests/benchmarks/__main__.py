@@ -1,7 +1,8 @@
 """`python -m edupulse_pipelines_tests.benchmarks NAME [options]`: run one benchmark.
 
 Every other module of this package is a benchmark, but for those whose name begins with an underscore: its `run(argv)`
-measures all sides, says in words what it sees, and returns the figures {"bench", "size", "unit", "ours", "others", "ratios", "peak_mib", ...}, printed as the last line.
+measures all sides, says in words what it sees, and returns the figures {"bench", "size", "unit", "ours", "others",
+"ratios", "peak_mib", ...}, which are printed as the last line.
 """
 
 from __future__ import annotations
