@@ -48,12 +48,17 @@ _ROWS_TAKEN_APART_AT_ONCE = 2_000
 
 @contextmanager
 def _as_sqlalchemy(connection: Connection, statement: str) -> Iterator[None]:
-    """Errors of the driver as SQLAlchemy's, like those of every other statement."""
+    """Errors of the driver as SQLAlchemy's, like those of every other statement.
+
+    A connection that the server has ended is given up, so that nobody tries to roll back on it.
+    """
     driver = connection.dialect.loaded_dbapi
     try:
         yield
     except driver.Error as error:
         closed = bool(getattr(connection.connection.driver_connection, "closed", 0))
+        if closed:
+            connection.invalidate()
         raise sa.exc.DBAPIError.instance(
             statement, None, error, driver.Error, hide_parameters=True, connection_invalidated=closed
         ) from None

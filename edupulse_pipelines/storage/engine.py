@@ -105,7 +105,7 @@ def reachable(engine: Engine) -> Iterator[None]:
     """
     try:
         yield
-    except sa.exc.DatabaseError as error:
+    except sa.exc.DBAPIError as error:
         where = engine.url.render_as_string(hide_password=True)
         if busy := _busy(error):
             raise DatabaseBusy(busy) from None
@@ -116,7 +116,7 @@ def reachable(engine: Engine) -> Iterator[None]:
         raise
 
 
-def _busy(error: sa.exc.DatabaseError) -> str | None:
+def _busy(error: sa.exc.DBAPIError) -> str | None:
     """What to say when others held what was needed; None when that is not what went wrong."""
     if _sqlite_code(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return "The database is locked: another run has been writing for very long. Try again when it is done."
@@ -125,7 +125,7 @@ def _busy(error: sa.exc.DatabaseError) -> str | None:
     return None
 
 
-def _refuses_us(error: sa.exc.DatabaseError) -> bool:
+def _refuses_us(error: sa.exc.DBAPIError) -> bool:
     """Whether the database is there, and these settings do not open it."""
     if _sqlite_code(error) == "SQLITE_NOTADB":
         return True
@@ -133,7 +133,7 @@ def _refuses_us(error: sa.exc.DatabaseError) -> bool:
     return error.statement is None and any(sign in str(error.orig) for sign in _REFUSALS)
 
 
-def _is_connection_failure(error: sa.exc.DatabaseError) -> bool:
+def _is_connection_failure(error: sa.exc.DBAPIError) -> bool:
     if code := _sqlstate(error):
         return code in _GONE_SQLSTATES or code.startswith("08")
     if code := _sqlite_code(error):
@@ -143,13 +143,13 @@ def _is_connection_failure(error: sa.exc.DatabaseError) -> bool:
     return error.statement is None or any(sign in text for sign in signs)
 
 
-def _sqlstate(error: sa.exc.DatabaseError) -> str:
+def _sqlstate(error: sa.exc.DBAPIError) -> str:
     return getattr(error.orig, "pgcode", None) or ""
 
 
-def _sqlite_code(error: sa.exc.DatabaseError) -> str:
+def _sqlite_code(error: sa.exc.DBAPIError) -> str:
     return getattr(error.orig, "sqlite_errorname", None) or ""
 
 
-def _first_line(error: sa.exc.DatabaseError) -> str:
+def _first_line(error: sa.exc.DBAPIError) -> str:
     return str(error.orig).strip().splitlines()[0] if error.orig is not None else "no reason given"

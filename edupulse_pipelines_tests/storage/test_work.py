@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
+from sqlalchemy.engine import Connection, Engine
 
-from edupulse_pipelines.errors import DatabaseUnusable
+from edupulse_pipelines.errors import DatabaseUnavailable, DatabaseUnusable
+from edupulse_pipelines.storage import bulk
 from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines.storage.work import EVERY_TENANT, Work
 
@@ -71,3 +75,30 @@ def test_a_database_that_does_not_answer_is_told_in_words(tmp_path) -> None:
     with pytest.raises(DatabaseUnusable, match="not a database"), Work(engine, "north").reading():
         pass
     engine.dispose()
+
+
+_ENDS_ITS_OWN_SESSION = "pg_terminate_backend(pg_backend_pid())"
+_ROWS = pa.table({"value": pa.array([1], pa.int32())})
+_MOVES: dict[str, Callable[[Connection], object]] = {
+    "copy_rows": lambda connection: bulk.copy_rows(connection, "fatal", _ROWS),
+    "copy_binary": lambda connection: bulk.copy_binary(connection, "fatal", _ROWS),
+    "read_rows": lambda connection: bulk.read_rows(
+        connection, sa.select(sa.literal_column(_ENDS_ITS_OWN_SESSION)), {"ended": pa.bool_()}
+    ),
+    "write_columns": lambda connection: bulk.write_columns(
+        connection, sa.table("fatal", sa.column("value", sa.Integer)), {"value": [1]}
+    ),
+}
+
+
+@pytest.mark.parametrize("move", _MOVES)
+@pytest.mark.parametrize("begin", [Work.reading, Work.writing], ids=["reading", "writing"])
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_server_that_goes_away_while_rows_move_is_unavailable(engine: Engine, begin: Callable, move: str) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"CREATE TABLE fatal (value INTEGER CHECK ({_ENDS_ITS_OWN_SESSION}))")
+    work = Work(engine, "north")
+    with pytest.raises(DatabaseUnavailable, match="does not answer"), begin(work) as connection:
+        _MOVES[move](connection)
+    with work.reading() as connection:  # the pool does not hand out the ended connection
+        assert connection.scalar(sa.text("SELECT 1")) == 1
