@@ -21,8 +21,9 @@ from edupulse_pipelines.risk.book.decisions import record_measures
 from edupulse_pipelines.risk.book.identity import Identity, identity_of, settings_of_model
 from edupulse_pipelines.risk.book.records import ModelRecord, load_recorded, trained_models, write_record
 from edupulse_pipelines.risk.book.registry import LoggedRun, Registry
+from edupulse_pipelines.risk.book.run_contents import RunContents
 from edupulse_pipelines.risk.judging.activity_frames import read_sample
-from edupulse_pipelines.risk.judging.comparison import Figures, Judged, all_figures, judge, unseen_students
+from edupulse_pipelines.risk.judging.comparison import Judged, all_figures, judge, unseen_students
 from edupulse_pipelines.risk.judging.drift import model_reference
 from edupulse_pipelines.risk.judging.evaluation import Metrics, flat_metrics
 from edupulse_pipelines.risk.judging.leakage import (
@@ -39,7 +40,7 @@ from edupulse_pipelines.risk.samples.assembly import SEED, Samples, Usable, read
 from edupulse_pipelines.risk.samples.cohorts import model_features
 from edupulse_pipelines.risk.telling.compared import compared_candidates, evaluations_table, metrics_by_dataset
 from edupulse_pipelines.risk.telling.decisions import decision_words
-from edupulse_pipelines.risk.telling.reports import CALIBRATION_FIGURE, TrainingReport, training_report
+from edupulse_pipelines.risk.telling.reports import CALIBRATION_FIGURE, TrainingReport, TrainingResult, training_report
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import feature_date
@@ -112,17 +113,6 @@ class _Attempt:
     def tags(self) -> dict[str, str]:
         """The tags of its MLflow run."""
         return {**self.identifying_tags, "edupulse.run_id": self.work.run_id or "", "seed": str(SEED)}
-
-
-@dataclass(frozen=True)
-class _Result:
-    """A fitted model and everything that was found out about it, before it is recorded."""
-
-    judged: Judged
-    proof: LeakageProof
-    decision: Decision
-    metrics: Metrics
-    figures: Figures
 
 
 def train_risk_models(
@@ -243,7 +233,7 @@ def _no_model(attempt: _Attempt, reason: str, force: bool) -> TrainingOutcome:
     return TrainingOutcome(attempt.point, "no_model", reason, run_id=run_id)
 
 
-def _result(attempt: _Attempt, judged: Judged) -> _Result:
+def _result(attempt: _Attempt, judged: Judged) -> TrainingResult:
     """The proof, the gate's decision and every figure of a fitted model."""
     tenant, usable = attempt.tenant, attempt.usable
     proof = _proof(attempt, judged.tuned.model)
@@ -268,7 +258,9 @@ def _result(attempt: _Attempt, judged: Judged) -> _Result:
     unseen = unseen_students(attempt.samples, usable, judged)
     if (of_unseen := unseen.metrics(judged)) is not None:
         metrics["unseen_students"] = of_unseen
-    return _Result(judged, proof, decision, metrics, all_figures(tenant, judged, attempt.samples.matrix.weeks, unseen))
+    return TrainingResult(
+        judged, proof, decision, metrics, all_figures(tenant, judged, attempt.samples.matrix.weeks, unseen)
+    )
 
 
 def _proof(attempt: _Attempt, model: RiskModel) -> LeakageProof:
@@ -288,7 +280,7 @@ def _proof(attempt: _Attempt, model: RiskModel) -> LeakageProof:
     )
 
 
-def _log_and_record(attempt: _Attempt, result: _Result, *, champion: bool) -> TrainingOutcome:
+def _log_and_record(attempt: _Attempt, result: TrainingResult, *, champion: bool) -> TrainingOutcome:
     """MLflow first, then the tables; the alias last, so that it never names what is not recorded."""
     judged, decision = result.judged, result.decision
     record = ModelRecord(
@@ -306,10 +298,7 @@ def _log_and_record(attempt: _Attempt, result: _Result, *, champion: bool) -> Tr
         record=record,
         samples=attempt.samples,
         usable=attempt.usable,
-        judged=judged,
-        decision=decision,
-        proof=result.proof,
-        figures=result.figures,
+        result=result,
     )
     logged = _log(attempt, result, record, report)
     decision, champion = _record(attempt, result, replace(record, mlflow=logged), champion)
@@ -332,13 +321,10 @@ def _log_and_record(attempt: _Attempt, result: _Result, *, champion: bool) -> Tr
     )
 
 
-def _log(attempt: _Attempt, result: _Result, record: ModelRecord, report: TrainingReport) -> LoggedRun:
+def _log(attempt: _Attempt, result: TrainingResult, record: ModelRecord, report: TrainingReport) -> LoggedRun:
     """The run and the registered version in MLflow."""
     judged, tuned = result.judged, result.judged.tuned
-    return attempt.registry.log_model(
-        attempt.tenant.name,
-        tuned.model,
-        run_name=attempt.version,
+    contents = RunContents(
         params={
             **_params(attempt),
             "model_type": tuned.kind,
@@ -368,9 +354,10 @@ def _log(attempt: _Attempt, result: _Result, record: ModelRecord, report: Traini
         record=record.as_document(),
         description=report.description,
     )
+    return attempt.registry.log_model(attempt.tenant.name, tuned.model, contents, run_name=attempt.version)
 
 
-def _record(attempt: _Attempt, result: _Result, record: ModelRecord, champion: bool) -> tuple[Decision, bool]:
+def _record(attempt: _Attempt, result: TrainingResult, record: ModelRecord, champion: bool) -> tuple[Decision, bool]:
     """The row, its figures and the decision, in one transaction; the decision, and whether it is champion now.
 
     When somebody changed the champion since the comparison began, it was with another model, and nothing is promoted.
@@ -398,7 +385,7 @@ def _record(attempt: _Attempt, result: _Result, record: ModelRecord, champion: b
     return decision, champion
 
 
-def _hyperparameters(attempt: _Attempt, result: _Result) -> dict[str, Any]:
+def _hyperparameters(attempt: _Attempt, result: TrainingResult) -> dict[str, Any]:
     """What the model was made with and of, as JSON."""
     usable, samples, judged, tuned = attempt.usable, attempt.samples, result.judged, result.judged.tuned
     hyperparameters: dict[str, Any] = {

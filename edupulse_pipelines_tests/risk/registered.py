@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from edupulse_pipelines.risk.book.champion import mark_promoted
 from edupulse_pipelines.risk.book.records import ModelRecord, write_record
 from edupulse_pipelines.risk.book.registry import LoggedRun, Registry
+from edupulse_pipelines.risk.book.run_contents import RunContents
 from edupulse_pipelines.risk.models.model import RiskModel, fit_candidate
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata
 from edupulse_pipelines.settings import TenantSettings
@@ -71,18 +72,15 @@ def logged(
         promoted=True,
     )
     facts = {"data_through": version[:10], "data_hash": record.data_hash, "settings_hash": record.settings_hash}
-    run = registry.log_model(
-        tenant.name,
-        fitted(kind),
-        run_name=version,
+    contents = RunContents(
         params={"data_through": facts["data_through"]},
         metrics=more.pop("metrics", {"validation": {"auc_roc": 0.8}}),
         tags={**facts, "tenant": tenant.name, "model_version": version, "status": "trained"},
         documents={"settings.json": {"a": 1}, "model_card.md": "# Card\n", **more.pop("documents", {})},
-        figures={},
         record=document(record),
         **more,
     )
+    run = registry.log_model(tenant.name, fitted(kind), contents, run_name=version)
     return run, replace(record, mlflow=run)
 
 

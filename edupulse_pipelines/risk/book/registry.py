@@ -12,8 +12,8 @@ import contextlib
 import json
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,7 @@ from edupulse_pipelines.risk.book.mlflow_pages import server_of, version_page
 from edupulse_pipelines.risk.book.model_files import check_unchanged, downloaded, fetched, folder_sha256, read_model
 from edupulse_pipelines.risk.book.run_contents import (
     VALIDATION,
-    LoggedCandidate,
-    LoggedDataset,
+    RunContents,
     log_candidates,
     log_datasets,
     log_metrics,
@@ -121,40 +120,20 @@ class Registry:
         """The experiment of a tenant."""
         return f"edupulse/{tenant_name}"
 
-    def log_model(
-        self,
-        tenant_name: str,
-        model: RiskModel,
-        *,
-        run_name: str,
-        params: Mapping[str, Any],
-        metrics: Mapping[str, Mapping[str, float]],
-        tags: Mapping[str, str],
-        documents: Mapping[str, Any],
-        figures: Mapping[str, bytes],
-        tables: Mapping[str, pd.DataFrame] | None = None,
-        datasets: Sequence[LoggedDataset] = (),
-        candidates: Sequence[LoggedCandidate] = (),
-        record: Mapping[str, Any] | None = None,
-        description: str = "",
-    ) -> LoggedRun:
+    def log_model(self, tenant_name: str, model: RiskModel, contents: RunContents, *, run_name: str) -> LoggedRun:
         """Log a run with its model and register the model's new version.
 
-        `documents` by file name: a text for `.md`, `.html` and `.txt`, anything else is stored as JSON. `figures` (PNG
-        bytes) are stored as they are. Both may name a folder (`plots/importance.png`). `tables` by file name (`.json`)
-        are shown as tables. `metrics` by the context of the dataset that they were measured on (`training`,
-        `validation`); `candidates` become child runs. `tags` go on the run and on the version, with `git_revision` and
-        the version's `artifact_sha256` added. `record` is the model's record as `ModelRecord.as_document` gives it; it
-        is stored with the run, so that a lost row can be written again (`mirror`). `description` is markdown, shown
-        on the run's and the version's page; cut at 5000 characters. The version has no alias yet: see `champion`.
+        The tags get `git_revision`, those of the version `artifact_sha256` as well; `contents.record` is stored with
+        the run. The version has no alias yet: see `champion`.
         """
-        tags = {"git_revision": git_revision(), **tags}
-        with self._run(tenant_name, run_name, params, tags, documents, figures) as (client, info):
+        tags = {"git_revision": git_revision(), **contents.tags}
+        description = _note(contents.description)
+        with self._run(tenant_name, run_name, replace(contents, tags=tags)) as (client, info):
             import mlflow
 
             run_id = info.run_id
-            inputs = log_datasets(client, run_id, tenant_name, datasets)
-            for name, table in (tables or {}).items():
+            inputs = log_datasets(client, run_id, tenant_name, contents.datasets)
+            for name, table in contents.tables.items():
                 mlflow.log_table(table, name)
             example = pd.DataFrame([model.typical], columns=model.features, dtype="float64")
             signature = mlflow.models.infer_signature(example, model.pipeline.predict_proba(example))
@@ -170,23 +149,23 @@ class Registry:
                 model_type=model.kind,
                 tags={key: str(value) for key, value in tags.items()},
             )
-            for context, measured in metrics.items():
+            for context, measured in contents.metrics.items():
                 log_metrics(client, run_id, measured, inputs.get(context), model_id=logged.model_id)
             shared = {key: tags[key] for key in _TAGS_OF_CANDIDATES if key in tags}
-            log_candidates(client, info.experiment_id, candidates, inputs, {**_SOURCE_TAGS, **shared})
+            log_candidates(client, info.experiment_id, contents.candidates, inputs, {**_SOURCE_TAGS, **shared})
             with downloaded(logged.model_uri) as folder:
                 sha256 = folder_sha256(folder)
             location = str(client.get_logged_model(logged.model_id).artifact_location)
-            if record is not None:
+            if contents.record is not None:
                 kept = {
                     "tenant": tenant_name,
                     "model_version": tags.get("model_version", run_name),
                     "artifact_sha256": sha256,
-                    **record,
+                    **contents.record,
                 }
                 mlflow.log_text(_json(kept), RECORD_DOCUMENT)
             if description:
-                client.set_tag(run_id, _NOTE_TAG, _note(description))
+                client.set_tag(run_id, _NOTE_TAG, description)
             name = self._registered_model(client, tenant_name)
             registered = client.create_model_version(
                 name,
@@ -194,7 +173,7 @@ class Registry:
                 run_id=run_id,
                 tags={**tags, "artifact_sha256": sha256},
                 model_id=logged.model_id,
-                description=_note(description) if description else None,
+                description=description or None,
             )
         return LoggedRun(run_id, str(registered.version), name, logged.model_id, sha256, location)
 
@@ -208,7 +187,7 @@ class Registry:
         documents: Mapping[str, Any],
     ) -> LoggedRun:
         """Record a training that gave no model: a run without a model, its reason among the tags."""
-        with self._run(tenant_name, run_name, params, tags, documents, {}) as (_, info):
+        with self._run(tenant_name, run_name, RunContents(params, tags, documents=documents)) as (_, info):
             return LoggedRun(info.run_id)
 
     def find_run(self, tenant_name: str, tags: Mapping[str, str]) -> str | None:
@@ -334,17 +313,10 @@ class Registry:
                 sha256 = check_unchanged(label, folder, recorded.artifact_sha256)
                 model = read_model(label, folder)
             if source is None:
-                return self.log_model(
-                    tenant_name,
-                    model,
-                    run_name=model_version,
-                    params=params,
-                    metrics={VALIDATION: metrics},
-                    tags={**tags, "restored": "from its files"},
-                    documents={},
-                    figures={},
-                    record=record,
+                contents = RunContents(
+                    params, {**tags, "restored": "from its files"}, {VALIDATION: metrics}, record=record
                 )
+                return self.log_model(tenant_name, model, contents, run_name=model_version)
             model_id, location, run_id = source
             name = self._registered_model(client, tenant_name)
             registered = client.create_model_version(
@@ -418,29 +390,24 @@ class Registry:
         return None
 
     @contextlib.contextmanager
-    def _run(
-        self,
-        tenant_name: str,
-        run_name: str,
-        params: Mapping[str, Any],
-        tags: Mapping[str, str],
-        documents: Mapping[str, Any],
-        figures: Mapping[str, bytes],
-    ) -> Iterator[tuple[MlflowClient, RunInfo]]:
-        """One MLflow run with everything but a model; the caller adds that inside. Failed inside: the run is FAILED."""
+    def _run(self, tenant_name: str, run_name: str, contents: RunContents) -> Iterator[tuple[MlflowClient, RunInfo]]:
+        """One MLflow run with its parameters, tags, documents and figures; the caller adds the rest inside.
+
+        The run is FAILED when that fails.
+        """
         with self._connection.answering() as client, FLUENT:
             import mlflow
 
             experiment_id = self._experiment(client, tenant_name)
-            shown = _SOURCE_TAGS | {key: str(value) for key, value in tags.items()}
+            shown = _SOURCE_TAGS | {key: str(value) for key, value in contents.tags.items()}
             if shown.get("git_revision"):
                 shown[_GIT_TAG] = shown["git_revision"].removesuffix("-dirty")
             with mlflow.start_run(experiment_id=experiment_id, run_name=run_name, tags=shown) as run:
-                mlflow.log_params({name: parameter(value) for name, value in params.items()})
-                for name, document in documents.items():
+                mlflow.log_params({name: parameter(value) for name, value in contents.params.items()})
+                for name, document in contents.documents.items():
                     as_it_is = isinstance(document, str) and name.endswith(_TEXT_DOCUMENTS)
                     mlflow.log_text(document if as_it_is else _json(document), name)
-                for name, png in figures.items():
+                for name, png in contents.figures.items():
                     self._log_bytes(png, name)
                 yield client, run.info
 

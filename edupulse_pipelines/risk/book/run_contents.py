@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import Dataset
 
@@ -49,6 +50,31 @@ class LoggedCandidate:
     metrics: Mapping[str, float]
     """Measured on the validation dataset."""
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class RunContents:
+    """What the run of a training holds beside its model."""
+
+    params: Mapping[str, Any]
+    tags: Mapping[str, str]
+    """On the run and on the registered version."""
+    metrics: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By the context of the dataset that they were measured on (`training`, `validation`)."""
+    documents: Mapping[str, Any] = field(default_factory=dict)
+    """By file name: a text for `.md`, `.html` and `.txt`, anything else is stored as JSON. A name may hold a folder
+    (`plots/importance.png`), here and for `figures`."""
+    figures: Mapping[str, bytes] = field(default_factory=dict)
+    """PNG by file name, stored as it is."""
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    """By file name (`.json`), shown as tables."""
+    datasets: Sequence[LoggedDataset] = ()
+    candidates: Sequence[LoggedCandidate] = ()
+    """They become child runs."""
+    record: Mapping[str, Any] | None = None
+    """The model's record as `ModelRecord.as_document` gives it, from which a lost row is written again (`mirror`)."""
+    description: str = ""
+    """Markdown, shown on the run's and the version's page; cut at 5000 characters."""
 
 
 def log_datasets(

@@ -68,7 +68,8 @@ def decide(
 
     Arrays of equal length, a row a held-out student-week: the three probabilities (`champion` None: there is none),
     `outcome` 0 or 1, `week` a code of the cohort, `student` a code of the student; `subgroups` maps an attribute to its
-    values. ValueError for arrays that do not fit or a probability that is no number. All of these must hold:
+    values. Nine arguments by name, and not a `Judged`: that holds fitted models, and the gate needs arrays alone.
+    ValueError for arrays that do not fit or a probability that is no number. All of these must hold:
 
     - AUC is at least `minimum_auc` (and defined: both classes occur).
     - Precision among the `capacity` of each week's cohort is above the champion's and above the rule's, and stays so in

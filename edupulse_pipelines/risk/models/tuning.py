@@ -98,7 +98,7 @@ def tune(
     max_rows: int = MAXIMUM_ROWS,
 ) -> Tuned:
     """Choose and fit; arguments as for `model.fit_candidate`. The same arguments give the same models, on one
-    core or many.
+    core or many. There are nine: the rows, as `fit_candidate` takes them, and each limit of the search by its name.
 
     `fits`: how many models may be fitted to tell configurations apart; a round takes one fit per fold, and candidates
     take turns. One that the budget does not reach is left out, unless it reaches none: then the simplest is fitted as

@@ -17,7 +17,7 @@ from edupulse_pipelines.risk.book.code_revision import git_revision
 from edupulse_pipelines.risk.book.records import ModelRecord
 from edupulse_pipelines.risk.book.run_contents import LoggedDataset
 from edupulse_pipelines.risk.judging.comparison import Figures, Judged
-from edupulse_pipelines.risk.judging.evaluation import Measure
+from edupulse_pipelines.risk.judging.evaluation import Measure, Metrics
 from edupulse_pipelines.risk.judging.leakage import LeakageProof
 from edupulse_pipelines.risk.judging.promotion import Decision
 from edupulse_pipelines.risk.samples.assembly import Samples, Usable
@@ -43,6 +43,17 @@ _TITLES = {
 
 
 @dataclass(frozen=True)
+class TrainingResult:
+    """A fitted model and everything that was found out about it, before it is recorded."""
+
+    judged: Judged
+    proof: LeakageProof
+    decision: Decision
+    metrics: Metrics
+    figures: Figures
+
+
+@dataclass(frozen=True)
 class TrainingReport:
     """Files by name, for `Registry.log_model`."""
 
@@ -57,22 +68,19 @@ def training_report(
     record: ModelRecord,
     samples: Samples,
     usable: Usable,
-    judged: Judged,
-    decision: Decision,
-    proof: LeakageProof,
-    figures: Figures,
+    result: TrainingResult,
 ) -> TrainingReport:
     """Everything people read about a training; no student is in it."""
-    tenant = samples.tenant
+    tenant, judged = samples.tenant, result.judged
     explained = judged.frame.iloc[:_EXPLAINED_ROWS]
     factors = factor_contributions(judged.tuned.model, explained).abs().mean().sort_values(ascending=False)
     importance = {str(name): float(value) for name, value in factors.items()}
     plots = training_figures(tenant, record.model_version, judged, importance)
     parts = {"training": judged.training, "validation": usable.validation}
     data = {name: _data(samples, usable, rows) for name, rows in parts.items()}
-    facts = _card_facts(record, tenant, judged, decision, proof, figures, data, importance, plots)
+    facts = _card_facts(record, tenant, result, data, importance, plots)
     return TrainingReport(
-        _documents(record, judged, decision, proof, facts),
+        _documents(record, result, facts),
         plots,
         _datasets(samples, usable, judged, parts, data),
         card_summary(facts),
@@ -82,15 +90,13 @@ def training_report(
 def _card_facts(
     record: ModelRecord,
     tenant: TenantSettings,
-    judged: Judged,
-    decision: Decision,
-    proof: LeakageProof,
-    figures: Figures,
+    result: TrainingResult,
     data: Mapping[str, DataFacts],
     importance: Mapping[str, float],
     plots: Mapping[str, bytes],
 ) -> CardFacts:
     """What the model card is written from."""
+    judged, decision, figures = result.judged, result.decision, result.figures
     by_candidate = {name: measures for (name, scope, _), measures in figures.items() if scope == "validation"}
     unseen = next((measures for (_, scope, _), measures in figures.items() if scope == "unseen_students"), ())
     assert record.data_through is not None and record.data_hash and record.settings_hash
@@ -115,7 +121,7 @@ def _card_facts(
         features=judged.tuned.model.features,
         metadata_inputs=list(tenant.inputs.metadata),
         importance=importance,
-        leakage_proof=proof.sentence,
+        leakage_proof=result.proof.sentence,
         minimum_subgroup=tenant.promotion.minimum_subgroup,
         promoted=decision.promoted,
         decision=decision_words(decision),
@@ -132,17 +138,16 @@ def _card_facts(
 
 def _documents(
     record: ModelRecord,
-    judged: Judged,
-    decision: Decision,
-    proof: LeakageProof,
+    result: TrainingResult,
     facts: CardFacts,
 ) -> dict[str, Any]:
     """The run's documents by file name."""
+    judged, decision = result.judged, result.decision
     hyperparameters = record.hyperparameters
     documents: dict[str, Any] = {
         "settings.json": hyperparameters["settings"],
         "performance_metrics.json": dict(record.metrics),
-        "leakage.json": proof.as_json(),
+        "leakage.json": result.proof.as_json(),
         "promotion_decision.json": {
             "promoted": decision.promoted,
             "reason": facts.decision,
