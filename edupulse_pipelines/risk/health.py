@@ -170,8 +170,8 @@ def _drift(
     if reference is not None:
         drifted = psi(reference["features"], cohort)
         of_score = psi({"score": reference["score"]}, pd.DataFrame({"score": score}))["score"]
-    known = [value for value in drifted.values() if value is not None]
-    changed = sum(value >= CHANGED_FROM for value in known) / len(known) if known else None
+    psi_values = [value for value in drifted.values() if value is not None]
+    changed = sum(value >= CHANGED_FROM for value in psi_values) / len(psi_values) if psi_values else None
     return [
         *(Measure("psi", name, "", value, len(cohort)) for name, value in drifted.items()),
         Measure("psi_changed_share", "", "", None if changed is None else round(changed, DIGITS), len(cohort)),

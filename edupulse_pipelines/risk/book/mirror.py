@@ -68,23 +68,23 @@ def differences(
     for version in registry.versions(work.tenant):
         by_name.setdefault(version.name, []).append(version)
     active = next((row for row in rows if row.is_active), None)
-    found = []
+    disagreements = []
     alias = registry.champion(work.tenant)
     # Of a champion whose row was lost the alias is all that is left.
     lost = active is None and alias in by_name and alias not in {row.model_version for row in rows}
     if (champion := _champion_difference(active, alias, "registry" if lost else source)) is not None:
-        found.append(champion)
+        disagreements.append(champion)
     mirrored = [row for row in rows if not row.set_aside]
-    found += [_row_without_version(row, source) for row in mirrored if row.model_version not in by_name]
+    disagreements += [_row_without_version(row, source) for row in mirrored if row.model_version not in by_name]
     recorded = {row.model_version for row in rows}
-    found += [_version_without_row(name, by_name[name][-1]) for name in sorted(by_name) if name not in recorded]
+    disagreements += [_version_without_row(name, by_name[name][-1]) for name in sorted(by_name) if name not in recorded]
     for row in mirrored:
         if row.model_version not in by_name:
             continue
         versions = by_name[row.model_version]
         same = next((version for version in versions if version.registry_version == row.registry_version), None)
         if same is None:
-            found.append(
+            disagreements.append(
                 Difference(
                     "version_moved",
                     f"Model {row.model_version} is version {versions[-1].registry_version} in MLflow, but version "
@@ -99,7 +99,7 @@ def differences(
             mending = f"set {', '.join(differing)} in MLflow to what model_metadata holds"
             if source == "registry":
                 mending = "write the row again from the record of the run"
-            found.append(
+            disagreements.append(
                 Difference(
                     "facts_differ",
                     f"Model {row.model_version}: {', '.join(differing)} in MLflow is not what model_metadata holds.",
@@ -109,7 +109,7 @@ def differences(
                 )
             )
         if (artifacts == "all" or row.is_active) and (why := _unusable(work, registry, row)) is not None:
-            found.append(
+            disagreements.append(
                 Difference(
                     "artifact_unusable",
                     why,
@@ -118,7 +118,7 @@ def differences(
                     same.registry_version,
                 )
             )
-    return found
+    return disagreements
 
 
 def sync(work: Work, registry: Registry, *, apply: bool = False, source: Source = "table") -> list[Difference]:
@@ -130,10 +130,10 @@ def sync(work: Work, registry: Registry, *, apply: bool = False, source: Source 
     the alias. A registered version without a row gets its row back from the record of its run either way. Running it
     again finds nothing but what only a person can mend.
     """
-    found = differences(work, registry, source=source, artifacts="all")
+    disagreements = differences(work, registry, source=source, artifacts="all")
     if not apply:
-        return found
-    done = [_mend(work, registry, difference, source) for difference in found if difference.kind != "champion"]
+        return disagreements
+    done = [_mend(work, registry, difference, source) for difference in disagreements if difference.kind != "champion"]
     rows = _rows(work)
     active = next((row for row in rows if row.is_active), None)
     alias = registry.champion(work.tenant)
@@ -145,7 +145,7 @@ def sync(work: Work, registry: Registry, *, apply: bool = False, source: Source 
     if active is None and alias in restored:
         source = "registry"  # the row that said so was lost: the alias is all that is left
     champion = _champion_difference(active, alias, source)
-    before = next((difference for difference in found if difference.kind == "champion"), None)
+    before = next((difference for difference in disagreements if difference.kind == "champion"), None)
     if champion is not None:
         done.append(_attempt(champion, lambda: _mend_champion(work, registry, active, source)))
     elif before is not None:
@@ -162,21 +162,21 @@ def _champion_difference(active: ModelRecord | None, champion: str | None, sourc
     else:
         mending = f"make {champion} the active model" if champion else "let no model be active"
     active_model = f"the active model in model_metadata is {version or 'not set'}"
-    said = f"MLflow's champion is {champion or 'not set'}, but {active_model}."
-    return Difference("champion", said, mending, version if source == "table" else champion)
+    sentence = f"MLflow's champion is {champion or 'not set'}, but {active_model}."
+    return Difference("champion", sentence, mending, version if source == "table" else champion)
 
 
 def _row_without_version(row: ModelRecord, source: Source) -> Difference:
     mending = "set the row aside: the version was deleted in MLflow"
     if source == "table":
         mending = "register it again from its files; if they are gone, set the row aside"
-    said = f"Model {row.model_version} is in model_metadata, but not registered in MLflow."
-    return Difference("row_without_version", said, mending, row.model_version, row.registry_version)
+    sentence = f"Model {row.model_version} is in model_metadata, but not registered in MLflow."
+    return Difference("row_without_version", sentence, mending, row.model_version, row.registry_version)
 
 
 def _version_without_row(name: str, version: RegisteredVersion) -> Difference:
-    known = version.model_version is not None and version.run_id is not None
-    mending = "write its row again from the record of its run" if known else None
+    has_record = version.model_version is not None and version.run_id is not None
+    mending = "write its row again from the record of its run" if has_record else None
     return Difference(
         "version_without_row",
         f"Model {name} is registered in MLflow, but not in model_metadata.",
@@ -188,12 +188,12 @@ def _version_without_row(name: str, version: RegisteredVersion) -> Difference:
 
 def _facts(row: ModelRecord) -> dict[str, str]:
     """What a row and the tags of its version both say, as tags say it; what the row does not know is left out."""
-    known = {
+    facts = {
         "data_through": row.data_through.isoformat() if row.data_through else None,
         "data_hash": row.data_hash,
         "settings_hash": row.settings_hash,
     }
-    return {name: value for name, value in known.items() if value is not None}
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _differing_facts(row: ModelRecord, version: RegisteredVersion) -> list[str]:

@@ -59,7 +59,7 @@ def read_sample(
     """
     ids, people = read_people(connection, work, tenant)
     table = students.c
-    found, numbers, how = read_arrays(
+    student_ids, numbers, how = read_arrays(
         connection,
         sa.select(as_text(table.id), table.district_id, table.exit_type).where(
             table.tenant_id == work.tenant, table.deleted_on.is_(None)
@@ -68,8 +68,8 @@ def read_sample(
         OBJECT,
         OBJECT,
     )
-    order = np.argsort(found)
-    place = positions(ids, found[order])
+    order = np.argsort(student_ids)
+    place = positions(ids, student_ids[order])
     of, place = order[place >= 0], place[place >= 0]  # somebody may have come in between the two queries
     people = people.iloc[place].reset_index(drop=True)
     people = people.assign(student_id=object_array(uuids(ids[place])), district_id=numbers[of], exit_type=how[of])
@@ -117,13 +117,13 @@ def _rows(
     measures = ACTIVITY_MEASURES if not texts else COURSE_MEASURES
     columns = ("student_id", "week_start", *texts, *measures)
     place = {key: position for position, key in enumerate(keys)}
-    found = [
+    rows = [
         (place[key], *row)
         for part in id_batches(keys)
         for key, *row in connection.execute(query.where(table.tenant_id == work.tenant, table.student_id.in_(part)))
     ]
-    found.sort(key=lambda row: row[: 2 + len(texts)])
-    frame = pd.DataFrame(found, columns=list(columns), dtype=object)
+    rows.sort(key=lambda row: row[: 2 + len(texts)])
+    frame = pd.DataFrame(rows, columns=list(columns), dtype=object)
     return frame.astype({"student_id": np.int64, **dict.fromkeys(measures, np.float64)})
 
 

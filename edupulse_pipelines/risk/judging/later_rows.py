@@ -111,8 +111,8 @@ def _with_more(
         new["exit_type"] = None
         people = pd.concat([people, new.astype(people.dtypes)], ignore_index=True)
     everyone = people["student_id"].to_numpy(object)
-    known = set(zip(frames.activity["student_id"], frames.activity["week_start"], strict=True))
-    cells = [cell for cell in itertools.product(everyone, later) if cell not in known]
+    recorded_cells = set(zip(frames.activity["student_id"], frames.activity["week_start"], strict=True))
+    cells = [cell for cell in itertools.product(everyone, later) if cell not in recorded_cells]
     rows = pd.DataFrame(cells, columns=["student_id", "week_start"], dtype=object)
     graded = rows.assign(course_id=_new_course(frames.courses["course_id"]))
     return ActivityFrames(

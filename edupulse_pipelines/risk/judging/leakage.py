@@ -86,11 +86,11 @@ class LeakageProof:
             if not compared:
                 return f"Nothing could be compared ({size})."
             return f"No leak: {compared:,} numbers of {size} stayed the same when what came later was changed."
-        found = "; ".join(
+        moves = "; ".join(
             f"{check.subject} moved when later rows were {_in_words(check.change)} ({', '.join(check.names[:5])})"
             for check in leaks
         )
-        return f"Leak: {found}."
+        return f"Leak: {moves}."
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> LeakageProof:
@@ -140,8 +140,8 @@ def prove_no_leakage(
     end, so only that last part is checked (`removed` and `scrambled`).
     Deterministic for a seed. Errors of the functions are not caught.
     """
-    known = set(frames.calendar.weeks)
-    weeks = tuple(sorted({week for week in as_of_weeks if week in known}))
+    school_weeks = set(frames.calendar.weeks)
+    weeks = tuple(sorted({week for week in as_of_weeks if week in school_weeks}))
     tallies = {
         (subject, change): _Tally()
         for subject, change in itertools.product(("features", "scores", "labels"), CHANGES)

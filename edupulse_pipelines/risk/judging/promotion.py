@@ -366,10 +366,10 @@ def _replicate(
                 part, on_list, weighted = _on_list(of_week, weights, student, size, settings.capacity)
                 happened = np.flatnonzero(actual[part.rows])
                 block = np.searchsorted(part.starts, happened, side="right") - 1
-                found = on_list[block] * weighted[happened]
-                hits += found.sum(axis=0)
+                events_on_list = on_list[block] * weighted[happened]
+                hits += events_on_list.sum(axis=0)
                 if name == "challenger":
-                    caught[position[part.rows[happened]]] = found
+                    caught[position[part.rows[happened]]] = events_on_list
             precisions.append(hits / places)
         drawn = weights[student[events]].astype(float)
         return np.vstack([*precisions, member.T @ caught, member.T @ drawn])
@@ -406,7 +406,7 @@ def _times_drawn(draws: NDArray[np.int64], students: int) -> NDArray[np.int32]:
 def _sizes(weights: NDArray[np.int32], student: NDArray[np.int64], capacity: float) -> NDArray[np.int64]:
     """Size of a week's list in each replicate; 0 where nobody of the week was drawn."""
     cohort = weights[student].sum(axis=0)
-    return np.array([list_size(int(one), capacity) if one else 0 for one in cohort])
+    return np.array([list_size(int(students), capacity) if students else 0 for students in cohort])
 
 
 def _on_list(

@@ -139,17 +139,19 @@ class _ShapleyTree:
         place = {int(node): position for position, node in enumerate(asking)}
         # Rows: every combination of answers; columns: every set of features whose value is known.
         goes_left = (np.arange(1 << len(asking))[:, None] >> np.arange(max(len(asking), 1))) & 1 == 1
-        known = (np.arange(1 << len(features))[:, None] >> np.arange(max(len(features), 1))) & 1 == 1
+        known_features = (np.arange(1 << len(features))[:, None] >> np.arange(max(len(features), 1))) & 1 == 1
 
         def expected(position: int) -> Floats:
             node = nodes[position]
             if node["is_leaf"]:
-                return np.full((len(goes_left), len(known)), float(node["value"]))
+                return np.full((len(goes_left), len(known_features)), float(node["value"]))
             left, right = expected(int(node["left"])), expected(int(node["right"]))
             share = float(nodes["count"][node["left"]]) / float(node["count"])
             answered = np.where(goes_left[:, place[position], None], left, right)
             return np.where(
-                known[:, features.index(int(node["feature_idx"]))], answered, share * left + (1 - share) * right
+                known_features[:, features.index(int(node["feature_idx"]))],
+                answered,
+                share * left + (1 - share) * right,
             )
 
         values = expected(0)

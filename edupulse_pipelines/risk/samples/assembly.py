@@ -73,10 +73,10 @@ class Samples:
         matrix, horizon = self.matrix, self.tenant.label.weeks
         week = matrix.week
         if horizon is None:
-            known, unresolved = _until_exit_known(matrix, point)
+            known_week, unresolved = _until_exit_known(matrix, point)
             outcome, decided = self._outcome(point, unresolved)
-            usable = (known <= np.datetime64(point)) & (outcome != UNKNOWN)
-            return self._until_exit(point, known, outcome, usable, decided, unresolved)
+            usable = (known_week <= np.datetime64(point)) & (outcome != UNKNOWN)
+            return self._until_exit(point, known_week, outcome, usable, decided, unresolved)
         outcome, decided = self._outcome(point)
         passed = np.array([monday + horizon * WEEK <= point for monday in matrix.weeks], dtype=bool)
         usable = passed[week] & (outcome != UNKNOWN)
@@ -161,15 +161,15 @@ class Samples:
         outcome = self.derived.copy()
         if unresolved is not None:
             outcome[unresolved] = UNKNOWN
-        known = self.verdicts[[day <= known_by(point) for day in self.verdicts["known_on"]]]
-        if known.empty:
+        known_verdicts = self.verdicts[[day <= known_by(point) for day in self.verdicts["known_on"]]]
+        if known_verdicts.empty:
             return outcome, 0
         matrix = self.matrix
         place = {monday: number for number, monday in enumerate(matrix.weeks)}
         student = {district_id: number for number, district_id in enumerate(matrix.population.district_ids)}
         keys = matrix.week * len(student) + matrix.student
         decided = 0
-        labelled = verdict_labels(known, self.tenant.feedback)
+        labelled = verdict_labels(known_verdicts, self.tenant.feedback)
         rows = zip(labelled["week"], labelled["district_id"], labelled["label"], strict=True)
         for week, district_id, label in rows:
             if week not in place or district_id not in student:
@@ -216,7 +216,7 @@ class Samples:
     def _until_exit(
         self,
         point: dt.date,
-        known: NDArray[np.datetime64],
+        known_week: NDArray[np.datetime64],
         outcome: NDArray[np.int8],
         usable: NDArray[np.bool_],
         decided: int,
@@ -230,7 +230,7 @@ class Samples:
             if not rows.any():
                 spans.append(GroupSpan(NEVER, NEVER))
                 continue
-            spans.append(GroupSpan(matrix.weeks[week[rows].min()], known[rows].min().item()))
+            spans.append(GroupSpan(matrix.weeks[week[rows].min()], known_week[rows].min().item()))
         train, validate = split_until_exit(spans, point)
         training = np.flatnonzero(np.isin(group, train) & usable)
         validation = np.flatnonzero(np.isin(group, validate) & usable)
@@ -267,7 +267,7 @@ def _until_exit_known(matrix: FeatureMatrix, point: dt.date) -> tuple[NDArray[np
     events. The group are those who were in its cohorts up to `point`; later rows are never known.
     """
     population = matrix.population
-    known = np.full(len(matrix.student), np.datetime64(NEVER), dtype="datetime64[D]")
+    known_week = np.full(len(matrix.student), np.datetime64(NEVER), dtype="datetime64[D]")
     unresolved = np.zeros(len(matrix.student), dtype=bool)
     group = population.group[matrix.student]
     so_far = matrix.week < np.searchsorted(np.array(matrix.weeks, dtype="datetime64[D]"), np.datetime64(point), "right")
@@ -280,8 +280,8 @@ def _until_exit_known(matrix: FeatureMatrix, point: dt.date) -> tuple[NDArray[np
             continue
         # Known at the end of the week in which the last of them left.
         day = left[needed - 1].item()
-        known[rows] = np.datetime64(week_start(day))
+        known_week[rows] = np.datetime64(week_start(day))
         end = np.datetime64(feature_date(week_start(day)))
         still_there = np.isnat(population.left) | (population.left > end)
         unresolved |= rows & still_there[matrix.student]
-    return known, unresolved
+    return known_week, unresolved

@@ -307,6 +307,6 @@ def _courses(connection: sa.Connection, work: Work, ids: Bytes, span: Sequence[d
 def _of_students(of: Bytes, ids: Bytes, week: dt.date, values: Sequence[NDArray[Any]]) -> list[NDArray[Any]]:
     """The columns of a week's rows of the students on record: position of the student, week, values."""
     student = positions(of, ids)
-    known = student >= 0
-    place = student[known].astype(np.int32)
-    return [place, np.full(len(place), np.datetime64(week, "s")), *(column[known] for column in values)]
+    on_record = student >= 0
+    place = student[on_record].astype(np.int32)
+    return [place, np.full(len(place), np.datetime64(week, "s")), *(column[on_record] for column in values)]

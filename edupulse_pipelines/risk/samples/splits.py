@@ -38,13 +38,13 @@ def eligible_weeks(
     """
     if school_weeks is None:
         return sorted(week for week in set(weeks) if week + horizon_weeks * WEEK <= data_through)
-    known = sorted(week for week in school_weeks if week <= data_through)
-    if not known:
+    past_weeks = sorted(week for week in school_weeks if week <= data_through)
+    if not past_weeks:
         return []
     return [
         week
-        for week in eligible_weeks(weeks, known[-1], horizon_weeks)
-        if any(week < other <= week + horizon_weeks * WEEK for other in known)
+        for week in eligible_weeks(weeks, past_weeks[-1], horizon_weeks)
+        if any(week < other <= week + horizon_weeks * WEEK for other in past_weeks)
     ]
 
 
@@ -113,12 +113,12 @@ def training_points(weeks: Iterable[dt.date], retrain_weeks: int) -> list[dt.dat
 
     `weeks` are Mondays; only the first and the last matter. Ascending; empty for no weeks.
     """
-    known = sorted(weeks)
-    if not known:
+    mondays = sorted(weeks)
+    if not mondays:
         return []
     points = []
-    point = known[-1]
-    while point >= known[0]:
+    point = mondays[-1]
+    while point >= mondays[0]:
         points.append(point)
         point -= retrain_weeks * WEEK
     return points[::-1]

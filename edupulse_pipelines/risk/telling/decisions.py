@@ -42,11 +42,11 @@ def _conditions(numbers: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
         yield _subgroups(numbers["false_negative_rate"])
 
 
-def _auc(found: Mapping[str, Any]) -> tuple[bool, str]:
-    if found["value"] is None:
+def _auc(figures: Mapping[str, Any]) -> tuple[bool, str]:
+    if figures["value"] is None:
         return False, "The AUC is not defined, because the held-out weeks hold one class only."
-    how = "at least" if found["passed"] else "below"
-    return found["passed"], f"The AUC of {found['value']:.3f} is {how} {found['minimum']:g}."
+    how = "at least" if figures["passed"] else "below"
+    return figures["passed"], f"The AUC of {figures['value']:.3f} is {how} {figures['minimum']:g}."
 
 
 def _precision(numbers: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
@@ -73,11 +73,11 @@ def _precision(numbers: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
         yield lead["passed"], f"Precision {where} is {ours:.3f}, {above} {called} {theirs:.3f} ({how})."
 
 
-def _calibration(found: Mapping[str, Any]) -> tuple[bool, str]:
-    error, bound, by_chance = found["value"], found["maximum"], found["by_chance"]
+def _calibration(figures: Mapping[str, Any]) -> tuple[bool, str]:
+    error, bound, by_chance = figures["value"], figures["maximum"], figures["by_chance"]
     if error <= bound:
         return True, f"The calibration error of {error:.3f} is at most {bound:g}."
-    if found["passed"]:
+    if figures["passed"]:
         return True, (
             f"The calibration error of {error:.3f} is above {bound:g}, but so few student-weeks give up to "
             f"{by_chance:.3f} by chance."
@@ -87,23 +87,23 @@ def _calibration(found: Mapping[str, Any]) -> tuple[bool, str]:
     )
 
 
-def _subgroups(found: Mapping[str, Any]) -> tuple[bool, str]:
-    suppressed, everybody, maximum = found["suppressed"], found["everybody"]["value"], found["maximum"]
+def _subgroups(figures: Mapping[str, Any]) -> tuple[bool, str]:
+    suppressed, everybody, maximum = figures["suppressed"], figures["everybody"]["value"], figures["maximum"]
     left_out = (
-        f" ({len(suppressed)} of fewer than {found['minimum_subgroup']} students not judged)" if suppressed else ""
+        f" ({len(suppressed)} of fewer than {figures['minimum_subgroup']} students not judged)" if suppressed else ""
     )
-    if not found["subgroups"]:
+    if not figures["subgroups"]:
         return True, f"There is no subgroup to judge{left_out}."
     if everybody is None:
         return True, f"Without an event no subgroup can be missed{left_out}."
-    bound = f"everybody's {everybody:.3f} by more than {found['gap']:g}"
+    bound = f"everybody's {everybody:.3f} by more than {figures['gap']:g}"
     if maximum is not None:
         bound += f", or the bound of {maximum:g}"
-    failed = [f"{row['subgroup']} ({row['value']:.3f})" for row in found["subgroups"] if not row["passed"]]
+    failed = [f"{row['subgroup']} ({row['value']:.3f})" for row in figures["subgroups"] if not row["passed"]]
     if failed:
         return False, (
             f"The false-negative rate of {', '.join(failed)} exceeds {bound}, with "
-            f"{_percent(found['certainty'])} certainty{left_out}."
+            f"{_percent(figures['certainty'])} certainty{left_out}."
         )
     return True, f"No subgroup's false-negative rate is sure to exceed {bound}{left_out}."
 

@@ -96,22 +96,22 @@ def risk_factors(
         _Recorded(FACTORS[name], columns, names, model.typical, levels) for name, columns in grouped(names).items()
     ]
     telling += [_Missing(domain, columns, names, levels) for domain, columns in _domains(names).items()]
-    told = [one.told(values[:, one.columns], contributions[:, one.columns]) for one in telling]
+    told = [teller.told(values[:, teller.columns], contributions[:, teller.columns]) for teller in telling]
 
-    totals = np.column_stack([one.contribution for one in told])
+    totals = np.column_stack([facts.contribution for facts in told])
     size = np.abs(totals)
     whole = size.sum(axis=1)
     weights = np.round(size / np.where(whole > 0, whole, 1.0)[:, None], DIGITS)
-    size[np.column_stack([one.never for one in told])] = 0.0
+    size[np.column_stack([facts.never for facts in told])] = 0.0
     # Stable: factors of equal size stay in the order of the registry.
     order = np.argsort(-size, axis=1, kind="stable")[:, :MAXIMUM_FACTORS]
     shown = np.take_along_axis(size, order, axis=1) > 0
     explained: list[list[RiskFactor]] = [[_NOTHING] * max(1, count) for count in shown.sum(axis=1).tolist()]
-    for position, (one, facts) in enumerate(zip(telling, told, strict=True)):
+    for position, (teller, facts) in enumerate(zip(telling, told, strict=True)):
         rows, places = np.nonzero((order == position) & shown)
         if not len(rows):
             continue
-        words = one.words(values[rows][:, one.columns], facts, rows)
+        words = teller.words(values[rows][:, teller.columns], facts, rows)
         for row, place, weight, contribution, name, value, description, recommendation, protective, unit in zip(
             rows.tolist(),
             places.tolist(),
@@ -320,7 +320,7 @@ class _Missing:
             [self.factor.name] * count,
             [None] * count,
             self.texts[told.first[rows]].tolist(),
-            [self.factor.act if one else _MISSING_LOWERS for one in raises],
+            [self.factor.act if raising else _MISSING_LOWERS for raising in raises],
             [False] * count,
             [None] * count,
         )
@@ -336,7 +336,7 @@ def _sum(contributions: Floats, which: Booleans) -> Floats:
 
 def _domains(names: Sequence[str]) -> dict[FactorDomain, list[int]]:
     """Domain to the positions of its features."""
-    found: dict[FactorDomain, list[int]] = {}
+    columns_by_domain: dict[FactorDomain, list[int]] = {}
     for factor, columns in grouped(names).items():
-        found.setdefault(FACTORS[factor].domain, []).extend(columns)
-    return found
+        columns_by_domain.setdefault(FACTORS[factor].domain, []).extend(columns)
+    return columns_by_domain

@@ -86,8 +86,8 @@ class Fact:
 
     def worrying(self, values: NDArray[np.float64], median: float | None) -> NDArray[np.bool_]:
         """Which values are reason for concern: worse than typical, or what the factor's name says. NaN never is."""
-        said = self.shown_by(values, median) if self.shows is not None else np.zeros(values.shape, dtype=bool)
-        return said | self.worse(values, median)
+        concerns = self.shown_by(values, median) if self.shows is not None else np.zeros(values.shape, dtype=bool)
+        return concerns | self.worse(values, median)
 
     def worse(self, values: NDArray[np.float64], median: float | None) -> NDArray[np.bool_]:
         """Which values lie on the worrying side of the median (None: never recorded). NaN never does."""
@@ -587,14 +587,14 @@ def fact_of(feature: str, levels: Mapping[str, Sequence[str]] | None = None) -> 
 def grouped(features: Sequence[str]) -> dict[str, list[int]]:
     """Factor name to the positions of its features, in the registry's order; factors without any are absent."""
     place = {feature: position for position, feature in enumerate(features)}
-    found: dict[str, list[int]] = {}
+    positions: dict[str, list[int]] = {}
     for factor in FACTORS.values():
-        known = [place[feature] for feature in factor.features if feature in place]
+        columns = [place[feature] for feature in factor.features if feature in place]
         if factor is BACKGROUND:
-            known = [position for feature, position in place.items() if feature not in _FACTOR_OF]
-        if known:
-            found[factor.name] = known
-    return found
+            columns = [position for feature, position in place.items() if feature not in _FACTOR_OF]
+        if columns:
+            positions[factor.name] = columns
+    return positions
 
 
 def _level(levels: Sequence[str]) -> Number:

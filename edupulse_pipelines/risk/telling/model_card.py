@@ -143,7 +143,7 @@ def _question(facts: CardFacts) -> list[Block]:
     if label.incident_count is not None:
         events.append(f"has {label.incident_count} incidents or more")
     if label.exit_types:
-        events.append(f"leaves school as {' or '.join(one.replace('_', ' ') for one in label.exit_types)}")
+        events.append(f"leaves school as {' or '.join(exit_type.replace('_', ' ') for exit_type in label.exit_types)}")
     over = "until the student leaves" if label.weeks is None else f"in the {_count(label.weeks, 'week')} after it"
     within = f" Students are compared within {', '.join(cohort.group_by)}." if cohort.group_by else ""
     return [
@@ -202,19 +202,19 @@ def _candidates(facts: CardFacts) -> list[Block]:
     if not facts.candidates:
         return []
     rows = []
-    for one in facts.candidates:
-        name = one.kind.capitalize() + (" (chosen)" if one.chosen else "")
-        config = ", ".join(f"{key} {_plain(value)}" for key, value in one.config.items())
+    for candidate in facts.candidates:
+        name = candidate.kind.capitalize() + (" (chosen)" if candidate.chosen else "")
+        config = ", ".join(f"{key} {_plain(value)}" for key, value in candidate.config.items())
         rows.append(
             [
-                f"**{name}**" if one.chosen else name,
-                _number(one.tuning_log_loss, 4) if not one.left_out else "left out",
+                f"**{name}**" if candidate.chosen else name,
+                _number(candidate.tuning_log_loss, 4) if not candidate.left_out else "left out",
                 *(
-                    _shown(_find(one.measures, metric, parameter), metric)
+                    _shown(_find(candidate.measures, metric, parameter), metric)
                     for metric, parameter in (("auc_roc", ""), ("precision_at", CAPACITY), ("calibration_error", ""))
                 ),
-                str(one.fits),
-                config or one.left_out or "—",
+                str(candidate.fits),
+                config or candidate.left_out or "—",
             ]
         )
     return [
@@ -251,7 +251,11 @@ def _metrics(facts: CardFacts, *, short: bool = False) -> list[Block]:
         columns.append(("Unseen students", facts.unseen_measures))
     columns = [column for column in columns if column[1]]
     names = {"This model": "challenger", "Simple rule": "rule", "Champion": "champion"}
-    shown = [one for one in _SHOWN if not short or one[0] in ("auc_roc", "calibration_error") or one[1] == CAPACITY]
+    shown = [
+        figure
+        for figure in _SHOWN
+        if not short or figure[0] in ("auc_roc", "calibration_error") or figure[1] == CAPACITY
+    ]
     rows = []
     for metric, parameter, label, hint in shown:
         values = []
@@ -288,7 +292,7 @@ def _metrics(facts: CardFacts, *, short: bool = False) -> list[Block]:
 
 
 def _subgroups(facts: CardFacts) -> list[Block]:
-    names = list(dict.fromkeys(one.subgroup for one in facts.measures if one.subgroup))
+    names = list(dict.fromkeys(measure.subgroup for measure in facts.measures if measure.subgroup))
     if not names:
         return [Heading("By subgroup"), Text("The district sends no attribute to audit by.")]
     rows = []
@@ -299,13 +303,13 @@ def _subgroups(facts: CardFacts) -> list[Block]:
         figures = [_find(facts.measures, metric, parameter, name) for metric, parameter, _ in _OF_SUBGROUPS]
         attribute, _, value = name.partition("=")
         title = f"{attribute.replace('_', ' ')}: {value}"
-        if all(one is None or one.samples is None for one in figures):
+        if all(measure is None or measure.samples is None for measure in figures):
             suppressed += 1
             rows.append([title, f"fewer than {facts.minimum_subgroup} students", *("—" for _ in figures)])
             continue
-        samples = next(one.samples for one in figures if one is not None and one.samples is not None)
+        samples = next(measure.samples for measure in figures if measure is not None and measure.samples is not None)
         rows.append([title, _rounded_count(samples), *map(_rounded_rate, figures)])
-    said = (
+    sentence = (
         f"Figures of fewer than {facts.minimum_subgroup} students are not shown "
         f"({_count(suppressed, 'subgroup')} here)" if suppressed else "No subgroup is too small to show"
     )  # fmt: skip
@@ -313,7 +317,7 @@ def _subgroups(facts: CardFacts) -> list[Block]:
         Heading("By subgroup"),
         Table(["Subgroup", "Student-weeks", *(label for _, _, label in _OF_SUBGROUPS)], rows),
         Text(
-            f"{said}; counts and rates are rounded. The false-negative rate is the share of the students with an "
+            f"{sentence}; counts and rates are rounded. The false-negative rate is the share of the students with an "
             "event who were not on the list; at a small capacity it is high for everybody, so it is compared with "
             "everybody's."
         ),
@@ -393,7 +397,12 @@ def _reproduce(facts: CardFacts) -> list[Block]:
 
 def _find(measures: Sequence[Measure], metric: str, parameter: str, subgroup: str = "") -> Measure | None:
     return next(
-        (one for one in measures if (one.metric, one.parameter, one.subgroup) == (metric, parameter, subgroup)), None
+        (
+            measure
+            for measure in measures
+            if (measure.metric, measure.parameter, measure.subgroup) == (metric, parameter, subgroup)
+        ),
+        None,
     )
 
 

@@ -43,9 +43,9 @@ def mean_contributions(
     With `groups` (name to column positions, as `factors.grouped` gives) by group: the mean absolute *sum* of its
     features' contributions, because features of one factor may cancel each other out.
     """
-    found = model.contributions(frame)
+    contributions = model.contributions(frame)
     columns = groups if groups is not None else {name: [i] for i, name in enumerate(model.features)}
-    means = {name: float(np.abs(found[:, list(at)].sum(axis=1)).mean()) for name, at in columns.items()}
+    means = {name: float(np.abs(contributions[:, list(at)].sum(axis=1)).mean()) for name, at in columns.items()}
     return dict(sorted(means.items(), key=lambda item: (-item[1], item[0])))
 
 
@@ -86,16 +86,16 @@ def partial_dependence(
         rows = np.sort(np.random.default_rng(seed).choice(len(sample), _LARGEST_SAMPLE, replace=False))
         sample = sample.iloc[rows]
     values = frame[feature].to_numpy(dtype=np.float64)
-    known = values[~np.isnan(values)]
+    recorded = values[~np.isnan(values)]
 
     def mean_at(value: float) -> float:
         return float(expit(model.log_odds(sample.assign(**{feature: value}))).mean())
 
-    missing = mean_at(math.nan) if len(known) < len(values) else None
-    if not len(known):
+    missing = mean_at(math.nan) if len(recorded) < len(values) else None
+    if not len(recorded):
         return np.empty(0), np.empty(0), missing
-    low, high = np.quantile(known, [0.01, 0.99])
-    grid = np.unique(known[(known >= low) & (known <= high)])
+    low, high = np.quantile(recorded, [0.01, 0.99])
+    grid = np.unique(recorded[(recorded >= low) & (recorded <= high)])
     if len(grid) > _GRID:
         grid = np.linspace(low, high, _GRID)
     return grid, np.array([mean_at(float(value)) for value in grid]), missing
@@ -120,10 +120,10 @@ def partial_dependence_plot(
                 "not recorded", (1, missing), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8,
                 color=COLOURS["rule"], xytext=(-2, 2), textcoords="offset points",
             )  # fmt: skip
-        known = frame[feature].to_numpy(dtype=np.float64)
-        known = known[~np.isnan(known)]
-        if len(known) and len(grid):
-            deciles = np.clip(np.quantile(known, np.linspace(0.1, 0.9, 9)), grid[0], grid[-1])
+        recorded = frame[feature].to_numpy(dtype=np.float64)
+        recorded = recorded[~np.isnan(recorded)]
+        if len(recorded) and len(grid):
+            deciles = np.clip(np.quantile(recorded, np.linspace(0.1, 0.9, 9)), grid[0], grid[-1])
             axis.plot(
                 deciles, np.zeros(9), "|", color="0.35", markersize=7, transform=axis.get_xaxis_transform(),
                 clip_on=False,
@@ -203,7 +203,9 @@ def candidates_plot(title: str, figures: Mapping[str, Mapping[str, Any]], *, cho
     `figures`: metric to candidate to a value, a (low, value, high) interval, or None where it is not defined. Metrics
     whose name starts with "lower:" are better when lower; the panel says so.
     """
-    panels = {metric: values for metric, values in figures.items() if any(one is not None for one in values.values())}
+    panels = {
+        metric: values for metric, values in figures.items() if any(value is not None for value in values.values())
+    }
     names = list(dict.fromkeys(name for values in figures.values() for name in values))
     columns = max(1, len(panels))
     figure, axes = _figures(max(5.0, 2.7 * columns + 1.3), max(2.4, 0.42 * len(names) + 1.7), 1, columns, sharey=True)
@@ -236,7 +238,7 @@ def candidates_plot(title: str, figures: Mapping[str, Mapping[str, Any]], *, cho
 
 
 def _colour(name: str, names: Sequence[str]) -> str:
-    others = [one for one in names if one not in COLOURS]
+    others = [other for other in names if other not in COLOURS]
     return COLOURS[name] if name in COLOURS else _MORE_COLOURS[others.index(name) % len(_MORE_COLOURS)]
 
 

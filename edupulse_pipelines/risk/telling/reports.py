@@ -160,8 +160,8 @@ def _documents(
         documents["coefficients.json"] = {"intercept": hyperparameters["intercept"], **hyperparameters["coefficients"]}
     if judged.tuned.model.shapes:
         documents["shape_functions.json"] = {
-            name: {"thresholds": list(map(float, one.thresholds)), "values": list(map(float, one.values))}
-            for name, one in judged.tuned.model.shapes.items()
+            name: {"thresholds": list(map(float, shape.thresholds)), "values": list(map(float, shape.values))}
+            for name, shape in judged.tuned.model.shapes.items()
         }
     return documents
 
@@ -222,7 +222,10 @@ def training_figures(
         ),
         "plots/candidates.png": candidates_plot(
             title,
-            {words: {name: found[metric] for name, found in judged.metrics.items()} for words, metric in shown.items()},
+            {
+                words: {name: metrics[metric] for name, metrics in judged.metrics.items()}
+                for words, metric in shown.items()
+            },
             chosen=judged.tuned.kind,
         ),
         "plots/factor_importance.png": importance_plot(title, importance),
@@ -257,18 +260,18 @@ def _data(samples: Samples, usable: Usable, rows: NDArray[np.int64]) -> DataFact
 
 def _candidates(judged: Judged, by_candidate: Mapping[str, Sequence[Measure]]) -> list[CandidateFacts]:
     tuned = judged.tuned
-    found = []
+    candidates = []
     for kind in (*tuned.fitted, *(kind for kind in tuned.left_out if kind not in tuned.fitted)):
-        trials = [one for one in tuned.trials if one.kind == kind]
-        found.append(
+        trials = [trial for trial in tuned.trials if trial.kind == kind]
+        candidates.append(
             CandidateFacts(
                 kind=kind,
-                tuning_log_loss=min((one.log_loss for one in trials), default=None),
-                fits=sum(one.fits for one in trials),
+                tuning_log_loss=min((trial.log_loss for trial in trials), default=None),
+                fits=sum(trial.fits for trial in trials),
                 config=tuned.configs.get(kind, {}),
                 measures=by_candidate.get(kind, ()),
                 chosen=kind == tuned.kind,
                 left_out=tuned.left_out.get(kind, ""),
             )
         )
-    return found
+    return candidates

@@ -69,10 +69,10 @@ def categories_by_week(
         .group_by(ranked.c.feature_date, ranked.c.risk_category)
         .order_by(ranked.c.feature_date)
     )
-    found: dict[dt.date, dict[str, int]] = {}
+    counts: dict[dt.date, dict[str, int]] = {}
     for day, category, count in connection.execute(query):
-        found.setdefault(week_start(day), {})[category] = count
-    return found
+        counts.setdefault(week_start(day), {})[category] = count
+    return counts
 
 
 def latest_predictions(
