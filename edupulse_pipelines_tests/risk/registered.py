@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable
+import shutil
+import sqlite3
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +23,8 @@ from edupulse_pipelines.risk.book.run_contents import RunContents
 from edupulse_pipelines.risk.models.model import RiskModel, fit_candidate
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata
 from edupulse_pipelines.settings import TenantSettings
-from edupulse_pipelines_tests.risk.district import work_of
+from edupulse_pipelines_tests.prepared import put_mlflow_store
+from edupulse_pipelines_tests.risk.district import tenant_settings, work_of
 
 _TREES = {"learning_rate": 0.1, "leaves": 4, "l2": 1.0, "leaf": 1.0, "iterations": 20}
 CONFIG: dict[str, dict[str, Any]] = {"logistic": {"C": 0.03}, "additive": {**_TREES, "leaves": 2}, "boosting": _TREES}
@@ -115,3 +120,38 @@ def rows(engine: sa.Engine, tenant: TenantSettings) -> dict[str, Any]:
 def active(engine: sa.Engine, tenant: TenantSettings) -> list[str]:
     """The active model versions."""
     return [version for version, row in rows(engine, tenant).items() if row.is_active]
+
+
+class RegisteredModels:
+    """An MLflow store of its own with models of one tenant, logged once and put back as they were for every test.
+
+    It stays in its place, since MLflow stores where files lie as absolute addresses.
+    """
+
+    def __init__(self, home: Path, versions: Sequence[str]) -> None:
+        """Log and register the model versions, in this order, in a store under the folder `home`."""
+        self.tenant = tenant_settings()
+        self._database, self._artifacts, self._kept = home / "mlflow.db", home / "artifacts", home / "kept"
+        self._uri = put_mlflow_store(self._database)
+        registry = Registry(self._uri, self._artifacts)
+        self._records = [logged(registry, self.tenant, version)[1] for version in versions]
+        shutil.copytree(self._artifacts, self._kept / "artifacts")
+        _copy_sqlite(self._database, self._kept / "mlflow.db")
+
+    def restored(self) -> Registry:
+        """The registry with these models and nothing else, none of them champion."""
+        shutil.rmtree(self._artifacts)
+        shutil.copytree(self._kept / "artifacts", self._artifacts)
+        _copy_sqlite(self._kept / "mlflow.db", self._database)
+        return Registry(self._uri, self._artifacts)
+
+    def write_rows(self, engine: sa.Engine, *, promoted: Sequence[str]) -> None:
+        """Write the rows of all these models; those of the versions `promoted` as having passed the gate."""
+        for record in self._records:
+            write_row(engine, self.tenant, record, promoted=record.model_version in promoted)
+
+
+def _copy_sqlite(source: Path, target: Path) -> None:
+    """Copy a database into another, which may be open: who has it open sees the new content."""
+    with closing(sqlite3.connect(source)) as read, closing(sqlite3.connect(target)) as written:
+        read.backup(written)

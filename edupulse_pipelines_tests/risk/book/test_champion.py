@@ -10,19 +10,27 @@ from edupulse_pipelines.risk.book.mirror import differences
 from edupulse_pipelines.risk.book.registry import Registry
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines_tests.risk.book.test_registry import files_of
-from edupulse_pipelines_tests.risk.district import tenant_settings, work_of
-from edupulse_pipelines_tests.risk.registered import active, recorded, rows
+from edupulse_pipelines_tests.risk.district import work_of
+from edupulse_pipelines_tests.risk.registered import RegisteredModels, active, rows
 
 FIRST, SECOND, THIRD = "2025-01-06-aaaaaaaa", "2025-01-27-bbbbbbbb", "2025-02-17-cccccccc"
 
 
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> RegisteredModels:
+    return RegisteredModels(tmp_path_factory.mktemp("champion"), [FIRST, SECOND, THIRD])
+
+
 @pytest.fixture
-def tenant(engine: sa.Engine, registry: Registry) -> TenantSettings:
+def registry(models: RegisteredModels) -> Registry:
+    return models.restored()
+
+
+@pytest.fixture
+def tenant(engine: sa.Engine, registry: Registry, models: RegisteredModels) -> TenantSettings:
     """A tenant with three models, none of which is champion; the last did not pass the gate."""
-    tenant = tenant_settings()
-    for version in (FIRST, SECOND, THIRD):
-        recorded(engine, registry, tenant, version, promoted=version != THIRD)
-    return tenant
+    models.write_rows(engine, promoted=[FIRST, SECOND])
+    return models.tenant
 
 
 def promoted(engine: sa.Engine, tenant: TenantSettings) -> list[str]:

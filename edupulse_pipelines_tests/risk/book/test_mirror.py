@@ -20,20 +20,28 @@ from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines_tests.prepared import put_mlflow_store
 from edupulse_pipelines_tests.risk.book.test_registry import files_of
 from edupulse_pipelines_tests.risk.district import tenant_settings, work_of
-from edupulse_pipelines_tests.risk.registered import active, fitted, logged, recorded, rows, sample
+from edupulse_pipelines_tests.risk.registered import RegisteredModels, active, fitted, logged, recorded, rows, sample
 
 FIRST, SECOND = "2025-01-06-aaaaaaaa", "2025-01-27-bbbbbbbb"
 
 
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> RegisteredModels:
+    return RegisteredModels(tmp_path_factory.mktemp("mirror"), [FIRST, SECOND])
+
+
 @pytest.fixture
-def tenant(engine: sa.Engine, registry: Registry) -> TenantSettings:
+def registry(models: RegisteredModels) -> Registry:
+    return models.restored()
+
+
+@pytest.fixture
+def tenant(engine: sa.Engine, registry: Registry, models: RegisteredModels) -> TenantSettings:
     """A tenant with two models, the second of which is champion."""
-    tenant = tenant_settings()
-    for version in (FIRST, SECOND):
-        recorded(engine, registry, tenant, version)
-    make_champion(work_of(engine, tenant), registry, SECOND, kind="gate", reason="won")
-    assert differences(work_of(engine, tenant), registry, artifacts="all") == []
-    return tenant
+    models.write_rows(engine, promoted=[FIRST, SECOND])
+    make_champion(work_of(engine, models.tenant), registry, SECOND, kind="gate", reason="won")
+    assert differences(work_of(engine, models.tenant), registry, artifacts="all") == []
+    return models.tenant
 
 
 @pytest.fixture
