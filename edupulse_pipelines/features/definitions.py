@@ -201,7 +201,6 @@ FEATURES: tuple[Feature, ...] = (
 )
 
 FEATURE_NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
-FEATURES_BY_NAME: dict[str, Feature] = {feature.name: feature for feature in FEATURES}
 
 SUMMER_WEEKS = 5
 """So many calendar weeks without school begin a new school year."""

@@ -83,8 +83,8 @@ def update_student_features(work: Work, first_week: dt.date | None = None) -> Fe
     """Recompute the marked students' vectors from their marked week on, up to the newest delivered week.
 
     One transaction: takes the 'student_features' marks, writes rows that are new or changed (`created_at` is kept,
-    unchanged rows are not touched), deletes rows of weeks and students that are no longer valid. School weeks without
-    any vector, and vectors of weeks that are none, count as marked for every student.
+    unchanged rows are not touched), deletes rows of weeks and students that are no longer valid. A school week without
+    any vector, and a week with vectors that is no school week any more, count as marked for every student.
     """
     with work.writing() as connection:
         marks = take_marks(connection, work, "student_features")
@@ -125,7 +125,7 @@ def read_activity(
     table = weekly_activity.c
     measures = [plain(known_measure(name)) for name in ACTIVITY_MEASURES]
     types = [NUMBER for _ in ACTIVITY_MEASURES]
-    if everyone:  # week by week, so that no row need say its week
+    if everyone:  # a query a week, so that the rows need not carry their week
         parts = []
         query = sa.select(as_text(table.student_id), *measures).where(
             table.tenant_id == work.tenant, table.week_start == sa.bindparam("week", type_=sa.Date())
@@ -138,7 +138,7 @@ def read_activity(
             table.tenant_id == work.tenant, table.week_start.between(weeks[0], weeks[-1])
         )
         parts = []
-        for part in _of(query, table.student_id, people, everyone=False):
+        for part in _parts(query, table.student_id, people, everyone=False):
             ids, mondays, *values = read_arrays(connection, part, ID, DAY, *types)
             parts.append([positions(ids, people.ids), days(mondays).astype("datetime64[s]"), *values])
     columns = concatenated(parts)
@@ -176,7 +176,7 @@ def read_features(connection: Connection, work: Work, weeks: Sequence[dt.date]) 
     parts = []
     for week in sorted(set(weeks)):
         sunday = feature_date(week)
-        of, texts = read_arrays(
+        vector_ids, texts = read_arrays(
             connection,
             sa.select(as_text(vector.student_id), sa.cast(vector.feature_vector, sa.Text())).where(
                 vector.tenant_id == work.tenant, vector.feature_date == sunday
@@ -184,7 +184,7 @@ def read_features(connection: Connection, work: Work, weeks: Sequence[dt.date]) 
             ID,
             OBJECT,
         )
-        place = positions(of, ids[by_id])
+        place = positions(vector_ids, ids[by_id])
         of_somebody = place >= 0
         if not of_somebody.any():
             continue
@@ -318,16 +318,17 @@ def _stored(
         *(plain(table[name]) for name in _SCALARS),
     ).where(table.tenant_id == work.tenant, table.feature_date >= feature_date(first))
     stored: dict[tuple[int, dt.date], tuple[tuple[Any, ...], str]] = {}
-    for query in _of(statement, table.student_id, people, everyone=everyone):
+    for query in _parts(statement, table.student_id, people, everyone=everyone):
         vector_ids, sundays, texts, *scalars = read_arrays(connection, query, ID, DAY, *(OBJECT for _ in range(4)))
         keys = zip(positions(vector_ids, people.ids).tolist(), days(sundays).tolist(), strict=True)
         stored.update(zip(keys, zip(zip(*scalars, strict=True), texts, strict=True), strict=True))
     return stored
 
 
-def _of(
+def _parts(
     statement: sa.Select[Any], column: sa.ColumnElement[Any], people: Students, *, everyone: bool
 ) -> Iterator[sa.Select[Any]]:
+    """The statement for these students, so many of them in each part as fit into one query; for `everyone` as it is."""
     if everyone:
         yield statement
         return
@@ -347,6 +348,6 @@ def _dates(texts: Bytes) -> npt.NDArray[np.object_]:
 
 def _objects(values: Sequence[Any]) -> npt.NDArray[np.object_]:
     """An object array, so that pandas keeps the Python objects."""
-    made = np.empty(len(values), dtype=object)
-    made[:] = values
-    return made
+    objects = np.empty(len(values), dtype=object)
+    objects[:] = values
+    return objects

@@ -1,14 +1,13 @@
-"""Moving many rows to and from the database: Arrow tables of records, numpy arrays of what is computed from them.
+"""Moving many rows to and from the database, as Arrow tables or as columns.
 
-`copy_rows`, `copy_binary`, `stage`, `update_rows` and `read_rows` move Arrow tables (COPY on PostgreSQL, the driver's
-executemany on SQLite). `read_pieces`, `read_arrays`, `write_columns` and `write_rows` move columns of plain values
-straight from and to the driver: a student-week is small, a district has millions of them, and a Row object, a UUID and
-a date for each would cost more than everything computed from them.
+`copy_rows`, `copy_binary`, `stage`, `update_rows` and `read_rows` move Arrow tables, by COPY on PostgreSQL and by the
+driver's executemany on SQLite. `read_pieces` and `read_arrays` give columns as numpy arrays, `write_columns` and
+`write_rows` take plain values. These go past SQLAlchemy's rows and types: for a district's millions of student-weeks, a
+Row, a UUID and a date for each would cost more than everything that is computed from them.
 
-Knows no table of ours and no rule. What a bulk write bypasses is said here once: rows that are copied straight into a
-partition do not fire triggers of the parent table other than those PostgreSQL clones to its partitions (row triggers
-are), and row-level security policies of the parent do not apply; whoever relies on them applies them where
-`copy_rows` is called.
+There is nothing here about particular tables. Rows that are copied straight into a partition fire its row triggers,
+which PostgreSQL clones from the parent table, but no other triggers of the parent, and the parent's row-level security
+policies do not apply to them: whoever needs these sees to it where `copy_rows` or `copy_binary` is called.
 """
 
 from __future__ import annotations
@@ -30,11 +29,15 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection
 
 _ROWS_PER_COPY = 50_000
+
 Bytes = npt.NDArray[np.bytes_]
 Integers = npt.NDArray[np.int64]
 
+# Types of the arrays that columns are read into.
 ID = "S36"
+"""An id as the database's text."""
 DAY = "S10"
+"""A date as ISO text."""
 NUMBER = "f8"
 """NULL becomes NaN."""
 OBJECT = "O"
@@ -48,7 +51,7 @@ _ROWS_TAKEN_APART_AT_ONCE = 2_000
 
 @contextmanager
 def _as_sqlalchemy(connection: Connection, statement: str) -> Iterator[None]:
-    """Errors of the driver as SQLAlchemy's, like those of every other statement.
+    """Raise errors of the driver as SQLAlchemy's, which every other statement raises; parameters are not shown.
 
     A connection that the server has ended is given up, so that nobody tries to roll back on it.
     """
@@ -89,7 +92,7 @@ def copy_binary(connection: Connection, table: str, rows: pa.Table) -> None:
     """Write the rows into `table`, whose columns the Arrow columns name, by binary COPY; PostgreSQL only.
 
     The types have to be those of the table, because the server converts nothing: int32 for INTEGER, date32 for DATE,
-    texts, and 16 bytes for a UUID (`ids.id_column`). Takes a fifth of the time of `copy_rows`.
+    texts, and 16 bytes for a UUID (`ids.id_column`). The server takes a fifth of the time of `copy_rows`.
     """
     from pgpq import ArrowToPostgresBinaryEncoder
 
@@ -120,11 +123,8 @@ def stage(connection: Connection, name: str, columns: dict[str, str], rows: pa.T
 
     It lives until the transaction ends (SQLite: until `name` is staged again).
     """
-    connection.exec_driver_sql(
-        f"DROP TABLE IF EXISTS temp.{name}"
-        if connection.dialect.name == "sqlite"
-        else (f"DROP TABLE IF EXISTS pg_temp.{name}")
-    )
+    temporary = "temp" if connection.dialect.name == "sqlite" else "pg_temp"
+    connection.exec_driver_sql(f"DROP TABLE IF EXISTS {temporary}.{name}")
     declared = ", ".join(f"{column} {type_}" for column, type_ in columns.items())
     ending = " ON COMMIT DROP" if connection.dialect.name == "postgresql" else ""
     connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {name} ({declared}){ending}")
@@ -219,7 +219,7 @@ def read_pieces(connection: sa.Connection, statement: sa.Select[Any], *types: st
     result = connection.execute(statement)
     cursor: Any = result.cursor
     try:
-        # A piece at a time, taken apart while it is still in the processor's cache.
+        # Small pieces, so that the rows are still in the processor's cache when their columns are copied.
         while True:
             rows = np.fromiter(islice(cursor, _ROWS_TAKEN_APART_AT_ONCE), dtype=dtype)
             yield [np.ascontiguousarray(rows[name]) for name in dtype.names or ()]
@@ -253,8 +253,8 @@ def positions(ids: Bytes, among: Bytes) -> Integers:
     """Position of each id in the sorted `among`, -1 where it is not there."""
     if not len(among):
         return np.full(len(ids), -1, dtype=np.int64)
-    found = np.minimum(np.searchsorted(among, ids), len(among) - 1)
-    return np.where(among[found] == ids, found, -1)
+    place = np.minimum(np.searchsorted(among, ids), len(among) - 1)
+    return np.where(among[place] == ids, place, -1)
 
 
 def uuids(ids: Bytes) -> list[uuid.UUID]:

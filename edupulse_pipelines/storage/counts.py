@@ -1,4 +1,4 @@
-"""How many rows a tenant has in a table; records that were taken back are not counted."""
+"""How many rows a tenant has in a table; deleted records are not counted."""
 
 from __future__ import annotations
 

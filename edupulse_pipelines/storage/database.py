@@ -1,8 +1,8 @@
-"""A database by its URL, opened for the length of a block: what gives everybody their `Work`.
+"""`Database`: a database by its URL, which opens it for the length of a block and gives the `Work` to use it with.
 
-The assets get it as the resource `database`, schedules and commands from `database_of`. Importing this module is light:
-SQLAlchemy is imported when a database is opened. How engines behave is in `engine`, which schema a database has in
-`versions`.
+Assets get it as the resource `database`, schedules and commands from `database_of`. SQLAlchemy is imported only when a
+database is opened, so that importing this module costs nothing. How an engine is set up is in `engine`, how the schema
+is checked in `versions`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class Database:
-    """The house's database. Gives `Work`s; opening it gives an empty SQLite file its schema.
+    """The database with our tables; opening it gives an empty SQLite file its schema.
 
-    Subclass it, and give the object to `build_defs(settings, database=…)`, to work with another database.
+    To work with another database, subclass this, and give the object to `build_defs(settings, database=…)`.
     """
 
     def __init__(self, url: str) -> None:
@@ -64,7 +64,7 @@ class Database:
             yield Work(engine, tenant, run_id)
 
     def check(self) -> None:
-        """Open the database once, for a command that wants to hear what is wrong before it begins; raises like `work`.
+        """Open the database once and close it, so that a command fails before it begins its work; raises like `work`.
 
         An empty SQLite file gets its schema.
         """
@@ -73,5 +73,5 @@ class Database:
 
 
 def database_of(settings: Settings) -> Database:
-    """The database that the settings name; the one place that makes it of them."""
+    """The database that the settings name."""
     return Database(settings.database_url)

@@ -1,8 +1,9 @@
 """Marks of what has to be recomputed (`pending_updates`): left by whoever changes data, taken by whoever recomputes.
 
-A mark names a student (or nobody: every student) and a week. It is written in the transaction that changed the data and
-taken in the one that recomputes, so neither a crash nor a concurrent load loses it. Marks are a set: repeats mean the
-same. Which marks a delivery leaves is decided in `ingest.marks`, what is recomputed for them in `features`.
+A mark names a week and a student, or no student for all of them. It is written in the transaction that changes the
+data and removed in the one that recomputes, so that neither a crash nor a concurrent load loses it. A mark that is
+there twice means the same as once. Which marks a delivery leaves is decided in `ingest.marks`, what is recomputed for
+them in `features`.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ Mark = tuple[bytes | None, dt.date]
 def take_marks(connection: sa.Connection, work: Work, stage: Stage) -> set[Mark]:
     """Remove the stage's marks and return them.
 
-    One statement: a mark committed by someone else meanwhile is either returned here or stays for the next run. Until
-    the transaction ends no other one takes the tenant's marks of this stage.
+    It is one statement, so that a mark that another transaction commits meanwhile is either returned here or stays for
+    the next run. Until the transaction ends no other one takes the tenant's marks of this stage.
     """
     if connection.dialect.name == "postgresql":  # SQLite has one writer anyway
         lock = sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(f"{stage}/{work.tenant}", 0))
@@ -64,9 +65,10 @@ def leave_marks(connection: sa.Connection, work: Work, marks: Sequence[tuple[Sta
 
 
 def leave_marks_of_rows(connection: sa.Connection, table: str, date: str) -> None:
-    """Have the weekly activity of every week that `table` has rows of looked at again, by `date`; PostgreSQL only.
+    """Leave marks to recompute the weekly activity of every week in which `table` has rows; PostgreSQL only.
 
-    `table` holds rows of any number of tenants: a month that is taken out of a table or brought back.
+    `table` is a month that is taken out of a partitioned table or brought back, with the rows of every tenant; `date`
+    is its column of dates.
     """
     connection.exec_driver_sql(
         f"INSERT INTO {pending_updates.name} (id, tenant_id, stage, week_start)"

@@ -1,7 +1,8 @@
-"""Whether a database has the schema of this version of the package, and bringing it there.
+"""The schema of a database compared with the one this version of the package needs, and upgraded to it.
 
-Opens the connections for `schema.migrations`, which does the work, and says in words what stands in its way. Everybody
-else who works with the tables calls `ensure_current` first.
+`ensure_current` refuses a database with another schema; `Database` calls it for whoever works with the tables.
+`upgrade` and `check` are behind `edupulse db upgrade` and `edupulse db check`. The migrations themselves are in
+`schema.migrations`; here are the connections for them, and the messages for a role that may not.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from edupulse_pipelines.schema.objects import tables_schema
 from edupulse_pipelines.storage.engine import create_engine, reading, writing
 
 _INSUFFICIENT_PRIVILEGE = "42501"
+_RUN_AS_OWNER = "Run `edupulse db upgrade` as the role that owns the tables. Nothing was changed."
 
 
 def head() -> str:
@@ -45,11 +47,7 @@ def upgrade(engine: Engine) -> None:
     Two upgrades at once are serialised. PermanentError for a role that may not; then nothing has changed.
     """
     with (
-        _allowed(
-            engine,
-            "change the schema",
-            "Run `edupulse db upgrade` as the role that owns the tables. Nothing was changed.",
-        ),
+        _allowed(engine, "change the schema", _RUN_AS_OWNER),
         writing(engine) as connection,
     ):
         migrations.upgrade(connection)
@@ -58,8 +56,8 @@ def upgrade(engine: Engine) -> None:
 def ensure_current(engine: Engine) -> None:
     """SchemaBehind, with the command to run, unless the database is at this version's schema.
 
-    An empty SQLite file gets the schema. On PostgreSQL only `edupulse db upgrade` makes tables: who works with them
-    need not be the role that owns them.
+    An empty SQLite file gets the schema. On PostgreSQL only `edupulse db upgrade` makes tables, because the role that
+    works with them need not be the one that owns them.
     """
     with (
         _allowed(engine, "read the schema's revision", "Have it granted the right to read and write all tables."),
@@ -115,6 +113,7 @@ def _allowed(engine: Engine, what: str, remedy: str) -> Iterator[None]:
 
 
 def _made_in_scratch_schema(connection: Connection) -> Catalog:
+    """The catalog of the whole schema, made in a schema of its own; the transaction is rolled back."""
     scratch = f"edupulse_check_{uuid.uuid4().hex[:12]}"
     connection.exec_driver_sql(f"CREATE SCHEMA {scratch}")
     connection.exec_driver_sql(f"SET LOCAL search_path TO {scratch}")

@@ -21,7 +21,7 @@ import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from edupulse_pipelines.features.known_activity import known_sessions
+from edupulse_pipelines.features.known_activity import known_measure
 from edupulse_pipelines.features.vectors import attendance_rate
 from edupulse_pipelines.schema.sqlalchemy_tables import students, weekly_activity, weekly_course_grades
 from edupulse_pipelines.settings import LabelSettings, TenantSettings
@@ -276,7 +276,7 @@ def _people(connection: sa.Connection, work: Work) -> tuple[Bytes, pd.DataFrame]
 def _activity(connection: sa.Connection, work: Work, ids: Bytes, span: Sequence[dt.date]) -> pd.DataFrame:
     """Weekly activity of the weeks, as `labels_of` takes it."""
     table = weekly_activity.c
-    measures = [known_sessions(name.removeprefix("sessions_")) for name in SESSIONS]
+    measures = [known_measure(name) for name in SESSIONS]
     query = sa.select(
         as_text(table.student_id),
         *(plain(column) for column in (*measures, table.incident_count, sa.func.coalesce(table.severity_highest, 0))),
