@@ -2,7 +2,7 @@
 
 Every query and every change of that table is here. Entries are identified by tenant, table, delivery, file name and the
 content's hash: a file that is delivered again with another content has an entry of its own, and the earlier one becomes
-`superseded`. What a file holds is known by `sources` and `ingest`; nothing is decided here.
+`superseded`. What is in a file, and what becomes of it, is decided in `sources` and `ingest`.
 """
 
 from __future__ import annotations
@@ -198,8 +198,8 @@ def _is(identity: Mapping[str, Any], names: Iterable[str]) -> sa.ColumnElement[b
     return sa.and_(*(_column[name] == identity[name] for name in names))
 
 
-def enter(connection: Connection, identity: Mapping[str, Any], known: Entry | None, values: Mapping[str, Any]) -> None:
-    """Write the entry of this identity, unless another run has come first since `known` was read."""
+def enter(connection: Connection, identity: Mapping[str, Any], before: Entry | None, values: Mapping[str, Any]) -> None:
+    """Write the entry of this identity, unless another run has come first since `before` was read."""
     mine = _is(identity, _IDENTITY)
     row = connection.execute(sa.select(_column.id, _column.status).where(mine)).one_or_none()
     if row is None:
@@ -209,7 +209,7 @@ def enter(connection: Connection, identity: Mapping[str, Any], known: Entry | No
             return
         except sa.exc.IntegrityError:
             row = connection.execute(sa.select(_column.id, _column.status).where(mine)).one()
-    overtaken = row.status in (ARCHIVED, LOADED) and (known is None or known.status != row.status)
+    overtaken = row.status in (ARCHIVED, LOADED) and (before is None or before.status != row.status)
     if not overtaken:
         connection.execute(ingested_files.update().where(_column.id == row.id).values(**values))
 
@@ -222,12 +222,12 @@ def places_of_content(connection: Connection, work: Work, table: str, sha256: st
     return [(row.delivered_on, row.file_name) for row in connection.execute(query)]
 
 
-def note_snapshot(connection: Connection, known: Entry, snapshot: dict[str, str] | None) -> None:
+def note_snapshot(connection: Connection, entry: Entry, snapshot: dict[str, str] | None) -> None:
     """Change the days of a snapshot, which a delivery may say after its file was loaded; it is then loaded again."""
-    if snapshot != known.snapshot:
-        status = ARCHIVED if snapshot is not None else known.status
+    if snapshot != entry.snapshot:
+        status = ARCHIVED if snapshot is not None else entry.status
         connection.execute(
-            ingested_files.update().where(_column.id == known.id).values(snapshot=snapshot, status=status)
+            ingested_files.update().where(_column.id == entry.id).values(snapshot=snapshot, status=status)
         )
 
 

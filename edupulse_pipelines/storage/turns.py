@@ -2,10 +2,10 @@
 
 All turns end with the transaction that takes them. On SQLite there is one writer anyway: nothing is locked here.
 
-To attach a month, PostgreSQL wants the default partition to itself and keeps writers of `students` out; to take one
-away, it wants the whole table. All these locks are taken before anything else is done, tried for half a second each,
-given back together and tried again (`give_way`). Nobody waits for a lock while holding one that another load may want:
-a load leaves the default partition alone while it works, unless it writes there (`hold_default`), and then it attaches
+To attach a month, PostgreSQL locks the whole default partition and keeps writers of `students` out; to take one away,
+it locks the whole table. `give_way` takes these locks before anything else is done, tries each for half a second, and
+releases all of them before it tries again, so that nobody waits for a lock while holding one that another load may
+want. For the same reason a load leaves the default partition alone, or writes there (`hold_default`) and attaches
 nothing.
 """
 
