@@ -1,13 +1,14 @@
 """What takes seconds to make and is the same every time, made once per process: tests get copies, or the same answer.
 
-An MLflow store with its tables, the verdicts of Great Expectations, and Dagster's storage in memory. Databases of ours
-are in `conftest`.
+An MLflow store with its tables, the verdicts of Great Expectations, leakage proofs, the plots of trainings, and
+Dagster's storage in memory. Databases of ours are in `conftest`.
 """
 
 from __future__ import annotations
 
 import atexit
 import copy
+import hashlib
 import pickle
 import shutil
 import tempfile
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from dagster import DagsterInstance
 
     from edupulse_pipelines.ingest.validation import Expectations
-    from edupulse_pipelines.settings import Settings
+    from edupulse_pipelines.risk.judging.leakage import LeakageProof
+    from edupulse_pipelines.settings import Settings, TenantSettings
 
 Verdicts = dict[str, list[tuple[str, list[int]]]]
 Judge = Callable[["Expectations", "pd.DataFrame"], Verdicts]
@@ -66,6 +68,45 @@ def remembering(judge: Judge) -> Judge:
         return copy.deepcopy(known[values])
 
     return judged
+
+
+def remembering_proofs(prove: Callable[..., LeakageProof]) -> Callable[..., LeakageProof]:
+    """`prove_no_leakage`, computed once for equal records, weeks, functions and model: a third of a small training.
+
+    Functions that were made inside another one (those of a test among them) are compared by their code and by the
+    values that they hold, others by name. An error is not remembered.
+    """
+    known: dict[bytes, LeakageProof] = {}
+
+    def proven(*arguments: object, **options: object) -> LeakageProof:
+        asked = _digest(arguments, options)
+        if asked not in known:
+            known[asked] = prove(*arguments, **options)
+        return known[asked]
+
+    return proven
+
+
+def remembering_plots(draw: Callable[..., dict[str, bytes]]) -> Callable[..., dict[str, bytes]]:
+    """`training_figures`, drawn once for the same model, figures and settings, which takes two seconds.
+
+    The tenant's name, which each test has of its own, is not compared: the titles name the tenant that came first.
+    """
+    known: dict[bytes, dict[str, bytes]] = {}
+
+    def drawn(tenant: TenantSettings, *arguments: object) -> dict[str, bytes]:
+        asked = _digest(tenant.model_copy(update={"name": ""}), *arguments)
+        if asked not in known:
+            known[asked] = draw(tenant, *arguments)
+        return dict(known[asked])
+
+    return drawn
+
+
+def _digest(*arguments: object) -> bytes:
+    import cloudpickle
+
+    return hashlib.sha256(cloudpickle.dumps(arguments)).digest()
 
 
 class DagsterInMemory:
