@@ -52,6 +52,10 @@ class DatabaseUnusable(PermanentError):
     """The database cannot be opened with these settings: no such database, a wrong password, a file that is none."""
 
 
+class DatabaseRefused(PermanentError):
+    """The database does not do what a statement asks: a missing right, say, or a constraint."""
+
+
 class DatabaseUnavailable(TransientError):
     """The database does not answer."""
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edupulse_pipelines.errors import PermanentError, SchemaBehind
+from edupulse_pipelines.errors import SchemaBehind
 from edupulse_pipelines.settings import Settings, load_settings
 from edupulse_pipelines.storage.database import database_of
 
@@ -33,26 +33,20 @@ def database_as_it_is(home: Path | None) -> Iterator[Work]:
 
 @contextmanager
 def works_if_filled(settings: Settings) -> Iterator[Works | None]:
-    """What makes Works in a database at this version's schema; None for an empty one, which stays empty.
+    """What makes Works in a database at this version's schema; None for an empty SQLite file, which stays empty.
 
-    SchemaBehind for another version's. PermanentError for what the database refuses, without the values it quotes.
+    SchemaBehind for another version's, and for an empty database on PostgreSQL, where somebody has yet to make the
+    tables.
     """
-    import sqlalchemy as sa
-
     from edupulse_pipelines.storage.versions import current, ensure_current
     from edupulse_pipelines.storage.work import Work
 
-    try:
-        with database_of(settings).as_it_is() as engine:
-            if current(engine) is None:
-                yield None
-            else:
-                ensure_current(engine)
-                yield functools.partial(Work, engine)
-    except sa.exc.DBAPIError as error:
-        code = getattr(error.orig, "pgcode", None)
-        sqlstate = f", SQLSTATE {code}" if code else ""
-        raise PermanentError(f"The database refused a statement ({type(error.orig).__name__}{sqlstate}).") from None
+    with database_of(settings).as_it_is() as engine:
+        if engine.dialect.name == "sqlite" and current(engine) is None:
+            yield None
+        else:
+            ensure_current(engine)
+            yield functools.partial(Work, engine)
 
 
 @contextmanager

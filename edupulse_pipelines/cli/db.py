@@ -40,8 +40,7 @@ def db_upgrade(as_json: bool, home: Path | None) -> None:
     from edupulse_pipelines.storage import versions
 
     with database_as_it_is(home) as work:
-        before, head = versions.current(work.engine), versions.head()
-        versions.upgrade(work.engine)
+        before, head = versions.upgrade(work.engine), versions.head()
     sentence = f"Already at {head}." if before == head else f"Upgraded from {before or 'empty'} to {head}."
     answer(sentence, {"before": before, "current": head, "head": head}, as_json)
 

@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING
 
 from dagster import AssetExecutionContext, Failure, OpExecutionContext
 
-from edupulse_pipelines.errors import EduPulseError, TransientError
+from edupulse_pipelines.errors import DatabaseRefused, EduPulseError, TransientError
 from edupulse_pipelines.orchestration.resources import Database, Progress
 from edupulse_pipelines.orchestration.retries import is_tried_again
 from edupulse_pipelines.settings import TenantSettings
 
 if TYPE_CHECKING:
     from edupulse_pipelines.storage.work import Work
+
+_UNCHANGED = "Nothing of this table's delivery was changed."
 
 
 @contextmanager
@@ -49,14 +51,15 @@ def step(
         progress.failed(name, failure.description or "")
         raise
     except EduPulseError as error:
-        told = Failure(str(error), allow_retries=isinstance(error, TransientError))
+        message = f"{error} {_UNCHANGED}" if isinstance(error, DatabaseRefused) else str(error)
+        told = Failure(message, allow_retries=isinstance(error, TransientError))
         if is_tried_again(context, told):
-            progress.delayed(name, str(error))
+            progress.delayed(name, message)
         else:
-            progress.failed(name, str(error))
+            progress.failed(name, message)
         raise told from None
     except Exception as error:
-        message = database_error_in_words(error) or _where(error)
+        message = _where(error)
         progress.failed(name, message)
         raise Failure(message, allow_retries=False) from None
 
@@ -69,25 +72,3 @@ def _where(error: Exception) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     path = "\n".join(f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames[1:])
     return f"Unexpected {type(error).__name__}; its text is left out, because it may quote a student's record.\n{path}"
-
-
-def database_error_in_words(error: Exception) -> str | None:
-    """What a database error says, less the values it quotes; None when `error` is not one."""
-    from sqlalchemy.exc import DBAPIError, StatementError
-
-    if not isinstance(error, StatementError):
-        return None
-    cause = error.orig
-    parts = [f"The database refused a statement ({type(cause or error).__name__}"]
-    diagnostics = getattr(cause, "diag", None)
-    if isinstance(error, DBAPIError) and diagnostics is not None:
-        for label, attribute in (
-            ("SQLSTATE", "sqlstate"),
-            ("table", "table_name"),
-            ("constraint", "constraint_name"),
-        ):
-            value = getattr(diagnostics, attribute, None)
-            parts.append(f", {label} {value}" if value else "")
-    elif isinstance(error, DBAPIError) and "constraint failed" in str(cause):
-        parts.append(f", {str(cause).splitlines()[0]}")  # SQLite names the constraint or columns, never values
-    return "".join(parts) + "). Nothing of this table's delivery was changed."

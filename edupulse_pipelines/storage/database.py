@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from edupulse_pipelines.errors import DatabaseRefused
 from edupulse_pipelines.settings import Settings
 
 if TYPE_CHECKING:
@@ -33,14 +34,19 @@ class Database:
     def as_it_is(self) -> Iterator[Engine]:
         """An engine for the length of the block, whatever is in the database: no schema is made, none is demanded.
 
-        DatabaseUnavailable, DatabaseUnusable and DatabaseBusy say in words what is wrong with the database.
+        DatabaseUnavailable, DatabaseUnusable and DatabaseBusy say in words what is wrong with the database,
+        DatabaseRefused what it does not do; none quotes a statement's values.
         """
-        from edupulse_pipelines.storage.engine import create_engine, reachable
+        from edupulse_pipelines.storage.engine import create_engine, database_error_in_words, reachable
 
         engine = create_engine(self._url)
         try:
             with reachable(engine):
                 yield engine
+        except Exception as error:
+            if refusal := database_error_in_words(error):
+                raise DatabaseRefused(refusal) from None
+            raise
         finally:
             engine.dispose()
 

@@ -21,6 +21,8 @@ from edupulse_pipelines.settings import normalise_database_url
 CONNECT_TIMEOUT_SECONDS = 10
 LOCK_TIMEOUT_SECONDS = 600
 _WRITES = "edupulse_writes"
+INSUFFICIENT_PRIVILEGE = "42501"
+"""The SQLSTATE of a right that the role has not."""
 _BUSY_SQLSTATES = {
     "40001": "what this transaction had read was changed meanwhile",
     "40P01": "two transactions waited for each other, and this one was ended",
@@ -114,6 +116,28 @@ def reachable(engine: Engine) -> Iterator[None]:
         if error.connection_invalidated or _is_connection_failure(error):
             raise DatabaseUnavailable(f"The database {where} does not answer: {_first_line(error)}") from None
         raise
+
+
+def database_error_in_words(error: Exception) -> str | None:
+    """What a database error says, less the values it quotes; None when `error` is not one."""
+    if not isinstance(error, sa.exc.StatementError):
+        return None
+    cause = error.orig
+    parts = [f"The database refused a statement ({type(cause or error).__name__}"]
+    diagnostics = getattr(cause, "diag", None)
+    if isinstance(error, sa.exc.DBAPIError) and diagnostics is not None:
+        for label, attribute in (
+            ("SQLSTATE", "sqlstate"),
+            ("table", "table_name"),
+            ("constraint", "constraint_name"),
+        ):
+            value = getattr(diagnostics, attribute, None)
+            parts.append(f", {label} {value}" if value else "")
+        if diagnostics.sqlstate == INSUFFICIENT_PRIVILEGE:
+            parts.append(f": {diagnostics.message_primary}")  # it names the table, never values
+    elif isinstance(error, sa.exc.DBAPIError) and "constraint failed" in str(cause):
+        parts.append(f", {str(cause).splitlines()[0]}")  # SQLite names the constraint or columns, never values
+    return "".join(parts) + ")."
 
 
 def _busy(error: sa.exc.DBAPIError) -> str | None:

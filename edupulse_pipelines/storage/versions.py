@@ -18,9 +18,12 @@ from edupulse_pipelines.errors import PermanentError, SchemaBehind
 from edupulse_pipelines.schema import ddl, migrations
 from edupulse_pipelines.schema.catalogs import Catalog, differences, read_catalog
 from edupulse_pipelines.schema.objects import tables_schema
-from edupulse_pipelines.storage.engine import create_engine, reading, writing
+from edupulse_pipelines.storage.engine import INSUFFICIENT_PRIVILEGE, create_engine, reading, writing
 
-_INSUFFICIENT_PRIVILEGE = "42501"
+_NO_RIGHT_SQLSTATES = {INSUFFICIENT_PRIVILEGE, "3F000"}
+"""A privilege is missing, or the role may not use the schema, which is to it as if there were none."""
+_REVISION = "read the schema's revision"
+_READ_AND_WRITE = "Have it granted the use of the schema, and the right to read and write all tables."
 _RUN_AS_OWNER = "Run `edupulse db upgrade` as the role that owns the tables. Nothing was changed."
 
 
@@ -30,27 +33,36 @@ def head() -> str:
 
 
 def current(engine: Engine) -> str | None:
-    """The revision the database is at; None for a database without our schema."""
-    with reading(engine) as connection:
-        return migrations.current(connection)
+    """The revision the database is at; None for a database without our schema.
+
+    PermanentError for a role that may not read it.
+    """
+    with _allowed(engine, _REVISION, _READ_AND_WRITE), reading(engine) as connection:
+        return _revision(connection)
 
 
 def has_current_objects(engine: Engine) -> bool:
-    """Whether the functions, triggers and comments in the database are those that this version declares."""
-    with reading(engine) as connection:
+    """Whether the functions, triggers and comments in the database are those that this version declares.
+
+    PermanentError for a role that may not read what says so.
+    """
+    with _allowed(engine, _REVISION, _READ_AND_WRITE), reading(engine) as connection:
         return migrations.has_current_objects(connection)
 
 
-def upgrade(engine: Engine) -> None:
+def upgrade(engine: Engine) -> str | None:
     """Bring the database to this version's schema and apply the declared objects, in one transaction.
 
-    Two upgrades at once are serialised. PermanentError for a role that may not; then nothing has changed.
+    Returns the revision it was at, None for a database without our schema. Two upgrades at once are serialised.
+    PermanentError for a role that may not; then nothing has changed.
     """
     with (
         _allowed(engine, "change the schema", _RUN_AS_OWNER),
         writing(engine) as connection,
     ):
+        before = migrations.current(connection)
         migrations.upgrade(connection)
+    return before
 
 
 def ensure_current(engine: Engine) -> None:
@@ -59,11 +71,8 @@ def ensure_current(engine: Engine) -> None:
     An empty SQLite file gets the schema. On PostgreSQL only `edupulse db upgrade` makes tables, because the role that
     works with them need not be the one that owns them.
     """
-    with (
-        _allowed(engine, "read the schema's revision", "Have it granted the right to read and write all tables."),
-        reading(engine) as connection,
-    ):
-        revision = migrations.current(connection)
+    with _allowed(engine, _REVISION, _READ_AND_WRITE), reading(engine) as connection:
+        revision = _revision(connection)
         has_objects = migrations.has_current_objects(connection)
     if revision is None:
         if engine.dialect.name != "sqlite":
@@ -85,9 +94,18 @@ def check(engine: Engine) -> list[str]:
     """Differences between the database and this version's schema, in words; empty when there are none.
 
     Tables that are not ours are ignored. On PostgreSQL the expected schema is made in a scratch schema that is rolled
-    back, so the role needs the CREATE privilege on the database.
+    back, so the role needs the CREATE privilege on the database; PermanentError for one that has not.
     """
-    with reading(engine) as connection:
+    with (
+        _allowed(
+            engine,
+            "compare the schema with what is declared",
+            "Run `edupulse db check` as the role that owns the tables, with the right CREATE on the database: it makes "
+            "a scratch schema there, which is rolled back.",
+        ),
+        reading(engine) as connection,
+    ):
+        _revision(connection)
         actual = read_catalog(connection)
         if engine.dialect.name == "postgresql":
             expected = _made_in_scratch_schema(connection)
@@ -105,11 +123,27 @@ def _allowed(engine: Engine, what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except sa.exc.DBAPIError as error:
-        if getattr(error.orig, "pgcode", None) != _INSUFFICIENT_PRIVILEGE:
+        if getattr(error.orig, "pgcode", None) not in _NO_RIGHT_SQLSTATES:
             raise
         reason = str(error.orig).strip().splitlines()[0]
         role = engine.url.username or "of this connection"
         raise PermanentError(f"The role {role} may not {what} ({reason}). {remedy}") from None
+
+
+def _revision(connection: Connection) -> str | None:
+    """The revision the database is at; PermanentError for a role that cannot see whether it has one.
+
+    To a role that may not use the schema its tables are as if they were not there.
+    """
+    revision = migrations.current(connection)
+    if (
+        revision is None
+        and connection.dialect.name == "postgresql"
+        and connection.scalar(sa.select(sa.func.current_schema())) is None
+    ):
+        role = connection.scalar(sa.text("SELECT current_user"))
+        raise PermanentError(f"The role {role} may not use any schema of its search path. {_READ_AND_WRITE}")
+    return revision
 
 
 def _made_in_scratch_schema(connection: Connection) -> Catalog:

@@ -87,3 +87,38 @@ def test_a_role_that_owns_nothing_cannot_upgrade_and_is_told_who_can(tmp_path: P
         done = edupulse_over(url, tmp_path)("db", "upgrade")
         assert (done.exit_code, "as the role that owns the tables" in done.output) == (1, True)
         assert edupulse_over(url, tmp_path)("db", "current").exit_code == 0
+
+
+_OWNER = "Run `edupulse db upgrade` as the role that owns the tables"
+_GRANTS = "Have it granted the use of the schema, and the right to read and write all tables"
+
+
+@ON_POSTGRESQL
+@pytest.mark.parametrize(
+    ("missing", "words", "remedy"),
+    [
+        ("nothing", "db check", "with the right CREATE on the database"),
+        ("the revision", "db check", "with the right CREATE on the database"),
+        ("the revision", "db current", _GRANTS),
+        ("the revision", "db upgrade", _OWNER),
+        ("the revision", "db partitions", _GRANTS),
+        ("the schema", "db check", _GRANTS),
+        ("the schema", "db current", _GRANTS),
+        ("the schema", "db upgrade", _OWNER),
+        ("the schema", "db partitions", _GRANTS),
+    ],
+)
+def test_a_role_without_rights_is_told_what_to_do(
+    tmp_path: Path, engine: sa.Engine, missing: str, words: str, remedy: str
+) -> None:
+    with loader_role(engine) as url:
+        role = sa.engine.make_url(url).username
+        with engine.begin() as connection:
+            if missing == "the revision":
+                connection.exec_driver_sql(f"REVOKE SELECT ON alembic_version FROM {role}")
+            elif missing == "the schema":
+                connection.exec_driver_sql(f"REVOKE USAGE ON SCHEMA public FROM {role}, PUBLIC")
+        done = edupulse_over(url, tmp_path)(*words.split())
+    assert (done.exit_code, done.exception.__class__) == (1, SystemExit), done.exception
+    assert str(role) in done.output and remedy in done.output, done.output
+    assert "empty" not in done.output and "SELECT" not in done.output

@@ -213,7 +213,21 @@ def test_of_several_tenants_one_is_named(house: House) -> None:
     assert "other_tenant" in house("replay", house.home / "rows.csv", "--tenant", "south", code=1).output
 
 
-def test_an_empty_database_has_no_quarantine_and_stays_empty(
+def test_an_empty_postgresql_database_is_an_error_that_names_the_command(tmp_path: Path, postgresql_url: str) -> None:
+    house = House(tmp_path, postgresql_url, engine=None)  # type: ignore[arg-type]
+    for words in (["list"], ["list", "--json"], ["show"], ["export", "--out", tmp_path / "out"], ["replay"]):
+        assert "The database is empty: run `edupulse db upgrade` first" in house(*words, code=1).output
+    models = CliRunner(env={"EDUPULSE_DATABASE_URL": postgresql_url}).invoke(
+        cli.main, ["model", "list", "--home", str(tmp_path)]
+    )
+    assert (models.exit_code, "run `edupulse db upgrade` first" in models.output) == (1, True)
+    engine = create_engine(postgresql_url)
+    assert sa.inspect(engine).get_table_names() == []
+    engine.dispose()
+
+
+@pytest.mark.parametrize("empty_database_url", ["sqlite"], indirect=True)
+def test_an_empty_file_has_no_quarantine_and_stays_empty(
     tmp_path: Path, empty_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     house = House(tmp_path, empty_database_url, engine=None)  # type: ignore[arg-type]

@@ -6,11 +6,17 @@ import datetime as dt
 from pathlib import Path
 from typing import Any
 
+import pytest
+import sqlalchemy as sa
+
+from edupulse_pipelines.errors import DatabaseRefused
 from edupulse_pipelines.orchestration.execution import run_weekly_job, run_weekly_job_apart
 from edupulse_pipelines.orchestration.recorded_runs import RunOutcome
 from edupulse_pipelines.orchestration.resources import database_of
 from edupulse_pipelines.orchestration.summary import summarise
 from edupulse_pipelines.settings import Settings, TenantSettings, load_settings
+from edupulse_pipelines.storage.database import Database
+from edupulse_pipelines_tests.roles import loader_role
 
 WEEKS = [dt.date(2026, 1, 5), dt.date(2026, 1, 12)]
 STUDENTS = "district_id,first_name,last_name,date_of_birth,enrollment_date,shoe_size\n"
@@ -73,3 +79,13 @@ def test_a_step_that_fails_is_told(tmp_path: Path) -> None:
     assert any(error.startswith("weekly_activity: Stopped, because a delivery") for error in outcome.errors)
     assert outcome.recorded.asset("students").metadata["run_inserted"] == 12
     assert outcome.recorded.asset("student_features").metadata == {}
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_summary_that_may_not_read_names_the_table(engine: sa.Engine, tenant: TenantSettings) -> None:
+    with loader_role(engine) as url:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"REVOKE SELECT ON students FROM {sa.engine.make_url(url).username}")
+        with pytest.raises(DatabaseRefused, match="permission denied for table students") as caught:
+            summarise(Database(url), tenant, RunOutcome(weeks=[dt.date(2026, 1, 5)]))
+    assert "SELECT" not in str(caught.value)

@@ -9,8 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from edupulse_pipelines.errors import DatabaseUnusable
-from edupulse_pipelines.orchestration.steps import database_error_in_words
-from edupulse_pipelines.storage.engine import create_engine, reachable, writing
+from edupulse_pipelines.storage.engine import create_engine, database_error_in_words, reachable, writing
 
 
 def test_two_writers_that_read_first_wait_for_each_other(empty_database_url: str) -> None:
@@ -68,3 +67,16 @@ def test_an_error_of_the_database_is_told_without_the_values(empty_database_url:
     told = database_error_in_words(caught.value)
     assert told is not None and "Ada" not in told
     engine.dispose()
+
+
+def test_database_errors_are_told_without_values() -> None:
+    engine = sa.create_engine("sqlite://")
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE t (name TEXT UNIQUE)")
+        connection.execute(sa.text("INSERT INTO t VALUES (:name)"), {"name": "Ada Lovelace"})
+        with pytest.raises(sa.exc.IntegrityError) as caught:
+            connection.execute(sa.text("INSERT INTO t VALUES (:name)"), {"name": "Ada Lovelace"})
+    assert "Ada" in str(caught.value)
+    said = database_error_in_words(caught.value)
+    assert said is not None and "Ada" not in said and "UNIQUE constraint failed: t.name" in said
+    assert database_error_in_words(ValueError("x")) is None
