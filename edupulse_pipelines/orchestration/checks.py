@@ -33,6 +33,8 @@ EXPECTATIONS = "expectations"
 EVERY_COHORT_STUDENT_SCORED = "every_cohort_student_scored"
 REGISTRY_MATCHES_TABLE = "registry_matches_table"
 DEFAULT_PARTITION_EMPTY = "default_partition_empty"
+COMPUTED = "computed"
+"""In a check's metadata: false where the step stopped before there was anything to judge. Absent elsewhere."""
 _MONTHS_SHOWN = 50
 
 
@@ -119,12 +121,13 @@ def prediction_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:
 
 
 def not_computed(names: Iterable[str], reason: str) -> list[AssetCheckResult]:
-    """A failed result for each check of a step that stopped before it could count."""
+    """A failed result for each check of a step that stopped before it could count; its metadata says so."""
     return [
         AssetCheckResult(
             check_name=name,
             passed=False,
             description=f"Not computed: {reason}",
+            metadata={COMPUTED: False},
             severity=AssetCheckSeverity.ERROR,
         )
         for name in names

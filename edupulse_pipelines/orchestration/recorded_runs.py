@@ -14,6 +14,7 @@ from typing import Any
 
 from dagster import AssetCheckSeverity, DagsterEvent, DagsterEventType, DagsterInstance, TableMetadataValue
 
+from edupulse_pipelines.orchestration.checks import COMPUTED
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 
 _TOLD_BY = {
@@ -140,7 +141,7 @@ def _messages(events: Sequence[DagsterEvent]) -> tuple[list[str], list[str], lis
                 warned_checks.append(WarnedCheck(asset, evaluation.check_name, message))
                 continue
             failed_checks.add(str(event.step_key))
-            if not (evaluation.description or "").startswith("Not computed"):
+            if _plain(evaluation.metadata).get(COMPUTED, True):
                 errors.append(f"{message} (check {evaluation.check_name})")
         elif event.event_type_value == "STEP_UP_FOR_RETRY":
             reason = event.step_retry_data.error

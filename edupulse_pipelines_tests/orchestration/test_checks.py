@@ -104,6 +104,7 @@ def test_a_step_that_stopped_still_answers() -> None:
     results = checks.not_computed(names, "the load stopped (ValueError)")
     assert [result.check_name for result in results] == list(names)
     assert all(not result.passed and result.severity == AssetCheckSeverity.ERROR for result in results)
+    assert all(result.metadata[checks.COMPUTED].value is False for result in results)
 
 
 def test_refused_files_are_named() -> None:
