@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edupulse_pipelines.risk.judging.evaluation import evaluate
+from edupulse_pipelines.risk.judging.evaluation import auc_roc
 from edupulse_pipelines.settings import LabelSettings
 from edupulse_pipelines.sources.best_score import BestScores, best_scores
 from edupulse_pipelines.sources.synthetic_district import LatentTraits, latent_traits, school_weeks
@@ -44,10 +44,10 @@ def district() -> District:
 
 
 def auc(score: np.ndarray, adverse: np.ndarray) -> float:
-    week = np.zeros(len(adverse))
-    found = evaluate(score, adverse.astype(np.int8), week, training_samples=0)["auc_roc"]
-    assert found is not None
-    return found
+    """Of any score: a mark or a trait is no probability, and ranks all the same."""
+    area = auc_roc(score, adverse)
+    assert area is not None
+    return area
 
 
 def test_probabilities_are_those_of_who_is_enrolled(district: District) -> None:
