@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edupulse_pipelines.features.known_activity import known_measure
 from edupulse_pipelines.features.school_calendar import SchoolCalendar, distinct_days, school_calendar
+from edupulse_pipelines.features.school_year import STANDING_COURSES
 from edupulse_pipelines.features.standing import read_people
 from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES
 from edupulse_pipelines.schema.sqlalchemy_tables import (
@@ -32,7 +33,6 @@ from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import week_start
 
 SAMPLE_STUDENTS = 200
-COURSE_MEASURES = ("grade_count", "grade_mean", "grade_lowest")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class ActivityFrames:
     activity: pd.DataFrame
     """student_id, week_start and `ACTIVITY_MEASURES`; one row per student and week."""
     courses: pd.DataFrame
-    """student_id, course_id, week_start and `COURSE_MEASURES`; one row per student, course and week."""
+    """student_id, course_id, week_start and `STANDING_COURSES`; one row per student, course and week."""
     calendar: SchoolCalendar
 
 
@@ -79,7 +79,7 @@ def read_sample(
     keys = people["student_id"].tolist()
     people = people.assign(student_id=np.arange(len(people)))
     row, course = weekly_activity.c, weekly_course_grades.c
-    grades = [course[name] for name in COURSE_MEASURES]
+    grades = [course[name] for name in STANDING_COURSES]
     measures = [known_measure(name) for name in ACTIVITY_MEASURES]
     return ActivityFrames(
         people,
@@ -114,7 +114,7 @@ def _rows(
     texts: Sequence[str],
 ) -> pd.DataFrame:
     """The rows of these students, `student_id` being the position in `keys`, in the order of their keys."""
-    measures = ACTIVITY_MEASURES if not texts else COURSE_MEASURES
+    measures = ACTIVITY_MEASURES if not texts else STANDING_COURSES
     columns = ("student_id", "week_start", *texts, *measures)
     place = {key: position for position, key in enumerate(keys)}
     rows = [

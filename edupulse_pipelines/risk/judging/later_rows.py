@@ -18,8 +18,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from edupulse_pipelines.features.school_calendar import SchoolCalendar
+from edupulse_pipelines.features.school_year import STANDING_COURSES
 from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES
-from edupulse_pipelines.risk.judging.activity_frames import COURSE_MEASURES, ActivityFrames, object_array
+from edupulse_pipelines.risk.judging.activity_frames import ActivityFrames, object_array
 from edupulse_pipelines.weeks import WEEK, feature_date
 
 Change = Literal["removed", "added", "scrambled"]
@@ -118,7 +119,7 @@ def _with_more(
     return ActivityFrames(
         people,
         _together(frames.activity, _with_numbers(rows, ACTIVITY_MEASURES, random)),
-        _together(frames.courses, _with_numbers(graded, COURSE_MEASURES, random)),
+        _together(frames.courses, _with_numbers(graded, STANDING_COURSES, random)),
         SchoolCalendar(
             tuple(sorted({*calendar.weeks, *later})),
             {name: later[0] if since is None else since for name, since in calendar.domain_since.items()},
