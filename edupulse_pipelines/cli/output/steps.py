@@ -104,7 +104,7 @@ def describe(asset: str, report: Any) -> tuple[str, str]:
     if asset.startswith("raw_"):
         if not report.files:
             return nothing, "[dim]not delivered[/]"
-        refused = sum(file.status == "refused" for file in report.files)
+        refused = len(report.refused)
         rows = sum(file.rows for file in report.files)
         text = f"{counted(len(report.files), 'file')}, {counted(rows, 'row')}"
         known_already = sum(file.status == "known" for file in report.files)
