@@ -69,7 +69,7 @@ class RegistryUnavailable(TransientError):
 
 
 class RegistryRefused(PermanentError):
-    """The MLflow tracking server or registry answers, and does not do what it is asked: no permission, say."""
+    """MLflow does not do what it is asked, and would not at the next try: no permission, a full disk, say."""
 
 
 class ModelArtifactError(PermanentError):

@@ -113,7 +113,7 @@ def reachable(engine: Engine) -> Iterator[None]:
             raise DatabaseBusy(busy) from None
         if _refuses_us(error):
             raise DatabaseUnusable(f"The database {where} cannot be opened: {_first_line(error)}") from None
-        if error.connection_invalidated or _is_connection_failure(error):
+        if is_gone(error):
             raise DatabaseUnavailable(f"The database {where} does not answer: {_first_line(error)}") from None
         raise
 
@@ -135,44 +135,51 @@ def database_error_in_words(error: Exception) -> str | None:
             parts.append(f", {label} {value}" if value else "")
         if diagnostics.sqlstate == INSUFFICIENT_PRIVILEGE:
             parts.append(f": {diagnostics.message_primary}")  # it names the table, never values
-    elif isinstance(error, sa.exc.DBAPIError) and "constraint failed" in str(cause):
+    elif isinstance(error, sa.exc.DBAPIError) and driver_code(error).startswith("SQLITE_CONSTRAINT"):
         parts.append(f", {str(cause).splitlines()[0]}")  # SQLite names the constraint or columns, never values
     return "".join(parts) + ")."
 
 
+def driver_code(error: sa.exc.DBAPIError) -> str:
+    """The SQLSTATE of PostgreSQL, or the name of SQLite's code (`SQLITE_BUSY`); empty where the driver gives none."""
+    return getattr(error.orig, "pgcode", None) or getattr(error.orig, "sqlite_errorname", None) or ""
+
+
+def is_busy(error: sa.exc.DBAPIError) -> bool:
+    """Whether others held what was needed."""
+    return _busy(error) is not None
+
+
+def is_gone(error: sa.exc.DBAPIError) -> bool:
+    """Whether the database did not answer, and did not refuse these settings either."""
+    if _refuses_us(error):
+        return False
+    if error.connection_invalidated:
+        return True
+    if code := driver_code(error):
+        return code in _GONE_SQLSTATES or code.startswith(("08", "SQLITE_CANTOPEN", "SQLITE_IOERR"))
+    if error.statement is None:  # it was not even connected
+        return True
+    # Of psycopg2's errors about the server, those without a SQLSTATE are of a connection that was lost.
+    return hasattr(error.orig, "pgcode") and type(error) in (sa.exc.OperationalError, sa.exc.DatabaseError)
+
+
 def _busy(error: sa.exc.DBAPIError) -> str | None:
     """What to say when others held what was needed; None when that is not what went wrong."""
-    if _sqlite_code(error).startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+    code = driver_code(error)
+    if code.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
         return "The database is locked: another run has been writing for very long. Try again when it is done."
-    if reason := _BUSY_SQLSTATES.get(_sqlstate(error)):
+    if reason := _BUSY_SQLSTATES.get(code):
         return f"Others were using the database: {reason}. Nothing of this transaction was changed; try again."
     return None
 
 
 def _refuses_us(error: sa.exc.DBAPIError) -> bool:
     """Whether the database is there, and these settings do not open it."""
-    if _sqlite_code(error) == "SQLITE_NOTADB":
-        return True
-    # A connection that failed has no SQLSTATE in psycopg2, only the server's words.
+    if code := driver_code(error):
+        return code == "SQLITE_NOTADB"
+    # A connection that failed has no SQLSTATE and no attribute in psycopg2, only the server's words.
     return error.statement is None and any(sign in str(error.orig) for sign in _REFUSALS)
-
-
-def _is_connection_failure(error: sa.exc.DBAPIError) -> bool:
-    if code := _sqlstate(error):
-        return code in _GONE_SQLSTATES or code.startswith("08")
-    if code := _sqlite_code(error):
-        return code.startswith(("SQLITE_CANTOPEN", "SQLITE_IOERR"))
-    text = str(error.orig).lower()
-    signs = ("could not connect", "connection refused", "server closed")
-    return error.statement is None or any(sign in text for sign in signs)
-
-
-def _sqlstate(error: sa.exc.DBAPIError) -> str:
-    return getattr(error.orig, "pgcode", None) or ""
-
-
-def _sqlite_code(error: sa.exc.DBAPIError) -> str:
-    return getattr(error.orig, "sqlite_errorname", None) or ""
 
 
 def _first_line(error: sa.exc.DBAPIError) -> str:

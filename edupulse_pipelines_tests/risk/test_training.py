@@ -362,9 +362,11 @@ def test_a_row_that_could_not_be_written_is_noticed_and_repaired(
     assert contradictions(engine, tenant, registry) == []
 
 
-def test_an_mlflow_that_does_not_answer_is_said(engine: sa.Engine, tenant: TenantSettings, tmp_path) -> None:
-    (tmp_path / "file").write_text("not a folder")
-    registry = Registry(f"sqlite:///{tmp_path}/file/mlflow.db", tmp_path)
+def test_an_mlflow_that_does_not_answer_is_said(
+    engine: sa.Engine, tenant: TenantSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    registry = Registry("http://127.0.0.1:9", tmp_path)
     with pytest.raises(RegistryUnavailable, match="MLflow at"):
         train_risk_models(work_of(engine, tenant), tenant, [LAST], registry)
 

@@ -1,7 +1,7 @@
-"""The connection to MLflow's tracking server and registry: how it is opened, and what its failures mean.
+"""The connection to MLflow's tracking server and registry: how it is opened, and its failures as errors of ours.
 
-Imports mlflow only when the connection is first used (the import takes seconds). What is logged and registered is in
-`registry`.
+Imports mlflow only when the connection is first used (the import takes seconds). What a failure means is decided in
+`mlflow_failures`; what is logged and registered is in `registry`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import sqlalchemy as sa
 
 from edupulse_pipelines.errors import RegistryRefused, RegistryUnavailable
+from edupulse_pipelines.risk.book.mlflow_failures import in_words, is_missing, is_transient
 from edupulse_pipelines.settings import quiet_libraries
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
 
 FLUENT = threading.RLock()
 """Held while MLflow's fluent functions are called: they read the tracking URI from the process, not from a client."""
-
-_REFUSALS = {"BAD_REQUEST", "INVALID_PARAMETER_VALUE", "PERMISSION_DENIED", "UNAUTHENTICATED"}
-"""Answers of MLflow that would be the same at the next try."""
 
 
 class MlflowConnection:
@@ -38,7 +36,7 @@ class MlflowConnection:
 
     @contextlib.contextmanager
     def answering(self) -> Iterator[MlflowClient]:
-        """The client, with MLflow's own failures turned into RegistryUnavailable, or RegistryRefused."""
+        """The client; its failures become RegistryUnavailable where another try may help, else RegistryRefused."""
         client_type, failures = _mlflow()
         import mlflow
 
@@ -51,8 +49,8 @@ class MlflowConnection:
                     self._client = client_type(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
             yield self._client
         except failures as error:
-            kind = RegistryRefused if getattr(error, "error_code", None) in _REFUSALS else RegistryUnavailable
-            raise kind(f"MLflow at {_without_password(self.tracking_uri)} failed: {first_line(error)}") from error
+            kind = RegistryUnavailable if is_transient(error) else RegistryRefused
+            raise kind(f"MLflow at {_without_password(self.tracking_uri)} failed: {in_words(error)}") from error
 
     def _prepare_store(self) -> None:
         if self.tracking_uri.startswith("sqlite:///"):
@@ -67,23 +65,8 @@ def missing_is_none() -> Iterator[None]:
     try:
         yield
     except MlflowException as error:
-        if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE", "NOT_FOUND"}:
+        if not is_missing(error):
             raise
-
-
-def is_no_answer(error: BaseException) -> bool:
-    """Whether MLflow or its store could not be asked, which says nothing about the artifact."""
-    import requests
-    from mlflow.exceptions import MlflowException
-
-    if isinstance(error, MlflowException):
-        return error.error_code == "TEMPORARILY_UNAVAILABLE" or "API request to" in str(error)
-    return isinstance(error, requests.exceptions.ConnectionError | requests.exceptions.Timeout | sa.exc.SQLAlchemyError)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of what an error says, or its type's name."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _mlflow() -> tuple[type[MlflowClient], tuple[type[Exception], ...]]:

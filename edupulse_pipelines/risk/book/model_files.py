@@ -9,16 +9,19 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, Future
 from pathlib import Path
+from typing import Any
 
 from edupulse_pipelines.errors import ModelArtifactError
-from edupulse_pipelines.risk.book.mlflow_connection import FLUENT, first_line, is_no_answer
+from edupulse_pipelines.risk.book.mlflow_connection import FLUENT
+from edupulse_pipelines.risk.book.mlflow_failures import in_words, is_beside_the_files
 from edupulse_pipelines.risk.models.model import RiskModel, risk_model_of
 from edupulse_pipelines.risk.models.sklearn_private import SKOPS_TRUSTED_TYPES
 
 _MODEL_FILE = "model.skops"
-# Written by MLflow into what it downloads, not part of what was logged.
+# Written by MLflow into what others download through it, not part of what was logged.
 _NOT_LOGGED = "registered_model_meta"
 
 
@@ -26,7 +29,8 @@ _NOT_LOGGED = "registered_model_meta"
 def fetched(label: str, source: str) -> Iterator[Path]:
     """A copy of a model's files, there as long as the block runs; `label` names the model in messages.
 
-    ModelArtifactError when they are not there. A failure to ask MLflow or its store is raised as it is.
+    ModelArtifactError when they are not there. A failure that says nothing about the files (MLflow or its store could
+    not be asked, the disk is full) is raised as it is.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -34,21 +38,49 @@ def fetched(label: str, source: str) -> Iterator[Path]:
             if not (folder / _MODEL_FILE).is_file():
                 raise FileNotFoundError(f"{_MODEL_FILE} is not among its files")
         except Exception as error:
-            if is_no_answer(error):
+            if is_beside_the_files(error):
                 raise
-            raise _unusable(label, f"cannot be loaded from MLflow: {first_line(error)}") from error
+            raise _unusable(label, f"cannot be loaded from MLflow: {in_words(error)}") from error
         yield folder
 
 
 @contextlib.contextmanager
-def downloaded(uri: str) -> Iterator[Path]:
-    """A copy of what lies at `uri`, there as long as the block runs."""
-    import mlflow
+def downloaded(uri: str, path: str = "") -> Iterator[Path]:
+    """A folder with a copy of what lies at `uri`, or of `path` below it, there as long as the block runs.
+
+    MLflow copies in threads and reports their failures as a text; here its error names the first of them as its cause,
+    so that a server which went away is told from a file which is not there.
+    """
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
     with tempfile.TemporaryDirectory() as folder:
         with FLUENT:
-            path = Path(mlflow.artifacts.download_artifacts(artifact_uri=uri, dst_path=folder))
-        yield path
+            repository = get_artifact_repository(uri)
+            repository = getattr(repository, "repo", repository)  # models:/… stands for another place
+            copies = _RememberedThreads(repository.thread_pool)
+            repository.thread_pool = copies
+            try:
+                repository.download_artifacts(path, folder)
+            except MlflowException as error:
+                failures = [failure for copy in copies.started if (failure := copy.exception())]
+                if failures:
+                    raise error from failures[0]
+                raise
+        yield Path(folder)
+
+
+class _RememberedThreads:
+    """An executor that keeps what it started."""
+
+    def __init__(self, threads: Executor) -> None:
+        self._threads = threads
+        self.started: list[Future[Any]] = []
+
+    def submit(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Future[Any]:
+        """As `Executor.submit`."""
+        self.started.append(self._threads.submit(function, *arguments, **options))
+        return self.started[-1]
 
 
 def check_unchanged(label: str, folder: Path, expected: str | None) -> str:
@@ -70,7 +102,7 @@ def read_model(label: str, folder: Path) -> RiskModel:
     try:
         return risk_model_of(skops.io.load(folder / _MODEL_FILE, trusted=SKOPS_TRUSTED_TYPES))
     except Exception as error:
-        raise _unusable(label, f"cannot be loaded from MLflow: {first_line(error)}") from error
+        raise _unusable(label, f"cannot be loaded from MLflow: {in_words(error)}") from error
 
 
 def folder_sha256(folder: Path) -> str:

@@ -102,7 +102,8 @@ class Registry:
     """The MLflow tracking server and model registry at `tracking_uri`.
 
     `artifact_root` is where artifacts of a database-backed store (`sqlite://…`, `postgresql://…`) go; a tracking server
-    (`http://…`) keeps its own. Every method raises RegistryUnavailable when MLflow does not answer.
+    (`http://…`) keeps its own. Every method raises RegistryUnavailable when MLflow does not answer, and
+    RegistryRefused when it does and another try would end the same way.
     """
 
     def __init__(self, tracking_uri: str, artifact_root: Path | None = None) -> None:
@@ -343,13 +344,13 @@ class Registry:
 
     def run_document(self, run_id: str, name: str) -> str | None:
         """The text of a run's artifact; None when the run or the artifact is not there."""
-        with self._connection.answering() as client, FLUENT, tempfile.TemporaryDirectory() as folder:
-            try:
-                with missing_is_none():
-                    return Path(client.download_artifacts(run_id, name, folder)).read_text(encoding="utf-8")
-            except OSError:
-                pass
-            return None
+        with (
+            self._connection.answering() as client,
+            missing_is_none(),
+            downloaded(client.get_run(run_id).info.artifact_uri, name) as folder,
+        ):
+            return (folder / name).read_text(encoding="utf-8")
+        return None
 
     @contextlib.contextmanager
     def _checked(

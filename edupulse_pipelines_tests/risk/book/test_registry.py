@@ -11,6 +11,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 from mlflow.exceptions import MlflowException
 
 from edupulse_pipelines.errors import ModelArtifactError, RegistryUnavailable
@@ -238,7 +239,9 @@ def test_a_registry_that_goes_down_in_the_middle_leaves_a_failed_run_and_no_cham
     logged(registry, tenant, VERSION)
 
     def down(*_arguments: object, **_options: object) -> None:
-        raise MlflowException("API request to http://elsewhere failed with exception: refused")
+        raise MlflowException("API request to http://elsewhere failed") from requests.exceptions.ConnectionError(
+            "refused"
+        )
 
     with monkeypatch.context() as patch:
         patch.setattr(mlflow.MlflowClient, call, down)
