@@ -13,9 +13,16 @@ from __future__ import annotations
 
 
 class EduPulseError(Exception):
-    """The work failed for a reason a person can act on; the command exits with `exit_code`. Raise one of its kinds."""
+    """The work failed for a reason a person can act on; the command exits with `exit_code`. Raise one of its kinds.
+
+    `tenant`: the district that the message names; None when it names none.
+    """
 
     exit_code = 1
+
+    def __init__(self, message: str = "", *, tenant: str | None = None) -> None:
+        super().__init__(message)
+        self.tenant = tenant
 
 
 class PermanentError(EduPulseError):

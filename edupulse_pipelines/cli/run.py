@@ -56,7 +56,7 @@ def run(
         except EduPulseError as error:
             if len(tenants) == 1:
                 raise
-            say_error(str(error) if tenant.name in str(error) else f"{tenant.name}: {error}")
+            say_error(f"{tenant.name}: {error}" if error.tenant is None else str(error))
             failed += 1
             continue
         failed += not summary["success"]

@@ -53,7 +53,8 @@ def landed_deliveries(tenant: TenantSettings) -> list[Delivery]:
     if not folder.is_dir():
         raise LandingError(
             f"Tenant {tenant.name}: the landing folder {folder} does not exist. Deliveries are expected in "
-            f"{folder}/<YYYY-MM-DD>/<table>.csv."
+            f"{folder}/<YYYY-MM-DD>/<table>.csv.",
+            tenant=tenant.name,
         )
     deliveries = []
     for path in sorted(folder.iterdir()):
@@ -63,7 +64,8 @@ def landed_deliveries(tenant: TenantSettings) -> list[Delivery]:
         if week_of_delivery(delivered_on) < tenant.first_week:
             raise LandingError(
                 f"Tenant {tenant.name}: the delivery {path} carries the week of {week_of_delivery(delivered_on)}, "
-                f"before first_week = {tenant.first_week}. Set an earlier first_week, or move the folder away."
+                f"before first_week = {tenant.first_week}. Set an earlier first_week, or move the folder away.",
+                tenant=tenant.name,
             )
         files, unknown = landed_files(path, tenant)
         declared = _snapshots(path / DELIVERY_MANIFEST, files, tenant.first_week, delivered_on)

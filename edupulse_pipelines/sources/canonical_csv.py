@@ -123,7 +123,7 @@ class CsvText:
         for mark, name in _BYTE_ORDER_MARKS:
             if start.startswith(mark):
                 if name == "utf-32":
-                    raise RefusedFile("encoding", "the file is UTF-32; save it as UTF-8")
+                    raise RefusedFile("encoding", "the file is UTF-32", "save it as UTF-8")
                 return _Encoding(name, len(mark), ", as its byte order mark says")
         if declared == "utf-16" and start:
             # Every header begins with a letter of ASCII, so that the place of the zero tells the order of the bytes.
@@ -134,7 +134,7 @@ class CsvText:
             return _Encoding(
                 "utf-8",
                 0,
-                '; save the file as UTF-8, or declare its encoding (such as encoding = "cp1252") in the tenant\'s '
+                advice='save the file as UTF-8, or declare its encoding (such as encoding = "cp1252") in the tenant\'s '
                 "profile in edupulse.toml",
             )
         return _Encoding(declared, 0, ", as the tenant's profile declares")
@@ -174,7 +174,7 @@ class CsvText:
                 except UnicodeDecodeError as error:
                     text, found = error.object[: error.start].decode(name), True
                 if not data and not found:
-                    return RefusedFile("encoding", f"not {self._encoding.spoken}{self._encoding.words}")
+                    return self._encoding.refused("")
                 if text:
                     fresh = text[1:] if after_return and text[0] == "\n" else text
                     after_return = text[-1] == "\r"
@@ -182,9 +182,7 @@ class CsvText:
                     if before:
                         line, column = line + before[0].count("\n") + 1, 0
                     column += len(last.encode(name))
-        return RefusedFile(
-            "encoding", f"line {line}, byte {column + 1}: not {self._encoding.spoken}{self._encoding.words}"
-        )
+        return self._encoding.refused(f"line {line}, byte {column + 1}: ")
 
 
 class CanonicalCsv(CsvText):
@@ -239,15 +237,20 @@ class CanonicalCsv(CsvText):
 
 
 class _Encoding(NamedTuple):
-    """What a file is written in, the length of its byte order mark, and how we know (or what to do about it)."""
+    """What a file is written in, the length of its byte order mark, and how we know, or what to do when it is not."""
 
     name: str
     mark: int
-    words: str
+    known_from: str = ""
+    advice: str = ""
 
     @property
     def spoken(self) -> str:
         return {"utf-8": "UTF-8", "utf-16-le": "UTF-16", "utf-16-be": "UTF-16"}.get(self.name, self.name)
+
+    def refused(self, place: str) -> RefusedFile:
+        """The refusal of a file that is written in something else at a place."""
+        return RefusedFile("encoding", f"{place}not {self.spoken}{self.known_from}", self.advice)
 
 
 class _Row(NamedTuple):

@@ -236,8 +236,8 @@ def _damaged(packed: str, error: BaseException) -> RefusedFile:
         return RefusedFile(CORRUPT_ZIP, "the zip is packed with a method that cannot be read; pack it with Deflate")
     if isinstance(error, EOFError):
         trouble = "ends before it is complete"
-    elif isinstance(error, gzip.BadGzipFile) and "Not a gzipped file" in str(error):
-        trouble = "is not gzip, or something else follows the gzip data"
+    elif isinstance(error, gzip.BadGzipFile):
+        trouble = "is not gzip, is damaged, or something else follows the gzip data"
     else:
         trouble = "is damaged"
     return RefusedFile(

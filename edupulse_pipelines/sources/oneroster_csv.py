@@ -88,7 +88,7 @@ class BundleFile(CanonicalCsv):
     def _refused(self, refusal: RefusedFile) -> RefusedFile:
         if refusal.reason == "encoding":
             # The tenant's profile has no say here: the standard knows one encoding.
-            return RefusedFile("encoding", f"{self.name}: {refusal.detail.partition(';')[0]}, which OneRoster asks for")
+            return RefusedFile("encoding", f"{self.name}: {refusal.problem}", "OneRoster asks for UTF-8")
         return RefusedFile(refusal.reason, f"{self.name}: {refusal.detail}")
 
 

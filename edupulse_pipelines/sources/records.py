@@ -22,11 +22,16 @@ SYSTEM_COLUMNS = (LINE_NUMBER, PROBLEM, FIELDS)
 
 
 class RefusedFile(Exception):
-    """The file cannot be read as the table it is for; `reason` is a code, `detail` says it in words."""
+    """The file cannot be read as the table it is for.
 
-    def __init__(self, reason: str, detail: str) -> None:
+    `reason` is a code, `problem` says it in words, and `detail` is the problem with what the sender can do about it.
+    """
+
+    def __init__(self, reason: str, problem: str, advice: str = "") -> None:
+        detail = f"{problem}; {advice}" if advice else problem
         super().__init__(detail)
         self.reason = reason
+        self.problem = problem
         self.detail = detail
 
 

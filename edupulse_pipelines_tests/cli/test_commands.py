@@ -63,6 +63,19 @@ def test_a_failing_tenant_does_not_stop_the_others(home: Path) -> None:
     assert done.exit_code == 1
     assert "landing folder" in done.output
     assert "1 of 2 tenants done" in done.output
+    assert "Error: Tenant aaa: the landing folder" in done.output
+
+
+def test_an_error_that_names_no_tenant_gets_the_name_before_it(home: Path) -> None:
+    """Also where the tenant's name stands in a path."""
+    with (home / "edupulse.toml").open("a", encoding="utf-8") as toml:
+        toml.write(TOML.format(name="aaa"))
+    delivery = home / "landing" / "aaa" / "2026-02-02"
+    delivery.mkdir(parents=True)
+    (delivery / "manifest.json").write_text("{", encoding="utf-8")
+    done = edupulse("run", "--home", home)
+    assert done.exit_code == 1
+    assert f"Error: aaa: {delivery}" in done.output.replace("\n", "")
 
 
 @pytest.mark.parametrize("arguments", [[], ["--all"], ["--week", "2026-02-02"]])

@@ -598,4 +598,5 @@ def test_a_file_that_is_not_utf_8_is_named_with_its_line_and_no_value() -> None:
         read(source("students", files))
     assert refused.value.reason == "encoding"
     assert refused.value.detail.startswith("users.csv: line 3, byte ")
+    assert refused.value.detail.endswith(": not UTF-8; OneRoster asks for UTF-8")
     assert "Grace" not in refused.value.detail
