@@ -134,7 +134,7 @@ def _opens_connections(path: Path) -> list[str]:
         if not isinstance(node, ast.Attribute):
             continue
         of = ast.unparse(node.value)
-        if node.attr in {"create_engine", "Engine", "connect"} or (
+        if node.attr in {"create_engine", "Engine", "_engine", "connect"} or (
             node.attr in {"begin", "raw_connection"} and re.search(r"engine|connection|work", of)
         ):
             found.append(f"{of}.{node.attr} in line {node.lineno}")

@@ -9,11 +9,11 @@ from pathlib import Path
 import click
 
 from edupulse_pipelines.cli.answers import answer, command_to_type, print_json
-from edupulse_pipelines.cli.database import database_as_it_is, database_with_schema
+from edupulse_pipelines.cli.database import database_with_schema
 from edupulse_pipelines.cli.options import command, json_option
-
-ATTENDANCE = "attendance_records"
-"""The one table that is partitioned by month."""
+from edupulse_pipelines.schema.tables import ATTENDANCE_RECORDS
+from edupulse_pipelines.settings import load_settings
+from edupulse_pipelines.storage.database import database_of
 
 
 @click.group()
@@ -37,10 +37,7 @@ def db_upgrade(as_json: bool, home: Path | None) -> None:
 
     On PostgreSQL as the role that owns the tables, or is to own them.
     """
-    from edupulse_pipelines.storage import versions
-
-    with database_as_it_is(home) as work:
-        before, head = versions.upgrade(work.engine), versions.head()
+    before, head = database_of(load_settings(home=home)).upgrade()
     sentence = f"Already at {head}." if before == head else f"Upgraded from {before or 'empty'} to {head}."
     answer(sentence, {"before": before, "current": head, "head": head}, as_json)
 
@@ -53,18 +50,14 @@ def db_current(as_json: bool, home: Path | None) -> None:
 
     Also when the revision is right, but the functions, triggers and comments are another version's.
     """
-    from edupulse_pipelines.storage import versions
-
-    with database_as_it_is(home) as work:
-        current, head = versions.current(work.engine), versions.head()
-        has_objects = versions.has_current_objects(work.engine)
+    state = database_of(load_settings(home=home)).state()
     behind = ""
-    if current != head:
-        behind = f" This version needs {head}: run `edupulse db upgrade`."
-    elif not has_objects:
+    if state.revision != state.head:
+        behind = f" This version needs {state.head}: run `edupulse db upgrade`."
+    elif not state.has_current_objects:
         behind = " Functions, triggers and comments are another version's: run `edupulse db upgrade`."
-    facts = {"current": current, "head": head, "objects_are_current": has_objects}
-    answer(f"{current or 'No schema.'}{behind}", facts, as_json)
+    facts = {"current": state.revision, "head": state.head, "objects_are_current": state.has_current_objects}
+    answer(f"{state.revision or 'No schema.'}{behind}", facts, as_json)
     sys.exit(1 if behind else 0)
 
 
@@ -77,10 +70,8 @@ def db_check(as_json: bool, home: Path | None) -> None:
     On PostgreSQL also functions and comments; the role needs the CREATE privilege on the database.
     """
     from edupulse_pipelines.cli.output.drawing import console, show_lines
-    from edupulse_pipelines.storage import versions
 
-    with database_as_it_is(home) as work:
-        differences = versions.check(work.engine)
+    differences = database_of(load_settings(home=home)).check()
     if differences and not as_json:
         show_lines(console(), f"{len(differences)} differences", differences)
     else:
@@ -166,7 +157,7 @@ def db_detach_month(month: dt.date, as_json: bool, home: Path | None) -> None:
     from edupulse_pipelines.operations.partitions import detach_month
 
     with database_with_schema(home) as work:
-        detached = detach_month(work, ATTENDANCE, month)
+        detached = detach_month(work, ATTENDANCE_RECORDS.name, month)
     sentence = f"{month:%Y-%m} is now the table {detached.name}. Dump it, then TRUNCATE it; do not drop it."
     answer(sentence, {"month": f"{month:%Y-%m}", "table": detached.name, "attached": False}, as_json)
 
@@ -184,9 +175,9 @@ def db_attach_month(month: dt.date, as_json: bool, home: Path | None) -> None:
     from edupulse_pipelines.operations.partitions import attach_month
 
     with database_with_schema(home) as work:
-        attached = attach_month(work, ATTENDANCE, month)
+        attached = attach_month(work, ATTENDANCE_RECORDS.name, month)
     sentence = (
         f"{month:%Y-%m} is back. Rows of the month that wait in quarantine: "
-        f"{command_to_type(f'quarantine replay --table {ATTENDANCE}', home)}"
+        f"{command_to_type(f'quarantine replay --table {ATTENDANCE_RECORDS.name}', home)}"
     )
     answer(sentence, {"month": f"{month:%Y-%m}", "table": attached.name, "attached": True}, as_json)

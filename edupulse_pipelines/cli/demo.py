@@ -60,7 +60,7 @@ def demo(students: int, weeks: int, seed: int, as_json: bool, home: Path | None)
     on = console(to_stderr=as_json)
     before = load_settings(home=home)
     if not before.database_url.startswith("sqlite"):
-        database_of(before).check()  # before a file is written
+        database_of(before).ensure_current()  # before a file is written
     asked = demo_home.demo_district(students, weeks, seed)
     on.print(f"[bold]EduPulse demo[/]  [dim]{asked}[/]")
     on.print(f"in {before.home}", style="dim", markup=False, soft_wrap=True)

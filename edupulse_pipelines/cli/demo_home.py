@@ -158,10 +158,11 @@ def _refuse_strangers(settings: Settings, landing: Path) -> None:
 
     if _has_deliveries(landing):
         raise ConfigurationError(f"{landing} holds files that the demo did not write. Choose another home with --home.")
-    with database_of(settings).work(TENANT) as work, work.reading() as connection:
+    database = database_of(settings)
+    with database.work(TENANT) as work, work.reading() as connection:
         if row_count(connection, work, "ingested_files"):
             raise ConfigurationError(
-                f"The database {work.engine.url.render_as_string(hide_password=True)} already holds a tenant "
+                f"The database {database.shown_url} already holds a tenant "
                 f"{TENANT!r} of another home. Use that home, or another database (EDUPULSE_DATABASE_URL)."
             )
 

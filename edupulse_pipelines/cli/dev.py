@@ -35,7 +35,7 @@ def dev(dagster_port: int, mlflow_port: int, home: Path | None) -> None:
 
     settings = load_settings(home=home, placeholder=True)
     on = console()
-    database_of(settings).check()  # now rather than in a failed run
+    database_of(settings).ensure_current()  # now rather than in a failed run
     prepare_dagster_home(settings.dagster_home)
     settings.mlflow_dir.mkdir(parents=True, exist_ok=True)
     servers = development_servers(settings, dagster_port, mlflow_port)

@@ -98,7 +98,7 @@ def run_plan(
     for notice in plan.notices:
         on.print(f"[yellow]![/] {escape(notice)}", soft_wrap=True)
     database = database_of(settings)
-    database.check()  # before the first step: one message, not fourteen failed steps
+    database.ensure_current()  # before the first step: one message, not fourteen failed steps
     if not plan.weeks:
         return summarise(database, tenant, RunOutcome(weeks=[]))
     headline(on, tenant.name, plan.weeks)

@@ -1,14 +1,15 @@
-"""`Database`: a database by its URL, which opens it for the length of a block and gives the `Work` to use it with.
+"""`Database`: a database by its URL. It makes and compares the schema, and gives the `Work` to use the tables with.
 
 Assets get it as the resource `database`, schedules and commands from `database_of`. SQLAlchemy is imported only when a
 database is opened, so that importing this module costs nothing. How an engine is set up is in `engine`, how the schema
-is checked in `versions`.
+is made and checked in `versions`; nobody outside this room is given an engine.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from edupulse_pipelines.errors import DatabaseRefused
@@ -19,9 +20,27 @@ if TYPE_CHECKING:
 
     from edupulse_pipelines.storage.work import Work
 
+Works = Callable[..., "Work"]
+"""Tenant's name and, where there is one, the run's id in; the `Work` for it out."""
+
+
+@dataclass(frozen=True)
+class SchemaState:
+    """How far a database's schema is. `revision` is None without our schema; `head` is what this version needs.
+
+    has_current_objects: functions, triggers and comments are those of this version.
+    """
+
+    revision: str | None
+    head: str
+    has_current_objects: bool
+
 
 class Database:
     """The database with our tables; opening it gives an empty SQLite file its schema.
+
+    Every method raises DatabaseUnavailable, DatabaseUnusable or DatabaseBusy, which say in words what is wrong with the
+    database, or DatabaseRefused, which says what it does not do; none quotes a statement's values.
 
     To work with another database, subclass this, and give the object to `build_defs(settings, database=…)`.
     """
@@ -30,13 +49,74 @@ class Database:
         self._url = url
         self._schema_checked = False
 
-    @contextmanager
-    def as_it_is(self) -> Iterator[Engine]:
-        """An engine for the length of the block, whatever is in the database: no schema is made, none is demanded.
+    @property
+    def shown_url(self) -> str:
+        """The URL without its password."""
+        from edupulse_pipelines.storage.engine import shown_url
 
-        DatabaseUnavailable, DatabaseUnusable and DatabaseBusy say in words what is wrong with the database,
-        DatabaseRefused what it does not do; none quotes a statement's values.
+        return shown_url(self._url)
+
+    def upgrade(self) -> tuple[str | None, str]:
+        """Bring the schema to what this version needs; the revision it was at, and the one it is at. Safe to repeat.
+
+        The first is None for a database without our schema. PermanentError for a role that may not; then nothing has
+        changed.
         """
+        from edupulse_pipelines.storage import versions
+
+        with self._opened() as engine:
+            return versions.upgrade(engine), versions.head()
+
+    def state(self) -> SchemaState:
+        """How far the schema is; nothing is made. PermanentError for a role that may not read it."""
+        from edupulse_pipelines.storage import versions
+
+        with self._opened() as engine:
+            return SchemaState(versions.current(engine), versions.head(), versions.has_current_objects(engine))
+
+    def check(self) -> list[str]:
+        """Differences between the schema and what is declared, in words; see `versions.check`."""
+        from edupulse_pipelines.storage import versions
+
+        with self._opened() as engine:
+            return versions.check(engine)
+
+    def ensure_current(self) -> None:
+        """Open the database once and close it, so that a command fails before it begins its work; raises like `work`.
+
+        An empty SQLite file gets its schema.
+        """
+        with self._current():
+            pass
+
+    @contextmanager
+    def work(self, tenant: str, run_id: str | None = None) -> Iterator[Work]:
+        """Work for the tenant of this name in the run, for the length of the block; SchemaBehind for another schema."""
+        from edupulse_pipelines.storage.work import Work
+
+        with self._current() as engine:
+            yield Work(engine, tenant, run_id)
+
+    @contextmanager
+    def works_if_filled(self) -> Iterator[Works | None]:
+        """What makes Works for tenants, one after another; None for an empty SQLite file, which stays empty.
+
+        SchemaBehind for another version's schema, and for an empty database on PostgreSQL, where somebody has yet to
+        make the tables.
+        """
+        from edupulse_pipelines.storage.versions import current, ensure_current
+        from edupulse_pipelines.storage.work import Work
+
+        with self._opened() as engine:
+            if engine.dialect.name == "sqlite" and current(engine) is None:
+                yield None
+            else:
+                ensure_current(engine)
+                yield lambda tenant, run_id=None: Work(engine, tenant, run_id)
+
+    @contextmanager
+    def _opened(self) -> Iterator[Engine]:
+        """An engine for the length of the block, whatever is in the database: no schema is made, none is demanded."""
         from edupulse_pipelines.storage.engine import create_engine, database_error_in_words, reachable
 
         engine = create_engine(self._url)
@@ -51,31 +131,15 @@ class Database:
             engine.dispose()
 
     @contextmanager
-    def engine(self) -> Iterator[Engine]:
-        """An engine over a database at this version's schema. Raises like `as_it_is`, and SchemaBehind."""
+    def _current(self) -> Iterator[Engine]:
+        """An engine over a database at this version's schema; SchemaBehind for any other."""
         from edupulse_pipelines.storage.versions import ensure_current
 
-        with self.as_it_is() as engine:
+        with self._opened() as engine:
             if not self._schema_checked:
                 ensure_current(engine)
                 self._schema_checked = True
             yield engine
-
-    @contextmanager
-    def work(self, tenant: str, run_id: str | None = None) -> Iterator[Work]:
-        """Work for the tenant of this name in the run, for the length of the block. Raises like `engine`."""
-        from edupulse_pipelines.storage.work import Work
-
-        with self.engine() as engine:
-            yield Work(engine, tenant, run_id)
-
-    def check(self) -> None:
-        """Open the database once and close it, so that a command fails before it begins its work; raises like `work`.
-
-        An empty SQLite file gets its schema.
-        """
-        with self.engine():
-            pass
 
 
 def database_of(settings: Settings) -> Database:

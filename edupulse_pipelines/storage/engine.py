@@ -80,6 +80,11 @@ def create_engine(url: str) -> Engine:
     return engine
 
 
+def shown_url(url: str) -> str:
+    """The URL as it may be shown: one spelling, and no password."""
+    return make_url(normalise_database_url(url)).render_as_string(hide_password=True)
+
+
 @contextmanager
 def reading(engine: Engine) -> Iterator[sa.Connection]:
     """A transaction that will only read; it is rolled back at the end of the block."""

@@ -55,12 +55,12 @@ def operating_system_user() -> str:
 class Work:
     """Work for one tenant in one database, by one actor in one run.
 
-    engine: opened by `storage.engine.create_engine`; only this room begins transactions on it. tenant: the district's
-    name, `EVERY_TENANT` for work that belongs to none. run_id: of the Dagster run; None outside of one. actor: who
-    asked, for the record of changes; the operating system's user where nobody is named.
+    The engine is made by `storage.engine.create_engine`, and stays in this room. tenant: the district's name,
+    `EVERY_TENANT` for work that belongs to none. run_id: of the Dagster run; None outside of one. actor: who asked, for
+    the record of changes; the operating system's user where nobody is named.
     """
 
-    engine: Engine
+    _engine: Engine
     tenant: str
     run_id: str | None = None
     actor: str = field(default_factory=operating_system_user)
@@ -69,7 +69,7 @@ class Work:
     @property
     def dialect(self) -> str:
         """`postgresql` or `sqlite`."""
-        return self.engine.dialect.name
+        return self._engine.dialect.name
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -78,7 +78,7 @@ class Work:
         DatabaseUnavailable, DatabaseBusy and DatabaseUnusable as `engine.reachable` raises them.
         """
         self.attempts.reading += 1
-        with self._counted(), engines.reachable(self.engine), engines.reading(self.engine) as connection:
+        with self._counted(), engines.reachable(self._engine), engines.reading(self._engine) as connection:
             self._introduce(connection)
             yield connection
 
@@ -90,7 +90,7 @@ class Work:
         as `engine.reachable` raises them.
         """
         self.attempts.writing += 1
-        with self._counted(), engines.reachable(self.engine), engines.writing(self.engine) as connection:
+        with self._counted(), engines.reachable(self._engine), engines.writing(self._engine) as connection:
             self._introduce(connection)
             yield connection
 

@@ -32,6 +32,7 @@ from edupulse_pipelines.orchestration.partitions import asset_key
 from edupulse_pipelines.orchestration.resources import Database
 from edupulse_pipelines.settings import Settings, TenantSettings
 from edupulse_pipelines.storage.engine import create_engine
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines_tests.orchestration.conftest import settings_of, tenant_of
 
 WEEK = dt.date(2026, 1, 5)
@@ -123,14 +124,14 @@ class Away(Database):
         path.mkdir()
 
     @contextmanager
-    def engine(self) -> Iterator[sa.Engine]:
+    def work(self, tenant: str, run_id: str | None = None) -> Iterator[Work]:
         """Fails until the file is back."""
         if self._left == 0 and self._away.exists():
             self._path.rmdir()
             self._away.rename(self._path)
         self._left -= 1
-        with super().engine() as engine:
-            yield engine
+        with super().work(tenant, run_id) as work:
+            yield work
 
 
 @contextmanager
