@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TABLES = ["students", "grades", "discipline_incidents", "training_feedback"]
+TABLES = ["students", "attendance_records", "grades", "discipline_incidents", "training_feedback"]
 
 
 def test_a_declared_column_is_stored_judged_archived_and_documented(empty_database_url: str, tmp_path: Path) -> None:
@@ -30,12 +30,35 @@ def test_a_declared_column_is_stored_judged_archived_and_documented(empty_databa
     assert json.loads(process.stdout.splitlines()[-1]) == dict.fromkeys(TABLES, everywhere)
 
 
-def test_a_column_of_attendance_is_not_left_unstored_in_silence() -> None:
-    """Attendance is written by hand, so its writer says what to do instead of dropping what it does not know."""
-    program = (
-        f"from {__package__}.one_column_more import declare; declare(['attendance_records'])\n"
-        "import edupulse_pipelines.ingest.load"
+def test_fields_of_attendance_are_as_new_as_the_deliveries_that_carried_them(
+    empty_database_url: str, tmp_path: Path
+) -> None:
+    """Fields of every type, left out by some deliveries; the order in which these are loaded makes no difference."""
+    process = subprocess.run(
+        [sys.executable, "-m", f"{__package__}.further_attendance", empty_database_url, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=False,
     )
-    process = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert process.returncode == 1
-    assert "attendance_records declares a delivered column that this module does not store" in process.stderr
+    assert process.returncode == 0, process.stderr
+    first, second, third = "2025-09-08", "2025-09-15", "2025-09-22"
+    of_second = {"note": second, "share": second, "since": second}
+    older = {
+        "ZQ1": of_second | {"minutes": first, "detail": first},
+        "ZQ2": dict.fromkeys(("note", "minutes", "share", "since", "detail"), first),
+        "ZQ3": of_second | {"detail": first},
+    }
+    never = dict.fromkeys(("note", "share", "since", "detail"))
+    outcome = {
+        "stored": [
+            ["ZQ1", "2025-09-02", "present", "ZQb", 30, 0.25, "2025-09-02", {"a": [1, 2]}, third, older["ZQ1"]],
+            ["ZQ2", "2025-09-02", "absent", "ZQa", 5, None, None, None, third, older["ZQ2"]],
+            ["ZQ3", "2025-09-03", "tardy", None, None, None, None, {}, third, older["ZQ3"]],
+            ["ZQ3", "2025-09-04", "tardy", None, 9, None, None, None, third, never],
+        ],
+        "again": [1, 0, 0, 1, 0],
+        "unchanged": True,
+        "all_new": 1,
+    }
+    orders = ["d123", "d132", "d213", "d231", "d312", "d321"]
+    assert json.loads(process.stdout.splitlines()[-1]) == dict.fromkeys(orders, outcome)

@@ -15,6 +15,8 @@ from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
 from edupulse_pipelines.ingest import delivered_rows, marks, quarantine
+from edupulse_pipelines.schema.delivery import DELIVERED
+from edupulse_pipelines.schema.tables import TABLES as TABLES_DECLARED
 from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.weeks import WEEK, week_start
 from edupulse_pipelines_tests.ingest.district import (
@@ -180,6 +182,17 @@ def test_the_tables_do_not_depend_on_the_order_or_grouping_of_runs(
             ("attendance_records", "date"), ("grades", "submission_date"), ("discipline_incidents", "incident_date")
         ):  # fmt: skip
             assert {(number, week_start(day)) for number, day in one_by_one.rows(table, "district_id", date)} <= marked
+
+
+def test_tables_whose_files_may_leave_fields_out_keep_how_old_each_is() -> None:
+    """All but verdicts, of which a later delivery without a field leaves the older value, and an earlier one not."""
+    without = {
+        name
+        for name, contract in DELIVERED.items()
+        if set(contract.fields) - set(contract.required) - {contract.reference}
+        and "field_deliveries" not in TABLES_DECLARED[name].column_names
+    }
+    assert without == {"training_feedback"}
 
 
 LANDING = {

@@ -4,9 +4,11 @@ Rows of days for which nothing is stored are written as they are; only the other
 straight into their month's partition. A month that has no rows yet and gets many is built apart: filled by COPY
 without an index, then indexed, checked and attached within the transaction of its delivery (`storage.months`), because
 building the indexes afterwards takes about a third of the time of maintaining them. Rows of a piece are sorted by
-student and day, so that neighbours on disk are neighbours in the queries. `pgpq` encodes the rows for COPY in its
-binary form, on which the server spends a fifth of the time that it spends on CSV. What needs no database (`prepare`)
-may be done by a second thread while the server works.
+student and day, so that neighbours on disk are neighbours in the queries. They are copied in binary form, which costs
+less than CSV. What needs no database (`prepare`) may be done by a second thread while the server works.
+
+Which columns there are is a fact of the declaration. The rows themselves are in `attendance_rows`, what they change of
+stored records in `attendance_changes`.
 
 Row triggers of the parent table hold for rows that are written straight into a partition, because PostgreSQL clones
 them to each. Policies of row-level security do not: they are the parent's only, and have to be applied in `close`.
@@ -20,15 +22,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.ingest.delivered_rows import DeliveredRows
 from edupulse_pipelines.ingest.frames import Integers, Mask, Piece
 from edupulse_pipelines.ingest.validation import DETACHED_MONTH, UNKNOWN_RECORD, Reasons
+from edupulse_pipelines.ingest.writers.attendance_changes import update_met
+from edupulse_pipelines.ingest.writers.attendance_rows import TABLE, Rows, new_records
+from edupulse_pipelines.ingest.writers.field_dates import EPOCH
 from edupulse_pipelines.ingest.writers.outcomes import (
     INSERTED,
     QUARANTINED,
@@ -38,57 +41,17 @@ from edupulse_pipelines.ingest.writers.outcomes import (
     Prepared,
     Target,
     settled,
-    typed,
 )
-from edupulse_pipelines.schema.delivery import DELIVERED
-from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records
-from edupulse_pipelines.schema.tables import ATTENDANCE_STATUSES
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage import months
-from edupulse_pipelines.storage.bulk import copy_binary, copy_rows, read_rows, stage, update_rows
-from edupulse_pipelines.storage.ids import id_column, id_texts, new_id_bytes
+from edupulse_pipelines.storage.bulk import copy_binary, copy_rows
 from edupulse_pipelines.storage.turns import hold_default, hold_months
 from edupulse_pipelines.storage.work import Work
 
-TABLE = "attendance_records"
 BULK_ROWS = 50_000
 """Rows of one month from which on it is built apart."""
 _OLDEST_MONTHS = 36
 """Months before the district's first week that still get a partition; what is older lands in the default one."""
-_EPOCH = dt.date(1970, 1, 1)
-_NEVER = -(2**31) + 1
-_COLUMNS = {column.name: column for column in DELIVERED[TABLE].columns}
-if DELIVERED[TABLE].fields != ("status",):
-    raise RuntimeError(
-        f"{TABLE} declares a delivered column that this module does not store: {DELIVERED[TABLE].fields}. Add it to "
-        "_Rows, to what is written and to what is compared here."
-    )
-
-
-@dataclass
-class _Rows:
-    """Rows to merge, by column.
-
-    place: row of the piece; student: position among the students known; date: days since 1970; period: -1 where
-    attendance is daily; status: position in ATTENDANCE_STATUSES.
-    """
-
-    place: Integers
-    student: Integers
-    date: Integers
-    period: Integers
-    status: Integers
-    deleted: npt.NDArray[np.bool_]
-
-    def take(self, which: Integers | npt.NDArray[np.bool_]) -> _Rows:
-        return _Rows(
-            self.place[which],
-            self.student[which],
-            self.date[which],
-            self.period[which],
-            self.status[which],
-            self.deleted[which],
-        )
 
 
 @dataclass
@@ -102,8 +65,8 @@ class PreparedAttendance(Prepared):
 
     outcomes: Outcomes
     new: dict[dt.date, Any]
-    met: _Rows
-    touched: _Rows
+    met: Rows
+    touched: Rows
     refused: Integers
 
 
@@ -156,7 +119,7 @@ class AttendanceWriter:
         # Asked before the first row is written, so that what is written here is not found; and only of days that can
         # come, because what nobody claims is in the default partition, which others need.
         days = [day for day in rows.days if day <= self.delivered_on and months.month_of(day) not in detached]
-        self._known_days = np.array(sorted((day - _EPOCH).days for day in days if self._any(day)), dtype=np.int64)
+        self._known_days = np.array(sorted((day - EPOCH).days for day in days if self._any(day)), dtype=np.int64)
 
     @staticmethod
     def make_room(work: Work, tenant: TenantSettings, rows: DeliveredRows) -> None:
@@ -176,7 +139,7 @@ class AttendanceWriter:
         """Find the students and sort out the good rows of a piece; asks the database nothing."""
         self.students.resolve(piece, reasons)
         outcomes: Outcomes = np.full(len(piece), UNCHANGED, dtype=np.int8)
-        rows = self._rows(piece, np.flatnonzero(Prepared(piece, reasons, asked).good()))
+        rows = Rows.of(piece, np.flatnonzero(Prepared(piece, reasons, asked).good()), self.students)
         away = np.isin(_month_numbers(rows.date), self._detached)
         refused = rows.place[away]
         if len(refused):
@@ -197,10 +160,10 @@ class AttendanceWriter:
         refused: Reasons = {place: [DETACHED_MONTH] for place in prepared.refused.tolist()}
         self._insert(prepared.new)
         self._mark(prepared.touched)
-        if len(prepared.met.place):
-            late: list[_Rows] = []
+        if len(prepared.met):
+            late: list[Rows] = []
             for name, part in self._by_table(prepared.met):
-                met = self._meet(name, part, outcomes)
+                met = update_met(self.connection, name, part, self.students, self.delivered_on, outcomes)
                 for place in part.place[~met & part.deleted].tolist():
                     outcomes[place] = QUARANTINED
                     refused[place] = [UNKNOWN_RECORD]
@@ -216,21 +179,6 @@ class AttendanceWriter:
         """Attach the months that were built apart."""
         months.finish_bulk(self.connection, TABLE, {month: name for month, name in self._apart.items() if name})
 
-    def _rows(self, piece: Piece, rows: Integers) -> _Rows:
-        date, period = (typed(piece, _COLUMNS[name], rows) for name in ("date", "period"))
-        status = piece.column("status")
-        places = pc.index_in(status.texts, value_set=pa.array(ATTENDANCE_STATUSES)).fill_null(-1)
-        number = piece.column("district_id")
-        students = np.append(self.students.places(number.texts), -1)
-        return _Rows(
-            rows,
-            students[number.codes[rows]],
-            date.cast(pa.int32()).to_numpy(zero_copy_only=False).astype(np.int64),
-            period.fill_null(-1).to_numpy(zero_copy_only=False),
-            np.append(places.to_numpy(), -1)[status.codes[rows]],
-            piece.deleted[rows],
-        )
-
     # Where rows go
 
     def _table(self, month: dt.date) -> str:
@@ -244,7 +192,7 @@ class AttendanceWriter:
         partition = self._partitions.get(month)
         return f"{TABLE}_default" if partition is None else partition.name
 
-    def _by_table(self, rows: _Rows) -> list[tuple[str, _Rows]]:
+    def _by_table(self, rows: Rows) -> list[tuple[str, Rows]]:
         """The rows by the table that may have their records."""
         tables: dict[str, list[int]] = {}
         of_row = _month_numbers(rows.date)
@@ -264,16 +212,16 @@ class AttendanceWriter:
 
     # Writing
 
-    def _ready(self, rows: _Rows) -> dict[dt.date, Any]:
+    def _ready(self, rows: Rows) -> dict[dt.date, Any]:
         """The rows as Arrow tables: by month for PostgreSQL's binary COPY, in one table for SQLite."""
-        if not len(rows.place):
+        if not len(rows):
             return {}
         if not self._binary:
-            return {_EPOCH: self._as_table(rows)}
+            return {EPOCH: self._records(rows)}
         ready: dict[dt.date, Any] = {}
         of_row = _month_numbers(rows.date)
         for number in np.unique(of_row).tolist():
-            ready[_month(number)] = self._as_table(rows.take(of_row == number))
+            ready[_month(number)] = self._records(rows.take(of_row == number))
         return ready
 
     def _insert(self, ready: dict[dt.date, Any]) -> None:
@@ -283,112 +231,14 @@ class AttendanceWriter:
             else:
                 copy_rows(self.connection, TABLE, rows)
 
-    def _as_table(self, rows: _Rows) -> pa.Table:
-        count = len(rows.place)
-        same = pa.array(np.zeros(count, dtype=np.int8))
-        ids, students = new_id_bytes(count), self.students.ids[rows.student]
-        return pa.table(
-            {
-                "id": id_column(ids) if self._binary else id_texts(ids, self._dialect),
-                "tenant_id": pa.array([self.tenant]).take(same),
-                "student_id": id_column(students) if self._binary else id_texts(students, self._dialect),
-                "date": _as_dates(rows.date),
-                "status": pa.array(ATTENDANCE_STATUSES).take(pa.array(rows.status)),
-                "period": pa.array(rows.period, pa.int32(), mask=rows.period < 0),
-                "delivered_on": pa.array([self.delivered_on], pa.date32()).take(same),
-            }
-        )
+    def _records(self, rows: Rows) -> pa.Table:
+        return new_records(rows, self.students, self.tenant, self.delivered_on, self._dialect)
 
-    def _meet(self, name: str, rows: _Rows, outcomes: Outcomes) -> npt.NDArray[np.bool_]:
-        """Compare the rows with those stored in one table and write what changes; whether each met one."""
-        met = np.zeros(len(rows.place), dtype=np.bool_)
-        stored = self._lookup(name, rows)
-        if not len(stored):
-            return met
-        at = stored["position"].to_numpy()
-        met[at] = True
-        mine = rows.take(at)
-        day = (self.delivered_on - _EPOCH).days
-        theirs = stored["delivered_on"].cast(pa.int32()).to_numpy()
-        deleted_on = stored["deleted_on"].cast(pa.int32()).combine_chunks()
-        is_deleted = deleted_on.is_valid().to_numpy(zero_copy_only=False)
-        deleted_day = deleted_on.fill_null(_NEVER).to_numpy(zero_copy_only=False)
-        current = day >= theirs
-        status = pc.index_in(stored["status"].combine_chunks(), value_set=pa.array(ATTENDANCE_STATUSES)).to_numpy()
-
-        takes_back = mine.deleted & current
-        revived = ~mine.deleted & current & is_deleted & (day >= deleted_day)
-        rewritten = ~mine.deleted & current & (mine.status != status)
-        updated = rewritten | revived | (takes_back & ~is_deleted)
-        outcomes[mine.place] = np.where(updated, UPDATED, UNCHANGED)
-
-        changed = updated | (takes_back & (day > deleted_day))
-        confirmed = ~changed & ~mine.deleted & (day > theirs)
-        key = pa.table({"id": stored["id"], "date": _as_dates(mine.date)})
-        delivered = _as_dates(np.where(~mine.deleted & current, day, theirs))
-        # Only the bookkeeping of deliveries: the record says what it said, so `updated_at` stays.
-        rows_ = key.append_column("delivered_on", delivered).filter(pa.array(confirmed))
-        update_rows(self.connection, attendance_records, rows_, name=name, key=key.column_names)
-        new_deleted = np.where(takes_back, np.maximum(day, deleted_day), np.where(revived, _NEVER, deleted_day))
-        new_status = pa.array(ATTENDANCE_STATUSES).take(pa.array(np.where(rewritten, mine.status, status)))
-        rows_ = key.append_column("delivered_on", delivered).append_column("status", new_status)
-        rows_ = rows_.append_column(
-            "deleted_on", pa.array(new_deleted.astype(np.int32), mask=new_deleted == _NEVER).cast(pa.date32())
-        )
-        update_rows(
-            self.connection, attendance_records, rows_.filter(pa.array(changed)), name=name, key=key.column_names
-        )
-        return met
-
-    def _lookup(self, name: str, rows: _Rows) -> pa.Table:
-        """The stored records of these rows, `position` being the row's."""
-        dialect = self.connection.dialect
-        stage(
-            self.connection,
-            "staged_attendance",
-            {
-                "position": "INTEGER",
-                "student_id": attendance_records.c.student_id.type.compile(dialect=dialect),
-                "date": "DATE",
-                "period": "INTEGER",
-            },
-            pa.table(
-                {
-                    "position": pa.array(np.arange(len(rows.place)), pa.int32()),
-                    "student_id": self.students.texts(rows.student),
-                    "date": _as_dates(rows.date),
-                    "period": pa.array(rows.period),
-                }
-            ),
-        )
-        staged = sa.table("staged_attendance", *map(sa.column, ("position", "student_id", "date", "period")))
-        columns = ("id", "student_id", "date", "period", "status", "delivered_on", "deleted_on")
-        stored = sa.table(name, *map(sa.column, columns))
-        query = sa.select(
-            staged.c.position, stored.c.id, stored.c.status, stored.c.delivered_on, stored.c.deleted_on
-        ).join_from(
-            staged,
-            stored,
-            sa.and_(
-                # As the unique index has it, so that it is used.
-                stored.c.student_id == staged.c.student_id,
-                stored.c.date == staged.c.date,
-                sa.func.coalesce(stored.c.period, sa.text("-1")) == staged.c.period,
-            ),
-        )
-        types = {"position": pa.int64(), "id": pa.string(), "status": pa.string()}
-        types |= dict.fromkeys(("delivered_on", "deleted_on"), pa.date32())
-        return read_rows(self.connection, query, types)
-
-    def _mark(self, rows: _Rows) -> None:
+    def _mark(self, rows: Rows) -> None:
         weeks = (rows.date + 3) // 7  # 1970-01-01 was a Thursday
         for week in np.unique(weeks).tolist():
-            monday = _EPOCH + dt.timedelta(days=week * 7 - 3)
+            monday = EPOCH + dt.timedelta(days=week * 7 - 3)
             self.marks.add_known("weekly_activity", monday, rows.student[weeks == week])
-
-
-def _as_dates(days: Integers) -> pa.Array:
-    return pa.array(days.astype(np.int32)).cast(pa.date32())
 
 
 def _month_numbers(days: Integers) -> Integers:

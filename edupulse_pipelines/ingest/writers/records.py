@@ -25,6 +25,7 @@ import sqlalchemy as sa
 from edupulse_pipelines.ingest.delivered_rows import DeliveredRows
 from edupulse_pipelines.ingest.frames import Coded, Integers, Mask, Piece, record_keys
 from edupulse_pipelines.ingest.validation import MOVED_STUDENT, UNKNOWN_RECORD, Reasons
+from edupulse_pipelines.ingest.writers.field_dates import never_carried
 from edupulse_pipelines.ingest.writers.outcomes import (
     ARROW_TYPES,
     INSERTED,
@@ -301,27 +302,22 @@ class PieceMerge:
             given = columns[self.first_delivery]
             columns[self.first_delivery] = pc.fill_null(given, pa.scalar(self.delivered_on))
         if self.per_field:
-            columns["field_deliveries"] = self._absent(places, given)
+            columns["field_deliveries"] = self._never_carried(places, given)
         copy_rows(self.connection, self.table.name, pa.table(columns))
         self.mark_inserted(columns)
 
-    def _absent(self, places: Integers, given: pa.Array | None) -> pa.Array:
-        """`field_deliveries` of new rows: null for each field that the row's file did not carry.
+    def _never_carried(self, places: Integers, given: pa.Array | None) -> pa.Array:
+        """`field_deliveries` of new rows.
 
         `given`: the date of the first delivery as the rows say it; an empty one is not carried.
         """
-        texts: dict[tuple[int, bool], str | None] = {}
-        of_row = []
-        without = (
-            np.zeros(len(places), dtype=np.bool_) if given is None else given.is_null().to_numpy(zero_copy_only=False)
-        )
-        for file, empty in zip(self.file[places].tolist(), without.tolist(), strict=True):
-            if (file, empty) not in texts:
-                carried = self.carried[file] - ({self.first_delivery} if empty else set())
-                absent = {name: None for name in self.contract.fields if name not in carried}
-                texts[file, empty] = orjson.dumps(absent).decode() if absent else None
-            of_row.append(texts[file, empty])
-        return pa.array(of_row, pa.string())
+        carried = {}
+        for name in self.contract.fields:
+            files = [file for file, fields in self.carried.items() if name in fields]
+            carried[name] = np.isin(self.file[places], files)
+        if given is not None and self.first_delivery is not None:
+            carried[self.first_delivery] &= given.is_valid().to_numpy(zero_copy_only=False)
+        return never_carried(carried, len(places))
 
     # What becomes stale
 
