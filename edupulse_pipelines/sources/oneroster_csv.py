@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from edupulse_pipelines.sources.canonical_csv import CanonicalCsv
+from edupulse_pipelines.sources.csv_text import CsvText
 from edupulse_pipelines.sources.records import FIELDS, LINE_NUMBER, PROBLEM, SYSTEM_COLUMNS, RefusedFile
 
 Open = Callable[[], BinaryIO]
@@ -28,18 +28,14 @@ SOURCED_ID = "sourcedId"
 STATUS = "status"
 
 
-class BundleFile(CanonicalCsv):
+class BundleFile(CsvText):
     """One CSV of a bundle, to be read by column name; every RefusedFile names it."""
 
     def __init__(self, name: str, open_file: Open) -> None:
         self.name = name
-        self._open = open_file
-        self._block_bytes = 8 << 20
-        self._strict = False
-        self._delimiter = ","
         try:
-            self._encoding = self._find_encoding("utf-8")
-            first = self._read_header(self._delimiter)
+            super().__init__(open_file, "utf-8", block_bytes=8 << 20)
+            first = self.read_header(self.delimiter)
         except RefusedFile as refusal:
             raise self._refused(refusal) from None
         if first.problem is not None:

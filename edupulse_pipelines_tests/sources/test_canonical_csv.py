@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.settings import ProfileSettings
-from edupulse_pipelines.sources import canonical_csv
+from edupulse_pipelines.sources import canonical_csv, csv_rows, csv_text
 from edupulse_pipelines.sources.canonical_csv import CanonicalCsv
 from edupulse_pipelines.sources.records import FIELDS, LINE_NUMBER, PROBLEM, RefusedFile, archive_schema
 
@@ -243,14 +243,14 @@ def test_ordinary_lines_are_not_read_one_by_one(tmp_path: Path, monkeypatch: pyt
     """Speed is a promise too: none of these wakes the slow reader, in whatever company."""
     text = HEADER + "S1,2025-09-02,present\n" + f"{line}\r\n" * 2
     expected = read(tmp_path, text, strict=True)
-    read_block, slow = canonical_csv._read_block, []
+    read_block, slow = csv_text.read_block, []
 
     def watched(block: bytes, *rest: Any) -> Any:
         whole = read_block(block, *rest)
         slow.extend([block] if whole is None else [])
         return whole
 
-    monkeypatch.setattr(canonical_csv, "_read_block", watched)
+    monkeypatch.setattr(csv_text, "read_block", watched)
     rows = read(tmp_path, text, block_bytes=len(HEADER))
     assert rows == expected
     assert slow == []
@@ -270,7 +270,7 @@ def test_much_of_everything_in_one_file(tmp_path: Path) -> None:
 
 def test_a_line_without_end_does_not_fill_the_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is cut, and what follows it is read."""
-    monkeypatch.setattr(canonical_csv, "_LONGEST_LINE", 3 << 20)
+    monkeypatch.setattr(csv_rows, "_LONGEST_LINE", 3 << 20)
     rows = read(tmp_path, f"{HEADER}{'xé' * (4 << 20)}\nS2,2025-09-02,present\n")
     assert {row.problem for row in rows[:-1]} <= {"malformed_row", "too_few_fields"}
     assert sum(len(row.fields[0]) for row in rows[:-1]) == 8 << 20
