@@ -9,19 +9,22 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.schema.objects import FUNCTION_PREFIX
+from edupulse_pipelines.schema.objects.function_names import FUNCTION_NAMES
 
 Catalog = dict[str, str]
 """`kind table name` (of functions: `function name arguments`) -> definition."""
 
 
 def read_catalog(connection: Connection) -> Catalog:
-    """The catalog of the schema that new tables go to, without the schema's own name. Partitions are left out."""
+    """The catalog of the schema that new tables go to, without the schema's own name.
+
+    Partitions are left out, and functions that do not have one of our names.
+    """
     if connection.dialect.name == "sqlite":
         rows = connection.exec_driver_sql("SELECT type, tbl_name, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
         return {f"{kind} {table} {name}": " ".join(sql.split()) for kind, table, name, sql in rows}
     schema = str(connection.scalar(sa.text("SELECT current_schema()")))
-    rows = connection.execute(sa.text(_POSTGRESQL), {"schema": schema, "functions": FUNCTION_PREFIX})
+    rows = connection.execute(sa.text(_POSTGRESQL), {"schema": schema, "functions": sorted(FUNCTION_NAMES)})
     return {key: definition.replace(f"{schema}.", "") for key, definition in rows}
 
 
@@ -34,7 +37,7 @@ def differences(expected: Catalog, actual: Catalog) -> list[str]:
         *(
             f"unexpected: {key}"
             for key in sorted(actual.keys() - expected.keys())
-            if _owner(key) in own or key.startswith(f"function {FUNCTION_PREFIX}")
+            if _owner(key) in own or key.startswith("function ")
         ),
     ]
 
@@ -77,5 +80,5 @@ SELECT 'function ' || p.proname || ' (' || pg_get_function_identity_arguments(p.
            replace(array_to_string(p.proconfig, ' '), quote_ident(:schema), 'the schema'), p.prosrc
        )
 FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang
-WHERE p.pronamespace = CAST(:schema AS regnamespace) AND starts_with(p.proname, :functions)
+WHERE p.pronamespace = CAST(:schema AS regnamespace) AND p.prokind = 'f' AND p.proname = ANY(:functions)
 """

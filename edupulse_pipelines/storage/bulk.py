@@ -28,6 +28,9 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection
 
+from edupulse_pipelines.errors import DatabaseRefused
+from edupulse_pipelines.storage.engine import INSUFFICIENT_PRIVILEGE, driver_code
+
 _ROWS_PER_COPY = 50_000
 
 Bytes = npt.NDArray[np.bytes_]
@@ -133,13 +136,23 @@ def _tuples(rows: pa.Table) -> Iterator[tuple[Any, ...]]:
 def stage(connection: Connection, name: str, columns: dict[str, str], rows: pa.Table) -> str:
     """A temporary table of these rows, `columns` giving the SQL type of each; returns the name to query it by.
 
-    It lives until the transaction ends (SQLite: until `name` is staged again).
+    It lives until the transaction ends (SQLite: until `name` is staged again). DatabaseRefused for a role of PostgreSQL
+    without the right TEMPORARY.
     """
     temporary = "temp" if connection.dialect.name == "sqlite" else "pg_temp"
     connection.exec_driver_sql(f"DROP TABLE IF EXISTS {temporary}.{name}")
     declared = ", ".join(f"{column} {type_}" for column, type_ in columns.items())
     ending = " ON COMMIT DROP" if connection.dialect.name == "postgresql" else ""
-    connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {name} ({declared}){ending}")
+    try:
+        connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {name} ({declared}){ending}")
+    except sa.exc.ProgrammingError as error:
+        if driver_code(error) != INSUFFICIENT_PRIVILEGE:
+            raise
+        role, database = connection.engine.url.username, connection.engine.url.database
+        raise DatabaseRefused(
+            f"The role {role} may not make temporary tables (SQLSTATE {INSUFFICIENT_PRIVILEGE}), which rows are staged "
+            f"in. Have it granted the right: GRANT TEMPORARY ON DATABASE {database} TO {role}."
+        ) from None
     copy_rows(connection, name, rows.select(list(columns)))
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql(f"ANALYZE {name}")

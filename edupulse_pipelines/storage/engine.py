@@ -20,6 +20,8 @@ from edupulse_pipelines.settings import normalise_database_url
 
 CONNECT_TIMEOUT_SECONDS = 10
 LOCK_TIMEOUT_SECONDS = 600
+LEAST_POSTGRESQL = 15
+"""The oldest major version of the server that is supported; tables and views may use what it has."""
 _WRITES = "edupulse_writes"
 INSUFFICIENT_PRIVILEGE = "42501"
 """The SQLSTATE of a right that the role has not."""
@@ -37,7 +39,8 @@ def create_engine(url: str) -> Engine:
     """An engine for `url` (any spelling of PostgreSQL or SQLite).
 
     SQLite gets foreign keys, write-ahead logging, a busy timeout, and real transactions: Python's driver would
-    otherwise begin late and leave DDL outside of them. ConfigurationError for another database.
+    otherwise begin late and leave DDL outside of them. ConfigurationError for another database. Connecting to a
+    PostgreSQL before `LEAST_POSTGRESQL` raises DatabaseUnusable.
     """
     parsed = make_url(normalise_database_url(url))
     # orjson: feature vectors and explanations are most of what we write.
@@ -48,12 +51,14 @@ def create_engine(url: str) -> Engine:
         "hide_parameters": True,
     }
     if parsed.get_backend_name() == "postgresql":
-        return sa.create_engine(
+        engine = sa.create_engine(
             parsed,
             pool_pre_ping=True,
             **common,
             connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "edupulse"},
         )
+        sa.event.listen(engine, "connect", _refuse_old_server)
+        return engine
     if parsed.database and parsed.database != ":memory:":
         try:
             Path(parsed.database).absolute().parent.mkdir(parents=True, exist_ok=True)
@@ -78,6 +83,17 @@ def create_engine(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _refuse_old_server(connection: Any, _record: Any) -> None:
+    """DatabaseUnusable for a server of PostgreSQL that is older than what we support."""
+    version = connection.server_version // 10_000  # 150004 is 15.4
+    if version < LEAST_POSTGRESQL:
+        connection.close()
+        raise DatabaseUnusable(
+            f"The PostgreSQL server has version {version}; EduPulse needs {LEAST_POSTGRESQL} or later. Upgrade the "
+            "server, or name another one in EDUPULSE_DATABASE_URL."
+        )
 
 
 def shown_url(url: str) -> str:

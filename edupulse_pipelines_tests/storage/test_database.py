@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.errors import DatabaseRefused
+from edupulse_pipelines.errors import DatabaseRefused, DatabaseUnusable, PermanentError
 from edupulse_pipelines.storage import versions
+from edupulse_pipelines.storage.bulk import stage
 from edupulse_pipelines.storage.database import Database, SchemaState
+from edupulse_pipelines_tests.roles import loader_role
 
 
 def test_a_refused_statement_is_told_without_its_text_and_values(database_url: str) -> None:
@@ -44,6 +47,37 @@ def test_an_empty_sqlite_file_stays_empty_until_somebody_works_in_it(tmp_path: P
     with database.works_if_filled() as works:
         assert works is not None
         assert [works(name).tenant for name in ("north", "south")] == ["north", "south"]
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_role_without_the_right_to_temporary_tables_is_told_the_grant(engine: sa.Engine) -> None:
+    rows = pa.table({"value": pa.array([1], pa.int32())})
+    with loader_role(engine) as url:
+        role, database = sa.engine.make_url(url).username, engine.url.database
+        with Database(url).work("north") as work, work.reading() as connection:
+            assert stage(connection, "some_rows", {"value": "INTEGER"}, rows) == "some_rows"
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f"REVOKE TEMPORARY ON DATABASE {database} FROM {role}")
+        with (
+            pytest.raises(DatabaseRefused, match=f"42501.*GRANT TEMPORARY ON DATABASE {database} TO {role}") as caught,
+            Database(url).work("north") as work,
+            work.writing() as connection,
+        ):
+            stage(connection, "some_rows", {"value": "INTEGER"}, rows)
+    assert isinstance(caught.value, PermanentError) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("empty_database_url", ["postgresql"], indirect=True)
+def test_a_server_that_is_too_old_is_refused_before_anything_is_done(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(empty_database_url)
+    with monkeypatch.context() as patch:
+        patch.setattr("edupulse_pipelines.storage.engine.LEAST_POSTGRESQL", 99)
+        for asked in (database.upgrade, database.state, database.check, database.ensure_current):
+            with pytest.raises(DatabaseUnusable, match=r"server has version \d\d; EduPulse needs 99 or later"):
+                asked()
+    assert database.state().revision is None
 
 
 def test_the_url_of_a_database_is_shown_without_its_password() -> None:

@@ -7,6 +7,8 @@ import sqlalchemy as sa
 
 from edupulse_pipelines.errors import EduPulseError, SchemaBehind
 from edupulse_pipelines.schema.catalogs import read_catalog
+from edupulse_pipelines.schema.objects import declared_objects
+from edupulse_pipelines.schema.objects.function_names import FUNCTION_NAMES
 from edupulse_pipelines.storage import versions
 from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines_tests.roles import loader_role
@@ -64,7 +66,7 @@ def test_upgrade_applies_again_what_can_be_replaced(engine: sa.Engine) -> None:
                 " AS 'BEGIN RETURN NEW; END'"
             )
             connection.exec_driver_sql(
-                "CREATE FUNCTION edupulse_forgotten(a text) RETURNS int LANGUAGE sql AS 'SELECT 1'"
+                "CREATE FUNCTION edupulse_month_name(a text) RETURNS int LANGUAGE sql AS 'SELECT 1'"
             )
     expected = ["missing: trigger grades tr_grades_updated_at"]
     if postgresql:
@@ -73,11 +75,33 @@ def test_upgrade_applies_again_what_can_be_replaced(engine: sa.Engine) -> None:
             *expected,
             "differs: comment grades (table)",
             "differs: function edupulse_touch_updated_at ()",
-            "unexpected: function edupulse_forgotten (a text)",
+            "unexpected: function edupulse_month_name (a text)",
         ]
     assert versions.check(engine) == expected
     versions.upgrade(engine)
     assert versions.check(engine) == []
+
+
+@ON_POSTGRESQL
+def test_functions_of_others_stay_whatever_they_are_called(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE FUNCTION edupulse_theirs(a text) RETURNS int LANGUAGE sql AS 'SELECT 1'")
+        connection.exec_driver_sql("CREATE AGGREGATE edupulse_month_name(int) (SFUNC = int4pl, STYPE = int)")
+        connection.exec_driver_sql("CREATE PROCEDURE edupulse_month_take() LANGUAGE sql AS 'SELECT 1'")
+    assert versions.check(engine) == []
+    versions.upgrade(engine)
+    with engine.connect() as connection:
+        kinds = connection.exec_driver_sql(
+            "SELECT string_agg(prokind::text, '' ORDER BY prokind) FROM pg_proc"
+            " WHERE pronamespace = CAST('public' AS regnamespace)"
+        ).scalar_one()
+        assert connection.exec_driver_sql("SELECT edupulse_theirs('x')").scalar_one() == 1
+    assert set(kinds) == {"a", "f", "p"}
+
+
+def test_every_declared_function_has_one_of_our_names() -> None:
+    declared = {one.name.partition("(")[0] for one in declared_objects("postgresql") if one.kind == "function"}
+    assert declared and declared <= FUNCTION_NAMES
 
 
 def test_a_schema_of_another_version_is_refused_with_the_command_to_run(engine: sa.Engine) -> None:

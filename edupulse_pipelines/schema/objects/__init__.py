@@ -7,7 +7,8 @@ structure only: it meets a database without our triggers, and does not mention c
 Why not `alembic_utils`, the library for this: it writes each change of an object into a new version, so that versions
 would go on carrying objects; it knows PostgreSQL only, where our triggers are on SQLite too; and it has no comments.
 
-`declared` says what an object is; `comments`, `triggers` and `months` (functions) declare. Tables, keys and indexes are
+`declared` says what an object is; `comments`, `triggers` and `months` (functions) declare; `function_names` says which
+functions are ours. Tables, keys and indexes are
 not here: they are derived by `sqlalchemy_tables` and changed by versions.
 """
 
@@ -20,13 +21,12 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.schema.objects.comments import comments_on
 from edupulse_pipelines.schema.objects.declared import DeclaredObject
+from edupulse_pipelines.schema.objects.function_names import FUNCTION_NAMES
 from edupulse_pipelines.schema.objects.months import month_functions
 from edupulse_pipelines.schema.objects.triggers import PREFIX as TRIGGER_PREFIX
 from edupulse_pipelines.schema.objects.triggers import TOUCH_FUNCTION, touch_trigger
 from edupulse_pipelines.schema.tables import TABLES
 
-FUNCTION_PREFIX = "edupulse_"
-"""How the names of our functions begin."""
 _WITHOUT_PARAMETERS = {"no_parameters": True}
 """A percent sign in a statement is text, not the beginning of a parameter."""
 
@@ -105,15 +105,16 @@ def _give_to_owner(connection: Connection, functions: set[str]) -> None:
 
 
 def _drop_functions(connection: Connection, *, keep: set[str]) -> None:
-    names = connection.scalars(
+    """Drop the functions of our names but for those kept, which are named with their arguments."""
+    functions = connection.scalars(
         sa.text(
             "SELECT proname || '(' || pg_get_function_identity_arguments(oid) || ')' FROM pg_proc"
-            " WHERE pronamespace = CAST(current_schema() AS regnamespace) AND starts_with(proname, :prefix)"
+            " WHERE pronamespace = CAST(current_schema() AS regnamespace) AND prokind = 'f' AND proname = ANY(:names)"
         ),
-        {"prefix": FUNCTION_PREFIX},
+        {"names": sorted(FUNCTION_NAMES)},
     )
-    for name in set(names) - keep:
-        connection.exec_driver_sql(f"DROP FUNCTION {name}")
+    for function in set(functions) - keep:
+        connection.exec_driver_sql(f"DROP FUNCTION {function}")
 
 
 # Which objects a database has

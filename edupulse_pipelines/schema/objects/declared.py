@@ -10,9 +10,10 @@ from typing import Literal
 class DeclaredObject:
     """A comment, a function or a trigger.
 
-    name: as the database knows it; of a function with the types of its arguments, such as `f(text, date)`. table: the
-    table it is on; None for a function, which is on none. statement: what puts it there, in the place of one that is
-    there already. (Of a trigger on SQLite, which knows no replacing, only what makes it.)
+    name: as the database knows it; of a function with the names and types of its arguments, such as
+    `f(parent text, month date)`. table: the table it is on; None for a function, which is on none. statement: what puts
+    it there, in the place of one that is there already. (Of a trigger on SQLite, which knows no replacing, only what
+    makes it.)
     """
 
     kind: Literal["comment", "function", "trigger"]

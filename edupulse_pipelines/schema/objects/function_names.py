@@ -1,0 +1,31 @@
+"""The names of our functions in PostgreSQL, of today and of earlier versions: what `db upgrade` may replace and drop.
+
+A database may hold functions of others, also some whose names begin like ours. A name that is declared for the first
+time is added here, and stays when its function goes, so that `db upgrade` takes the function away.
+"""
+
+from __future__ import annotations
+
+FUNCTION_NAMES = frozenset(
+    {
+        "edupulse_month_attach",
+        "edupulse_month_bound",
+        "edupulse_month_bounds",
+        "edupulse_month_column",
+        "edupulse_month_columns",
+        "edupulse_month_demand_started",
+        "edupulse_month_end",
+        "edupulse_month_finish",
+        "edupulse_month_locks",
+        "edupulse_month_make",
+        "edupulse_month_name",
+        "edupulse_month_partition",
+        "edupulse_month_place",
+        "edupulse_month_rename",
+        "edupulse_month_start",
+        "edupulse_month_table",
+        "edupulse_month_take",
+        "edupulse_month_writer",
+        "edupulse_touch_updated_at",
+    }
+)
