@@ -26,6 +26,7 @@ from edupulse_pipelines.features.known_activity import known_measure
 from edupulse_pipelines.features.school_calendar import SchoolCalendar, distinct_days, school_calendar
 from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES, feature_vectors, vector_json
 from edupulse_pipelines.schema.sqlalchemy_tables import student_features, students, weekly_activity
+from edupulse_pipelines.storage import step_accounts
 from edupulse_pipelines.storage.bulk import (
     DAY,
     ID,
@@ -65,12 +66,13 @@ READ_COLUMNS: tuple[str, ...] = (
 )
 """Columns of `read_features`; `weeks_of_data` is one of the named features."""
 
+_COUNTED = ("computed", "inserted", "updated", "unchanged", "deleted")
 _WRITTEN = ("tenant_id", "student_id", "feature_date", *_SCALARS, "feature_vector")
 
 
 @dataclass(frozen=True)
 class FeatureReport:
-    """What one update did, in vectors; computed = inserted + updated + unchanged."""
+    """What an update did, in vectors; computed = inserted + updated + unchanged."""
 
     computed: int = 0
     inserted: int = 0
@@ -85,6 +87,8 @@ def update_student_features(work: Work, first_week: dt.date | None = None) -> Fe
     One transaction: takes the 'student_features' marks, writes rows that are new or changed (`created_at` is kept,
     unchanged rows are not touched), deletes rows of weeks and students that are no longer valid. A school week without
     any vector, and a week with vectors that is no school week any more, count as marked for every student.
+
+    The report is of all that the work's run has done: an earlier try of its step is counted in.
     """
     with work.writing() as connection:
         marks = take_marks(connection, work, "student_features")
@@ -94,7 +98,7 @@ def update_student_features(work: Work, first_week: dt.date | None = None) -> Fe
             distinct_days(connection, student_features.c.feature_date, student_features.c.tenant_id == work.tenant)
         )
         if not marks and stored == set(sundays):
-            return FeatureReport()
+            return _report(connection, work, [0] * len(_COUNTED))
         people = read_students(connection, work)
         everyone = [week for student, week in marks if student is None]
         everyone += [week_start(sunday) for sunday in stored - set(sundays)]
@@ -111,7 +115,13 @@ def update_student_features(work: Work, first_week: dt.date | None = None) -> Fe
             counts[4] += gone.rowcount
         for first, part in _batches(people, first_weeks, calendar):
             counts += _update_batch(connection, work, calendar, first, part, len(part) == len(people))
-    return FeatureReport(*counts.tolist())
+        return _report(connection, work, counts.tolist())
+
+
+def _report(connection: Connection, work: Work, counts: Sequence[int]) -> FeatureReport:
+    """The report of the run, to which this transaction adds its counts (in the order of `_COUNTED`)."""
+    in_all = step_accounts.add(connection, work, student_features.name, dict(zip(_COUNTED, counts, strict=True)))
+    return FeatureReport(**in_all)
 
 
 def read_activity(

@@ -35,6 +35,7 @@ from edupulse_pipelines.features.school_calendar import SchoolCalendar, school_c
 from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES, Booleans, Floats
 from edupulse_pipelines.schema.sqlalchemy_tables import weekly_activity, weekly_course_grades
 from edupulse_pipelines.settings import AttendanceSettings, CalendarSettings
+from edupulse_pipelines.storage import step_accounts
 from edupulse_pipelines.storage.bulk import (
     ID,
     IDS_PER_QUERY,
@@ -54,11 +55,12 @@ _CELLS_PER_BATCH = 20_000
 """Student-weeks of named students worked on at a time."""
 _KEY = ("student_id", "week_start")
 _FRACTIONAL = frozenset({"grade_mean", "grade_lowest"})
+_COUNTED = ("recomputed", "inserted", "updated", "unchanged", "deleted", "empty")
 
 
 @dataclass(frozen=True)
 class ActivityReport:
-    """What one update did, in student-weeks; recomputed = inserted + updated + unchanged + deleted + empty."""
+    """What an update did, in student-weeks; recomputed = inserted + updated + unchanged + deleted + empty."""
 
     recomputed: int = 0
     inserted: int = 0
@@ -86,6 +88,8 @@ def update_weekly_activity(
     Leaves 'student_features' marks: each student's earliest recomputed week (one mark for everybody where a whole week
     was recomputed) and, when a school week appeared or vanished or a domain is now known since another week, that week
     for every student.
+
+    The report is of all that the work's run has done: an earlier try of its step is counted in.
     """
     with work.writing() as connection:
         taken = take_marks(connection, work, "weekly_activity")
@@ -95,7 +99,7 @@ def update_weekly_activity(
         unknown = 0 if teaching is None else len(teaching.unknown_weeks)
         stale = list(stale_sessions(connection, work, teaching))
         if not taken and not stale:
-            return ActivityReport(weeks_without_calendar=unknown)
+            return _report(connection, work, [0] * len(_COUNTED), unknown)
         before = school_calendar(connection, work, first_week)
         everybody = teaching is not None or bool(stale) or any(student is None for student, _ in taken)
         people = read_students(connection, work) if everybody else NOBODY
@@ -110,8 +114,13 @@ def update_weekly_activity(
         moved = _first_difference(before, school_calendar(connection, work, first_week))
         if moved is not None:
             put_marks(connection, work, "student_features", [(None, moved)])
-    inserted, updated, unchanged, deleted, empty = counts.tolist()
-    return ActivityReport(recomputed, inserted, updated, unchanged, deleted, empty, unknown)
+        return _report(connection, work, [recomputed, *counts.tolist()], unknown)
+
+
+def _report(connection: Connection, work: Work, counts: Sequence[int], unknown: int) -> ActivityReport:
+    """The report of the run, to which this transaction adds its counts (in the order of `_COUNTED`)."""
+    in_all = step_accounts.add(connection, work, weekly_activity.name, dict(zip(_COUNTED, counts, strict=True)))
+    return ActivityReport(**in_all, weeks_without_calendar=unknown)
 
 
 @dataclass(frozen=True)

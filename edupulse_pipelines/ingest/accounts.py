@@ -1,6 +1,7 @@
 """What a load did, in figures: the account of each delivery, and the report of all of them.
 
-For every file, read = inserted + updated + unchanged + quarantined. How accounts are stored is in `storage.manifest`.
+For every file, read = inserted + updated + unchanged + quarantined. How the accounts of files are stored is in
+`storage.manifest`, how those of a run's step are kept for its next try in `storage.step_accounts`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from edupulse_pipelines.schema.tables import ACCOUNTS
 from edupulse_pipelines.storage.manifest import Entry
+from edupulse_pipelines.weeks import week_of_delivery
 
 
 @dataclass
 class DeliveryCounts:
-    """The account of one table in one delivery; `deleted`: stored records it took back."""
+    """The account of one table in one delivery by one run; `deleted`: stored records it took back."""
 
     week: dt.date
     delivered_on: dt.date
@@ -38,19 +41,25 @@ class DeliveryCounts:
         """Whether every row that was read is accounted for."""
         return self.read == self.inserted + self.updated + self.unchanged + self.quarantined
 
-    def add(self, file: Entry) -> None:
-        """Take over the account of a file, as the manifest has it."""
-        self.read += file.rows_read
-        self.inserted += file.rows_inserted
-        self.updated += file.rows_updated
-        self.unchanged += file.rows_unchanged
-        self.quarantined += file.rows_quarantined
-        self.deleted += file.rows_deleted
+    def as_json(self) -> dict[str, Any]:
+        """The account to be kept; what follows from its date and its reasons is not in it."""
+        return {name: getattr(self, name) for name in _KEPT}
+
+    @classmethod
+    def from_json(cls, delivered_on: dt.date, kept: Mapping[str, Any]) -> DeliveryCounts:
+        """The account that `as_json` gave. The database does not keep the order of names."""
+        counts = cls(week_of_delivery(delivered_on), delivered_on)
+        for name, value in kept.items():
+            setattr(counts, name, dict(sorted(value.items())) if isinstance(value, dict) else value)
+        return counts
+
+
+_KEPT = (*ACCOUNTS, "deleted", "reasons", "unmapped_codes", "left_out")
 
 
 @dataclass
 class LoadReport:
-    """What one call of `load_records` did; `replayed` rows belong to the accounts of earlier deliveries."""
+    """What loading a table in a run did, over all tries; `replayed` rows belong to accounts of earlier deliveries."""
 
     deliveries: list[DeliveryCounts] = field(default_factory=list)
     replayed: int = 0

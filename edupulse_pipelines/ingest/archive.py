@@ -25,12 +25,12 @@ from edupulse_pipelines.ingest.archived_file import (
 )
 from edupulse_pipelines.ingest.landing import Delivery, landed_deliveries
 from edupulse_pipelines.schema.delivery import DELIVERED
+from edupulse_pipelines.schema.tables import ARCHIVED, KNOWN, LOADED, REFUSED
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.contents import COMPRESSION_BOMB, TOO_LARGE
 from edupulse_pipelines.sources.landed_files import LandedFile, bundles_kept
 from edupulse_pipelines.sources.records import SYSTEM_COLUMNS, RecordSource, RefusedFile
 from edupulse_pipelines.storage import manifest
-from edupulse_pipelines.storage.manifest import ARCHIVED, LOADED, REFUSED
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import week_of_delivery
 
@@ -197,10 +197,14 @@ class _Archive:
         entered = self._entry(identity)
         if entered is not None and entered.status in (ARCHIVED, LOADED) and is_archived(target, sha256, read_with):
             steps.end()
+            of_file = archive_facts(target)
             with self._work.writing() as connection:
-                manifest.note_snapshot(connection, entered, self._snapshot(delivery, archive_facts(target)))
+                manifest.note_snapshot(connection, entered, self._snapshot(delivery, of_file))
                 manifest.supersede_unloaded(connection, identity)
-            return self._report(delivery, identity, size, "known", vars(entered))
+            if entered.run_id is not None and entered.run_id == self._work.run_id:
+                # An earlier try of this run's step has archived it.
+                return self._report(delivery, identity, size, ARCHIVED, vars(entered), of_file.get("notes"))
+            return self._report(delivery, identity, size, KNOWN, vars(entered))
         values: dict[str, Any] = {
             "size_bytes": size,
             "run_id": self._work.run_id,

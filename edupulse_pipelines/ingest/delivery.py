@@ -20,8 +20,9 @@ from edupulse_pipelines.ingest.frames import Piece
 from edupulse_pipelines.ingest.table_load import TableLoad
 from edupulse_pipelines.ingest.validation import FUTURE_DATE, Reasons, validate
 from edupulse_pipelines.schema.source_formats import format_of
+from edupulse_pipelines.schema.tables import ARCHIVED
 from edupulse_pipelines.storage import manifest
-from edupulse_pipelines.storage.manifest import ARCHIVED, Entry
+from edupulse_pipelines.storage.manifest import Entry
 from edupulse_pipelines.weeks import week_of_delivery
 
 CONFIRMED_LATER_ROWS = 20_000

@@ -16,7 +16,7 @@ from edupulse_pipelines.ingest.accounts import DeliveryCounts, LoadReport, Repla
 from edupulse_pipelines.ingest.delivery import due, judged
 from edupulse_pipelines.ingest.merging import deliver, deliver_again
 from edupulse_pipelines.ingest.replay import replay
-from edupulse_pipelines.ingest.snapshots import apply_newest
+from edupulse_pipelines.ingest.snapshots import SNAPSHOT_WAITS, apply_newest
 from edupulse_pipelines.ingest.table_load import Progress, TableLoad
 from edupulse_pipelines.ingest.validation import UNKNOWN_RECORD, failed_expectations
 from edupulse_pipelines.schema.tables import RECORD_TABLES
@@ -41,24 +41,31 @@ def load_records(
     A delivery whose files are all known by content is only counted again. Each delivery is one transaction: rows,
     manifest, quarantine and marks of what has to be recomputed come together or not at all; two loads of one table
     wait for each other. `progress` gets rows done and rows in all. PermanentError when an archive is gone.
+
+    The report is of all that the work's run has done: an earlier try of its step is counted in.
     """
     load = TableLoad(work, raw_dir, tenant, table, progress)
+    load.read_accounts()
     deliveries = due(load, set(weeks))
     load.total = sum(delivery.count for delivery in deliveries)
-    report = LoadReport()
     # First, because one content may also be in a delivery that is merged now, and would close the entry they share.
-    report.replayed = replay(load).loaded
+    replay(load)
     for delivery in judged(load, deliveries):
-        counts = deliver(load, delivery)
-        counts.failed_expectations = failed_expectations(table, counts.reasons, weighted=load.weighted)
-        report.deliveries.append(counts)
-    report.replayed += deliver_again(load)
+        deliver(load, delivery)
+    deliver_again(load)
     apply_newest(load)
     if load.merged:
         # What waiting rows take back may have come with one of these deliveries, whichever was loaded first.
-        report.replayed += replay(load, only=UNKNOWN_RECORD).loaded
-    report.warnings = dict(load.warnings)
-    return report
+        replay(load, only=UNKNOWN_RECORD)
+    return _report(load)
+
+
+def _report(load: TableLoad) -> LoadReport:
+    accounts = [counts for _, counts in sorted(load.accounts.items())]
+    for counts in accounts:
+        counts.failed_expectations = failed_expectations(load.table, counts.reasons, weighted=load.weighted)
+    warnings = {**load.warnings, **({SNAPSHOT_WAITS: len(load.waiting)} if load.waiting else {})}
+    return LoadReport(accounts, load.replayed, warnings)
 
 
 def replay_quarantine(

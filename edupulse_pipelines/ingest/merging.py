@@ -32,8 +32,11 @@ from edupulse_pipelines.storage.manifest import Entry
 from edupulse_pipelines.weeks import week_of_delivery
 
 
-def deliver(load: TableLoad, delivery: Delivery) -> DeliveryCounts:
-    """Bring one delivery into its table, and account for every row of it."""
+def deliver(load: TableLoad, delivery: Delivery, *, again: bool = False) -> None:
+    """Bring one delivery into its table, and account for every row of it.
+
+    again: whether the run merges it only because rows of it have been freed from quarantine.
+    """
     delivered_on, files, rows = delivery.delivered_on, delivery.files, delivery.rows
     if rows is not None:
         merge_confirming(load, delivered_on)
@@ -43,16 +46,19 @@ def deliver(load: TableLoad, delivery: Delivery) -> DeliveryCounts:
         if [(file.id, file.status) for file in now] != [(file.id, file.status) for file in files]:
             files, rows = now, None  # another run has loaded or superseded a file meanwhile
         if rows is not None:
-            return _merge(connection, load, delivery, rows)
+            counts = _merge(connection, load, delivery, rows)
+            load.keep_account(connection, counts, files, again=again)
+            return
         nothing = says_nothing_new(connection, load, delivered_on, files)
         if nothing is not None:
-            return _count_again(connection, load, delivered_on, files, nothing)
-    return deliver(load, read_and_judged(load, delivered_on, files))
+            counts = _count_again(connection, load, delivered_on, files, nothing)
+            load.keep_account(connection, counts, files, again=again)
+            return
+    deliver(load, read_and_judged(load, delivered_on, files), again=again)
 
 
-def deliver_again(load: TableLoad) -> int:
-    """Merge the deliveries of which another one has freed rows from quarantine; how many rows that has loaded."""
-    loaded = 0
+def deliver_again(load: TableLoad) -> None:
+    """Merge the deliveries of which another one has freed rows from quarantine."""
     done: set[dt.date] = set()
     while waiting := load.open_again - done:
         delivered_on = min(waiting)
@@ -60,27 +66,18 @@ def deliver_again(load: TableLoad) -> int:
         with load.work.reading() as connection:
             files = manifest.delivery(connection, load.work, load.table, delivered_on)
         if any(not file.is_loaded for file in files):
-            before = sum(file.rows_quarantined for file in files)
-            counts = deliver(load, read_and_judged(load, delivered_on, files))
-            loaded += max(0, before - counts.quarantined)
-    return loaded
+            deliver(load, read_and_judged(load, delivered_on, files), again=True)
 
 
 def _count_again(
     connection: Connection, load: TableLoad, delivered_on: dt.date, files: list[Entry], nothing: Nothing
 ) -> DeliveryCounts:
-    """The account of a delivery that says nothing new: its rows in quarantine, and all others as unchanged.
-
-    A file that this very run has merged, in an earlier try of its step, keeps its account: the run did that.
-    """
+    """The account of a delivery that says nothing new: its rows in quarantine, and all others as unchanged."""
     counts = DeliveryCounts(week_of_delivery(delivered_on), delivered_on)
     reasons: Counter[str] = Counter()
     marks = load.marks(connection)
     for file in files:
         reasons.update(quarantine.open_reasons(connection, load.work, load.table, file.sha256))
-        if file.is_loaded and file.run_id is not None and file.run_id == load.work.run_id:
-            counts.add(file)
-            continue
         quarantined = quarantine.open_count(connection, load.work, load.table, file.sha256)
         unchanged = file.rows_read - quarantined
         if not file.is_loaded:

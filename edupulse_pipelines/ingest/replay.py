@@ -48,7 +48,9 @@ def replay(load: TableLoad, *, every: bool = False, only: str | None = None) -> 
         merge_confirming(load, delivered_on)
         load.make_room(rows)
         with load.writing() as connection:
-            freed |= _merge_lines(connection, load, rows, files, lines)
+            released = _merge_lines(connection, load, rows, files, lines) - freed
+            load.replayed += len(released)
+        freed |= released
     return ReplayCounts(tried, len(freed), tried - len(freed))
 
 

@@ -33,7 +33,7 @@ def apply(connection: Connection, load: TableLoad, delivered_on: dt.date, marks:
     own = 0
     for day, days in manifest.snapshots(connection, load.work, load.table, since=delivered_on).items():
         if _is_incomplete(connection, load, day):
-            load.warnings[SNAPSHOT_WAITS] += 1
+            load.waiting.add(day)
             continue
         count = _take_back_vanished(connection, load, day, days, marks)
         own += count if day == delivered_on else 0

@@ -1,4 +1,7 @@
-"""The loading of one table in one run: what its deliveries share, and the transaction each of them has.
+"""The loading of one table in one run: what its deliveries share, the transaction each has, what has been counted.
+
+A step that is tried again begins with what its earlier tries have counted (`read_accounts`); each transaction keeps
+what it counts together with what it writes.
 
 Nothing is read, judged or written here.
 """
@@ -8,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +19,7 @@ from typing import Any
 
 from sqlalchemy.engine import Connection
 
+from edupulse_pipelines.ingest.accounts import DeliveryCounts
 from edupulse_pipelines.ingest.archived_file import archive_path
 from edupulse_pipelines.ingest.delivered_rows import DeliveredRows
 from edupulse_pipelines.ingest.marks import Marks
@@ -25,6 +29,7 @@ from edupulse_pipelines.ingest.writers.outcomes import Target, Writer
 from edupulse_pipelines.schema.declaration import Record
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage import step_accounts
 from edupulse_pipelines.storage.manifest import Entry
 from edupulse_pipelines.storage.turns import take_turn
 from edupulse_pipelines.storage.work import Work
@@ -37,9 +42,10 @@ Progress = Callable[[int, int], None]
 class TableLoad:
     """One table of one tenant, while its deliveries are loaded or its quarantine is replayed.
 
-    total: rows of all deliveries, for `progress`; merged: whether a delivery has been merged (and not only counted);
-    warnings: counted by name. open_again: deliveries whose rows another one has freed from quarantine, and
-    `reopened`, the manifest's ids of their files.
+    total: rows of all deliveries, for `progress`; merged: whether a delivery has been merged (and not only counted).
+    accounts: of the deliveries that the run has looked at; replayed: rows that it has loaded out of quarantine;
+    warnings: counted by name; waiting: snapshots that take nothing back yet. open_again: deliveries whose rows another
+    one has freed from quarantine, and `reopened`, the manifest's ids of their files.
     """
 
     work: Work
@@ -49,7 +55,10 @@ class TableLoad:
     progress: Progress | None = None
     total: int = 0
     merged: bool = False
+    accounts: dict[dt.date, DeliveryCounts] = field(default_factory=dict)
+    replayed: int = 0
     warnings: Counter[str] = field(default_factory=Counter)
+    waiting: set[dt.date] = field(default_factory=set)
     open_again: set[dt.date] = field(default_factory=set)
     reopened: set[uuid.UUID] = field(default_factory=set)
     _done: int = 0
@@ -67,10 +76,54 @@ class TableLoad:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction in which nobody else loads this table of this tenant: a second load waits for the first."""
+        """A transaction in which nobody else loads this table of this tenant: a second load waits for the first.
+
+        What has been counted beside the accounts of deliveries is kept with it.
+        """
         with self.work.writing() as connection:
             take_turn(connection, self.work, [self.table])
+            before = self._noted()
             yield connection
+            if self._noted() != before:
+                step_accounts.keep(connection, self.work, self.table, self._noted())
+
+    def _noted(self) -> dict[str, Any]:
+        return {
+            "replayed": self.replayed,
+            "warnings": dict(self.warnings),
+            "waiting": sorted(day.isoformat() for day in self.waiting),
+        }
+
+    def read_accounts(self) -> None:
+        """Begin with what earlier tries of this run's step have counted."""
+        with self.work.reading() as connection:
+            kept = step_accounts.read(connection, self.work, self.table)
+        noted = kept.pop(step_accounts.WHOLE, {})
+        self.replayed = noted.get("replayed", 0)
+        self.warnings = Counter(noted.get("warnings", {}))
+        self.waiting = {dt.date.fromisoformat(day) for day in noted.get("waiting", [])}
+        for part, account in kept.items():
+            delivered_on = dt.date.fromisoformat(part)
+            self.accounts[delivered_on] = DeliveryCounts.from_json(delivered_on, account)
+
+    def keep_account(
+        self, connection: Connection, counts: DeliveryCounts, files: Collection[Entry], *, again: bool
+    ) -> None:
+        """Keep what the run has counted of a delivery, in the transaction that has written it.
+
+        files: the delivery's, as they were before. The run's first account of a delivery stands. When it is merged
+        `again`, because rows of it have been freed from quarantine, those that are loaded now have been replayed.
+        """
+        was_loaded = all(file.is_loaded for file in files)
+        if again or counts.delivered_on in self.accounts:
+            if not was_loaded:
+                self.replayed += max(0, sum(file.rows_quarantined for file in files) - counts.quarantined)
+            return
+        self.accounts[counts.delivered_on] = counts
+        # Of a delivery that was loaded before, and has no row that waits, another try counts the same.
+        if counts.quarantined or not was_loaded:
+            part = counts.delivered_on.isoformat()
+            step_accounts.keep(connection, self.work, self.table, counts.as_json(), part)
 
     def students(self, connection: Connection) -> Students:
         """The students that rows can name; read once in a run, because students are loaded before."""

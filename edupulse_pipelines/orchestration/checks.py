@@ -23,6 +23,8 @@ from dagster import (
     TableSchema,
 )
 
+from edupulse_pipelines.schema.tables import REFUSED
+
 if TYPE_CHECKING:
     from edupulse_pipelines.ingest.archive import ArchivedFile
     from edupulse_pipelines.ingest.load import DeliveryCounts, LoadReport
@@ -136,7 +138,7 @@ def not_computed(names: Iterable[str], reason: str) -> list[AssetCheckResult]:
 
 def files_readable(files: Sequence[ArchivedFile]) -> AssetCheckResult:
     """Passed when no file was refused; otherwise names each refused file and why."""
-    refused = [file for file in files if file.status == "refused"]
+    refused = [file for file in files if file.status == REFUSED]
     metadata: dict[str, Any] = {"files": len(files), "refused": len(refused)}
     unknown = {
         f"{file.delivered_on}/{file.file_name}": list(file.unknown_columns) for file in files if file.unknown_columns

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,9 +30,19 @@ from edupulse_pipelines.risk.models.model import RiskModel
 from edupulse_pipelines.risk.rounding import DIGITS
 from edupulse_pipelines.risk.samples.cohorts import read_weeks
 from edupulse_pipelines.risk.samples.feedback import FLAGGED_CATEGORIES
+from edupulse_pipelines.risk.statuses import (
+    MODEL_UNAVAILABLE,
+    NO_FEATURES,
+    NO_MODEL,
+    SCORED,
+    SKIPPED,
+    ScoringStatus,
+    SkippedBecause,
+)
 from edupulse_pipelines.risk.telling.explanations import risk_factors
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions
 from edupulse_pipelines.settings import CategorySettings, TenantSettings
+from edupulse_pipelines.storage import step_accounts
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import feature_date
@@ -49,13 +59,12 @@ AfterWeek = Callable[[sa.Connection, dt.date, ModelRecord, pd.DataFrame], None]
 
 @dataclass(frozen=True)
 class WeekScores:
-    """What scoring one week came to. Counts are of students."""
+    """What scoring one week came to, over all tries of the run. Counts are of students."""
 
     week: dt.date
-    status: Literal["scored", "skipped"]
-    reason: Literal["no_model", "no_features", "model_unavailable"] | None = None
-    """Why the week was skipped: no model knew enough by then, no feature vectors are stored for it, or its model's
-    artifact is gone or was changed, or needs inputs that are not declared any more."""
+    status: ScoringStatus
+    reason: SkippedBecause | None = None
+    """Why the week was skipped."""
     detail: str = ""
     """In words, what is wrong with the model that is unavailable."""
     model_version: str | None = None
@@ -115,12 +124,26 @@ def score_weeks(
         with work.writing() as connection:
             model = loaded[chosen.model_version] if chosen is not None else None
             scores = _score_week(connection, work, tenant, week, enrolled, chosen, model)
-            if after is not None and chosen is not None and scores.status == "scored":
-                after(connection, week, chosen, enrolled)
+            if chosen is not None and scores.status == SCORED:
+                scores = _in_all(connection, work, scores)
+                if after is not None:
+                    after(connection, week, chosen, enrolled)
         report.append(scores)
         if progress is not None:
             progress(done, len(ordered))
     return ScoringReport(tuple(report))
+
+
+def _in_all(connection: sa.Connection, work: Work, scores: WeekScores) -> WeekScores:
+    """The week's scores with what an earlier try of the run's step did to its predictions counted in.
+
+    A prediction that the run has inserted and then changed is one that it inserted.
+    """
+    counts = {"inserted": scores.inserted, "updated": scores.updated}
+    in_all = step_accounts.add(connection, work, predictions.name, counts, part=scores.week.isoformat())
+    inserted = min(in_all["inserted"], scores.scored)
+    updated = min(in_all["updated"], scores.scored - inserted)
+    return replace(scores, inserted=inserted, updated=updated, unchanged=scores.scored - inserted - updated)
 
 
 def _enrolled(work: Work, tenant: TenantSettings, weeks: Sequence[dt.date]) -> Iterator[tuple[dt.date, pd.DataFrame]]:
@@ -173,17 +196,17 @@ def _score_week(
     model: RiskModel | ModelArtifactError | None,
 ) -> WeekScores:
     if enrolled.empty:
-        return WeekScores(week, "skipped", "no_features")
+        return WeekScores(week, SKIPPED, NO_FEATURES)
     in_cohort = enrolled["in_cohort"].to_numpy(bool)
     insufficient = int((~in_cohort).sum())
     if recorded is None or model is None:
-        return WeekScores(week, "skipped", "no_model", insufficient_data=insufficient)
+        return WeekScores(week, SKIPPED, NO_MODEL, insufficient_data=insufficient)
     problem = _problem(model, recorded, enrolled)
     if isinstance(model, ModelArtifactError) or problem:
         return WeekScores(
             week,
-            "skipped",
-            "model_unavailable",
+            SKIPPED,
+            MODEL_UNAVAILABLE,
             detail=problem,
             model_version=recorded.model_version,
             insufficient_data=insufficient,
@@ -230,7 +253,7 @@ def _score_week(
         updated += len(changed)
     return WeekScores(
         week,
-        "scored",
+        SCORED,
         model_version=recorded.model_version,
         rescored=rescored,
         scored=len(cohort),

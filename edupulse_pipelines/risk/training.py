@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -38,6 +38,7 @@ from edupulse_pipelines.risk.models.model import CALIBRATION_FOLDS, CannotLearn,
 from edupulse_pipelines.risk.rounding import DIGITS
 from edupulse_pipelines.risk.samples.assembly import SEED, Samples, Usable, read_samples
 from edupulse_pipelines.risk.samples.cohorts import model_features
+from edupulse_pipelines.risk.statuses import NO_MODEL, TRAINED, UNCHANGED, TrainingStatus
 from edupulse_pipelines.risk.telling.compared import compared_candidates, evaluations_table, metrics_by_dataset
 from edupulse_pipelines.risk.telling.decisions import decision_words
 from edupulse_pipelines.risk.telling.reports import CALIBRATION_FIGURE, TrainingReport, TrainingResult, training_report
@@ -45,15 +46,13 @@ from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import feature_date
 
-Status = Literal["trained", "unchanged", "no_model"]
-
 
 @dataclass(frozen=True)
 class TrainingOutcome:
     """What training at one data-through week came to."""
 
     data_through: dt.date
-    status: Status
+    status: TrainingStatus
     reason: str
     """In words: why there is no model, what is unchanged, or what the promotion gate decided and why."""
     model_version: str | None = None
@@ -161,7 +160,7 @@ def _train_at(
             registry.set_champion(tenant.name, same.registry_version)
         return TrainingOutcome(
             point,
-            "unchanged",
+            UNCHANGED,
             f"Data and settings are those of model {same.model_version}.",
             same.model_version,
             dict(same.metrics),
@@ -221,16 +220,16 @@ def _no_model(attempt: _Attempt, reason: str, force: bool) -> TrainingOutcome:
     name, registry = attempt.tenant.name, attempt.registry
     run_id = None
     if not force:
-        run_id = registry.find_run(name, {**attempt.identifying_tags, "status": "no_model"})
+        run_id = registry.find_run(name, {**attempt.identifying_tags, "status": NO_MODEL})
     if run_id is None:
         run_id = registry.log_no_model(
             name,
             run_name=f"{attempt.point} no model",
             params=_params(attempt),
-            tags={**attempt.tags, "status": "no_model", "reason": reason},
+            tags={**attempt.tags, "status": NO_MODEL, "reason": reason},
             documents={"settings.json": settings_of_model(attempt.tenant)},
         ).run_id
-    return TrainingOutcome(attempt.point, "no_model", reason, run_id=run_id)
+    return TrainingOutcome(attempt.point, NO_MODEL, reason, run_id=run_id)
 
 
 def _result(attempt: _Attempt, judged: Judged) -> TrainingResult:
@@ -307,7 +306,7 @@ def _log_and_record(attempt: _Attempt, result: TrainingResult, *, champion: bool
         words = f"{words} The champion knows newer data, so this model scores its own weeks only."
     return TrainingOutcome(
         attempt.point,
-        "trained",
+        TRAINED,
         words,
         attempt.version,
         result.metrics,
@@ -341,7 +340,7 @@ def _log(attempt: _Attempt, result: TrainingResult, record: ModelRecord, report:
         ),
         tags={
             **attempt.tags,
-            "status": "trained",
+            "status": TRAINED,
             "model_version": attempt.version,
             "candidate": tuned.kind,
             "promoted": str(record.promoted).lower(),

@@ -24,7 +24,9 @@ from edupulse_pipelines.risk.samples.feedback import propose_reviews
 from edupulse_pipelines.risk.samples.splits import training_points
 from edupulse_pipelines.risk.scoring import ScoringReport, score_weeks
 from edupulse_pipelines.risk.training import TrainingOutcome, train_risk_models
+from edupulse_pipelines.schema.sqlalchemy_tables import predictions
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage import step_accounts
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK
 
@@ -57,7 +59,7 @@ class MeasuredScores:
     health: Mapping[dt.date, Sequence[Measure]]
     """Of each scored week."""
     proposed: Mapping[dt.date, int]
-    """Predictions of each scored week that educators are asked to review."""
+    """Predictions of each scored week that the run asks educators to review."""
     verdicts: Sequence[Mapping[str, Any]]
     """What educators' verdicts say of the models, by the last week."""
 
@@ -131,7 +133,9 @@ def score_and_measure(
 
     def measure(connection: sa.Connection, week: dt.date, model: ModelRecord, everybody: pd.DataFrame) -> None:
         health[week] = week_health(connection, work, tenant, week, model, everybody)
-        proposed[week] = propose_reviews(connection, work, tenant, week)
+        drawn = {"reviews_proposed": propose_reviews(connection, work, tenant, week)}
+        in_all = step_accounts.add(connection, work, predictions.name, drawn, part=week.isoformat())
+        proposed[week] = in_all["reviews_proposed"]
 
     report = score_weeks(work, tenant, weeks, registry, rescore=rescore, progress=progress, after=measure)
     with work.writing() as connection:

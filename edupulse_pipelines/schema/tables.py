@@ -1,4 +1,4 @@
-"""Every table of the house, declared once: the seed's eight, and the six the house needs. Plain Python data.
+"""Every table of the house, declared once: the seed's eight, and those the house needs. Plain Python data.
 
 Where a declaration departs from the seed's DDL the comment says why; indexes of the seed that only repeat another are
 listed in `dropped_indexes` with the reason. Rules between rows (unknown student, conflicts, future dates) are not
@@ -15,7 +15,12 @@ RISK_CATEGORIES = ("low", "medium", "high", "critical")
 FEEDBACK_TYPES = ("true_positive", "false_positive", "true_negative", "false_negative")
 ACCOUNTS = ("read", "inserted", "updated", "unchanged", "quarantined")
 """What the account of a delivery counts: read = inserted + updated + unchanged + quarantined."""
-FILE_STATUSES = ("archived", "loaded", "refused", "superseded", "withdrawn")
+ARCHIVED, LOADED, REFUSED, SUPERSEDED, WITHDRAWN = "archived", "loaded", "refused", "superseded", "withdrawn"
+FILE_STATUSES = (ARCHIVED, LOADED, REFUSED, SUPERSEDED, WITHDRAWN)
+"""What can have become of a file: kept and not loaded yet; in its table; unreadable; replaced by another content;
+unreadable and taken out of the landing folder by a person."""
+KNOWN = "known"
+"""What a run says of a file that an earlier one has archived; the manifest keeps the file's status."""
 EVALUATION_SCOPES = ("validation", "week", "unseen_students", "matured", "health")
 DECISION_KINDS = ("gate", "promote", "rollback", "sync")
 UPDATE_STAGES = ("weekly_activity", "student_features")
@@ -1059,6 +1064,25 @@ PENDING_UPDATES = Table(
     indexes=(Index(("tenant_id", "stage")), Index(("tenant_id", "student_id"))),
 )
 
+STEP_ACCOUNTS = Table(
+    name="step_accounts",
+    comment="What each step of a run has done so far; a step that is tried again tells what all its tries did.",
+    columns=(
+        _TENANT,
+        Column(name="run_id", type="text", length=50, comment="The Dagster run."),
+        Column(name="step", type="text", length=50, comment="The table that the step fills."),
+        Column(
+            name="part",
+            type="text",
+            length=10,
+            comment="Date of the delivery, or Monday of the week, that was worked on; empty for the whole step.",
+        ),
+        Column(name="account", type="json", comment="Counts by name; also of codes that the profile does not map."),
+        _CREATED,
+    ),
+    primary_key=("tenant_id", "run_id", "step", "part"),
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -1079,6 +1103,7 @@ TABLES: dict[str, Table] = {
         WEEKLY_ACTIVITY,
         WEEKLY_COURSE_GRADES,
         PENDING_UPDATES,
+        STEP_ACCOUNTS,
     )
 }
 """Every table by name, in an order in which they can be created."""

@@ -17,13 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.schema.sqlalchemy_tables import ingested_files, quarantined_records
-from edupulse_pipelines.schema.tables import ACCOUNTS
+from edupulse_pipelines.schema.tables import ACCOUNTS, ARCHIVED, LOADED, REFUSED, SUPERSEDED, WITHDRAWN
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.storage.work import Work
-
-ARCHIVED, LOADED, REFUSED, SUPERSEDED, WITHDRAWN = "archived", "loaded", "refused", "superseded", "withdrawn"
-"""What can have become of a file: kept and not loaded yet; in its table; unreadable; replaced by another content;
-unreadable and taken out of the landing folder by a person."""
 
 _FILE = ("tenant_id", "table_name", "delivered_on", "file_name")
 _IDENTITY = (*_FILE, "sha256")

@@ -892,6 +892,30 @@ COMMENT ON COLUMN pending_updates.week_start IS 'Monday of the week; for student
 
 COMMENT ON COLUMN pending_updates.created_at IS 'When the row was first written.';
 
+CREATE TABLE step_accounts (
+    tenant_id VARCHAR(50) NOT NULL,
+    run_id VARCHAR(50) NOT NULL,
+    step VARCHAR(50) NOT NULL,
+    part VARCHAR(10) NOT NULL,
+    account JSONB NOT NULL,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    CONSTRAINT pk_step_accounts PRIMARY KEY (tenant_id, run_id, step, part)
+);
+
+COMMENT ON TABLE step_accounts IS 'What each step of a run has done so far; a step that is tried again tells what all its tries did.';
+
+COMMENT ON COLUMN step_accounts.tenant_id IS 'The school district that owns the row.';
+
+COMMENT ON COLUMN step_accounts.run_id IS 'The Dagster run.';
+
+COMMENT ON COLUMN step_accounts.step IS 'The table that the step fills.';
+
+COMMENT ON COLUMN step_accounts.part IS 'Date of the delivery, or Monday of the week, that was worked on; empty for the whole step.';
+
+COMMENT ON COLUMN step_accounts.account IS 'Counts by name; also of codes that the profile does not map.';
+
+COMMENT ON COLUMN step_accounts.created_at IS 'When the row was first written.';
+
 -- The column whose months a table is partitioned by. An error for a table that the declaration does not partition.
 CREATE OR REPLACE FUNCTION edupulse_month_column(parent text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = public, pg_temp AS $$

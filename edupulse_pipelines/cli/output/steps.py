@@ -15,7 +15,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from edupulse_pipelines.cli.output.drawing import NAME_WIDTH, counted
 from edupulse_pipelines.orchestration.progress import Pace
 from edupulse_pipelines.orchestration.progress import Progress as StepProgress
-from edupulse_pipelines.schema.tables import RECORD_TABLES
+from edupulse_pipelines.risk.statuses import MODEL_UNAVAILABLE, NO_MODEL, SCORED, TRAINED, UNCHANGED
+from edupulse_pipelines.schema.tables import KNOWN, RECORD_TABLES
 
 STEPS = 2 * len(RECORD_TABLES) + 4
 """Of a weekly run: each table's files and rows, then activity, features, model and predictions."""
@@ -107,7 +108,7 @@ def describe(asset: str, report: Any) -> tuple[str, str]:
         refused = len(report.refused)
         rows = sum(file.rows for file in report.files)
         text = f"{counted(len(report.files), 'file')}, {counted(rows, 'row')}"
-        known_already = sum(file.status == "known" for file in report.files)
+        known_already = sum(file.status == KNOWN for file in report.files)
         text += f" [dim]({known_already:,} known already)[/]" if known_already else ""
         return (look, f"{text} [red]{refused} refused[/]") if refused else (good, text)
     if asset == "weekly_activity":
@@ -129,11 +130,11 @@ def describe(asset: str, report: Any) -> tuple[str, str]:
     if asset == "risk_model":
         return _training(report)
     if asset == "predictions":
-        scored = [week for week in report.weeks if week.status == "scored"]
-        without = sum(week.reason == "no_model" for week in report.weeks)
+        scored = [week for week in report.weeks if week.status == SCORED]
+        without = sum(week.reason == NO_MODEL for week in report.weeks)
         parts = [f"{counted(sum(week.scored for week in scored), 'score')} over {counted(len(scored), 'week')}"]
         parts += [f"[dim]{counted(without, 'week')} before the first model[/]"] if without else []
-        broken = [week for week in report.weeks if week.reason == "model_unavailable"]
+        broken = [week for week in report.weeks if week.reason == MODEL_UNAVAILABLE]
         if broken:
             parts.append(f"[red]{counted(len(broken), 'week')} not scored: {escape(broken[-1].detail)}[/]")
         return ("[red]✗[/]" if broken else good if scored else nothing), " · ".join(parts)
@@ -155,7 +156,7 @@ def _records(report: Any) -> tuple[str, str]:
 def _training(report: Any) -> tuple[str, str]:
     if report.next_due is not None:
         return "[green]✓[/]", f"[dim]not due before the week of {report.next_due}[/]"
-    trained = [outcome for outcome in report.outcomes if outcome.status == "trained"]
+    trained = [outcome for outcome in report.outcomes if outcome.status == TRAINED]
     if trained:
         newest = trained[-1]
         auc = (newest.metrics or {}).get("auc_roc")
@@ -163,7 +164,7 @@ def _training(report: Any) -> tuple[str, str]:
         promoted = sum(outcome.promoted for outcome in trained)
         passed = f", {promoted} promoted" if promoted else ", [yellow]none promoted[/]"
         return "[green]✓[/]", f"{counted(len(trained), 'model')} trained{passed}{shown} ({newest.kind})"
-    if report.outcomes and report.outcomes[-1].status == "unchanged":
+    if report.outcomes and report.outcomes[-1].status == UNCHANGED:
         return "[green]✓[/]", "[dim]data and settings unchanged; nothing to train[/]"
     reason = report.outcomes[-1].reason if report.outcomes else "no week to train for"
     return "[yellow]![/]", f"no model: {escape(reason)}"

@@ -12,7 +12,7 @@ from edupulse_pipelines.orchestration import checks, reporting
 from edupulse_pipelines.orchestration.partitions import asset_key, weekly_asset, weeks_of
 from edupulse_pipelines.orchestration.resources import Database, Progress
 from edupulse_pipelines.orchestration.steps import step
-from edupulse_pipelines.schema.tables import RECORD_TABLES
+from edupulse_pipelines.schema.tables import ARCHIVED, KNOWN, RECORD_TABLES, REFUSED
 from edupulse_pipelines.settings import Settings, TenantSettings
 
 
@@ -42,7 +42,7 @@ def _raw_asset(settings: Settings, tenant: TenantSettings, table: str) -> Assets
             )
             progress.finished(name, report)
         by_week: dict[dt.date, Counter[str]] = {
-            week: Counter(files=0, rows=0, bytes=0, archived=0, known=0, refused=0) for week in weeks
+            week: Counter(dict.fromkeys(("files", "rows", "bytes", ARCHIVED, KNOWN, REFUSED), 0)) for week in weeks
         }
         for file in report.files:
             by_week[file.week].update({"files": 1, "rows": file.rows or 0, "bytes": file.size_bytes, file.status: 1})
@@ -54,7 +54,7 @@ def _raw_asset(settings: Settings, tenant: TenantSettings, table: str) -> Assets
         return reporting.materialized(
             check_results=[checks.files_readable(report.files)],
             notes=checks.table(noted) if noted else None,
-            **reporting.totals(by_week, ("files", "rows", "archived", "known", "refused")),
+            **reporting.totals(by_week, ("files", "rows", ARCHIVED, KNOWN, REFUSED)),
         )
 
     return raw

@@ -11,6 +11,7 @@ from edupulse_pipelines.orchestration import charts, checks, model_checks, repor
 from edupulse_pipelines.orchestration.partitions import asset_key, weekly_asset, weeks_of
 from edupulse_pipelines.orchestration.resources import Database, ModelRegistry, Progress
 from edupulse_pipelines.orchestration.steps import step
+from edupulse_pipelines.risk.statuses import MODEL_UNAVAILABLE, SKIPPED
 from edupulse_pipelines.settings import TenantSettings
 
 if TYPE_CHECKING:
@@ -209,9 +210,7 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
             context.log.error(detail)
         # A week whose model cannot be loaded is not without a model: its students have no score, and the check says so.
         skipped = [
-            scored.week
-            for scored in report.weeks
-            if scored.status == "skipped" and scored.reason != "model_unavailable"
+            scored.week for scored in report.weeks if scored.status == SKIPPED and scored.reason != MODEL_UNAVAILABLE
         ]
         complete = checks.every_cohort_student_scored(cohort, stored_scores, skipped)
         return reporting.materialized(

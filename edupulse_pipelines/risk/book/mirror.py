@@ -24,6 +24,7 @@ from edupulse_pipelines.risk.book.records import (
 )
 from edupulse_pipelines.risk.book.registry import RECORD_DOCUMENT, LoggedRun, RegisteredVersion, Registry
 from edupulse_pipelines.risk.judging.evaluation import flat_metrics
+from edupulse_pipelines.risk.statuses import TRAINED
 from edupulse_pipelines.storage.work import Work
 
 Source = Literal["table", "registry"]
@@ -315,7 +316,7 @@ def _register_again(work: Work, registry: Registry, row: ModelRecord) -> LoggedR
         metrics=flat_metrics(row.metrics),
         tags={
             "tenant": work.tenant,
-            "status": "trained",
+            "status": TRAINED,
             "model_version": row.model_version,
             **facts,
             "promoted": str(row.promoted).lower(),
