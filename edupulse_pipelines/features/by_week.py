@@ -17,6 +17,9 @@ from edupulse_pipelines.schema import sqlalchemy_tables as tables
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import feature_date, week_start
 
+KNOWN_BY = {"attendance": "attendance_rate", "grades": "gpa_current", "incidents": "discipline_incidents"}
+"""By domain of the features, in words for people: the feature that a vector has where the domain is known."""
+
 
 def activity_by_week(connection: sa.Connection, work: Work, weeks: Sequence[dt.date]) -> dict[dt.date, dict[str, Any]]:
     """Per week (Monday) that has rows: students with activity, sessions, attendance rate, grades, incidents.
@@ -61,9 +64,7 @@ def features_by_week(connection: sa.Connection, work: Work, weeks: Sequence[dt.d
         sa.select(
             rows.c.feature_date,
             sa.func.count(),
-            sa.func.count(rows.c.attendance_rate),
-            sa.func.count(rows.c.gpa_current),
-            sa.func.count(rows.c.discipline_incidents),
+            *(sa.func.count(rows.c[feature]) for feature in KNOWN_BY.values()),
         )
         .where(
             rows.c.tenant_id == work.tenant,
@@ -75,9 +76,7 @@ def features_by_week(connection: sa.Connection, work: Work, weeks: Sequence[dt.d
     return {
         week_start(day): {
             "students": students,
-            "attendance_known": round(attendance / students, 4),
-            "grades_known": round(grades / students, 4),
-            "incidents_known": round(incidents / students, 4),
+            **{f"{domain}_known": round(count / students, 4) for domain, count in zip(KNOWN_BY, known, strict=True)},
         }
-        for day, students, attendance, grades, incidents in connection.execute(query)
+        for day, students, *known in connection.execute(query)
     }

@@ -19,16 +19,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from edupulse_pipelines.schema.delivery import DELETED, DELETED_VALUES, DELIVERED
-from edupulse_pipelines.schema.expectations import NUMBER_SUFFIX, TYPE_PATTERNS, numeric
+from edupulse_pipelines.schema.delivery import DELETED, DELETED_VALUES, DELIVERED, SOURCE_RECORD
+from edupulse_pipelines.schema.expectations import TYPE_PATTERNS, numeric
 
 Integers = npt.NDArray[np.int64]
 Codes = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 Hashes = npt.NDArray[np.uint64]
-
-UNKNOWN_COLUMN = "unknown:"
-"""Stands before the name of a column that the contract does not know, which could be the name of one of ours."""
 
 
 @dataclass
@@ -124,9 +121,8 @@ class Piece:
         """Whether each row says which record it is."""
         contract = DELIVERED[self.table]
         named = self.readable
-        names = contract.natural_key or ("source_record_id",)
-        for name in names:
-            if name in contract.required or not contract.natural_key:
+        for name in contract.naming_columns:
+            if contract.must_name(name):
                 named &= self.column(name).codes >= 0
         return named
 
@@ -158,7 +154,11 @@ def _hashes(texts: Iterable[str]) -> Hashes:
 
 
 def _mixed(into: Hashes, column: Hashes) -> Hashes:
-    """Order matters and zero is not neutral (the multiplier of splitmix64)."""
+    """The hashes of rows with those of one more of their columns mixed in.
+
+    The order in which columns are mixed in counts, and one whose hash is 0 changes the result too. The multiplier is
+    that of the generator splitmix64.
+    """
     mixed: Hashes = (into ^ column) * np.uint64(0xBF58476D1CE4E5B9)
     return mixed ^ (mixed >> np.uint64(29))
 
@@ -175,7 +175,6 @@ def fingerprints(piece: Piece) -> npt.NDArray[Any]:
     prints = np.zeros(count, dtype=[("key", "u8"), ("content", "u8"), ("keyed", "?"), ("usable", "?")])
     prints["usable"] = piece.readable
     prints["keyed"] = piece.names_its_record()
-    key_names = contract.natural_key or ("source_record_id",)
     key = np.full(count, 1, dtype=np.uint64)
     content = np.full(count, 2, dtype=np.uint64)
     unkeyed = np.full(count, 3, dtype=np.uint64)
@@ -187,7 +186,7 @@ def fingerprints(piece: Piece) -> npt.NDArray[Any]:
         per_value = _hashes(f"{position}\x1f{text}" for text in canonical_texts(column.texts, piece.table, name))
         there = column.codes >= 0
         hashes = np.append(per_value, np.uint64(0))[column.codes]
-        if name in key_names:
+        if name in contract.naming_columns:
             key = np.where(there, _mixed(key, hashes), key)
         content = np.where(there, _mixed(content, hashes), content)
         if name != DELETED:
@@ -314,7 +313,7 @@ def record_keys(piece: Piece, rows: Integers) -> pa.Array:
         return (
             piece.column(contract.natural_key[0]).take(piece.column(contract.natural_key[0]).texts).take(pa.array(rows))
         )
-    identifier = piece.column("source_record_id")
+    identifier = piece.column(SOURCE_RECORD)
     given = pc.binary_join_element_wise(pa.scalar("id"), identifier.texts, ":")
     keys = identifier.take(given).take(pa.array(rows))
     without = np.flatnonzero(identifier.codes[rows] < 0)
@@ -343,7 +342,7 @@ def _content_texts(piece: Piece, rows: Integers) -> list[str]:
 def distinct_values(pieces: Iterable[Piece], table: str) -> dict[str, tuple[list[str], bool]]:
     """Per column of the contract: the distinct texts over all pieces (readable rows), and whether any field is empty.
 
-    `columns + NUMBER_SUFFIX` are not here: `validation` makes numbers of the texts.
+    Numbers are made of the texts in `validation`.
     """
     pieces = list(pieces)
     values: dict[str, tuple[list[str], bool]] = {}
@@ -359,17 +358,3 @@ def distinct_values(pieces: Iterable[Piece], table: str) -> dict[str, tuple[list
             empty = empty or bool((coded.codes < 0).any())
         values[column.name] = (list(texts), empty)
     return values
-
-
-__all__ = [
-    "NUMBER_SUFFIX",
-    "UNKNOWN_COLUMN",
-    "Coded",
-    "Identities",
-    "Piece",
-    "as_numbers",
-    "canonical_texts",
-    "distinct_values",
-    "fingerprints",
-    "record_keys",
-]

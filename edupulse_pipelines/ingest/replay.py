@@ -71,7 +71,7 @@ def _lines_to_try(
 
 def _maybe_good_now(connection: Connection, load: TableLoad, rows: list[sa.Row]) -> list[sa.Row]:
     """Those of the waiting rows whose student has come, or that wait for something else."""
-    if load.record.refers_to != "students":
+    if not load.record.about_students:
         return rows
     profile = load.tenant.profile
 

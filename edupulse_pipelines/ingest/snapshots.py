@@ -98,7 +98,7 @@ def _mark_taken_back(
 ) -> None:
     """Mark what taken-back records make stale: the weeks of their events; of students, all since their enrolment."""
     stored, record = metadata.tables[load.table], load.record
-    if record.refers_to == "predictions":
+    if record.about_predictions:
         return
     stage: Stage
     if record.event_date is not None:

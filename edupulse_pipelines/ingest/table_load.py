@@ -128,8 +128,8 @@ class TableLoad:
     def students(self, connection: Connection) -> Students:
         """The students that rows can name; read once in a run, because students are loaded before."""
         if self._students is None:
-            name_students = self.record.refers_to != "predictions"
-            self._students = Students.of(connection, self.work) if name_students else Students.none()
+            none = self.record.about_predictions
+            self._students = Students.none() if none else Students.of(connection, self.work)
         return self._students
 
     def marks(self, connection: Connection) -> Marks:

@@ -30,6 +30,8 @@ class Column:
     pii: Pii = "none"
     delivered: bool = False
     """Whether a district's file may carry it (the landing contract)."""
+    codes_in: Literal["codes", "grade_levels"] = "codes"
+    """The part of a tenant's profile that says what the district's codes for it mean; `codes` is for any column."""
     exact_text: bool = False
     """JSON kept letter for letter (`JSON` rather than `JSONB` on PostgreSQL)."""
     maximum_unweighted: float | None = None
@@ -85,6 +87,16 @@ class Record:
     """A date that is the first delivery's where the district does not say it."""
     domain: Literal["attendance", "academic", "behavioral"] | None = None
     """The features that the records feed."""
+
+    @property
+    def about_students(self) -> bool:
+        """Whether each record is about one student, who has to be there before it."""
+        return self.refers_to == "students"
+
+    @property
+    def about_predictions(self) -> bool:
+        """Whether each record is about one prediction."""
+        return self.refers_to == "predictions"
 
     @property
     def dates(self) -> tuple[str, ...]:

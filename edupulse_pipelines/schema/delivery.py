@@ -17,6 +17,8 @@ SOURCE_RECORD = "source_record_id"
 """The column with the source's own id of a record."""
 RECORD_KEY = "record_key"
 """The column that stores the identity of records whose delivered columns do not make one."""
+FIELD_DELIVERIES = "field_deliveries"
+"""The column that stores which fields are older than the record, where a table keeps that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,20 @@ class DeliveredTable:
         if self.natural_key:
             return self.natural_key
         return (SOURCE_RECORD,) if SOURCE_RECORD in self.column_names else (self.reference or "",)
+
+    @property
+    def naming_columns(self) -> tuple[str, ...]:
+        """Columns by which a row can say itself which record it is."""
+        return self.natural_key or (SOURCE_RECORD,)
+
+    def must_name(self, name: str) -> bool:
+        """Whether a row without this one of `naming_columns` does not say which record it is."""
+        return name in self.required or not self.natural_key
+
+    @property
+    def keeps_field_dates(self) -> bool:
+        """Whether the table stores which fields are older than the record."""
+        return FIELD_DELIVERIES in TABLES[self.name].column_names
 
     @property
     def stored_key(self) -> str:

@@ -90,6 +90,7 @@ STUDENTS = Table(
             maximum=12,
             pii="indirect",
             delivered=True,
+            codes_in="grade_levels",
             comment="Current grade, 0 (kindergarten) to 12.",
         ),
         Column(name="date_of_birth", type="date", pii="direct", delivered=True, comment="Date of birth."),

@@ -113,9 +113,10 @@ class ProfileSettings(Section):
             for name, codes in columns.items():
                 if name not in contract.column_names:
                     raise ValueError(f"{table}.{name}: not a column of {table} ({', '.join(contract.column_names)})")
-                if (table, name) == ("students", "grade_level"):
-                    raise ValueError(f"{table}.{name}: grade levels are declared under grade_levels")
                 column = contract.columns[contract.column_names.index(name)]
+                if column.codes_in != "codes":
+                    words = column.codes_in.replace("_", " ")
+                    raise ValueError(f"{table}.{name}: {words} are declared under {column.codes_in}")
                 if column.pii == "direct" or column.type not in ("text", "integer", "number"):
                     raise ValueError(f"{table}.{name}: this column holds no codes")
                 for code, meaning in codes.items():
@@ -132,7 +133,8 @@ class ProfileSettings(Section):
     @field_validator("grade_levels")
     @classmethod
     def _levels_of_ours(cls, value: dict[str, str]) -> dict[str, str]:
-        level = _delivered("students").columns[_delivered("students").column_names.index("grade_level")]
+        columns = [column for contract in DELIVERED.values() for column in contract.columns]
+        (level,) = {column for column in columns if column.codes_in == "grade_levels"}
         for code, meaning in value.items():
             problem = _broken_rule(level, meaning)
             if problem:

@@ -16,7 +16,7 @@ of 24,000 students stay 0.03 AUC below the bound. Two errors remain:
   bound on one sample. Compare on the same rows.
 
 What lives here: the label's definition for a simulated year, and the futures. What does not: the story
-(`synthetic_district`), the label of records (`risk.labels`), metrics.
+(`synthetic_district`), the label of records (`risk.samples.labels`), metrics.
 """
 
 from __future__ import annotations
@@ -146,7 +146,7 @@ def _enrolled(year: Year, number: int) -> NDArray[np.bool_]:
 def _adverse(year: Year, first: int, stop: int, label: LabelSettings) -> NDArray[np.bool_]:
     """Whether each student has any event in the school weeks with the indexes `first` to `stop` - 1, all played.
 
-    The definition of `risk.labels`, on what happened instead of what was recorded.
+    The definition of `risk.samples.labels`, on what happened instead of what was recorded.
     """
     adverse = np.zeros(year.n, dtype=bool)
     if label.attendance_below is not None:

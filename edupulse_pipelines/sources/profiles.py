@@ -86,7 +86,7 @@ def check_header(header: list[str], table: str, profile: ProfileSettings) -> lis
         hint = "" if understood else "; is there a header row, or does the profile have to name the columns?"
         raise RefusedFile("missing_column", f"line 1: {columns} {verb} missing{hint}")
     if (
-        contract.record.refers_to == "predictions"
+        contract.record.about_predictions
         and "prediction_id" not in canonical
         and not {"district_id", "prediction_date"} <= set(canonical)
     ):
@@ -189,9 +189,11 @@ def _canonical_names(names: list[str], table: str, profile: ProfileSettings) -> 
 
 def _rule(column: Column, table: str, profile: ProfileSettings, *, converted: bool) -> Callable[[str], _Judged] | None:
     """What the profile has to say about the texts of a column; None when it says nothing."""
-    codes: dict[str, str] | None = profile.codes.get(table, {}).get(column.name)
-    if column.name == "grade_level":
+    codes: dict[str, str] | None
+    if column.codes_in == "grade_levels":
         codes = profile.grade_levels or None
+    else:
+        codes = profile.codes.get(table, {}).get(column.name)
     decimal_comma = not converted and profile.decimal == "," and column.type == "number"
     if converted and codes is None and (column.values or column.type == "integer") and column.name != DELETED:
         codes = {}
@@ -370,8 +372,8 @@ def _forgive_deletions(
     contract = DELIVERED[table]
     judged = {*contract.key_columns, DELETED}
     deletes = pc.is_in(rows.column(DELETED).cast(pa.string()), pa.array(DELETED_VALUES)).to_numpy()
-    for name in contract.natural_key or ("source_record_id",):
-        if name in contract.required or not contract.natural_key:
+    for name in contract.naming_columns:
+        if contract.must_name(name):
             deletes = deletes & (rows.column(name).is_valid().to_numpy() if name in rows.column_names else False)
     for position in [position for position in reasons if deletes[position]]:
         kept = [code for code in reasons[position] if code.partition(":")[2] in judged]

@@ -20,6 +20,7 @@ from edupulse_pipelines.ingest.references import Students
 from edupulse_pipelines.ingest.writers.attendance_rows import FIELD_TYPES, FIELDS, PER_FIELD, TABLE, Rows, as_dates
 from edupulse_pipelines.ingest.writers.field_dates import EPOCH, NEVER, days_of_fields, field_deliveries
 from edupulse_pipelines.ingest.writers.outcomes import ARROW_TYPES, UNCHANGED, UPDATED, Outcomes
+from edupulse_pipelines.schema.delivery import FIELD_DELIVERIES
 from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.storage.bulk import read_rows, stage, update_rows
@@ -65,7 +66,7 @@ def update_met(
     outcomes[mine.place] = np.where(changed.updated, UPDATED, UNCHANGED)
     records = {"id": stored["id"], "date": as_dates(mine.date), "delivered_on": as_dates(changed.delivered)}
     if PER_FIELD:
-        records["field_deliveries"] = field_deliveries(changed.days, changed.delivered)
+        records[FIELD_DELIVERIES] = field_deliveries(changed.days, changed.delivered)
     # Only the bookkeeping of deliveries: the record says what it said, so `updated_at` stays.
     confirmed = pa.table(records).filter(pa.array(changed.confirmed))
     update_rows(connection, attendance_records, confirmed, name=name, key=_KEY)
@@ -83,7 +84,7 @@ def _compare(stored: pa.Table, mine: Rows, day: int) -> _Changed:
     deleted = deleted_on.fill_null(NEVER).to_numpy(zero_copy_only=False)
     days = dict.fromkeys(FIELDS, before)
     if PER_FIELD:
-        days = days_of_fields(stored["field_deliveries"], FIELDS, before)
+        days = days_of_fields(stored[FIELD_DELIVERIES], FIELDS, before)
     current, gives = day >= before, ~mine.deleted
     delivered = np.where(gives & current, day, before)
     differs = np.zeros(len(mine), dtype=np.bool_)
@@ -144,7 +145,7 @@ def _stored(connection: Connection, name: str, rows: Rows, students: Students) -
     staged = sa.table("staged_attendance", *map(sa.column, ("position", "student_id", "date", "period")))
     types = {"id": pa.string()} | FIELD_TYPES | dict.fromkeys(_DELIVERY_DATES, ARROW_TYPES["date"])
     if PER_FIELD:
-        types["field_deliveries"] = ARROW_TYPES["json"]
+        types[FIELD_DELIVERIES] = ARROW_TYPES["json"]
     stored = sa.table(name, *map(sa.column, {"student_id", "date", "period", *types}))
     query = sa.select(staged.c.position, *(stored.c[column] for column in types)).join_from(
         staged,

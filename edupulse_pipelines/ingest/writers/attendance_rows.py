@@ -16,7 +16,7 @@ from edupulse_pipelines.ingest.frames import Integers, Mask, Piece
 from edupulse_pipelines.ingest.references import Students
 from edupulse_pipelines.ingest.writers.field_dates import never_carried
 from edupulse_pipelines.ingest.writers.outcomes import ARROW_TYPES, typed
-from edupulse_pipelines.schema.delivery import DELIVERED, STUDENT_NUMBER
+from edupulse_pipelines.schema.delivery import DELIVERED, FIELD_DELIVERIES, STUDENT_NUMBER
 from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.storage.ids import id_column, id_texts, new_id_bytes
@@ -26,7 +26,7 @@ FIELDS = DELIVERED[TABLE].fields
 """The columns that a delivery sets or changes: those that it may carry, but for the key."""
 MAY_BE_LEFT_OUT = tuple(name for name in FIELDS if name not in DELIVERED[TABLE].required)
 """The fields that a file need not have. The stored value then stays."""
-PER_FIELD = "field_deliveries" in attendance_records.c
+PER_FIELD = DELIVERED[TABLE].keeps_field_dates
 """Whether single fields may be older than the record."""
 FIELD_TYPES = {column.name: ARROW_TYPES[column.type] for column in DELIVERED[TABLE].columns if column.name in FIELDS}
 _COLUMNS = {column.name: column for column in DELIVERED[TABLE].columns}
@@ -106,7 +106,7 @@ def new_records(rows: Rows, students: Students, tenant: str, delivered_on: dt.da
     }
     columns |= rows.fields
     if PER_FIELD:
-        columns["field_deliveries"] = never_carried(rows.carried, count)
+        columns[FIELD_DELIVERIES] = never_carried(rows.carried, count)
     if binary:
         columns |= {name: columns[name].cast(type_) for name, type_ in _BINARY_TYPES.items() if name in columns}
     return pa.table(columns)

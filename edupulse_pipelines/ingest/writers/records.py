@@ -39,7 +39,7 @@ from edupulse_pipelines.ingest.writers.outcomes import (
     typed,
 )
 from edupulse_pipelines.schema import sqlalchemy_tables
-from edupulse_pipelines.schema.delivery import DELIVERED, SOURCE_RECORD
+from edupulse_pipelines.schema.delivery import DELIVERED, FIELD_DELIVERIES, SOURCE_RECORD
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.bulk import copy_rows, read_rows, stage, update_rows
@@ -72,7 +72,7 @@ class PieceMerge:
         self.contract = DELIVERED[piece.table]
         self.declared = TABLES[piece.table]
         self.table = sqlalchemy_tables.metadata.tables[piece.table]
-        self.per_field = "field_deliveries" in self.table.c
+        self.per_field = self.contract.keeps_field_dates
         """Whether single fields may be older than the row."""
         self.first_delivery = self.contract.record.first_delivery
         self.rows = rows
@@ -117,7 +117,7 @@ class PieceMerge:
         return ARROW_TYPES[self.declared.column(name).type]
 
     def _is_of_another_student(self, old: Record, record: Record) -> bool:
-        if self.contract.record.refers_to != "students" or self.contract.reference is None:
+        if not self.contract.record.about_students or self.contract.reference is None:
             return False
         return bool(record.get(self.contract.reference, old[self.contract.reference]) != old[self.contract.reference])
 
@@ -142,8 +142,8 @@ class PieceMerge:
         names = ["id", "delivered_on", "deleted_on", *self.contract.fields]
         types = {"position": pa.int64()} | {name: self._arrow_type(name) for name in names}
         if self.per_field:
-            names.append("field_deliveries")
-            types["field_deliveries"] = pa.string()
+            names.append(FIELD_DELIVERIES)
+            types[FIELD_DELIVERIES] = pa.string()
         query = (
             sa.select(staged.c.position, *(table.c[name] for name in names))
             .join_from(staged, table, table.c[self.contract.stored_key] == staged.c.key)
@@ -187,7 +187,7 @@ class PieceMerge:
             same &= ~mine[self.first_delivery].is_null().to_numpy(zero_copy_only=False)
         if not self.per_field:
             return same
-        deliveries = Coded.of(stored["field_deliveries"])
+        deliveries = Coded.of(stored[FIELD_DELIVERIES])
         older = [frozenset(orjson.loads(text)) for text in deliveries.texts.to_pylist()] + [frozenset()]
         for file, carried_ in self.carried.items():
             missing = frozenset(self.contract.fields) - carried_
@@ -202,7 +202,7 @@ class PieceMerge:
         values = {name: column.to_pylist() for name, column in mine.items()}
         json_fields = [name for name in self.contract.fields if self.declared.column(name).type == "json"]
         for index, (place, old) in enumerate(zip(places.tolist(), olds, strict=True)):
-            for name in (*json_fields, *(("field_deliveries",) if self.per_field else ())):
+            for name in (*json_fields, *((FIELD_DELIVERIES,) if self.per_field else ())):
                 old[name] = None if old[name] is None else orjson.loads(old[name])
             record = {}
             if not self.deleted[place]:
@@ -228,20 +228,20 @@ class PieceMerge:
             if self.delivered_on < old["delivered_on"]:
                 return UNCHANGED
             changes: Record = {}
-            deliveries, newest = old.get("field_deliveries"), old["delivered_on"]
+            deliveries, newest = old.get(FIELD_DELIVERIES), old["delivered_on"]
             new_deleted_on = max(deleted_on or self.delivered_on, self.delivered_on)
         else:
             changes, deliveries, newest = self._newer_fields(old, record)
             new_deleted_on = None if deleted_on is None or self.delivered_on >= deleted_on else deleted_on
         row = {"id": old["id"], "delivered_on": newest}
         if self.per_field:
-            row["field_deliveries"] = deliveries
+            row[FIELD_DELIVERIES] = deliveries
         if changes or new_deleted_on != deleted_on:
             new = {**old, **changes, "deleted_on": new_deleted_on}
             updates.append(row | {name: new[name] for name in (*self.contract.fields, "deleted_on")})
             self.mark_changed(old, new)
             return UNCHANGED if takes_back and deleted_on is not None else UPDATED
-        if deliveries != old.get("field_deliveries") or newest != old["delivered_on"]:
+        if deliveries != old.get(FIELD_DELIVERIES) or newest != old["delivered_on"]:
             redated.append(row)
         return UNCHANGED
 
@@ -250,7 +250,7 @@ class PieceMerge:
         changes: Record = {}
         base: dt.date = old["delivered_on"]
         newest = max(base, self.delivered_on)
-        older: dict[str, str | None] = old.get("field_deliveries") or {}
+        older: dict[str, str | None] = old.get(FIELD_DELIVERIES) or {}
         dates: dict[str, str | None] = {}
         for name in self.contract.fields:
             carried_on = older[name] if name in older else base.isoformat()
@@ -268,10 +268,10 @@ class PieceMerge:
     def _update(self, rows: list[Record], fields: tuple[str, ...]) -> None:
         if not rows:
             return
-        names = ["id", "delivered_on", *fields, *(("field_deliveries",) if self.per_field else ())]
+        names = ["id", "delivered_on", *fields, *((FIELD_DELIVERIES,) if self.per_field else ())]
         columns = {}
         for name in names:
-            type_ = pa.string() if name == "field_deliveries" else self._arrow_type(name)
+            type_ = pa.string() if name == FIELD_DELIVERIES else self._arrow_type(name)
             column = [row[name] for row in rows]
             if self.declared.column(name).type == "json":
                 column = [None if value is None else orjson.dumps(value).decode() for value in column]
@@ -302,7 +302,7 @@ class PieceMerge:
             given = columns[self.first_delivery]
             columns[self.first_delivery] = pc.fill_null(given, pa.scalar(self.delivered_on))
         if self.per_field:
-            columns["field_deliveries"] = self._never_carried(places, given)
+            columns[FIELD_DELIVERIES] = self._never_carried(places, given)
         copy_rows(self.connection, self.table.name, pa.table(columns))
         self.mark_inserted(columns)
 
@@ -349,7 +349,7 @@ class RecordWriter:
 
     def prepare(self, piece: Piece, reasons: Reasons, asked: Mask) -> PreparedRecords:
         """Find the students by number; asks the database nothing."""
-        about_students = DELIVERED[piece.table].record.refers_to == "students"
+        about_students = DELIVERED[piece.table].record.about_students
         references = self.target.students.resolve(piece, reasons) if about_students else None
         return PreparedRecords(piece, reasons, asked, references)
 

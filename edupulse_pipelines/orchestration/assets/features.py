@@ -80,7 +80,7 @@ def _student_features(tenant: TenantSettings) -> AssetsDefinition:
     ) -> MaterializeResult:
         weeks = weeks_of(context)
         with step(context, progress, database, tenant) as work:
-            from edupulse_pipelines.features.by_week import features_by_week
+            from edupulse_pipelines.features.by_week import KNOWN_BY, features_by_week
             from edupulse_pipelines.features.store import update_student_features
             from edupulse_pipelines.storage.counts import row_count
 
@@ -89,10 +89,7 @@ def _student_features(tenant: TenantSettings) -> AssetsDefinition:
             with work.reading() as connection:
                 shown = features_by_week(connection, work, reporting.plotted(weeks))
                 stored = row_count(connection, work, "student_features")
-        known = {
-            domain: [row[f"{domain}_known"] for row in shown.values()]
-            for domain in ("attendance", "grades", "incidents")
-        }
+        known = {domain: [row[f"{domain}_known"] for row in shown.values()] for domain in KNOWN_BY}
         plot = charts.lines("Share of students with the domain known, by week", list(shown), known, share=True)
         reporting.write_week_metadata(context, shown, rows="students", plots={"known_by_week": plot})
         return reporting.materialized(

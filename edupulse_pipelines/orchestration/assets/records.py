@@ -23,7 +23,7 @@ def record_assets(settings: Settings, tenant: TenantSettings) -> list[AssetsDefi
 
 def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> AssetsDefinition:
     # Students are merged before the tables whose rows name one.
-    deps = [f"raw_{table}", *(["students"] if DELIVERED[table].record.refers_to == "students" else [])]
+    deps = [f"raw_{table}", *(["students"] if DELIVERED[table].record.about_students else [])]
     by_month = TABLES[table].partition_by_month is not None
     specs = checks.record_check_specs(asset_key(tenant, table), tenant.max_quarantined, by_month=by_month)
 

@@ -121,7 +121,10 @@ def _drop_functions(connection: Connection, *, keep: set[str]) -> None:
 
 
 def fingerprint(dialect_name: str) -> int:
-    """A number (31 bits) that another set of declared objects has not; 0 is nobody's."""
+    """A positive number made of all statements, so that a changed object changes it; 0 stands for no objects at all.
+
+    It has 31 bits, because SQLite's `user_version` holds no more (`applied_fingerprint`).
+    """
     text = "\n".join(declared.statement for declared in declared_objects(dialect_name))
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1 or 1
 
