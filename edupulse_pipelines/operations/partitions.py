@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import PermanentError
+from edupulse_pipelines.storage.engine import is_busy, is_gone
 from edupulse_pipelines.storage.months import (
     PARTITIONED,
     Partition,
@@ -139,7 +140,8 @@ def attach_month(work: Work, table: str, month: dt.date) -> Partition:
 
     A table restored from its dump, or detached before a migration, is copied into one that is as months are today. The
     weeks of the month are marked, so that the next weekly job puts right what was computed without it. PermanentError
-    when there is no such table, or it does not fit; then nothing has changed.
+    when there is no such table, or it does not fit; then nothing has changed. DatabaseBusy and DatabaseUnavailable as
+    everywhere.
     """
     month = month_of(month)
     with work.writing() as connection:
@@ -148,8 +150,8 @@ def attach_month(work: Work, table: str, month: dt.date) -> Partition:
             return _bring_back(connection, table, month)
         except sa.exc.DBAPIError as error:
             reason = getattr(getattr(error.orig, "diag", None), "message_primary", None)
-            if reason is None:
-                raise
+            if reason is None or is_busy(error) or is_gone(error):
+                raise  # nothing is wrong with the month
             # The primary message names columns and constraints; the details, which name values, are left out.
             raise PermanentError(
                 f"{partition_name(table, month)} cannot be attached: {reason}. Nothing was changed."

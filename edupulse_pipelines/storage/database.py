@@ -64,21 +64,21 @@ class Database:
         """
         from edupulse_pipelines.storage import versions
 
-        with self._opened() as engine:
+        with self._reached() as engine:
             return versions.upgrade(engine), versions.head()
 
     def state(self) -> SchemaState:
         """How far the schema is; nothing is made. PermanentError for a role that may not read it."""
         from edupulse_pipelines.storage import versions
 
-        with self._opened() as engine:
+        with self._reached() as engine:
             return SchemaState(versions.current(engine), versions.head(), versions.has_current_objects(engine))
 
     def check(self) -> list[str]:
         """Differences between the schema and what is declared, in words; see `versions.check`."""
         from edupulse_pipelines.storage import versions
 
-        with self._opened() as engine:
+        with self._reached() as engine:
             return versions.check(engine)
 
     def ensure_current(self) -> None:
@@ -104,25 +104,31 @@ class Database:
         SchemaBehind for another version's schema, and for an empty database on PostgreSQL, where somebody has yet to
         make the tables.
         """
+        from edupulse_pipelines.storage.engine import reachable
         from edupulse_pipelines.storage.versions import current, ensure_current
         from edupulse_pipelines.storage.work import Work
 
         with self._opened() as engine:
-            if engine.dialect.name == "sqlite" and current(engine) is None:
+            with reachable(engine):
+                empty = engine.dialect.name == "sqlite" and current(engine) is None
+                if not empty:
+                    ensure_current(engine)
+            if empty:
                 yield None
             else:
-                ensure_current(engine)
                 yield lambda tenant, run_id=None: Work(engine, tenant, run_id)
 
     @contextmanager
     def _opened(self) -> Iterator[Engine]:
-        """An engine for the length of the block, whatever is in the database: no schema is made, none is demanded."""
-        from edupulse_pipelines.storage.engine import create_engine, database_error_in_words, reachable
+        """An engine for the length of the block, whatever is in the database: no schema is made, none is demanded.
+
+        What keeps the database from answering is put into words by the transactions of a `Work`, and by `_reached`.
+        """
+        from edupulse_pipelines.storage.engine import create_engine, database_error_in_words
 
         engine = create_engine(self._url)
         try:
-            with reachable(engine):
-                yield engine
+            yield engine
         except Exception as error:
             if refusal := database_error_in_words(error):
                 raise DatabaseRefused(refusal) from None
@@ -131,13 +137,23 @@ class Database:
             engine.dispose()
 
     @contextmanager
+    def _reached(self) -> Iterator[Engine]:
+        """As `_opened`, for work on the schema itself."""
+        from edupulse_pipelines.storage.engine import reachable
+
+        with self._opened() as engine, reachable(engine):
+            yield engine
+
+    @contextmanager
     def _current(self) -> Iterator[Engine]:
         """An engine over a database at this version's schema; SchemaBehind for any other."""
+        from edupulse_pipelines.storage.engine import reachable
         from edupulse_pipelines.storage.versions import ensure_current
 
         with self._opened() as engine:
             if not self._schema_checked:
-                ensure_current(engine)
+                with reachable(engine):
+                    ensure_current(engine)
                 self._schema_checked = True
             yield engine
 

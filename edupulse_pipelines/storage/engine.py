@@ -25,11 +25,12 @@ LEAST_POSTGRESQL = 15
 _WRITES = "edupulse_writes"
 INSUFFICIENT_PRIVILEGE = "42501"
 """The SQLSTATE of a right that the role has not."""
-_BUSY_SQLSTATES = {
-    "40001": "what this transaction had read was changed meanwhile",
+LOCK_SQLSTATES = {
     "40P01": "two transactions waited for each other, and this one was ended",
     "55P03": "a lock was not had in time",
 }
+"""What PostgreSQL says of a lock that was not had, with what it means."""
+_BUSY_SQLSTATES = {"40001": "what this transaction had read was changed meanwhile", **LOCK_SQLSTATES}
 _GONE_SQLSTATES = {"57P01", "57P02", "57P03", "53300"}
 """The server is stopping, has crashed, is starting, or has no connection left."""
 _REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied")

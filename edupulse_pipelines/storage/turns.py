@@ -15,12 +15,13 @@ import random
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import DatabaseBusy
+from edupulse_pipelines.storage.engine import LOCK_SQLSTATES, driver_code
 from edupulse_pipelines.storage.work import Work
 
 _CHANGING = "edupulse partitions"
@@ -30,7 +31,6 @@ _LOCK_TIMEOUT = "500ms"
 """Shorter than PostgreSQL's `deadlock_timeout` (1 s): we give way before the server ends one of the transactions."""
 PATIENCE_SECONDS = 3600.0
 """A load or a dump that is under way may need the default partition for as long as it takes."""
-_GIVE_WAY = {"55P03", "40P01"}  # lock_not_available, deadlock_detected
 _Result = TypeVar("_Result")
 
 
@@ -86,8 +86,7 @@ def give_way(connection: Connection, table: str, action: Callable[[], _Result]) 
                 _wait(connection, _CHANGING)
                 return action()
         except sa.exc.OperationalError as error:
-            original: Any = error.orig
-            if getattr(original, "pgcode", None) not in _GIVE_WAY:
+            if driver_code(error) not in LOCK_SQLSTATES:
                 raise
             if time.monotonic() > deadline:
                 raise DatabaseBusy(

@@ -24,22 +24,14 @@ from edupulse_pipelines_tests.storage.attendance import (
     build,
     catalog,
     days,
-    enrol,
     homes,
     tables,
+    work,
 )
 
-pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+__all__ = ["work"]
 
-
-@pytest.fixture(autouse=True)
-def _students(engine: Engine) -> None:
-    enrol(engine)
-
-
-@pytest.fixture
-def work(engine: Engine) -> Work:
-    return Work(engine, EVERY_TENANT)
+pytestmark = [pytest.mark.parametrize("database_url", ["postgresql"], indirect=True), pytest.mark.usefixtures("work")]
 
 
 def test_a_month_is_the_same_however_it_was_made(engine: Engine, work: Work) -> None:

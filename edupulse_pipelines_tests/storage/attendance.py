@@ -7,11 +7,13 @@ import threading
 import uuid
 from collections.abc import Callable
 
+import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from edupulse_pipelines.schema.sqlalchemy_tables import students
 from edupulse_pipelines.storage import months
+from edupulse_pipelines.storage.work import EVERY_TENANT, Work
 
 TABLE = "attendance_records"
 SEPTEMBER, OCTOBER, NOVEMBER = (dt.date(2025, month, 1) for month in (9, 10, 11))
@@ -19,8 +21,9 @@ SECRET = "ZQ"
 STUDENTS = {"north": uuid.UUID(int=1), "south": uuid.UUID(int=2)}
 
 
-def enrol(engine: Engine) -> None:
-    """One student each of two districts: loads of attendance write none themselves."""
+@pytest.fixture
+def work(engine: Engine) -> Work:
+    """Work for no district; there is one student of each of two, because loads of attendance write none themselves."""
     rows = [
         {
             "id": identifier,
@@ -35,6 +38,7 @@ def enrol(engine: Engine) -> None:
     ]
     with engine.begin() as connection:
         connection.execute(students.insert(), rows)
+    return Work(engine, EVERY_TENANT)
 
 
 def attend(

@@ -25,23 +25,15 @@ from edupulse_pipelines_tests.storage.attendance import (
     attend,
     build,
     days,
-    enrol,
     finishes,
     homes,
     tables,
+    work,
 )
 
-pytestmark = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+__all__ = ["work"]
 
-
-@pytest.fixture(autouse=True)
-def _students(engine: Engine) -> None:
-    enrol(engine)
-
-
-@pytest.fixture
-def work(engine: Engine) -> Work:
-    return Work(engine, EVERY_TENANT)
+pytestmark = [pytest.mark.parametrize("database_url", ["postgresql"], indirect=True), pytest.mark.usefixtures("work")]
 
 
 # Making months
