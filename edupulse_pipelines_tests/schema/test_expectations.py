@@ -30,7 +30,7 @@ DELIVERED_ON = "2025-09-08"
 
 CONSTRAINTS = {"type", "nullable", "length", "minimum", "maximum", "maximum_unweighted", "values"}
 """What a declared column says about its values."""
-NO_CONSTRAINTS = {"name", "comment", "default", "pii", "delivered", "exact_text"}
+NO_CONSTRAINTS = {"name", "comment", "default", "pii", "delivered", "exact_text", "codes_in"}
 
 WRONG_TYPE: dict[str, tuple[str, ...]] = {
     "integer": ("1.0", "one", "NaN", "1e1", "", " 1", "1\n", "1" * 19),
