@@ -1,8 +1,8 @@
 """Running a district's weekly job from the command line, and what came of it.
 
 This is what `edupulse run` and `edupulse demo` do: the same job, assets and Dagster home as in the UI, without a
-server. All steps run in this process, unless each is to have one of its own. What the run did is read back from where
-it is stored (`recorded_runs`, `summary`).
+server, and all steps in this process. What the run did is read back from where it is stored (`recorded_runs`,
+`summary`), so that it is the same with another executor (`outcome_of`).
 """
 
 from __future__ import annotations
@@ -10,17 +10,9 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
-from dagster import (
-    DagsterInstance,
-    ExecutorDefinition,
-    JobDefinition,
-    build_reconstructable_job,
-    execute_job,
-    multiprocess_executor,
-)
+from dagster import DagsterInstance
 
 from edupulse_pipelines.errors import EduPulseError
 from edupulse_pipelines.orchestration.assembly import build_defs
@@ -30,10 +22,12 @@ from edupulse_pipelines.orchestration.partitions import run_tags
 from edupulse_pipelines.orchestration.progress import Progress
 from edupulse_pipelines.orchestration.recorded_runs import RunOutcome, recorded_run
 from edupulse_pipelines.orchestration.summary import run_warnings
-from edupulse_pipelines.settings import Settings, TenantSettings, load_settings
+from edupulse_pipelines.settings import Settings, TenantSettings
 from edupulse_pipelines.storage.database import Database, database_of
 from edupulse_pipelines.weeks import last_closed_week
 
+Execute = Callable[[DagsterInstance, dict[str, Any]], tuple[str, bool]]
+"""Does a run: instance and configuration in, the run's id and whether it succeeded out."""
 _QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -53,7 +47,7 @@ def run_weekly_job(
     Failures of the work are in the outcome, in words; only what prevents the run from starting is raised.
     """
     database = database or database_of(settings)
-    defs = build_defs(_alone(settings, tenant), database=database, progress=progress or Progress())
+    defs = build_defs(alone(settings, tenant), database=database, progress=progress or Progress())
     job = defs.resolve_job_def(weekly_job_name(tenant))
 
     def execute(instance: DagsterInstance, run_config: dict[str, Any]) -> tuple[str, bool]:
@@ -61,64 +55,25 @@ def run_weekly_job(
         result = job.execute_in_process(instance=instance, run_config=run_config, tags=tags, raise_on_error=False)
         return result.run_id, result.success
 
-    return _outcome(settings, tenant, weeks, with_delivery, rescore, database, execute)
+    return outcome_of(settings, tenant, weeks, with_delivery, database, execute, rescore=rescore)
 
 
-def run_weekly_job_apart(
-    settings: Settings,
-    tenant: TenantSettings,
-    weeks: Sequence[dt.date],
-    with_delivery: Sequence[dt.date],
-    *,
-    rescore: bool = False,
-) -> RunOutcome:
-    """The same as `run_weekly_job`, each step in a process of its own; nobody hears of them while they run.
-
-    Each process loads the settings again: they must be those of the home and of this process's environment.
-    """
-    job = build_reconstructable_job(__name__, apart_job.__name__, (str(settings.home), tenant.name))  # type: ignore[arg-type]
-
-    def execute(instance: DagsterInstance, run_config: dict[str, Any]) -> tuple[str, bool]:
-        tags = {**process_tags(), **run_tags(weeks)}
-        with execute_job(job, instance=instance, run_config=run_config, tags=tags, raise_on_error=False) as result:
-            return result.run_id, result.success
-
-    return _outcome(settings, tenant, weeks, with_delivery, rescore, database_of(settings), execute)
-
-
-def apart_job(home: str, tenant_name: str) -> JobDefinition:
-    """The weekly job of a home's tenant, as every process that works on a run of `run_weekly_job_apart` makes it."""
-    settings = load_settings(home=Path(home))
-    tenant = settings.tenant(tenant_name)
-    return build_defs(_alone(settings, tenant), executor=steps_apart()).resolve_job_def(weekly_job_name(tenant))
-
-
-def steps_apart() -> ExecutorDefinition:
-    """An executor for `build_defs` that gives each step a process of its own, one after another.
-
-    The processes are forked off one that has imported what the steps need, which would take seconds in each.
-    """
-    preloaded = ["edupulse_pipelines.definitions", "sqlalchemy", "pandas", "great_expectations", "sklearn", "mlflow"]
-    return multiprocess_executor.configured(
-        {"max_concurrent": 1, "start_method": {"forkserver": {"preload_modules": preloaded}}}
-    )
-
-
-def _alone(settings: Settings, tenant: TenantSettings) -> Settings:
+def alone(settings: Settings, tenant: TenantSettings) -> Settings:
     """The settings with this tenant only: the definitions of the others are not needed for its run."""
     return settings.model_copy(update={"tenants": {tenant.name: tenant}})
 
 
-def _outcome(
+def outcome_of(
     settings: Settings,
     tenant: TenantSettings,
     weeks: Sequence[dt.date],
     with_delivery: Sequence[dt.date],
-    rescore: bool,
     database: Database,
-    execute: Callable[[DagsterInstance, dict[str, Any]], tuple[str, bool]],
+    execute: Execute,
+    *,
+    rescore: bool = False,
 ) -> RunOutcome:
-    """Let `execute` do the run (instance and configuration in, the run's id and whether it succeeded out)."""
+    """Let `execute` do the run in the settings' Dagster home, and read back what came of it, whoever did the steps."""
     started = time.monotonic()
     run_config: dict[str, Any] = dict(_QUIET)
     if rescore:

@@ -10,12 +10,13 @@ import pytest
 import sqlalchemy as sa
 
 from edupulse_pipelines.errors import DatabaseRefused
-from edupulse_pipelines.orchestration.execution import run_weekly_job, run_weekly_job_apart
+from edupulse_pipelines.orchestration.execution import run_weekly_job
 from edupulse_pipelines.orchestration.recorded_runs import RunOutcome
 from edupulse_pipelines.orchestration.resources import database_of
 from edupulse_pipelines.orchestration.summary import summarise
 from edupulse_pipelines.settings import Settings, TenantSettings, load_settings
 from edupulse_pipelines.storage.database import Database
+from edupulse_pipelines_tests.orchestration.apart import run_weekly_job_apart
 from edupulse_pipelines_tests.roles import loader_role
 
 WEEKS = [dt.date(2026, 1, 5), dt.date(2026, 1, 12)]
@@ -58,7 +59,7 @@ def test_steps_in_processes_of_their_own_give_the_same_summary(tmp_path: Path) -
     settings, tenant = _home(tmp_path / "together")
     together = _summary(settings, tenant, run_weekly_job(settings, tenant, WEEKS, WEEKS))
     settings, tenant = _home(tmp_path / "apart")
-    apart = _summary(settings, tenant, run_weekly_job_apart(settings, tenant, WEEKS, WEEKS))
+    apart = _summary(settings, tenant, run_weekly_job_apart(settings, tenant, WEEKS))
     assert apart == together
     assert together["success"], together["errors"]
     assert together["tables"]["students"] == {
