@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK
 from edupulse_pipelines_tests.ingest.district import FIRST_WEEK, STUDENT_HEADER, District, delivery_day
+from edupulse_pipelines_tests.stopping import Stopped, StoppingWork
 
 pytestmark = pytest.mark.usefixtures("quick_judge")
 
@@ -55,27 +54,6 @@ LANDING: dict[int, dict[str, str]] = {
     },
 }
 WEEKS = [FIRST_WEEK + number * WEEK for number in range(3)]
-
-
-class Stopped(Exception):
-    """The step ends here, whatever it still had to do."""
-
-
-@dataclass(frozen=True)
-class StoppingWork(Work):
-    """Work that stops after its commit numbered `stops_after` (from 1)."""
-
-    stops_after: int = 0
-    commits: list[None] = field(default_factory=list, compare=False)
-
-    @contextmanager
-    def writing(self) -> Iterator[sa.Connection]:
-        """As for everybody, and then the end."""
-        with super().writing() as connection:
-            yield connection
-        self.commits.append(None)
-        if len(self.commits) == self.stops_after:
-            raise Stopped
 
 
 def _landed(engine: sa.Engine, folder: Path, name: str) -> District:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import shutil
 from collections import Counter
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,14 @@ from edupulse_pipelines.risk.judging.confidence import ConfidenceMap
 from edupulse_pipelines.risk.models.model import RiskModel, fit_candidate
 from edupulse_pipelines.risk.samples.cohorts import model_features, read_week
 from edupulse_pipelines.risk.scoring import CATEGORIES, categories, score_weeks
-from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, predictions, students
+from edupulse_pipelines.risk.weekly import score_and_measure
+from edupulse_pipelines.schema.sqlalchemy_tables import (
+    model_evaluations,
+    model_metadata,
+    predictions,
+    review_proposals,
+    students,
+)
 from edupulse_pipelines.settings import CategorySettings, TenantSettings
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.weeks import WEEK, feature_date
@@ -34,6 +42,7 @@ from edupulse_pipelines_tests.risk.district import (
     write,
     write_features,
 )
+from edupulse_pipelines_tests.stopping import Stopped, StoppingWork
 
 LAST = week(25)
 ALL = [week(number) for number in range(26)]
@@ -190,6 +199,33 @@ def test_scoring_again_leaves_rows_alone_and_updates_in_place(
     (one,) = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
     assert one[0]["student_id"] == changed.activity.loc[present, "student_id"]
     assert one[0]["risk_score"] != one[1]["risk_score"]
+
+
+def test_the_last_try_of_a_run_reports_what_its_tries_did_in_all(
+    engine: sa.Engine, tenant: TenantSettings, shelf: Shelf
+) -> None:
+    """The first try stops after its first commit, the second after its second, and so on."""
+    weeks = [week(20), week(21), week(24), LAST]
+    expected = score_and_measure(work_of(engine, tenant, "undisturbed"), tenant, weeks, shelf)
+    assert [scores.inserted > 0 for scores in expected.report.weeks] == [False, True, True, True]
+    assert all(expected.proposed[scored] > 0 for scored in weeks[1:])
+    with engine.begin() as connection:
+        for table in (review_proposals, predictions, model_evaluations):
+            connection.execute(sa.delete(table))
+    for number in count(1):
+        work = StoppingWork(engine, tenant.name, "the run", stops_after=number)
+        try:
+            measured = score_and_measure(work, tenant, weeks, shelf)
+        except Stopped:
+            continue
+        break
+    assert number == len(weeks) + 2, "each week, and the verdicts, have a transaction of their own"
+    assert measured == expected
+    again = score_and_measure(work_of(engine, tenant, "a repeated run"), tenant, weeks, shelf)
+    assert [(scores.inserted, scores.unchanged) for scores in again.report.weeks] == [
+        (0, scores.inserted) for scores in expected.report.weeks
+    ]
+    assert set(again.proposed.values()) == {0}
 
 
 def test_a_week_the_model_learned_from_is_scored_only_on_demand_and_marked(
