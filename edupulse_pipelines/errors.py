@@ -52,7 +52,7 @@ class CorrectionsRefused(PermanentError):
 
 
 class SchemaBehind(PermanentError):
-    """The database's schema is not the one this version needs; `edupulse db upgrade` brings it there."""
+    """The database's schema is not the one this version needs; the message says what brings the two together."""
 
 
 class DatabaseUnusable(PermanentError):

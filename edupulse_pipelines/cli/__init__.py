@@ -6,16 +6,21 @@ Exit codes: 0 done, 1 the work failed, 2 wrong usage. An error a person can act 
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from edupulse_pipelines import __version__
 from edupulse_pipelines.cli import db, demo, dev, model, quarantine, run
+from edupulse_pipelines.cli.options import home_option
 from edupulse_pipelines.settings import quiet_libraries
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="edupulse")
-def main() -> None:
+@home_option
+@click.pass_context
+def main(context: click.Context, home: Path | None) -> None:
     """From a school district's weekly files to validated tables, features and explained risk predictions.
 
     \b
@@ -24,11 +29,12 @@ def main() -> None:
                     edupulse run --all
     Look at it:     edupulse dev
 
-    The home is --home, else EDUPULSE_HOME, else ./.edupulse. The database is EDUPULSE_DATABASE_URL, else
-    SQLite in the home.
+    The home is --home (here or after the command), else EDUPULSE_HOME, else ./.edupulse. The database is
+    EDUPULSE_DATABASE_URL, else SQLite in the home.
 
     Exit codes: 0 done, 1 the work failed, 2 wrong usage.
     """
+    context.obj = home
     quiet_libraries()
 
 

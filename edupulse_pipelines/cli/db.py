@@ -35,6 +35,7 @@ def db() -> None:
 def db_upgrade(as_json: bool, home: Path | None) -> None:
     """Bring the database to the schema that this version needs. Safe to repeat.
 
+    A database that a newer version made is refused, and stays as it is.
     On PostgreSQL as the role that owns the tables, or is to own them.
     """
     before, head = database_of(load_settings(home=home)).upgrade()
@@ -48,7 +49,8 @@ def db_upgrade(as_json: bool, home: Path | None) -> None:
 def db_current(as_json: bool, home: Path | None) -> None:
     """The schema revision of the database, and the one that this version needs. Exit 1 when they differ.
 
-    Also when the revision is right, but the functions, triggers and comments are another version's.
+    Also when the revision is right, but the functions, triggers and comments are another version's, and when a newer
+    version made the database. A SQLite file that is not there is not made.
     """
     state = database_of(load_settings(home=home)).state()
     behind = ""
@@ -67,13 +69,14 @@ def db_current(as_json: bool, home: Path | None) -> None:
 def db_check(as_json: bool, home: Path | None) -> None:
     """Compare the database with the declared tables, constraints, indexes and triggers. Exit 1 when they differ.
 
+    Also when only its revision, or what `db upgrade` applied last, is another version's.
     On PostgreSQL also functions and comments; the role needs the CREATE privilege on the database.
     """
-    from edupulse_pipelines.cli.output.drawing import console, show_lines
+    from edupulse_pipelines.cli.output.drawing import console, counted, show_lines
 
     differences = database_of(load_settings(home=home)).check()
     if differences and not as_json:
-        show_lines(console(), f"{len(differences)} differences", differences)
+        show_lines(console(), counted(len(differences), "difference"), differences)
     else:
         answer("The database is as declared.", {"differences": differences}, as_json)
     sys.exit(1 if differences else 0)

@@ -19,20 +19,27 @@ from edupulse_pipelines.schema.tables import RECORD_TABLES
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 
-def command(function: Command) -> Command:
-    """What every command has: `--home`, errors in words, exit codes."""
+home_option = click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Where landing, raw archive, SQLite files and models lie.  [default: EDUPULSE_HOME, else ./.edupulse]",
+)
 
-    @click.option(
-        "--home",
-        type=click.Path(file_okay=False, path_type=Path),
-        help="Where landing, raw archive, SQLite files and models lie.  [default: EDUPULSE_HOME, else ./.edupulse]",
-    )
+
+def command(function: Command) -> Command:
+    """What every command has: `--home`, errors in words, exit codes.
+
+    A home that stands before the command (`edupulse` itself takes it) is the command's when it has none of its own.
+    """
+
+    @home_option
     @functools.wraps(function)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
+    def guarded(*args: Any, home: Path | None, **kwargs: Any) -> Any:
+        home = home or click.get_current_context().find_object(Path)
         warnings.filterwarnings("ignore")  # libraries' notices to programmers
         logging.getLogger("alembic").setLevel(logging.WARNING)
         try:
-            return function(*args, **kwargs)
+            return function(*args, home=home, **kwargs)
         except EduPulseError as error:
             say_error(str(error))
             sys.exit(error.exit_code)

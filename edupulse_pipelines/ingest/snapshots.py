@@ -96,7 +96,7 @@ def _take_back_vanished(
 def _mark_taken_back(
     connection: Connection, load: TableLoad, taken_back: list[sa.ColumnElement[bool]], marks: Marks
 ) -> None:
-    """Mark what taken-back records make stale: the weeks of their events; of students, all since their enrolment."""
+    """Mark what taken-back records make stale: the weeks of their events; of students, all since `first_delivery`."""
     stored, record = metadata.tables[load.table], load.record
     if record.about_predictions:
         return
@@ -104,7 +104,8 @@ def _mark_taken_back(
     if record.event_date is not None:
         stage, student, date = "weekly_activity", stored.c.student_id, stored.c[record.event_date]
     else:
-        stage, student, date = "student_features", stored.c.id, stored.c.enrollment_date
+        assert record.first_delivery is not None  # the declaration wants it where there is no event_date
+        stage, student, date = "student_features", stored.c.id, stored.c[record.first_delivery]
     touched = read_rows(
         connection, sa.select(student, date).where(*taken_back), {"student": pa.string(), "date": pa.date32()}
     ).combine_chunks()

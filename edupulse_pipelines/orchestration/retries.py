@@ -11,7 +11,7 @@ from dagster import AssetExecutionContext, Backoff, Failure, Jitter, OpExecution
 
 TRIES_AFTER_THE_FIRST = 3
 FIRST_PAUSE_SECONDS = 10.0
-"""The pauses double: about 10, 30 and 70 seconds (Dagster's exponential backoff), so some two minutes in all."""
+"""The pauses grow: about 10, 30 and 70 seconds (Dagster's exponential backoff), so some two minutes in all."""
 NO_RUN_RETRY = {"dagster/retry_on_asset_or_op_failure": "false"}
 """Run tags: a run that ended because a step failed is not started again; its transient failures have been retried."""
 

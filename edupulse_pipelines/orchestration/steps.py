@@ -22,7 +22,7 @@ from edupulse_pipelines.settings import TenantSettings
 if TYPE_CHECKING:
     from edupulse_pipelines.storage.work import Work
 
-_UNCHANGED = "Nothing of this table's delivery was changed."
+_ROLLED_BACK = "The transaction it was in was rolled back."
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def step(
         progress.failed(name, failure.description or "")
         raise
     except EduPulseError as error:
-        message = f"{error} {_UNCHANGED}" if isinstance(error, DatabaseRefused) else str(error)
+        message = f"{error} {_ROLLED_BACK}" if isinstance(error, DatabaseRefused) else str(error)
         told = Failure(message, allow_retries=isinstance(error, TransientError))
         if is_tried_again(context, told):
             progress.delayed(name, message)

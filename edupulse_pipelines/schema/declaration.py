@@ -84,9 +84,17 @@ class Record:
     never_ahead: tuple[str, ...] = ()
     """Further dates that cannot lie after the delivery."""
     first_delivery: str | None = None
-    """A date that is the first delivery's where the district does not say it."""
+    """A date that is the first delivery's where the district does not say it. Records of students themselves have no
+    event; they count from this date, so that a change of one makes its student's features stale from then on."""
     domain: Literal["attendance", "academic", "behavioral"] | None = None
     """The features that the records feed."""
+
+    def __post_init__(self) -> None:
+        without_date = self.event_date is None and not self.about_predictions
+        if without_date and (self.about_students or self.first_delivery is None):
+            raise ValueError(
+                "records need a date that they count from: event_date, or first_delivery where they are the students"
+            )
 
     @property
     def about_students(self) -> bool:

@@ -7,10 +7,10 @@ is made and checked in `versions`; nobody outside this room is given an engine.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from edupulse_pipelines.errors import DatabaseRefused
 from edupulse_pipelines.settings import Settings
@@ -20,8 +20,12 @@ if TYPE_CHECKING:
 
     from edupulse_pipelines.storage.work import Work
 
-Works = Callable[..., "Work"]
-"""Tenant's name and, where there is one, the run's id in; the `Work` for it out."""
+
+class Works(Protocol):
+    """Makes the `Work` for a tenant, in a run where there is one; `actor` as in `Database.work`."""
+
+    def __call__(self, tenant: str, run_id: str | None = None, actor: str | None = None) -> Work:
+        """The Work for this tenant."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +63,8 @@ class Database:
     def upgrade(self) -> tuple[str | None, str]:
         """Bring the schema to what this version needs; the revision it was at, and the one it is at. Safe to repeat.
 
-        The first is None for a database without our schema. PermanentError for a role that may not; then nothing has
-        changed.
+        The first is None for a database without our schema. SchemaBehind for a database that a newer version made,
+        PermanentError for a role that may not; then nothing has changed.
         """
         from edupulse_pipelines.storage import versions
 
@@ -68,16 +72,25 @@ class Database:
             return versions.upgrade(engine), versions.head()
 
     def state(self) -> SchemaState:
-        """How far the schema is; nothing is made. PermanentError for a role that may not read it."""
-        from edupulse_pipelines.storage import versions
+        """How far the schema is; nothing is made, not even a SQLite file that is not there.
 
+        SchemaBehind for a database that a newer version made, PermanentError for a role that may not read the revision.
+        """
+        from edupulse_pipelines.storage import versions
+        from edupulse_pipelines.storage.engine import is_absent
+
+        if is_absent(self._url):
+            return SchemaState(None, versions.head(), has_current_objects=False)
         with self._reached() as engine:
             return SchemaState(versions.current(engine), versions.head(), versions.has_current_objects(engine))
 
     def check(self) -> list[str]:
-        """Differences between the schema and what is declared, in words; see `versions.check`."""
+        """Differences between the schema and what is declared, in words; see `versions.check`. Nothing is made."""
         from edupulse_pipelines.storage import versions
+        from edupulse_pipelines.storage.engine import is_absent
 
+        if is_absent(self._url):
+            return [versions.EMPTY]
         with self._reached() as engine:
             return versions.check(engine)
 
@@ -90,24 +103,28 @@ class Database:
             pass
 
     @contextmanager
-    def work(self, tenant: str, run_id: str | None = None) -> Iterator[Work]:
-        """Work for the tenant of this name in the run, for the length of the block; SchemaBehind for another schema."""
-        from edupulse_pipelines.storage.work import Work
+    def work(self, tenant: str, run_id: str | None = None, actor: str | None = None) -> Iterator[Work]:
+        """Work for the tenant of this name in the run, for the length of the block; SchemaBehind for another schema.
 
+        actor: who asks; without one the user of the operating system that this process runs as.
+        """
         with self._current() as engine:
-            yield Work(engine, tenant, run_id)
+            yield _works(engine)(tenant, run_id, actor)
 
     @contextmanager
     def works_if_filled(self) -> Iterator[Works | None]:
-        """What makes Works for tenants, one after another; None for an empty SQLite file, which stays empty.
+        """What makes Works for tenants, one after another; None for an empty SQLite file, which stays as it is.
 
+        One that is not there counts as empty, and is not made.
         SchemaBehind for another version's schema, and for an empty database on PostgreSQL, where somebody has yet to
         make the tables.
         """
-        from edupulse_pipelines.storage.engine import reachable
+        from edupulse_pipelines.storage.engine import is_absent, reachable
         from edupulse_pipelines.storage.versions import current, ensure_current
-        from edupulse_pipelines.storage.work import Work
 
+        if is_absent(self._url):
+            yield None
+            return
         with self._opened() as engine:
             with reachable(engine):
                 empty = engine.dialect.name == "sqlite" and current(engine) is None
@@ -116,7 +133,7 @@ class Database:
             if empty:
                 yield None
             else:
-                yield lambda tenant, run_id=None: Work(engine, tenant, run_id)
+                yield _works(engine)
 
     @contextmanager
     def _opened(self) -> Iterator[Engine]:
@@ -156,6 +173,16 @@ class Database:
                     ensure_current(engine)
                 self._schema_checked = True
             yield engine
+
+
+def _works(engine: Engine) -> Works:
+    """What makes Works over the engine."""
+    from edupulse_pipelines.storage.work import Work, operating_system_user
+
+    def work(tenant: str, run_id: str | None = None, actor: str | None = None) -> Work:
+        return Work(engine, tenant, run_id, actor or operating_system_user())
+
+    return work
 
 
 def database_of(settings: Settings) -> Database:

@@ -86,6 +86,20 @@ def create_engine(url: str) -> Engine:
     return engine
 
 
+def is_absent(url: str) -> bool:
+    """Whether `url` names a SQLite file that is not there; connecting would make it."""
+    parsed = make_url(normalise_database_url(url))
+    if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database.startswith((":", "file:")):
+        return False
+    try:
+        Path(parsed.database).stat()
+    except FileNotFoundError:
+        return True
+    except OSError:  # what is in the way is told when it is opened
+        return False
+    return False
+
+
 def _refuse_old_server(connection: Any, _record: Any) -> None:
     """DatabaseUnusable for a server of PostgreSQL that is older than what we support."""
     version = connection.server_version // 10_000  # 150004 is 15.4

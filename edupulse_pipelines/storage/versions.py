@@ -22,6 +22,7 @@ from edupulse_pipelines.storage.engine import INSUFFICIENT_PRIVILEGE, create_eng
 
 _NO_RIGHT_SQLSTATES = {INSUFFICIENT_PRIVILEGE, "3F000"}
 """A privilege is missing, or the role may not use the schema, which is to it as if there were none."""
+EMPTY = "The database is empty: run `edupulse db upgrade` first, which makes its tables."
 _REVISION = "read the schema's revision"
 _READ_AND_WRITE = "Have it granted the use of the schema, and the right to read and write all tables."
 _RUN_AS_OWNER = "Run `edupulse db upgrade` as the role that owns the tables. Nothing was changed."
@@ -35,10 +36,12 @@ def head() -> str:
 def current(engine: Engine) -> str | None:
     """The revision the database is at; None for a database without our schema.
 
-    PermanentError for a role that may not read it.
+    SchemaBehind for one that a newer version of the package made, PermanentError for a role that may not read it.
     """
     with _allowed(engine, _REVISION, _READ_AND_WRITE), reading(engine) as connection:
-        return _revision(connection)
+        revision = _revision(connection)
+    _refuse_newer(revision)
+    return revision
 
 
 def has_current_objects(engine: Engine) -> bool:
@@ -54,19 +57,22 @@ def upgrade(engine: Engine) -> str | None:
     """Bring the database to this version's schema and apply the declared objects, in one transaction.
 
     Returns the revision it was at, None for a database without our schema. Two upgrades at once are serialised.
-    PermanentError for a role that may not; then nothing has changed.
+    SchemaBehind for a database that a newer version of the package made, PermanentError for a role that may not; then
+    nothing has changed.
     """
     with (
         _allowed(engine, "change the schema", _RUN_AS_OWNER),
         writing(engine) as connection,
     ):
+        migrations.wait_for_other_upgrades(connection)
         before = migrations.current(connection)
+        _refuse_newer(before)
         migrations.upgrade(connection)
     return before
 
 
 def ensure_current(engine: Engine) -> None:
-    """SchemaBehind, with the command to run, unless the database is at this version's schema.
+    """SchemaBehind, with what to do, unless the database is at this version's schema.
 
     An empty SQLite file gets the schema. On PostgreSQL only `edupulse db upgrade` makes tables, because the role that
     works with them need not be the one that owns them.
@@ -74,9 +80,10 @@ def ensure_current(engine: Engine) -> None:
     with _allowed(engine, _REVISION, _READ_AND_WRITE), reading(engine) as connection:
         revision = _revision(connection)
         has_objects = migrations.has_current_objects(connection)
+    _refuse_newer(revision)
     if revision is None:
         if engine.dialect.name != "sqlite":
-            raise SchemaBehind("The database is empty: run `edupulse db upgrade` first, which makes its tables.")
+            raise SchemaBehind(EMPTY)
         upgrade(engine)
     elif revision != migrations.head():
         raise SchemaBehind(
@@ -93,6 +100,8 @@ def ensure_current(engine: Engine) -> None:
 def check(engine: Engine) -> list[str]:
     """Differences between the database and this version's schema, in words; empty when there are none.
 
+    The revision comes first, then whose functions, triggers and comments were applied last: a database whose catalog
+    happens to be equal is another version's all the same. Of a database without our tables it is said in one sentence.
     Tables that are not ours are ignored. On PostgreSQL the expected schema is made in a scratch schema that is rolled
     back, so the role needs the CREATE privilege on the database; PermanentError for one that has not.
     """
@@ -105,7 +114,8 @@ def check(engine: Engine) -> list[str]:
         ),
         reading(engine) as connection,
     ):
-        _revision(connection)
+        revision = _revision(connection)
+        has_objects = migrations.has_current_objects(connection)
         actual = read_catalog(connection)
         if engine.dialect.name == "postgresql":
             expected = _made_in_scratch_schema(connection)
@@ -114,7 +124,14 @@ def check(engine: Engine) -> list[str]:
             with reading(in_memory) as scratch:
                 expected = _made(scratch)
             in_memory.dispose()
-    return differences(expected, actual)
+    if revision is None and not expected.keys() & actual.keys():
+        return [EMPTY]
+    found = []
+    if revision != migrations.head():
+        found.append(f"revision: {revision or 'none'}, this version needs {migrations.head()}")
+    if not has_objects:
+        found.append("functions, triggers and comments: those of another version were applied last")
+    return [*found, *differences(expected, actual)]
 
 
 @contextmanager
@@ -144,6 +161,15 @@ def _revision(connection: Connection) -> str | None:
         role = connection.scalar(sa.text("SELECT current_user"))
         raise PermanentError(f"The role {role} may not use any schema of its search path. {_READ_AND_WRITE}")
     return revision
+
+
+def _refuse_newer(revision: str | None) -> None:
+    """SchemaBehind for a revision that this version does not know."""
+    if revision is not None and not migrations.knows(revision):
+        raise SchemaBehind(
+            f"The database is at schema revision {revision}, which this version ({migrations.head()}) does not know: "
+            "a newer version of the package made it. Install that version. Nothing was changed."
+        )
 
 
 def _made_in_scratch_schema(connection: Connection) -> Catalog:

@@ -1,8 +1,9 @@
 """What a room is given to work with the database: whose data it is, who asks, in which run, and how to begin.
 
-A `Work` opens transactions, and no other module of the package does. On PostgreSQL each transaction carries the
-tenant, the actor and the run as settings that end with it (`app.tenant`, `app.actor`, `app.run_id`), so that row-level
-security and audit triggers can rely on them. SQLite has no such settings: there the file's owner is the only guard.
+A `Work` opens every transaction over rows; those over the schema itself are opened in `versions`. On PostgreSQL each
+transaction of a `Work` carries the tenant, the actor and the run as settings that end with it (`app.tenant`,
+`app.actor`, `app.run_id`), so that row-level security and audit triggers can rely on them. SQLite has no such settings:
+there the file's owner is the only guard.
 
 How rows are moved is in `bulk`; how the engine is made, and why writers on SQLite begin differently, is in `engine`.
 """
@@ -20,7 +21,7 @@ from sqlalchemy.engine import Connection, Engine
 from edupulse_pipelines.storage import engine as engines
 
 EVERY_TENANT = ""
-"""The `tenant` of work that belongs to no district: migrations, the partitions' upkeep."""
+"""The `tenant` of work that belongs to no district: the partitions' upkeep, say."""
 
 _SETTINGS = sa.text(
     "SELECT set_config('app.tenant', :tenant, true), set_config('app.actor', :actor, true),"

@@ -105,7 +105,7 @@ def test_schema_of_another_version(home: Path) -> None:
     assert edupulse("db", "check", "--home", home).exit_code == 0
     engine = sa.create_engine(f"sqlite:///{home / 'edupulse.db'}")
     with engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
         index = (
             connection.exec_driver_sql(
                 "SELECT name FROM sqlite_master WHERE type = 'index' AND sql <> '' AND tbl_name = 'ingested_files'"

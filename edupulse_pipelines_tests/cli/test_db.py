@@ -32,6 +32,12 @@ def test_the_schema_is_made_and_told(tmp_path: Path, empty_database_url: str) ->
     edupulse = edupulse_over(empty_database_url, tmp_path)
     told = edupulse("db", "current")
     assert (told.exit_code, told.output.strip().startswith("No schema.")) == (1, True)
+    compared = edupulse("db", "check")
+    assert compared.exit_code == 1
+    assert [line.rstrip() for line in compared.output.splitlines()] == [
+        "1 difference",
+        "  The database is empty: run `edupulse db upgrade` first, which makes its tables.",
+    ]
     made = edupulse("db", "upgrade", "--json")
     assert (made.exit_code, answer(made)["before"]) == (0, None)
     assert edupulse("db", "upgrade").output == f"Already at {answer(made)['head']}.\n"
@@ -50,10 +56,43 @@ def test_objects_of_another_version_are_told_and_put_right(tmp_path: Path, engin
             connection.exec_driver_sql("PRAGMA user_version = 0")
     told = edupulse("db", "current")
     assert (told.exit_code, "another version's: run `edupulse db upgrade`" in told.output) == (1, True)
-    assert answer(edupulse("db", "check", "--json"))["differences"] == ["missing: trigger grades tr_grades_updated_at"]
+    assert answer(edupulse("db", "check", "--json"))["differences"] == [
+        "functions, triggers and comments: those of another version were applied last",
+        "missing: trigger grades tr_grades_updated_at",
+    ]
     assert edupulse("db", "upgrade").exit_code == 0
     assert edupulse("db", "current").exit_code == 0
     assert edupulse("db", "check").exit_code == 0
+
+
+@pytest.mark.parametrize("words", ["db upgrade", "db current", "db partitions", "demo"])
+def test_a_database_of_a_newer_version_is_told_in_a_sentence_and_stays(
+    tmp_path: Path, engine: sa.Engine, words: str
+) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+    done = edupulse_over(engine.url.render_as_string(hide_password=False), tmp_path)(*words.split())
+    assert (done.exit_code, done.exception.__class__) == (1, SystemExit), done.exception
+    assert "revision 9999" in done.output and "Install that version" in done.output
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == "9999"
+
+
+@pytest.mark.parametrize("words", ["db current", "db check", "model list", "quarantine list"])
+def test_looking_at_a_home_that_is_not_there_makes_nothing(tmp_path: Path, words: str) -> None:
+    home = tmp_path / "home"
+    done = CliRunner().invoke(cli.main, ["--home", str(home), *words.split()])
+    assert done.exception.__class__ in (SystemExit, None.__class__), done.exception
+    assert not home.exists()
+
+
+def test_the_home_may_stand_before_the_command_and_the_nearer_one_wins(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for after, made in (([], first), (["--home", str(second)], second)):
+        done = CliRunner().invoke(cli.main, ["--home", str(first), "db", "upgrade", *after])
+        assert done.exit_code == 0, done.output
+        assert (made / "edupulse.db").exists()
+        assert second.exists() == (made == second)
 
 
 @pytest.mark.parametrize("words", [["run"], ["demo", "--students", "5", "--weeks", "1"]], ids=["run", "demo"])

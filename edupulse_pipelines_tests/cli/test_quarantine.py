@@ -289,7 +289,7 @@ def _drop(engine: sa.Engine) -> None:
 
 def _another_version(engine: sa.Engine) -> None:
     with engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
 
 
 @pytest.mark.parametrize(("harm", "said"), [(_drop, "refused a statement"), (_another_version, "db upgrade")])

@@ -325,7 +325,7 @@ def test_a_schema_behind_head_is_refused_with_the_command_to_run(tmp_path: Path,
     district = make_district(tmp_path / "home", database_url, students=5, weeks=2)
     engine = create_engine(database_url)
     with engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     engine.dispose()
     result = district.run("run", "--all")
     assert result.exit_code == 1

@@ -124,13 +124,13 @@ class Away(Database):
         path.mkdir()
 
     @contextmanager
-    def work(self, tenant: str, run_id: str | None = None) -> Iterator[Work]:
+    def work(self, tenant: str, run_id: str | None = None, actor: str | None = None) -> Iterator[Work]:
         """Fails until the file is back."""
         if self._left == 0 and self._away.exists():
             self._path.rmdir()
             self._away.rename(self._path)
         self._left -= 1
-        with super().work(tenant, run_id) as work:
+        with super().work(tenant, run_id, actor) as work:
             yield work
 
 

@@ -58,7 +58,7 @@ def test_a_refused_statement_fails_its_step_in_words(
     monkeypatch.setattr(load, "load_records", refused)
     _land(tenant)
     outcome = run_weekly_job(settings, tenant, [WEEK], [WEEK])
-    words = "The database refused a statement (OperationalError). Nothing of this table's delivery was changed."
+    words = "The database refused a statement (OperationalError). The transaction it was in was rolled back."
     assert {f"students: {words}", f"training_feedback: {words}"} == set(outcome.errors)
 
 

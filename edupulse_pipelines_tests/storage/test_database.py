@@ -12,6 +12,7 @@ from edupulse_pipelines.errors import DatabaseRefused, DatabaseUnusable, Permane
 from edupulse_pipelines.storage import versions
 from edupulse_pipelines.storage.bulk import stage
 from edupulse_pipelines.storage.database import Database, SchemaState
+from edupulse_pipelines.storage.work import operating_system_user
 from edupulse_pipelines_tests.roles import loader_role
 
 
@@ -30,7 +31,7 @@ def test_a_database_makes_its_schema_and_compares_it(empty_database_url: str) ->
     database = Database(empty_database_url)
     head = versions.head()
     assert database.state() == SchemaState(None, head, has_current_objects=False)
-    assert database.check() != []
+    assert database.check() == ["The database is empty: run `edupulse db upgrade` first, which makes its tables."]
     assert database.upgrade() == (None, head)
     assert database.upgrade() == (head, head)
     assert database.state() == SchemaState(head, head, has_current_objects=True)
@@ -38,15 +39,35 @@ def test_a_database_makes_its_schema_and_compares_it(empty_database_url: str) ->
 
 
 def test_an_empty_sqlite_file_stays_empty_until_somebody_works_in_it(tmp_path: Path) -> None:
-    database = Database(f"sqlite:///{tmp_path / 'new.db'}")
-    with database.works_if_filled() as works:
-        assert works is None
-    assert database.state().revision is None
+    path = tmp_path / "new" / "new.db"
+    database = Database(f"sqlite:///{path}")
+    for existing in (False, True):
+        if existing:
+            path.parent.mkdir()
+            path.touch()
+        with database.works_if_filled() as works:
+            assert works is None
+        assert database.state() == SchemaState(None, versions.head(), has_current_objects=False)
+        assert database.check() == [versions.EMPTY]
+        assert path.parent.exists() == existing
     with database.work("north") as work, work.reading() as connection:
         assert connection.scalar(sa.text("SELECT count(*) FROM students")) == 0
     with database.works_if_filled() as works:
         assert works is not None
         assert [works(name).tenant for name in ("north", "south")] == ["north", "south"]
+
+
+@pytest.mark.parametrize("name", ["ada", None])
+def test_an_actor_can_be_named(database_url: str, name: str | None) -> None:
+    database = Database(database_url)
+    expected = name or operating_system_user()
+    with database.work("north", actor=name) as work, database.works_if_filled() as works:
+        assert works is not None
+        for one in (work, works("north", actor=name)):
+            assert one.actor == expected
+            if one.dialect == "postgresql":
+                with one.reading() as connection:
+                    assert connection.scalar(sa.text("SELECT current_setting('app.actor')")) == expected
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import sqlalchemy as sa
 
@@ -107,9 +109,29 @@ def test_every_declared_function_has_one_of_our_names() -> None:
 def test_a_schema_of_another_version_is_refused_with_the_command_to_run(engine: sa.Engine) -> None:
     versions.ensure_current(engine)
     with engine.begin() as connection:
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0000'")
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     with pytest.raises(SchemaBehind, match="edupulse db upgrade"):
         versions.ensure_current(engine)
+    assert versions.check(engine) == [f"revision: 0001, this version needs {versions.head()}"]
+
+
+@pytest.mark.parametrize("asked", [versions.ensure_current, versions.upgrade, versions.current])
+def test_a_database_of_a_newer_version_is_refused_and_stays(
+    engine: sa.Engine, asked: Callable[[sa.Engine], object]
+) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '9999'")
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("COMMENT ON TABLE grades IS 'of a later version'")
+        before = read_catalog(connection)
+    said = rf"revision 9999, which this version \({versions.head()}\) does not know.* Install that version"
+    with pytest.raises(SchemaBehind, match=said) as caught:
+        asked(engine)
+    assert "db upgrade" not in str(caught.value)
+    with engine.connect() as connection:
+        assert read_catalog(connection) == before
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == "9999"
+    assert versions.check(engine)[0] == f"revision: 9999, this version needs {versions.head()}"
 
 
 def test_objects_of_another_version_are_refused_with_the_command_to_run(engine: sa.Engine) -> None:
@@ -122,8 +144,20 @@ def test_objects_of_another_version_are_refused_with_the_command_to_run(engine: 
     assert not versions.has_current_objects(engine)
     with pytest.raises(SchemaBehind, match="of another version: run `edupulse db upgrade`"):
         versions.ensure_current(engine)
+    assert versions.check(engine) == ["functions, triggers and comments: those of another version were applied last"]
     versions.upgrade(engine)
     versions.ensure_current(engine)
+    assert versions.check(engine) == []
+
+
+def test_a_schema_without_a_revision_is_compared_table_by_table(engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP TABLE alembic_version")
+        connection.exec_driver_sql("DROP TABLE step_accounts")
+    found = versions.check(engine)
+    assert found[0] == f"revision: none, this version needs {versions.head()}"
+    assert any(line.startswith("missing: ") and "step_accounts" in line for line in found)
+    assert not any("students" in line for line in found)
 
 
 def test_only_an_empty_sqlite_file_gets_the_schema_unasked(empty_database_url: str) -> None:

@@ -27,6 +27,11 @@ def head() -> str:
     return revision
 
 
+def knows(revision: str) -> bool:
+    """Whether this version of the package has the revision; one that a newer version made is not known here."""
+    return any(script.revision == revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 def current(connection: Connection) -> str | None:
     """The revision the database is at; None for a database without our schema."""
     return MigrationContext.configure(connection).get_current_revision()
@@ -37,13 +42,20 @@ def has_current_objects(connection: Connection) -> bool:
     return applied_fingerprint(connection) == fingerprint(connection.dialect.name)
 
 
-def upgrade(connection: Connection) -> None:
-    """Bring the database to `head()` and apply the declared objects, in the connection's transaction.
+def wait_for_other_upgrades(connection: Connection) -> None:
+    """Let upgrades of one database follow each other: on PostgreSQL wait for another, and have later ones wait.
 
-    Two upgrades at once are serialised.
+    Until the transaction ends. On SQLite a transaction that writes has waited for the others when it begins.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+
+
+def upgrade(connection: Connection) -> None:
+    """Bring the database to `head()` and apply the declared objects, in the connection's transaction.
+
+    The caller has waited for other upgrades, and the database is at a revision that this version knows.
+    """
     if current(connection) != head():
         drop_triggers(connection)
         run_versions(connection, "head")

@@ -4,7 +4,10 @@ Their text is `months.sql`. Those for who writes rows (`edupulse_month_make`, `_
 DEFINER: they work as the owner of the tables, for any role that may insert into the table. So they take nothing on
 trust: the table must be one that the declaration partitions, a month is named by its first day, the table of a month
 being built must be one that they have made, and names are resolved in our schema and nowhere else. The others do no
-more than their caller may do. `storage.months` calls them; who waits for whom is decided there and in `storage.turns`.
+more than their caller may do.
+
+`storage.months` calls them where rows are written, `operations.partitions` where months are made ahead, detached and
+attached; who waits for whom is decided in these two and in `storage.turns`.
 """
 
 from __future__ import annotations
