@@ -210,7 +210,10 @@ def model_sync(tenant_name: str | None, apply: bool, source: str, as_json: bool,
                     {
                         "tenant": tenant.name,
                         "applied": apply,
-                        "differences": [vars(difference) for difference in differences],
+                        "differences": [
+                            {"said" if name == "sentence" else name: value for name, value in vars(difference).items()}
+                            for difference in differences
+                        ],
                     }
                 )
             else:

@@ -36,11 +36,6 @@ class DeliveryCounts:
     left_out: dict[str, int] = field(default_factory=dict)
     """Entries of the source that are no records of the table, by reason; they are not among the rows read."""
 
-    @property
-    def balanced(self) -> bool:
-        """Whether every row that was read is accounted for."""
-        return self.read == self.inserted + self.updated + self.unchanged + self.quarantined
-
     def as_json(self) -> dict[str, Any]:
         """The account to be kept; what follows from its date and its reasons is not in it."""
         return {name: getattr(self, name) for name in _KEPT}

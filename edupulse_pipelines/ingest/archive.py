@@ -8,7 +8,7 @@ Nothing is validated here beyond what reading needs, and no format is known: tha
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from edupulse_pipelines.ingest.archived_file import (
     write_archive,
 )
 from edupulse_pipelines.ingest.landing import Delivery, landed_deliveries
+from edupulse_pipelines.progress import Progress
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.tables import ARCHIVED, KNOWN, LOADED, REFUSED
 from edupulse_pipelines.settings import TenantSettings
@@ -33,9 +34,6 @@ from edupulse_pipelines.sources.records import SYSTEM_COLUMNS, RecordSource, Ref
 from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import week_of_delivery
-
-Progress = Callable[[int, int], None]
-"""Called with bytes done and bytes in all."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,8 @@
 """One table's rows of one delivery, read from the archive piece by piece, identified over the whole delivery.
 
 A large delivery is read twice: once for what tells repeats and conflicts, once for the rows; so memory does not grow
-with the file. What people have corrected takes the place of what came, and the tenant's
-profile is applied, here and not in the archive: mending either and replaying works. Nothing is judged here.
+with the file. What people have corrected takes the place of what came, and the tenant's profile is applied, here and
+not in the archive: mending either and replaying works. Nothing is judged here.
 """
 
 from __future__ import annotations
@@ -51,15 +51,6 @@ class ArchivedContent:
     corrections: Corrections
     converted: bool = False
     """Whether a converter has written the rows, so that they have canonical columns, dates and numbers."""
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Some row groups of one archived file, read together."""
-
-    file: int
-    number: int
-    rows: int
 
 
 class DeliveredRows:

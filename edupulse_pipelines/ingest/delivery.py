@@ -181,7 +181,7 @@ def says_nothing_new(
 
 
 def _is_all_of(connection: Connection, load: TableLoad, delivered_on: dt.date | None, files: list[Entry]) -> bool:
-    """Whether these files are all that a delivery was, so that each row has the same verdict again.
+    """Whether these are exactly the files of that delivery, so that each row has the same verdict again.
 
     Rows that came too early then (`future_date`) could be judged differently now.
     """

@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,14 +20,12 @@ from sqlalchemy.engine import Connection
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.ingest.quarantine import Selection, selected
 from edupulse_pipelines.ingest.spreadsheets import IDENTITY, RAW_LINE, as_loaded, guarded, own_header, raw_line
+from edupulse_pipelines.progress import Progress
 from edupulse_pipelines.schema.sqlalchemy_tables import quarantined_records
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.work import Work
 
 _ROWS_BETWEEN_REPORTS = 1_000
-
-Progress = Callable[[int, int], None]
-"""Called with rows written and rows in all."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ import pyarrow as pa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.ingest.references import Students
-from edupulse_pipelines.storage.pending import Stage, leave_marks
+from edupulse_pipelines.schema.tables import Stage
+from edupulse_pipelines.storage.pending import leave_marks
 from edupulse_pipelines.storage.work import Work
 
 _EVERYBODY = 0.5

@@ -62,7 +62,8 @@ def deliver_again(load: TableLoad) -> None:
     done: set[dt.date] = set()
     while waiting := load.open_again - done:
         delivered_on = min(waiting)
-        done.add(delivered_on)  # once: what frees a row of one may hold a row of another
+        # Each delivery once, or two that free each other's rows would go on for ever.
+        done.add(delivered_on)
         with load.work.reading() as connection:
             files = manifest.delivery(connection, load.work, load.table, delivered_on)
         if any(not file.is_loaded for file in files):

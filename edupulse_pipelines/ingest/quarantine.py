@@ -1,7 +1,7 @@
 """Rows that were not loaded: kept as they came with every reason, until they are replayed or their file is replaced.
 
 Unique on tenant, file hash and line. Which rows are bad is decided in `validation`; when they are tried again, in
-`load`; how a person takes rows out and brings them back corrected is in `corrections`.
+`replay`; how they are exported, in `export`; how corrections come back, in `corrections`.
 """
 
 from __future__ import annotations

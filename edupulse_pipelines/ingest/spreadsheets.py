@@ -21,11 +21,11 @@ from sqlalchemy.engine import Connection
 from edupulse_pipelines.ingest.archived_file import archive_path, archived_header
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.sqlalchemy_tables import quarantined_records
+from edupulse_pipelines.sources.csv_rows import MALFORMED_ROW
 from edupulse_pipelines.storage.work import Work
 
 ID, FILE, LINE, REASONS, RAW_LINE = "_quarantine_id", "_file", "_line", "_reasons", "_raw_line"
 IDENTITY = (ID, FILE, LINE, REASONS)
-MALFORMED = "malformed_row"
 NUL_SHOWN = "␀"
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 _PLAIN_NEGATIVE = re.compile(r"-[0-9]+(\.[0-9]+)?")
@@ -65,7 +65,7 @@ def as_loaded(row: Any) -> dict[str, str]:
 def raw_line(row: Any) -> str:
     """A row that does not fit its header, as one line of CSV; a NUL, which no spreadsheet shows, as a sign."""
     fields = [str(value).replace("\0", NUL_SHOWN) for value in row.raw]
-    if MALFORMED in row.reasons and len(fields) == 1:
+    if MALFORMED_ROW in row.reasons and len(fields) == 1:
         return fields[0]
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(fields)

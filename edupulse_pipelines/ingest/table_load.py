@@ -3,7 +3,7 @@
 A step that is tried again begins with what its earlier tries have counted (`read_accounts`); each transaction keeps
 what it counts together with what it writes.
 
-Nothing is read, judged or written here.
+No row of a delivery is read, judged or written here.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from edupulse_pipelines.ingest.marks import Marks
 from edupulse_pipelines.ingest.references import Students
 from edupulse_pipelines.ingest.writers.choice import writer_of
 from edupulse_pipelines.ingest.writers.outcomes import Target, Writer
+from edupulse_pipelines.progress import Progress
 from edupulse_pipelines.schema.declaration import Record
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.settings import TenantSettings
@@ -33,9 +34,6 @@ from edupulse_pipelines.storage import step_accounts
 from edupulse_pipelines.storage.manifest import Entry
 from edupulse_pipelines.storage.turns import take_turn
 from edupulse_pipelines.storage.work import Work
-
-Progress = Callable[[int, int], None]
-"""Called with rows done and rows in all."""
 
 
 @dataclass

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dagster import AssetCheckResult, AssetCheckSeverity, AssetCheckSpec, AssetKey
 
 from edupulse_pipelines.orchestration.checks import counted, table
+from edupulse_pipelines.risk.statuses import CHANGED_INPUTS
 
 if TYPE_CHECKING:
     from edupulse_pipelines.risk.judging.evaluation import Measure
@@ -26,8 +27,6 @@ LABEL_DRIFT = "label_drift"
 _INPUTS_SHOWN = 20
 LABEL_TOLERANCE = 0.05
 """Share of the cohort: the event is rarer in some seasons than in others."""
-DRIFTED_INPUTS = 0.25
-"""Share of the inputs; `risk.judging.retraining.CHANGED_INPUTS`, which is too heavy to import for a definition."""
 
 Health = Mapping[dt.date, "Sequence[Measure]"]
 """Per scored week what `risk.health.week_health` measured."""
@@ -130,7 +129,7 @@ def input_drift(health: Health, limit: float) -> AssetCheckResult:
         "largest": ordered[0][1],
         "population_stability_index": table([{"input": name, "psi": value} for name, value in ordered[:_INPUTS_SHOWN]]),
     }
-    passed = len(changed) < DRIFTED_INPUTS * len(values)
+    passed = len(changed) < CHANGED_INPUTS * len(values)
     shown = f": {', '.join(changed[:3])}" if changed else ""
     return AssetCheckResult(
         check_name=INPUT_DRIFT,

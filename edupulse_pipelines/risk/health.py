@@ -48,7 +48,7 @@ from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_start
 
-CANDIDATE = "champion"
+IN_USE = "champion"
 """`model_evaluations.candidate` of all of it: the model that was in use at that time."""
 HEALTH, MATURED = "health", "matured"
 
@@ -77,11 +77,11 @@ def week_health(
     everybody = read_week(connection, work, tenant, week) if everybody is None else everybody
     cohort = everybody[everybody["in_cohort"].to_numpy(bool)]
     drift = _drift(connection, work, tenant, week, recorded, cohort)
-    record_measures(connection, work, recorded.model_version, CANDIDATE, HEALTH, feature_date(week), drift)
+    record_measures(connection, work, recorded.model_version, IN_USE, HEALTH, feature_date(week), drift)
     newest: list[Measure] = []
     for as_of in _newly_matured(connection, work, tenant, week):
         for version, measured in _matured(connection, work, tenant, as_of, week):
-            record_measures(connection, work, version, CANDIDATE, MATURED, feature_date(as_of), measured)
+            record_measures(connection, work, version, IN_USE, MATURED, feature_date(as_of), measured)
             newest = measured
     return [*drift, *newest]
 
@@ -97,7 +97,7 @@ def verdict_health(
     by_version = feedback_measures(verdicts(connection, work, known_by(week)), tenant.feedback)
     rows: list[dict[str, Any]] = []
     for version, measured in by_version.items():
-        record_measures(connection, work, version, CANDIDATE, MATURED, feature_date(week), measured)
+        record_measures(connection, work, version, IN_USE, MATURED, feature_date(week), measured)
         values = {measure.metric: measure.value for measure in measured if not measure.parameter}
         rows.append({"model_version": version, **{name: values.get(name) for name in VERDICT_FIGURES}})
     return rows

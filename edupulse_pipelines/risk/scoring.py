@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from edupulse_pipelines.errors import ModelArtifactError
+from edupulse_pipelines.progress import Progress
 from edupulse_pipelines.risk.book.champion import scoring_model
 from edupulse_pipelines.risk.book.records import ModelRecord, load_recorded, trained_models
 from edupulse_pipelines.risk.book.registry import Registry
@@ -41,14 +42,14 @@ from edupulse_pipelines.risk.statuses import (
 )
 from edupulse_pipelines.risk.telling.explanations import risk_factors
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions
+from edupulse_pipelines.schema.tables import RISK_CATEGORIES
 from edupulse_pipelines.settings import CategorySettings, TenantSettings
 from edupulse_pipelines.storage import step_accounts
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import feature_date
 
-CATEGORIES = ("low", "medium", "high", "critical")
-FLAGGED_FROM = CATEGORIES.index(FLAGGED_CATEGORIES[0])
+FLAGGED_FROM = RISK_CATEGORIES.index(FLAGGED_CATEGORIES[0])
 """A prediction of this category or a higher one is flagged: it says that an adverse event will happen."""
 _STUDENTS_PER_WRITE = 20_000
 _WEEKS_READ_AT_ONCE = 4
@@ -73,7 +74,7 @@ class WeekScores:
     scored: int = 0
     insufficient_data: int = 0
     """Enrolled students with too few weeks of data to be scored; counted in skipped weeks, too."""
-    by_category: dict[str, int] = field(default_factory=lambda: dict.fromkeys(CATEGORIES, 0))
+    by_category: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RISK_CATEGORIES, 0))
     inserted: int = 0
     updated: int = 0
     unchanged: int = 0
@@ -98,7 +99,7 @@ def score_weeks(
     registry: Registry,
     *,
     rescore: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     after: AfterWeek | None = None,
 ) -> ScoringReport:
     """Score `weeks` (Mondays), each by the newest promoted model whose data end by that week.
@@ -155,7 +156,7 @@ def _enrolled(work: Work, tenant: TenantSettings, weeks: Sequence[dt.date]) -> I
 
 
 def categories(score: NDArray[np.float64], settings: CategorySettings) -> NDArray[np.int64]:
-    """The position in CATEGORIES of each risk score; a score on a threshold belongs to the higher category."""
+    """The position in RISK_CATEGORIES of each risk score; a score on a threshold belongs to the higher category."""
     return np.searchsorted([settings.medium, settings.high, settings.critical], score, side="right")
 
 
@@ -216,13 +217,13 @@ def _score_week(
     cohort = enrolled[in_cohort].sort_values("district_id", kind="stable", ignore_index=True)
     day = feature_date(week)
     stored = _stored(connection, work, day, recorded.model_version)
-    category_counts = np.zeros(len(CATEGORIES), dtype=np.int64)
+    category_counts = np.zeros(len(RISK_CATEGORIES), dtype=np.int64)
     inserted = updated = 0
     moment = dt.datetime.now(dt.UTC)
     for start in range(0, len(cohort), _STUDENTS_PER_WRITE):
         part = cohort.iloc[start : start + _STUDENTS_PER_WRITE]
         category, rows = _rows(part, model, tenant, checked)
-        category_counts += np.bincount(category, minlength=len(CATEGORIES))
+        category_counts += np.bincount(category, minlength=len(RISK_CATEGORIES))
         new, changed = [], []
         for student, values in zip(part["student_id"], rows, strict=True):
             values["rescored"] = rescored
@@ -258,7 +259,7 @@ def _score_week(
         rescored=rescored,
         scored=len(cohort),
         insufficient_data=insufficient,
-        by_category=dict(zip(CATEGORIES, category_counts.tolist(), strict=True)),
+        by_category=dict(zip(RISK_CATEGORIES, category_counts.tolist(), strict=True)),
         inserted=inserted,
         updated=updated,
         unchanged=len(cohort) - inserted - updated,
@@ -282,7 +283,7 @@ def _rows(
     return category, [
         {
             "risk_score": probability,
-            "risk_category": CATEGORIES[position],
+            "risk_category": RISK_CATEGORIES[position],
             "confidence": how_sure,
             "risk_factors": factors,
         }

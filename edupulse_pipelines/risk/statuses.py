@@ -1,6 +1,7 @@
-"""What can come of training for a week and of scoring one, by name; and why a week is not scored. Names only.
+"""What can come of training for a week and of scoring one, by name; and why a week is not scored.
 
-Whoever shows the outcome compares with these, and need not import what trains and scores.
+Only names, and the share of changed inputs from which on drift counts. Whoever shows the outcome compares with these,
+and need not import what trains and scores.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ NO_FEATURES: Final = "no_features"
 """No feature vectors are stored for the week."""
 MODEL_UNAVAILABLE: Final = "model_unavailable"
 """The artifact of the week's model is gone or was changed, or needs inputs that are not declared any more."""
+
+CHANGED_INPUTS: Final = 0.25
+"""So large a share of the inputs must have changed for a training to be due, and for the check of drift to warn: one
+input alone is rather a broken export."""
 
 TrainingStatus = Literal["trained", "unchanged", "no_model"]
 ScoringStatus = Literal["scored", "skipped"]

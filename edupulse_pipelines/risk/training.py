@@ -8,7 +8,7 @@ nobody; `scoring` does.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,7 +16,8 @@ import numpy as np
 
 from edupulse_pipelines.errors import ModelArtifactError
 from edupulse_pipelines.features.definitions import STANDING_NAMES
-from edupulse_pipelines.risk.book.champion import judged_by_the_gate, marks, scoring_model
+from edupulse_pipelines.progress import Progress
+from edupulse_pipelines.risk.book.champion import marks, record_gate_decision, scoring_model
 from edupulse_pipelines.risk.book.decisions import record_measures
 from edupulse_pipelines.risk.book.identity import Identity, identity_of, settings_of_model
 from edupulse_pipelines.risk.book.records import ModelRecord, load_recorded, trained_models, write_record
@@ -120,7 +121,7 @@ def train_risk_models(
     as_of_weeks: Sequence[dt.date],
     registry: Registry,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
     force: bool = False,
 ) -> list[TrainingOutcome]:
     """Train at each of `as_of_weeks` (data-through Mondays), in order, on what was known by that week.
@@ -371,12 +372,12 @@ def _record(attempt: _Attempt, result: TrainingResult, record: ModelRecord, cham
         write_record(connection, work, record)
         for (candidate, scope, day), measures in result.figures.items():
             record_measures(connection, work, attempt.version, candidate, scope, day, measures)
-        judged_by_the_gate(
+        record_gate_decision(
             connection,
             work,
             registry,
             record,
-            champion=champion,
+            becomes_champion=champion,
             previous_version=attempt.champion.model_version if attempt.champion else None,
             reason=decision_words(decision),
             numbers=decision.numbers,

@@ -6,13 +6,14 @@ Decides when (`weeks_to_train`, `judging.retraining`) and in which order; how is
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 
+from edupulse_pipelines.progress import Progress
 from edupulse_pipelines.risk.book.identity import settings_hash_of
 from edupulse_pipelines.risk.book.records import ModelRecord, trained_models
 from edupulse_pipelines.risk.book.registry import Registry
@@ -29,9 +30,6 @@ from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage import step_accounts
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK
-
-Progress = Callable[[int, int], None]
-"""Called with trainings or weeks done, and how many there are."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ constraints of a table; they are in `ingest`.
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 from edupulse_pipelines.schema.declaration import Column, ForeignKey, Index, Record, Table, Unique
 
 ATTENDANCE_STATUSES = ("present", "absent", "tardy", "excused")
@@ -22,8 +24,13 @@ unreadable and taken out of the landing folder by a person."""
 KNOWN = "known"
 """What a run says of a file that an earlier one has archived; the manifest keeps the file's status."""
 EVALUATION_SCOPES = ("validation", "week", "unseen_students", "matured", "health")
-DECISION_KINDS = ("gate", "promote", "rollback", "sync")
-UPDATE_STAGES = ("weekly_activity", "student_features")
+DecisionKind = Literal["gate", "promote", "rollback", "sync"]
+"""Who decided about a model: the gate after a training, a person who promoted a model or went back to one, or the
+mending of what MLflow and `model_metadata` disagreed about."""
+DECISION_KINDS: tuple[DecisionKind, ...] = get_args(DecisionKind)
+Stage = Literal["weekly_activity", "student_features"]
+"""What a mark in `pending_updates` asks to recompute, by the name of its table."""
+UPDATE_STAGES: tuple[Stage, ...] = get_args(Stage)
 
 _REPEATS_PRIMARY_KEY = "repeats the primary key"
 

@@ -14,6 +14,7 @@ from edupulse_pipelines.settings.environment import Settings, load_settings
 from edupulse_pipelines.settings.files import FilesSettings
 from edupulse_pipelines.settings.libraries import quiet_libraries
 from edupulse_pipelines.settings.model import (
+    GRADE_DIGITS,
     CategorySettings,
     CohortSettings,
     FeedbackSettings,
@@ -29,6 +30,7 @@ from edupulse_pipelines.settings.section import Day
 from edupulse_pipelines.settings.tenant import TenantSettings
 
 __all__ = [
+    "GRADE_DIGITS",
     "ISO_DATE",
     "WEEKDAYS",
     "AttendanceSettings",

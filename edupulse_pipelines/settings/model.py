@@ -13,6 +13,10 @@ from pydantic import Field, field_validator, model_validator
 
 from edupulse_pipelines.settings.section import Day, Section
 
+GRADE_DIGITS = 6
+"""A course's mean is rounded to so many decimals before it is compared with `failing_below`: weekly means come as
+doubles, and a mean of exactly the threshold must not fail by a rounding error."""
+
 
 class LabelSettings(Section):
     """What counts as an adverse event within the horizon; `False` (or an empty list) switches an event off."""

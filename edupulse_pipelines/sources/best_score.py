@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edupulse_pipelines.settings import LabelSettings
+from edupulse_pipelines.settings import GRADE_DIGITS, LabelSettings
 from edupulse_pipelines.sources import DEFAULT_SEED
 from edupulse_pipelines.sources.synthetic_year import DAYS, DEFAULT_STORY, PRESENT, TARDY, Story, Year, first_day
 from edupulse_pipelines.weeks import WEEK
@@ -37,7 +37,6 @@ from edupulse_pipelines.weeks import WEEK
 _ROWS_AT_A_TIME = 20_000
 # The generator's own streams are the children 0 to 2 of its seed.
 _STREAM = 3
-_GRADE_DIGITS = 6
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ def _adverse(year: Year, first: int, stop: int, label: LabelSettings) -> NDArray
         graded = np.isfinite(score)
         count = graded.sum(axis=1)
         mean = np.where(graded, score, 0.0).sum(axis=1) / np.maximum(count, 1)
-        adverse |= ((count > 0) & (np.round(mean, _GRADE_DIGITS) < label.failing_below)).any(axis=1)
+        adverse |= ((count > 0) & (np.round(mean, GRADE_DIGITS) < label.failing_below)).any(axis=1)
     incidents = [incident for week in year.incidents[first:stop] for incident in week]
     whose = np.array([student for student, _, _ in incidents], dtype=np.int64)
     severity = np.array([severity for _, _, severity in incidents], dtype=np.int64)

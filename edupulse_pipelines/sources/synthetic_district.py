@@ -85,13 +85,14 @@ import csv
 import datetime as dt
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from edupulse_pipelines.errors import LandingError
+from edupulse_pipelines.progress import Progress
 from edupulse_pipelines.sources import DEFAULT_SEED
 from edupulse_pipelines.sources.synthetic_files import HEADERS, Export
 from edupulse_pipelines.sources.synthetic_year import DEFAULT_STORY, Story, first_week, school_weeks, simulate
@@ -167,7 +168,7 @@ def generate_district(
     seed: int = DEFAULT_SEED,
     last_week: dt.date,
     story: Story = DEFAULT_STORY,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> DistrictSummary:
     """Write the landing files `out/<delivery date>/<table>.csv` of a synthetic district, and say what is in them.
 

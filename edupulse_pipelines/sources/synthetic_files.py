@@ -13,12 +13,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from edupulse_pipelines.schema.tables import ATTENDANCE_STATUSES
 from edupulse_pipelines.sources.synthetic_year import (
     ASSIGNMENT_TYPES,
     COURSES,
     DAYS,
     PRESENT,
-    STATUSES,
     TARDY,
     Year,
     streams,
@@ -258,7 +258,9 @@ class Export:
             date = (self.weeks[number] + dt.timedelta(days=day)).isoformat()
             today = status[:, number, day].tolist()
             rows.extend(
-                [self.ids[student], date, STATUSES[code], ""] for student, code in enumerate(today) if code >= 0
+                [self.ids[student], date, ATTENDANCE_STATUSES[code], ""]
+                for student, code in enumerate(today)
+                if code >= 0
             )
         return rows
 

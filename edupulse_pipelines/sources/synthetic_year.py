@@ -12,14 +12,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edupulse_pipelines.schema.tables import ATTENDANCE_STATUSES
 from edupulse_pipelines.weeks import WEEK
 
 WEEKS_OF_A_YEAR = 36
 #: School week of the year (1-based) after which a break begins -> its length in weeks.
 BREAKS = {10: 1, 16: 2, 27: 1}
 DAYS = 5
-STATUSES = ("present", "absent", "tardy", "excused")
-PRESENT, ABSENT, TARDY, EXCUSED, NO_SESSION = 0, 1, 2, 3, -1  # `Year.status`
+PRESENT, ABSENT, TARDY, EXCUSED = map(ATTENDANCE_STATUSES.index, ("present", "absent", "tardy", "excused"))
+NO_SESSION = -1
 STAYS = 1_000_000_000
 #: First-order autoregressive drift of the traits: what is kept from week to week, and the step's standard deviation.
 _DRIFT = {"engagement": (0.94, 0.17), "ability": (0.97, 0.08), "conduct": (0.90, 0.25)}
@@ -155,7 +156,7 @@ class Year:
         # What happens.
         self.engagement, self.ability, self.conduct = (np.full((n, w), np.nan) for _ in range(3))
         self.was_leaving, self.moved = np.zeros((n, w), dtype=bool), np.zeros((n, w), dtype=bool)
-        self.status = np.full((n, w, DAYS), NO_SESSION, dtype=np.int8)  # index into STATUSES
+        self.status = np.full((n, w, DAYS), NO_SESSION, dtype=np.int8)  # index into ATTENDANCE_STATUSES
         self.score = np.full((n, w, slots), np.nan)  # percent; NaN: nothing recorded
         self.incidents: list[list[tuple[int, int, int]]] = [[] for _ in weeks]  # (student, day, severity)
 

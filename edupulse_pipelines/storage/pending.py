@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
-from typing import Literal
 
 import pyarrow as pa
 import sqlalchemy as sa
 
 from edupulse_pipelines.schema.sqlalchemy_tables import pending_updates
+from edupulse_pipelines.schema.tables import Stage
 from edupulse_pipelines.storage.bulk import copy_rows
 from edupulse_pipelines.storage.ids import id_texts, new_id_bytes
 from edupulse_pipelines.storage.work import Work
 
-Stage = Literal["weekly_activity", "student_features"]
 Mark = tuple[bytes | None, dt.date]
 """The student's id as the database's text (None: every student) and a Monday."""
 

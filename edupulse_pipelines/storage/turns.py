@@ -5,8 +5,8 @@ All turns end with the transaction that takes them. On SQLite there is one write
 To attach a month, PostgreSQL locks the whole default partition and keeps writers of `students` out; to take one away,
 it locks the whole table. `give_way` takes these locks before anything else is done, tries each for half a second, and
 releases all of them before it tries again, so that nobody waits for a lock while holding one that another load may
-want. For the same reason a load leaves the default partition alone, or writes there (`hold_default`) and attaches
-nothing.
+want. A load either writes into the default partition (`hold_default`) or attaches months, never both: two that did
+both would wait for each other.
 """
 
 from __future__ import annotations

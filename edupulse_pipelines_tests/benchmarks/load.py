@@ -48,6 +48,7 @@ from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.weeks import WEEK
 from edupulse_pipelines_tests.benchmarks._moving import measure as measure_moving
+from edupulse_pipelines_tests.ingest.district import balanced
 
 FIRST_DAY = dt.date(2024, 8, 26)
 DAYS_OF_A_WEEK = 5
@@ -554,7 +555,7 @@ def _ours_in_this_process(job: dict[str, Any]) -> dict[str, Any]:
         report = load_records(work, raw, tenant, table, weeks)
         ended = time.perf_counter()
         assert not archived.refused
-        assert all(delivery.balanced for delivery in report.deliveries)
+        assert all(map(balanced, report.deliveries))
         counts = ("read", "inserted", "updated", "unchanged", "quarantined")
         steps[name] = {
             "seconds": round(ended - begun, 3),

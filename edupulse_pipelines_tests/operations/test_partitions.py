@@ -8,7 +8,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from edupulse_pipelines.errors import EduPulseError
+from edupulse_pipelines.errors import DatabaseBusy, DatabaseUnavailable, EduPulseError, TransientError
+from edupulse_pipelines.operations import partitions
 from edupulse_pipelines.operations.partitions import Maintenance, attach_month, detach_month, maintain
 from edupulse_pipelines.schema.sqlalchemy_tables import pending_updates
 from edupulse_pipelines.storage import months, turns, versions
@@ -146,6 +147,31 @@ def test_a_month_that_does_not_fit_is_refused_in_words(engine: Engine, work: Wor
     assert "DETAIL" not in str(caught.value) and "Key" not in str(caught.value)
     with engine.connect() as connection:
         assert (days(connection), tables(connection)) == before
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "kind"),
+    [("40P01", DatabaseBusy), ("55P03", DatabaseBusy), ("57P01", DatabaseUnavailable), ("08006", DatabaseUnavailable)],
+    ids=["deadlock", "lock_not_had", "server_stopping", "connection_lost"],
+)
+def test_what_is_not_the_months_fault_may_be_tried_again(
+    engine: Engine, work: Work, monkeypatch: pytest.MonkeyPatch, sqlstate: str, kind: type[TransientError]
+) -> None:
+    with engine.begin() as connection:
+        build(connection, SEPTEMBER, SEPTEMBER)
+    detach_month(work, TABLE, SEPTEMBER)
+    with engine.connect() as connection:
+        before = days(connection), tables(connection)
+
+    def fail(connection: sa.Connection, *_: object) -> None:
+        connection.exec_driver_sql(f"DO $$ BEGIN RAISE EXCEPTION 'something' USING ERRCODE = '{sqlstate}'; END $$")
+
+    with monkeypatch.context() as patched, pytest.raises(kind):
+        patched.setattr(partitions, "leave_marks_of_rows", fail)
+        attach_month(work, TABLE, SEPTEMBER)
+    with engine.connect() as connection:
+        assert (days(connection), tables(connection)) == before
+    attach_month(work, TABLE, SEPTEMBER)
 
 
 @pytest.mark.parametrize("how", ["restored", "older"])

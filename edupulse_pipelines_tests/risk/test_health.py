@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from edupulse_pipelines.risk.health import (
-    CANDIDATE,
+    IN_USE,
     health_plots,
     health_series,
     latest_health,
@@ -156,7 +156,7 @@ def test_a_week_and_what_matured_in_it(
         again = health_series(connection, work_of(connection, tenant))
         candidates = set(connection.scalars(sa.select(model_evaluations.c.candidate)))
     pd.testing.assert_frame_equal(again, series)
-    assert candidates == {CANDIDATE}
+    assert candidates == {IN_USE}
     assert latest_health(series) == latest_health(again)
     assert by_name(latest_health(series))["score_psi", ""] == one["score_psi", ""]
 

@@ -19,7 +19,7 @@ from edupulse_pipelines.risk.book.registry import Registry
 from edupulse_pipelines.risk.judging.confidence import ConfidenceMap
 from edupulse_pipelines.risk.models.model import RiskModel, fit_candidate
 from edupulse_pipelines.risk.samples.cohorts import model_features, read_week
-from edupulse_pipelines.risk.scoring import CATEGORIES, categories, score_weeks
+from edupulse_pipelines.risk.scoring import categories, score_weeks
 from edupulse_pipelines.risk.weekly import score_and_measure
 from edupulse_pipelines.schema.sqlalchemy_tables import (
     model_evaluations,
@@ -28,6 +28,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
     review_proposals,
     students,
 )
+from edupulse_pipelines.schema.tables import RISK_CATEGORIES
 from edupulse_pipelines.settings import CategorySettings, TenantSettings
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.weeks import WEEK, feature_date
@@ -152,7 +153,7 @@ def test_every_week_is_scored_by_the_model_that_knew_it(
         here = [row for row in rows if row["feature_date"] == feature_date(one.week)]
         assert dict(Counter(row["risk_category"] for row in here)) == {k: v for k, v in one.by_category.items() if v}
         assert sum(one.by_category.values()) == one.scored == len(here)
-        assert list(one.by_category) == list(CATEGORIES)
+        assert list(one.by_category) == list(RISK_CATEGORIES)
     for row in rows:
         assert 1 <= len(row["risk_factors"]) <= 5
         flagged = row["risk_category"] in ("high", "critical")
@@ -343,7 +344,7 @@ def test_each_model_is_loaded_once_and_compared_with_its_record(
 
 def test_categories_begin_at_their_thresholds() -> None:
     scores = np.array([0, 0.249999, 0.25, 0.5, 0.749999, 0.75, 1])
-    found = [CATEGORIES[i] for i in categories(scores, CategorySettings())]
+    found = [RISK_CATEGORIES[i] for i in categories(scores, CategorySettings())]
     assert found == ["low", "low", "medium", "high", "high", "critical", "critical"]
 
 

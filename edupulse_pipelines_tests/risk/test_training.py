@@ -84,7 +84,7 @@ def tenant(engine: sa.Engine, district: District) -> TenantSettings:
 
 def contradictions(engine: sa.Engine, tenant: TenantSettings, registry: Registry) -> list[str]:
     """What MLflow and `model_metadata` disagree about."""
-    return [difference.said for difference in differences(work_of(engine, tenant), registry)]
+    return [difference.sentence for difference in differences(work_of(engine, tenant), registry)]
 
 
 def rows_of(engine: sa.Engine, tenant: TenantSettings) -> list[sa.Row]:

@@ -101,7 +101,7 @@ def show_differences(on: Console, tenant: str, differences: Sequence[Difference]
     on.print(f"[bold]{tenant}[/]  {counted(len(differences), 'difference')}")
     for difference in differences:
         mark = {True: "[green]✓[/]", False: "[red]✗[/]", None: "[yellow]![/]"}[difference.mended]
-        on.print(f"  {mark} {escape(difference.said)}", soft_wrap=True)
+        on.print(f"  {mark} {escape(difference.sentence)}", soft_wrap=True)
         then = difference.outcome or (
             f"would {difference.mending}" if difference.mending else "only a person can mend this, in MLflow"
         )

@@ -2,8 +2,8 @@
 
 For one record the newest `delivered_on` wins, field by field: a field that a delivery does not carry keeps the value
 of the newest delivery that did. A record that is taken back keeps its values and gets `deleted_on`; a delivery as new
-as that brings it back. So the result depends on the deliveries and not on the order in which they are loaded. But for
-this: a record stays with the student that it was first loaded for (`moved_student`).
+as that brings it back. So the result depends on the deliveries and not on the order in which they are loaded. One
+exception: a record stays with the student that it was first loaded for (`moved_student`).
 
 Which columns there are, what identifies a record and what it is about are facts of the declaration. Nothing is
 validated here; attendance, which comes by the million, is in `attendance`.

@@ -76,7 +76,7 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
             progress.finished("risk_model", training)
             with work.reading() as connection:
                 page = champion_page(connection, work, models)
-            contradictions = [difference.said for difference in differences(work, models)]
+            contradictions = [difference.sentence for difference in differences(work, models)]
         outcomes, active = training.outcomes, training.active
         for outcome in outcomes:
             context.log.info(

@@ -14,9 +14,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from edupulse_pipelines.errors import ConfigurationError, ModelArtifactError, PermanentError
-from edupulse_pipelines.risk.book.decisions import DecisionKind, champion_before, record_decision
+from edupulse_pipelines.risk.book.decisions import champion_before, record_decision
 from edupulse_pipelines.risk.book.records import ModelRecord, model_record, model_records, write_marks
 from edupulse_pipelines.risk.book.registry import Registry
+from edupulse_pipelines.schema.tables import DecisionKind
 from edupulse_pipelines.storage.work import Work
 
 
@@ -57,27 +58,27 @@ def marks(connection: sa.Connection, work: Work, *, without: str, lock: bool = F
     }
 
 
-def judged_by_the_gate(
+def record_gate_decision(
     connection: sa.Connection,
     work: Work,
     registry: Registry,
     record: ModelRecord,
     *,
-    champion: bool,
+    becomes_champion: bool,
     previous_version: str | None,
     reason: str,
     numbers: Mapping[str, Any],
 ) -> None:
     """Record the gate's decision on a model that was just written, and its marks; as champion, give it the alias.
 
-    `record.promoted` is the decision. `champion`: a promoted model that knows as much as the present champion takes
-    its place. To be called last in the transaction: the alias must never name what is not recorded.
+    `record.promoted` is the decision. `becomes_champion`: a promoted model that knows as much as the present champion
+    takes its place. To be called last in the transaction: the alias must never name what is not recorded.
     """
-    if champion:
+    if becomes_champion:
         for other in model_records(connection, work):
             if other.is_active and other.model_version != record.model_version:
                 write_marks(connection, work, other.model_version, promoted=other.promoted, is_active=False)
-    write_marks(connection, work, record.model_version, promoted=record.promoted, is_active=champion)
+    write_marks(connection, work, record.model_version, promoted=record.promoted, is_active=becomes_champion)
     record_decision(
         connection,
         work,
@@ -88,7 +89,7 @@ def judged_by_the_gate(
         reason=reason,
         numbers=numbers,
     )
-    if champion and record.registry_version is not None:
+    if becomes_champion and record.registry_version is not None:
         registry.set_champion(work.tenant, record.registry_version)
 
 

@@ -10,19 +10,16 @@ import datetime as dt
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from edupulse_pipelines.risk.judging.evaluation import Measure
 from edupulse_pipelines.schema.sqlalchemy_tables import model_evaluations, promotion_decisions
+from edupulse_pipelines.schema.tables import DecisionKind
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.storage.work import Work
-
-DecisionKind = Literal["gate", "promote", "rollback", "sync"]
-"""Who decided: the gate after a training, a person who promoted a model or went back to one, or the mending of what
-MLflow and `model_metadata` disagreed about."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ class Difference:
     """One thing that MLflow and `model_metadata` disagree about."""
 
     kind: Kind
-    said: str
+    sentence: str
     """The difference, in a sentence."""
     mending: str | None
     """What `sync` would do about it; None when only a person can."""
@@ -239,7 +239,7 @@ def _mend(work: Work, registry: Registry, difference: Difference, source: Source
                 return f"{error} The row was set aside."
             _write(work, dataclasses.replace(row, mlflow=logged))
             return f"registered again as version {logged.registry_version}"
-        _set_aside(work, registry, row, difference.said)
+        _set_aside(work, registry, row, difference.sentence)
         return "the row was set aside"
 
     return _attempt(difference, mend)

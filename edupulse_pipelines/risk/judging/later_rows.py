@@ -21,6 +21,7 @@ from edupulse_pipelines.features.school_calendar import SchoolCalendar
 from edupulse_pipelines.features.school_year import STANDING_COURSES
 from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES
 from edupulse_pipelines.risk.judging.activity_frames import ActivityFrames, object_array
+from edupulse_pipelines.schema.tables import EXIT_TYPES
 from edupulse_pipelines.weeks import WEEK, feature_date
 
 Change = Literal["removed", "added", "scrambled"]
@@ -29,7 +30,6 @@ CHANGES: tuple[Change, ...] = ("removed", "added", "scrambled")
 _WEEKS_BEYOND = 4
 """How many weeks after the last known one are made up."""
 _NEW_CLASSMATES = 5
-_EXIT_TYPES = ("completed", "transferred", "dropped_out", "failed", "other")
 _DATES = ("week_start", "enrollment_date", "exit_date")
 
 
@@ -100,7 +100,7 @@ def _with_more(
     left_on = [feature_date(later[place]) for place in random.integers(0, len(later), len(people))]
     people = people.assign(
         exit_date=_replaced(people["exit_date"], staying, left_on),
-        exit_type=_replaced(people["exit_type"], staying, random.choice(_EXIT_TYPES, len(people)).tolist()),
+        exit_type=_replaced(people["exit_type"], staying, random.choice(EXIT_TYPES, len(people)).tolist()),
     )
     if classmates and len(people):
         # Copies of students, so that they have a group; ids of no one, of the kind that ids are.
@@ -136,7 +136,7 @@ def _scrambled(
     leaves = _later(people["exit_date"], sunday)
     moved = {
         "exit_date": _replaced(people["exit_date"], leaves, _days_after(sunday, len(people), random)),
-        "exit_type": _replaced(people["exit_type"], leaves, random.choice(_EXIT_TYPES, len(people)).tolist()),
+        "exit_type": _replaced(people["exit_type"], leaves, random.choice(EXIT_TYPES, len(people)).tolist()),
     }
     if enrolments:
         comes = _later(people["enrollment_date"], sunday)

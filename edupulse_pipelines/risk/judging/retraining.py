@@ -14,11 +14,9 @@ from edupulse_pipelines.risk.book.records import trained_models
 from edupulse_pipelines.risk.health import health_series, latest_health
 from edupulse_pipelines.risk.judging.evaluation import Measure
 from edupulse_pipelines.risk.samples.feedback import new_verdicts_since
+from edupulse_pipelines.risk.statuses import CHANGED_INPUTS
 from edupulse_pipelines.settings import TenantSettings, TrainingSettings
 from edupulse_pipelines.storage.work import Work
-
-CHANGED_INPUTS = 0.25
-"""So large a share of the inputs must have changed for a training to be due: one alone is rather a broken export."""
 
 
 def retraining_due(connection: sa.Connection, work: Work, tenant: TenantSettings) -> str | None:

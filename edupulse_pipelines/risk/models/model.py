@@ -199,13 +199,6 @@ def one_thread() -> AbstractContextManager[Any]:
     return threadpool_limits(1)
 
 
-def fit_model(
-    features: pd.DataFrame, outcome: NDArray[np.int8], student: NDArray[np.int64]
-) -> tuple[RiskModel, Calibration]:
-    """The logistic candidate as it is without tuning; see `fit_candidate`."""
-    return fit_candidate("logistic", features, outcome, student, {"C": REGULARISATION_C}, {})
-
-
 class Learner(Protocol):
     """One kind of model on one training set, prepared once and fitted often."""
 

@@ -30,7 +30,8 @@ from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_start
 
 SEED = 20260901
-"""Of every random draw of a training: the students to fit on, the tuning, the bootstrap; part of every record."""
+"""Of every random draw of a training: the students to fit on, the tuning, the bootstrap; part of every record. That
+the synthetic district's default seed is the same number means nothing: either may change without the other."""
 MINIMUM_VALIDATION_SHARE = 0.1
 """Share of all labelled student-weeks that the validation weeks should hold."""
 RESOLVED_SHARE = 0.98

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from edupulse_pipelines.features.known_activity import known_measure
 from edupulse_pipelines.features.vectors import attendance_rate
 from edupulse_pipelines.schema.sqlalchemy_tables import students, weekly_activity, weekly_course_grades
-from edupulse_pipelines.settings import LabelSettings, TenantSettings
+from edupulse_pipelines.settings import GRADE_DIGITS, LabelSettings, TenantSettings
 from edupulse_pipelines.storage.bulk import (
     DAY,
     ID,
@@ -47,8 +47,6 @@ LABEL_ACTIVITY: tuple[str, ...] = (*SESSIONS, "incident_count", "severity_highes
 """Columns of weekly activity that labels are made of."""
 
 _PAIRS_AT_ONCE = 50_000
-# Weekly means come as doubles; a course mean of exactly the threshold must not fail by a rounding error.
-_GRADE_DIGITS = 6
 
 Grid = NDArray[np.bool_]
 Integers = NDArray[np.int64]
@@ -210,7 +208,7 @@ def _failed_courses(courses: pd.DataFrame, students_: pd.Index, failing_below: f
         grades[at] = number[some]
         points[at] = number[some] * mean[some]
         graded, total = horizon.sums(grades), horizon.sums(points)
-        below = (graded > 0) & (np.round(total / np.maximum(graded, 1), _GRADE_DIGITS) < failing_below)
+        below = (graded > 0) & (np.round(total / np.maximum(graded, 1), GRADE_DIGITS) < failing_below)
         whose, first = np.unique(student_of_pair[start:stop], return_index=True)
         failed[whose] |= np.logical_or.reduceat(below, first, axis=0)
     return failed

@@ -567,11 +567,6 @@ _FACTOR_OF: dict[str, Factor] = {feature: factor for factor in _DECLARED for fea
 _FACT_OF: dict[str, Fact] = {fact.feature: fact for factor in _DECLARED for fact in factor.facts}
 
 
-def factor_of(feature: str) -> Factor:
-    """The one factor that a model's feature belongs to."""
-    return _FACTOR_OF.get(feature, BACKGROUND)
-
-
 def fact_of(feature: str, levels: Mapping[str, Sequence[str]] | None = None) -> Fact:
     """The words of a feature; an input that a tenant declared is told by its name.
 

@@ -8,8 +8,8 @@ Why not `alembic_utils`, the library for this: it writes each change of an objec
 would go on carrying objects; it knows PostgreSQL only, where our triggers are on SQLite too; and it has no comments.
 
 `declared` says what an object is; `comments`, `triggers` and `months` (functions) declare; `function_names` says which
-functions are ours. Tables, keys and indexes are
-not here: they are derived by `sqlalchemy_tables` and changed by versions.
+functions are ours. Tables, keys and indexes are not here: they are derived by `sqlalchemy_tables` and changed by
+versions.
 """
 
 from __future__ import annotations

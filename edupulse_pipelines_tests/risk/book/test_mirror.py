@@ -93,7 +93,7 @@ def test_a_moved_or_lost_alias(
     else:
         registry.set_champion(tenant.name, rows(engine, tenant)[alias].registry_version)
     (only,) = sync(work_of(engine, tenant), registry, source=source)
-    assert only.said == (
+    assert only.sentence == (
         f"MLflow's champion is {alias or 'not set'}, but the active model in model_metadata is {SECOND}."
     )
     assert only.mended is None and only.mending is not None
@@ -272,6 +272,6 @@ def test_facts_that_differ(engine: sa.Engine, registry: Registry, tenant: Tenant
             )
     (done,) = sync(work_of(engine, tenant), registry, apply=True, source=source)
     assert kinds([done]) == [("facts_differ", FIRST, True)]
-    assert "data_hash in MLflow" in done.said
+    assert "data_hash in MLflow" in done.sentence
     assert facts(rows(engine, tenant)[FIRST]) == facts(truth)
     agreed(engine, tenant, registry)

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from edupulse_pipelines.risk.book.decisions import record_measures
 from edupulse_pipelines.risk.book.identity import settings_hash_of
-from edupulse_pipelines.risk.health import CANDIDATE, HEALTH, MATURED
+from edupulse_pipelines.risk.health import HEALTH, IN_USE, MATURED
 from edupulse_pipelines.risk.judging.evaluation import Measure
 from edupulse_pipelines.risk.judging.retraining import retraining_due, retraining_reason
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, predictions, students, training_feedback
@@ -56,7 +56,7 @@ def measured(
 ) -> None:
     with engine.begin() as connection:
         found = [Measure("score_psi", "", "", psi, 40)]
-        record_measures(connection, work_of(connection, tenant), version, CANDIDATE, scope, feature_date(monday), found)
+        record_measures(connection, work_of(connection, tenant), version, IN_USE, scope, feature_date(monday), found)
 
 
 def judged(engine: sa.Engine, tenant: TenantSettings, count: int, at: dt.datetime) -> None:

@@ -24,7 +24,6 @@ from edupulse_pipelines.risk.models.model import (
     CannotLearn,
     RiskModel,
     fit_candidate,
-    fit_model,
     fit_sigmoid,
     folds_of,
     learner_of,
@@ -32,6 +31,7 @@ from edupulse_pipelines.risk.models.model import (
     risk_model_of,
 )
 from edupulse_pipelines.risk.models.sklearn_private import SKOPS_TRUSTED_TYPES, start, tree_nodes
+from edupulse_pipelines_tests.risk.models.untuned import fit_model
 
 NAMES = ["rate", "grade", "count", "both", "never", "always_same", "one_or_nothing"]
 DIRECTIONS = {"rate": -1, "grade": -1, "count": 1, "never": 1}

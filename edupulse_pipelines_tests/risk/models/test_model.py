@@ -12,10 +12,10 @@ from edupulse_pipelines.risk.models.model import (
     CannotLearn,
     RiskModel,
     _regression,
-    fit_model,
     fit_sigmoid,
     student_folds,
 )
+from edupulse_pipelines_tests.risk.models.untuned import fit_model
 
 NAMES = ["rate", "grade", "count", "never", "always_same"]
 

@@ -7,7 +7,6 @@ import pytest
 
 from edupulse_pipelines.features.definitions import FEATURE_NAMES, MODEL_FEATURES_BY_NAME, STANDING_NAMES
 from edupulse_pipelines.risk.telling.factors import (
-    BACKGROUND,
     FACTORS,
     NOT_RECORDED,
     NOTHING_STANDS_OUT,
@@ -17,7 +16,6 @@ from edupulse_pipelines.risk.telling.factors import (
     SHARE,
     SIGNED,
     fact_of,
-    factor_of,
     grouped,
 )
 
@@ -30,7 +28,7 @@ def test_every_feature_of_a_model_belongs_to_exactly_one_factor() -> None:
     assert set(belongs.values()) == {1}
     for name, factor in FACTORS.items():
         assert factor.name == name
-        assert all(factor_of(feature) is factor for feature in factor.features)
+        assert all(grouped([feature]) == {name: [0]} for feature in factor.features)
 
 
 def test_declared_inputs_are_background() -> None:
@@ -38,7 +36,6 @@ def test_declared_inputs_are_background() -> None:
     assert grouped(names) == {"attendance_rate_30d": [3, 1], "background": [0, 2]}
     fact = fact_of("imd_band")
     assert (fact.text, fact.unit, fact.direction) == ("imd band: {value}", "", 0)
-    assert factor_of("imd_band") is BACKGROUND
 
 
 def test_nobody_is_explained_by_who_they_are() -> None:
