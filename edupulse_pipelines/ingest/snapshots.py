@@ -17,9 +17,9 @@ from edupulse_pipelines.ingest import quarantine
 from edupulse_pipelines.ingest.marks import Marks
 from edupulse_pipelines.ingest.table_load import TableLoad
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
+from edupulse_pipelines.schema.tables import Stage
 from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.bulk import read_rows
-from edupulse_pipelines.storage.pending import Stage
 
 SNAPSHOT_WAITS = "snapshot_waits"
 """A warning: snapshots that take nothing back yet, because rows of theirs are in quarantine."""

@@ -125,7 +125,6 @@ class Table:
     indexes: tuple[Index, ...] = ()
     dropped_indexes: dict[str, str] = field(default_factory=dict)
     """Indexes of the seed that are not made, each with the reason."""
-    tenant_owned: bool = True
     partition_by_month: str | None = None
     """On PostgreSQL: the date column by whose months the table is range-partitioned."""
     record: Record | None = None

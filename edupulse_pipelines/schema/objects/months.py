@@ -17,9 +17,9 @@ import re
 from pathlib import Path
 
 from edupulse_pipelines.schema.objects.declared import DeclaredObject
+from edupulse_pipelines.schema.statement_files import statements
 from edupulse_pipelines.schema.tables import TABLES
 
-_BETWEEN_FUNCTIONS = "\n\n--;\n\n"
 _HEAD = re.compile(r"FUNCTION (\w+\(.*?\)) RETURNS")
 
 
@@ -29,7 +29,7 @@ def month_functions(schema: str) -> list[DeclaredObject]:
     text = Path(__file__).with_suffix(".sql").read_text(encoding="utf-8").strip()
     text = text.replace("{schema}", schema).replace("{partitioned}", json.dumps(partitioned))
     functions = []
-    for statement in text.split(_BETWEEN_FUNCTIONS):
+    for statement in statements(text):
         head = _HEAD.search(statement)
         assert head is not None
         functions.append(DeclaredObject(kind="function", name=head.group(1), table=None, statement=statement))
