@@ -34,7 +34,7 @@ _WHAT = (
 )
 
 
-@op(name="partitions", description=_WHAT, retry_policy=retry_policy())
+@op(name="partitions", description=_WHAT)
 def _maintain(
     context: OpExecutionContext, database: ResourceParam[Database], progress: ResourceParam[Progress]
 ) -> None:
@@ -62,19 +62,19 @@ def _metadata(done: "dict[str, Maintenance]") -> dict[str, Any]:
     return metadata
 
 
-@job(
-    name=MAINTENANCE,
-    description=f"{_WHAT} Not of one district: all of them share the tables.",
-    executor_def=in_process_executor,
-    tags=NO_RUN_RETRY,
-)
-def _maintenance() -> None:
-    _maintain()
-
-
 def maintenance_job() -> JobDefinition:
     """The job that keeps the partitions in shape."""
-    return _maintenance
+
+    @job(
+        name=MAINTENANCE,
+        description=f"{_WHAT} Not of one district: all of them share the tables.",
+        executor_def=in_process_executor,
+        tags=NO_RUN_RETRY,
+    )
+    def maintenance() -> None:
+        _maintain.with_retry_policy(retry_policy())()
+
+    return maintenance
 
 
 def maintenance_schedule(settings: Settings, *, running: bool) -> ScheduleDefinition:
@@ -82,7 +82,7 @@ def maintenance_schedule(settings: Settings, *, running: bool) -> ScheduleDefini
     partitioned = not settings.database_url.startswith("sqlite")
     return ScheduleDefinition(
         name=f"{MAINTENANCE}_schedule",
-        job=_maintenance,
+        job_name=MAINTENANCE,
         cron_schedule=MAINTENANCE_CRON,
         execution_timezone="UTC",
         default_status=DefaultScheduleStatus.RUNNING if running and partitioned else DefaultScheduleStatus.STOPPED,
