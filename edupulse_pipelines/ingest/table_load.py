@@ -82,8 +82,9 @@ class TableLoad:
             take_turn(connection, self.work, [self.table])
             before = self._noted()
             yield connection
-            if self._noted() != before:
-                step_accounts.keep(connection, self.work, self.table, self._noted())
+            noted = self._noted()
+            if noted != before:
+                step_accounts.keep(connection, self.work, self.table, noted)
 
     def _noted(self) -> dict[str, Any]:
         return {

@@ -33,7 +33,7 @@ def keep(connection: Connection, work: Work, step: str, account: Mapping[str, An
     """Keep the account of a part of the step, in place of the one that there is."""
     if work.run_id is None:
         return
-    of_part = sa.and_(_of_step(work, step), _column.part == part)
+    of_part = _of_part(work, step, part)
     if connection.execute(step_accounts.update().where(of_part).values(account=dict(account))).rowcount:
         return
     connection.execute(
@@ -51,8 +51,7 @@ def add(connection: Connection, work: Work, step: str, counts: Mapping[str, int]
     """
     if work.run_id is None:
         return dict(counts)
-    of_part = sa.and_(_of_step(work, step), _column.part == part)
-    before = connection.scalar(sa.select(_column.account).where(of_part)) or {}
+    before = connection.scalar(sa.select(_column.account).where(_of_part(work, step, part))) or {}
     sums = {name: before.get(name, 0) + count for name, count in counts.items()}
     if any(counts.values()):
         keep(connection, work, step, {**before, **sums}, part)
@@ -61,3 +60,7 @@ def add(connection: Connection, work: Work, step: str, counts: Mapping[str, int]
 
 def _of_step(work: Work, step: str) -> sa.ColumnElement[bool]:
     return sa.and_(_column.tenant_id == work.tenant, _column.run_id == work.run_id, _column.step == step)
+
+
+def _of_part(work: Work, step: str, part: str) -> sa.ColumnElement[bool]:
+    return sa.and_(_of_step(work, step), _column.part == part)

@@ -18,7 +18,7 @@ from edupulse_pipelines.errors import PermanentError, SchemaBehind
 from edupulse_pipelines.schema import ddl, migrations
 from edupulse_pipelines.schema.catalogs import Catalog, differences, read_catalog
 from edupulse_pipelines.schema.objects import tables_schema
-from edupulse_pipelines.storage.engine import INSUFFICIENT_PRIVILEGE, create_engine, reading, writing
+from edupulse_pipelines.storage.engine import INSUFFICIENT_PRIVILEGE, create_engine, driver_code, reading, writing
 
 _NO_RIGHT_SQLSTATES = {INSUFFICIENT_PRIVILEGE, "3F000"}
 """A privilege is missing, or the role may not use the schema, which is to it as if there were none."""
@@ -77,10 +77,7 @@ def ensure_current(engine: Engine) -> None:
     An empty SQLite file gets the schema. On PostgreSQL only `edupulse db upgrade` makes tables, because the role that
     works with them need not be the one that owns them.
     """
-    with _allowed(engine, _REVISION, _READ_AND_WRITE), reading(engine) as connection:
-        revision = _revision(connection)
-        has_objects = migrations.has_current_objects(connection)
-    _refuse_newer(revision)
+    revision = current(engine)
     if revision is None:
         if engine.dialect.name != "sqlite":
             raise SchemaBehind(EMPTY)
@@ -90,7 +87,7 @@ def ensure_current(engine: Engine) -> None:
             f"The database is at schema revision {revision}, this version needs {migrations.head()}: "
             "run `edupulse db upgrade` first."
         )
-    elif not has_objects:
+    elif not has_current_objects(engine):
         raise SchemaBehind(
             f"The database is at schema revision {revision}, with functions, triggers and comments of another version: "
             "run `edupulse db upgrade` first."
@@ -140,7 +137,7 @@ def _allowed(engine: Engine, what: str, remedy: str) -> Iterator[None]:
     try:
         yield
     except sa.exc.DBAPIError as error:
-        if getattr(error.orig, "pgcode", None) not in _NO_RIGHT_SQLSTATES:
+        if driver_code(error) not in _NO_RIGHT_SQLSTATES:
             raise
         reason = str(error.orig).strip().splitlines()[0]
         role = engine.url.username or "of this connection"
