@@ -3,15 +3,17 @@
 Where only exceptions are recorded, everybody enrolled on a day of instruction is taken to have attended its sessions,
 unless a record says otherwise. The days come from the tenant's settings or, for weeks that these do not cover, from the
 calendar that the district delivers. In a week without either the sessions are unknown, and there is no attendance
-rate. The sessions are counted in `roll_up`.
+rate. The same holds where something that was delivered about attendance could not be read: it may be an absence. The
+sessions are counted in `roll_up`.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -31,6 +33,8 @@ from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_of_delivery, week_start, weeks_between
 
 ATTENDANCE = attendance_records.name
+InDoubt = Callable[[], Mapping[dt.date, frozenset[str] | None]]
+"""Gives by week (Monday) the students of whose attendance something could not be read; None: of every student's."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,12 @@ class Instruction:
     """Days of instruction by week, of the weeks whose calendar is known; none in a week of holidays."""
     unknown_weeks: tuple[dt.date, ...]
     """Weeks with absences on record of which no calendar is known: their attendance rates are unknown."""
+    weeks_in_doubt: tuple[dt.date, ...] = ()
+    """Weeks whose calendar is known, and of whose absences some could not be read: nobody is said to have come."""
+    weeks_by_period: tuple[dt.date, ...] = ()
+    """Weeks with absences by period, where how many sessions a day has is not declared: unknown likewise."""
+    in_doubt: Mapping[dt.date, Bytes] = field(default_factory=dict)
+    """Of the other weeks: the students (sorted) of whom an absence could not be read; their sessions are unknown."""
 
     def basis(self, digits: str) -> str:
         """`sessions_basis` of a student-week with these days of instruction (1 = Monday)."""
@@ -54,15 +64,52 @@ def instruction(
     first_week: dt.date | None,
     attendance: AttendanceSettings,
     calendar: CalendarSettings,
+    in_doubt: InDoubt | None = None,
 ) -> Instruction | None:
-    """The instruction of a tenant that records exceptions only; None where every session is recorded."""
+    """The instruction of a tenant that records exceptions only; None where every session is recorded.
+
+    `in_doubt` is asked for the student-weeks of whose attendance something could not be read.
+    """
     if attendance.recording == "all" or (attendance.recording == "auto" and not _sends_exceptions(connection, work)):
         return None
     weeks = attendance_weeks(connection, work, first_week)
     days = {week: tuple(_days_of_week(week, calendar)) for week in weeks if _covers(calendar, week)}
     days.update(_days_of_source(connection, work, [week for week in weeks if week not in days]))
     unknown = tuple(week for week in weeks if week not in days and _first_record(connection, work, week) == week)
-    return Instruction(attendance.sessions_per_day, days, unknown)
+    doubt = {} if in_doubt is None else in_doubt()
+    of_everybody = tuple(sorted(week for week, students in doubt.items() if students is None and week in days))
+    by_period: tuple[dt.date, ...] = ()
+    if attendance.sessions_per_day == 1:
+        by_period = tuple(week for week in _weeks_by_period(connection, work, days) if week not in of_everybody)
+    for week in (*of_everybody, *by_period):
+        del days[week]
+    named = {
+        week: np.sort(np.array(list(students), dtype=ID))
+        for week, students in doubt.items()
+        if students is not None and week in days
+    }
+    return Instruction(attendance.sessions_per_day, days, unknown, of_everybody, by_period, named)
+
+
+def _weeks_by_period(connection: Connection, work: Work, weeks: Collection[dt.date]) -> list[dt.date]:
+    """Those of the weeks with records of more than one period of the day, ascending."""
+    if not weeks:
+        return []
+    record = attendance_records.c
+    period = sa.func.coalesce(record.period, -1)
+    query = (
+        sa.select(record.date, sa.func.min(period), sa.func.max(period))
+        .where(
+            record.tenant_id == work.tenant,
+            record.deleted_on.is_(None),
+            record.date.between(min(weeks), feature_date(max(weeks))),
+        )
+        .group_by(record.date)
+    )
+    periods: dict[dt.date, set[int]] = {}
+    for day, *lowest_and_highest in connection.execute(query):
+        periods.setdefault(week_start(day), set()).update(lowest_and_highest)
+    return sorted(week for week, found in periods.items() if len(found) > 1 and week in weeks)
 
 
 def _sends_exceptions(connection: Connection, work: Work) -> bool:
@@ -116,20 +163,43 @@ def stale_sessions(
     """
     days_of, otherwise = ({}, None) if calendar is None else (calendar.days, UNKNOWN)
     for week in activity_weeks(connection, work):
-        if week not in days_of and _basis_of_week(connection, work, week) != otherwise:
+        if week not in days_of and _needs_everybody(connection, work, week, otherwise):
             yield week, None
     if calendar is not None:
         for week, days in days_of.items():
             (ids,) = read_arrays(connection, _differing(work, calendar, week, days), ID)
+            if week in calendar.in_doubt:
+                doubted = calendar.in_doubt[week]
+                known = np.intersect1d(_with_known_sessions(connection, work, week), doubted)
+                ids = np.union1d(np.setdiff1d(ids, doubted), known)
             if len(ids):
                 yield week, ids
 
 
-def _basis_of_week(connection: Connection, work: Work, week: dt.date) -> str | None:
-    """The basis of any row: without a known calendar all rows of a week, which are always written together, agree."""
+def _with_known_sessions(connection: Connection, work: Work, week: dt.date) -> Bytes:
+    """The students whose stored row of the week says how many sessions there were."""
     rows = weekly_activity.c
-    query = sa.select(rows.sessions_basis).where(rows.tenant_id == work.tenant, rows.week_start == week).limit(1)
-    return connection.execute(query).scalar()
+    query = sa.select(as_text(rows.student_id)).where(
+        rows.tenant_id == work.tenant,
+        rows.week_start == week,
+        sa.func.coalesce(rows.sessions_basis, "") != UNKNOWN,
+    )
+    (ids,) = read_arrays(connection, query, ID)
+    return ids
+
+
+def _needs_everybody(connection: Connection, work: Work, week: dt.date, otherwise: str | None) -> bool:
+    """Whether a row of a week without a known calendar has another basis than `otherwise`.
+
+    One row tells where every session is recorded: rows of such a week are always written together. Where exceptions
+    are, rows of students in doubt have the basis of such weeks before the others do.
+    """
+    rows = weekly_activity.c
+    basis = sa.func.coalesce(rows.sessions_basis, "")
+    query = sa.select(basis).where(rows.tenant_id == work.tenant, rows.week_start == week).limit(1)
+    if otherwise is not None:
+        query = query.where(basis != otherwise)
+    return (connection.execute(query).scalar() or None) not in (None, otherwise)
 
 
 def _differing(work: Work, calendar: Instruction, week: dt.date, days: Sequence[dt.date]) -> sa.Select[tuple[str]]:

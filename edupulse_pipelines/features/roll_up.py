@@ -126,12 +126,15 @@ def rolled_up(
     basis = np.zeros(cells, dtype=BASIS)
     if calendar is not None:
         taught = _taught(batch, calendar, people[positions(batch.ids, people.ids)])
+        in_doubt = _in_doubt(batch, calendar)
+        taught[in_doubt] = False
         exceptions = sum(sessions[STATUSES.index(status)] for status in STATUSES if status != "present")
         present = sessions[STATUSES.index("present")]
         # A day's sessions that no record speaks of were attended.
         present[taught] = np.maximum(present, calendar.sessions_per_day - exceptions)[taught]
         exists |= taught.any(axis=1)
         basis = _basis(batch, calendar, taught)
+        basis[in_doubt] = UNKNOWN.encode()
     for number, status in enumerate(STATUSES):
         measure[f"sessions_{status}"] = sessions[number].sum(axis=1).astype(np.float64)
     measure["unexcused_absences"] = (sessions[STATUSES.index("absent")] > 0).sum(axis=1).astype(np.float64)
@@ -271,6 +274,15 @@ def _taught(batch: Batch, calendar: Instruction, people: Students) -> Booleans:
     for number in np.flatnonzero(of_instruction).tolist():
         cells[:, number] = people.enrolled_on(days[number])
     return cells.reshape(-1, 7)
+
+
+def _in_doubt(batch: Batch, calendar: Instruction) -> Booleans:
+    """The cells of students of whose attendance in that week something could not be read."""
+    cells = np.zeros((len(batch.ids), batch.weeks), dtype=np.bool_)
+    for number, week in enumerate(_weeks(batch)):
+        if week in calendar.in_doubt:
+            cells[:, number] = np.isin(batch.ids, calendar.in_doubt[week])
+    return cells.reshape(-1)
 
 
 def _basis(batch: Batch, calendar: Instruction, taught: Booleans) -> Bytes:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -21,7 +21,7 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.features.definitions import DOMAINS
 from edupulse_pipelines.features.enrolment import NOBODY, Students, read_students
-from edupulse_pipelines.features.instruction import Instruction, instruction, stale_sessions
+from edupulse_pipelines.features.instruction import InDoubt, Instruction, instruction, stale_sessions
 from edupulse_pipelines.features.roll_up import (
     BASIS,
     NULLABLE,
@@ -71,6 +71,10 @@ class ActivityReport:
     """Marked, but without records before and now."""
     weeks_without_calendar: int = 0
     """Weeks of which only absences are known and not the days of instruction: they have no attendance rate."""
+    weeks_in_doubt: int = 0
+    """Weeks of whose attendance something could not be read, of some student at least: no rate there either."""
+    weeks_by_period: int = 0
+    """Weeks with absences by period and no declaration of how many sessions a day has: no rate either."""
 
 
 def update_weekly_activity(
@@ -78,12 +82,14 @@ def update_weekly_activity(
     first_week: dt.date | None = None,
     attendance: AttendanceSettings | None = None,
     calendar: CalendarSettings | None = None,
+    in_doubt: InDoubt | None = None,
 ) -> ActivityReport:
     """Recompute the stale student-weeks of `weekly_activity` and `weekly_course_grades`, in one transaction.
 
     Takes the 'weekly_activity' marks; a mark without a student is the week of every student. `attendance` and
     `calendar` are the tenant's settings (default: every session is recorded); where only exceptions are recorded,
-    student-weeks are stale too when their `sessions_basis` is not what calendar and enrolment say now.
+    student-weeks are stale too when their `sessions_basis` is not what calendar and enrolment say now. `in_doubt` then
+    gives the student-weeks of whose attendance something could not be read: their sessions are unknown.
 
     Leaves 'student_features' marks: each student's earliest recomputed week (one mark for everybody where a whole week
     was recomputed) and, when a school week appeared or vanished or a domain is now known since another week, that week
@@ -94,9 +100,9 @@ def update_weekly_activity(
     with work.writing() as connection:
         taken = take_marks(connection, work, "weekly_activity")
         teaching = instruction(
-            connection, work, first_week, attendance or AttendanceSettings(), calendar or CalendarSettings()
+            connection, work, first_week, attendance or AttendanceSettings(), calendar or CalendarSettings(), in_doubt
         )
-        unknown = 0 if teaching is None else len(teaching.unknown_weeks)
+        unknown = {} if teaching is None else _unknown(teaching)
         stale = list(stale_sessions(connection, work, teaching))
         if not taken and not stale:
             return _report(connection, work, [0] * len(_COUNTED), unknown)
@@ -117,10 +123,19 @@ def update_weekly_activity(
         return _report(connection, work, [recomputed, *counts.tolist()], unknown)
 
 
-def _report(connection: Connection, work: Work, counts: Sequence[int], unknown: int) -> ActivityReport:
+def _report(connection: Connection, work: Work, counts: Sequence[int], unknown: Mapping[str, int]) -> ActivityReport:
     """The report of the run, to which this transaction adds its counts (in the order of `_COUNTED`)."""
     in_all = step_accounts.add(connection, work, weekly_activity.name, dict(zip(_COUNTED, counts, strict=True)))
-    return ActivityReport(**in_all, weeks_without_calendar=unknown)
+    return ActivityReport(**in_all, **unknown)
+
+
+def _unknown(teaching: Instruction) -> dict[str, int]:
+    """How many weeks have no attendance rate, of some student at least, by the reason."""
+    return {
+        "weeks_without_calendar": len(teaching.unknown_weeks),
+        "weeks_in_doubt": len(teaching.weeks_in_doubt) + len(teaching.in_doubt),
+        "weeks_by_period": len(teaching.weeks_by_period),
+    }
 
 
 @dataclass(frozen=True)

@@ -193,6 +193,15 @@ def waiting(connection: Connection, work: Work, table: str, *, every: bool = Fal
     yield from connection.execute(query, execution_options={"yield_per": _STREAMED})
 
 
+def open_rows(connection: Connection, work: Work, table: str) -> Iterator[sa.Row]:
+    """All open rows of a table: (file_hash, delivered_on, raw, corrected, reasons), read as they are asked for."""
+    columns = quarantined_records.c
+    query = sa.select(columns.file_hash, columns.delivered_on, columns.raw, columns.corrected, columns.reasons).where(
+        columns.tenant_id == work.tenant, columns.table_name == table, _open
+    )
+    yield from connection.execute(query, execution_options={"yield_per": _STREAMED})
+
+
 def corrections(connection: Connection, work: Work, table: str, file_hash: str) -> dict[int, dict[str, str]]:
     """By line the rows of this content that a person has corrected, as they are to be read instead."""
     columns = quarantined_records.c

@@ -58,14 +58,29 @@ def totals(by_week: Mapping[dt.date, Mapping[str, Number]], names: Sequence[str]
     return {f"run_{name}": sum(int(numbers.get(name) or 0) for numbers in by_week.values()) for name in names}
 
 
-def unknown_rates(tenant: str, weeks: int) -> str | None:
-    """What is said when only absences are recorded and no calendar says of which days; None when there is nothing."""
-    if not weeks:
-        return None
-    return (
-        f"attendance rates unknown for {weeks} {'week' if weeks == 1 else 'weeks'}: no instructional calendar; declare "
-        f"[tenants.{tenant}.calendar]"
-    )
+def unknown_rates(tenant: str, without_calendar: int, in_doubt: int, by_period: int) -> str | None:
+    """What is said of weeks (how many of each kind) without attendance rates; None when there are none.
+
+    They come of recording absences only: no calendar says on which days, something could not be read, or absences are
+    by period and nobody has said how many there are.
+    """
+    told = [
+        f"attendance rates unknown for {weeks} {'week' if weeks == 1 else 'weeks'}: {why}"
+        for weeks, why in (
+            (without_calendar, f"no instructional calendar; declare [tenants.{tenant}.calendar]"),
+            (
+                in_doubt,
+                "attendance that could not be read may be absences; mend its rows (edupulse quarantine) or files",
+            ),
+            (
+                by_period,
+                "absences are by period; declare how many a day has, "
+                f"sessions_per_day under [tenants.{tenant}.attendance]",
+            ),
+        )
+        if weeks
+    ]
+    return "; ".join(told) or None
 
 
 def materialized(

@@ -16,20 +16,39 @@ class SourceFormat:
 
     converted: rows are made from it by a converter, so that they have canonical columns, dates and numbers, and the
     tenant's profile is not applied again. exceptions_only: its attendance has only what deviates from being present.
+    read_by: raised when a converter reads more of the format than before, so that files are read again.
+    no_absences: of the entries about attendance that a converter leaves out, those that tell of no absence from school
+    that is not told by a row.
     """
 
     name: str
     converted: bool
     exceptions_only: bool = False
+    read_by: int = 1
+    no_absences: tuple[str, ...] = ()
 
     def named(self, detail: str = "") -> str:
         """What a file of this format was read as; `detail` is a version, or how it was packed (`, gzip`)."""
         return f"{self.name}{detail}"[:50]
 
+    def leaves_absences_out(self, reason: str) -> bool:
+        """Whether entries that were left out for this reason may have told of absences."""
+        return self.exceptions_only and "attendance" in reason and reason not in self.no_absences
+
 
 CSV = SourceFormat("csv", converted=False)
 ONEROSTER = SourceFormat("OneRoster", converted=True)
-EDFI = SourceFormat("Ed-Fi", converted=True, exceptions_only=True)
+EDFI = SourceFormat(
+    "Ed-Fi",
+    converted=True,
+    exceptions_only=True,
+    read_by=2,
+    no_absences=(
+        "section_attendance_taken_event",
+        "student_intervention_attendance_event",
+        "student_program_attendance_event",
+    ),
+)
 _BY_NAME = {source_format.name: source_format for source_format in (CSV, ONEROSTER, EDFI)}
 
 

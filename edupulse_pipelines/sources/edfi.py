@@ -13,7 +13,8 @@ Data Standard, v3 to v6, its `Descriptors/` and `Samples/`):
   first EntryDate; it has ended when every association has an ExitWithdrawDate, with the last of them. The grade level
   is that of the latest entry. Without that interchange the columns it fills are absent, so that stored values stay.
 - `attendance_records`: StudentSchoolAttendanceEvent, the worst event of a student's day (absent, excused, tardy,
-  present). Attendance by section is left out: it names no period, and beside daily attendance it would count twice.
+  present), and StudentSectionAttendanceEvent, the worst of a period (`edfi_sections`). Beside an event of the whole
+  day those of sections are left out that are no worse: they would count twice.
 - `discipline_incidents`: one row per incident and perpetrator, severity by `edfi_incidents`.
 - `grades`: StudentGradebookEntry with its GradebookEntry. Work that is exempt, returned or not graded yet is no grade.
 - days of instruction: see `edfi_attendance`.

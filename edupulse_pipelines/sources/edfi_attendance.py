@@ -12,11 +12,13 @@ import numpy as np
 import pyarrow as pa
 
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.sources.edfi_sections import Sections
 from edupulse_pipelines.sources.edfi_source import ROWS_PER_TABLE, EdfiSource
 from edupulse_pipelines.sources.edfi_xml import Bundle, Element, File
-from edupulse_pipelines.sources.records import archive_schema
+from edupulse_pipelines.sources.records import NOT_SENT, archive_schema
 
 CALENDAR = "EducationOrgCalendar"
+_DAY, _SECTION = "StudentSchoolAttendanceEvent", "StudentSectionAttendanceEvent"
 _ATTENDANCE = {
     "unexcused absence": "absent",
     "excused absence": "excused",
@@ -27,7 +29,6 @@ _ATTENDANCE = {
     "present": "present",
     "in attendance": "present",
 }
-_NOT_IN_ATTENDANCE = frozenset(("SchoolReference", "SessionReference"))
 _WORST_FIRST = ("absent", "excused", "tardy", "present")
 _DAYS_OF_INSTRUCTION = ("instructional day", "make-up day", "student late arrival/early dismissal")
 """CalendarEvents that their descriptors define as a day, if an abbreviated one, on which students are taught."""
@@ -36,31 +37,38 @@ _FEWEST_DAYS = 20
 
 
 class EdfiAttendance(EdfiSource):
-    """The worst event of each student's day. A year's events are held as numbers, 24 bytes each, for that."""
+    """The worst event of each student's day or period. A year's events are held as numbers, 28 bytes each, for that."""
 
-    columns = ("district_id", "date", "status")
+    columns = ("district_id", "date", "status", "period")
 
     def __init__(self, bundle: Bundle, main: list[File], tenant: TenantSettings, delivered_on: dt.date | None) -> None:
         super().__init__(bundle, main, tenant, delivered_on)
+        self._sections = Sections(bundle)
         self.instructional_days = self._instructional_days(bundle.files(CALENDAR))
 
     def tables(self) -> Iterator[pa.Table]:
-        """The events, the worst one of a student's day."""
+        """The events, the worst one of a student's day, or of a period of it."""
+        if not self.main:
+            # A calendar alone says when there was school, and nothing of who was there.
+            self.leave_out(NOT_SENT)
         columns = [_Coded() for _ in self.header]
         # The known statuses are the first ones, the worst of them 0.
         for status in _WORST_FIRST:
             columns[2].place(status)
         lines = array("q")
-        for _, line, event in self.elements("StudentSchoolAttendanceEvent", without=_NOT_IN_ATTENDANCE):
+        for _, line, event in self.elements(_DAY, _SECTION):
             category = event.code("AttendanceEvent", "AttendanceEventCategory")
             lines.append(line)
             columns[0].add(event.student)
             columns[1].add(event.date("AttendanceEvent", "EventDate"))
             columns[2].add(_ATTENDANCE.get(category.lower(), category) if category else None)
+            columns[3].add(self._sections.period(event) if event.name == _SECTION else None)
         codes = [np.frombuffer(column.codes, dtype=np.int32) for column in columns]
-        kept = _worst_of_the_day(*codes)
-        if dropped := len(lines) - int(kept.sum()):
-            self.leave_out("second_event_of_the_day", dropped)
+        again, covered = _said_already(*codes)
+        for reason, dropped in (("second_event_of_the_day", again), ("section_event_of_an_event_of_the_day", covered)):
+            if count := int(dropped.sum()):
+                self.leave_out(reason, count)
+        kept = ~(again | covered)
         numbers = np.frombuffer(lines, dtype=np.int64)[kept]
         texts = [pa.array(column.texts, pa.string()) for column in columns]
         for start in range(0, len(numbers), ROWS_PER_TABLE):
@@ -136,17 +144,27 @@ class _Coded:
         self.codes.append(-1 if text is None else self.place(text))
 
 
-def _worst_of_the_day(student: np.ndarray, day: np.ndarray, status: np.ndarray) -> np.ndarray:
-    """Which events stay: per student and day the worst known one, the first of several; and every one that is unclear.
+def _said_already(
+    student: np.ndarray, day: np.ndarray, status: np.ndarray, period: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which events another one says already: of the same day or period, and of a section on a day that has an event.
 
-    An event without student or date, or with a status nobody knows, stays whatever else is said of the day.
+    Per student, day and period the worst known event stays, the first of several. Beside an event of the whole day
+    those of sections stay that are worse than it: what it covers would count twice. An event without student or date,
+    or with a status nobody knows, stays whatever else is said of the day.
     """
     clear = (student >= 0) & (day >= 0) & (status >= 0) & (status < len(_WORST_FIRST))
     places = np.flatnonzero(clear)
-    # Stable, so that the first of equals comes first.
-    order = places[np.lexsort((status[places], day[places], student[places]))]
-    again = np.zeros(len(order), dtype=bool)
-    again[1:] = (np.diff(student[order]) == 0) & (np.diff(day[order]) == 0)
-    kept = np.ones(len(student), dtype=bool)
-    kept[order[again]] = False
-    return kept
+    # Stable, so that the first of equals comes first; an event of the whole day comes before those of its periods.
+    order = places[np.lexsort((status[places], period[places], day[places], student[places]))]
+    new_day = np.ones(len(order), dtype=bool)
+    new_day[1:] = (np.diff(student[order]) != 0) | (np.diff(day[order]) != 0)
+    same_session = np.zeros(len(order), dtype=bool)
+    same_session[1:] = ~new_day[1:] & (np.diff(period[order]) == 0)
+    first_of_day = np.maximum.accumulate(np.where(new_day, np.arange(len(order)), 0))
+    of_a_section = (period[order] >= 0) & ~same_session
+    beside_the_day = of_a_section & (period[order][first_of_day] < 0) & (status[order] >= status[order][first_of_day])
+    again, covered = np.zeros(len(student), dtype=bool), np.zeros(len(student), dtype=bool)
+    again[order[same_session]] = True
+    covered[order[beside_the_day]] = True
+    return again, covered

@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal
 
-from edupulse_pipelines.schema.source_formats import CSV
+from edupulse_pipelines.schema.source_formats import CSV, EDFI, ONEROSTER
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import FilesSettings, TenantSettings
 from edupulse_pipelines.sources import edfi, oneroster
@@ -142,7 +142,10 @@ class LandedFile:
         profile = tenant.profile
         meaning = {"profile": profile.fingerprint(self.table)}
         if self.is_bundle:
-            return meaning | {"extra_credit": profile.extra_credit, "delivered_on": delivered_on.isoformat()}
+            meaning |= {"extra_credit": profile.extra_credit, "delivered_on": delivered_on.isoformat()}
+            read_by = (EDFI if self.format == "edfi" else ONEROSTER).read_by
+            # What the first release of a converter read says nothing of it.
+            return meaning | ({"read_by": str(read_by)} if read_by > 1 else {})
         return meaning | {"encoding": profile.encoding, "delimiter": profile.delimiter}
 
     def state(self) -> list[tuple[str, int, int]]:

@@ -151,6 +151,11 @@ If your system records absences and tardies only, say so; otherwise every studen
 Whoever has no exception on a day of instruction was there. So the days of instruction must be known: from the
 calendar of an Ed-Fi bundle, or from the settings. Without them attendance rates stay empty, and the run says so.
 
+Nobody is said to have come where something you sent may be an absence: attendance rates also stay empty, and the run
+says so, for the student and week of a row in quarantine (for everybody, where it names no student), for the week of a
+refused file or of an Ed-Fi bundle without its attendance file, and for weeks of which absences were left out. Where
+absences are by period (Ed-Fi: by section), `sessions_per_day` has to say how many a day has.
+
 ```toml
 [tenants.lakeside]
 timezone = "America/Chicago"
@@ -213,7 +218,8 @@ Put the export into the delivery's folder as it is: the zip, its files, or a fol
   `identifier`, else `sourcedId`. A result that is exempt, submitted, not submitted or graded in part is no grade, and
   no zero. In a delta `tobedeleted` takes the record back.
 - **Ed-Fi XML** (data standard 3 or later) gives `students` (Student, with StudentEnrollment for grade level and dates),
-  `attendance_records` (StudentAttendance: exceptions only, one a day, the worst), `discipline_incidents`
+  `attendance_records` (StudentAttendance: exceptions only; of a day, and of a section on a day, the worst; the period
+  of a section is the number in the name of its class period, else a number of its own), `discipline_incidents`
   (StudentDiscipline: perpetrators only; severity 1 to 5 by the behaviour), `grades` (StudentGradebook), and the days of
   instruction (EducationOrgCalendar).
 

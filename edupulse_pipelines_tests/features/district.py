@@ -314,6 +314,10 @@ def calendar_weeks(district: District) -> dict[dt.date, list[dt.date] | None]:
             ]
         else:
             known[monday] = [day for day in days if day in district.source_days] or None
+        rows = [row for (table, _), row in district.records.items() if table == "attendance_records"]
+        periods = {row["period"] for row in rows if week_start(row["date"]) == monday}
+        if len(periods) > district.attendance.sessions_per_day == 1:
+            known[monday] = None  # how many sessions a day has nobody has said
     return known
 
 

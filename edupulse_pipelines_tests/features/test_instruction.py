@@ -216,6 +216,55 @@ def test_weeks_with_delivered_attendance(engine: sa.Engine) -> None:
         assert attendance_weeks(connection, Work(engine, "nobody"), FIRST_WEEK) == []
 
 
+def test_who_may_have_been_absent_is_not_said_to_have_come(engine: sa.Engine) -> None:
+    district = District(engine, [(FIRST_WEEK, None)] * 3, attendance=EXCEPTIONS, calendar=YEAR)
+    for number in range(2):
+        district.deliver(Delivery(week(number + 1), {"attendance_records": exceptions((0, day(number), "absent"))}))
+    district.deliver(Delivery(week(1), {"grades": {0: record("grades", 1, day(0), 70.0)}}))
+    update(district)
+    by_student = [str(key) if engine.dialect.name == "postgresql" else key.hex for key in district.ids]
+
+    def updated(doubt: dict[dt.date, frozenset[str] | None]) -> tuple[int, int]:
+        settings = {"attendance": EXCEPTIONS, "calendar": YEAR, "in_doubt": lambda: doubt}
+        report = update_weekly_activity(district.work, **settings)
+        assert update_weekly_activity(district.work, **settings).recomputed == 0
+        update_student_features(district.work)
+        return report.recomputed, report.weeks_in_doubt
+
+    before = district.snapshot()
+    assert rates_of(district)[1, 1] == (1, 1)
+    assert updated({FIRST_WEEK: frozenset([by_student[1], by_student[2]]), week(30): None}) == (3, 1)
+    assert sessions_of(district)[1, 0] == (0, 0, 0, 0, "unknown")  # a grade of that week keeps the row
+    assert (2, 0) not in sessions_of(district)
+    assert sessions_of(district)[0, 0] == (4, 1, 0, 0, "12345 x 1")
+    assert rates_of(district)[1, 0] == (None, None)
+
+    assert updated({FIRST_WEEK: frozenset([by_student[1]]), week(1): None}) == (4, 2)
+    assert rates_of(district)[2, 0] == (1, 1)
+    assert {rates_of(district)[student, 1][0] for student in range(3)} == {None}
+    assert updated({week(1): frozenset([by_student[0]])})[1] == 1  # others of that week are known again
+    assert sessions_of(district)[0, 1] == (0, 1, 0, 0, "unknown")
+    assert rates_of(district)[1, 1] == (1, 1)
+    assert updated({})[1] == 0
+    assert district.snapshot() == before
+
+
+def test_absences_by_period_need_the_number_of_periods(engine: sa.Engine) -> None:
+    district = District(engine, [(FIRST_WEEK, None)] * 2, attendance=EXCEPTIONS, calendar=YEAR)
+    rows = {period: record("attendance_records", 0, day(0), "absent", period) for period in range(3)}
+    district.deliver(Delivery(week(1), {"attendance_records": rows}))
+    district.deliver(Delivery(week(2), {"attendance_records": {}}))
+    update(district)
+    assert sessions_of(district) == {
+        (0, 0): (0, 3, 0, 0, "unknown"), (0, 1): (5, 0, 0, 0, "12345 x 1"), (1, 1): (5, 0, 0, 0, "12345 x 1"),
+    }  # fmt: skip
+    assert update_weekly_activity(district.work, attendance=EXCEPTIONS, calendar=YEAR).weeks_by_period == 1
+    district.attendance = AttendanceSettings(recording="exceptions", sessions_per_day=3)
+    update(district)
+    assert sessions_of(district)[0, 0] == (12, 3, 0, 0, "12345 x 3")
+    assert sessions_of(district)[1, 0] == (15, 0, 0, 0, "12345 x 3")
+
+
 @pytest.mark.parametrize("recording", ["all", "exceptions"])
 def test_a_calendar_is_nothing_to_a_district_that_records_every_session(engine: sa.Engine, recording: Any) -> None:
     district = District(engine, [(FIRST_WEEK, None)] * 2, calendar=YEAR)

@@ -237,13 +237,102 @@ def test_an_event_that_is_unclear_is_kept_to_be_quarantined(other: tuple[str | N
     assert opened.left_out == {}
 
 
-def test_attendance_by_section_is_left_out() -> None:
+def identified(**parts: str) -> str:
+    """A section as it is referred to: its identifier, and where it is taught."""
+    offering = tags(LocalCourseCode=parts.get("course"))
+    if "school" in parts:
+        offering += (
+            f"<SchoolReference><SchoolIdentity>{tags(SchoolId=parts['school'])}</SchoolIdentity></SchoolReference>"
+        )
+    identity = f"<CourseOfferingIdentity>{offering}</CourseOfferingIdentity>" if offering else ""
+    return tags(SectionIdentifier=parts["section"]) + f"<CourseOfferingReference>{identity}</CourseOfferingReference>"
+
+
+def meets(*periods: str) -> str:
+    return "".join(
+        "<ClassPeriodReference><ClassPeriodIdentity>"
+        f"{tags(ClassPeriodName=name)}</ClassPeriodIdentity></ClassPeriodReference>"
+        for name in periods
+    )
+
+
+def section_event(number: str, day: str, category: str, reference: str, *periods: str) -> str:
+    what = tags(EventDate=day, AttendanceEventCategory=code("AttendanceEventCategory", category))
+    section = f"<SectionReference><SectionIdentity>{reference}</SectionIdentity></SectionReference>"
+    return (
+        f"<StudentSectionAttendanceEvent><AttendanceEvent>{what}</AttendanceEvent>{of_student(number)}"
+        f"{section if reference else ''}{meets(*periods)}</StudentSectionAttendanceEvent>"
+    )
+
+
+def sessions(*files: bytes) -> list[tuple[str, str, str]]:
+    """Student, status and period of each row."""
+    return [(row["district_id"], row["status"], row["period"]) for row in read(source("attendance_records", *files))]
+
+
+def test_an_event_of_a_section_has_the_period_that_the_section_is_taught_in() -> None:
+    day, absence = "2025-09-02", "Unexcused Absence"
+    here = {"course": "ALG-1", "school": "7"}
+    schedule = xml(
+        "MasterSchedule",
+        f"<Section>{identified(section='A', **here)}{meets('03 - Traditional', 'Period 2')}</Section>",
+        f"<Section>{identified(section='A', course='ALG-1', school='8')}{meets('Period 5')}</Section>",
+        f"<Section>{identified(section='B', **here)}{meets('Homeroom')}</Section>",
+    )
+    events = [
+        section_event("1", day, absence, identified(section="A", **here)),
+        section_event("2", day, absence, identified(section="A", course="ALG-1", school="8")),
+        section_event("3", day, absence, identified(section="A", **here), "Period 6"),  # the event says it itself
+        section_event("4", day, absence, identified(section="A")),  # of which school?
+        section_event("5", day, absence, identified(section="B", **here)),
+    ]
+    found = sessions(xml("StudentAttendance", *events), schedule)
+    assert found[:3] == [("1", "absent", "2"), ("2", "absent", "5"), ("3", "absent", "6")]
+    assert all(int(period) >= 1000 for _, _, period in found[3:])
+
+
+def test_a_section_without_a_period_has_one_number_in_every_delivery() -> None:
+    day, absence = "2025-09-02", "Unexcused Absence"
+    both = [section_event("1", day, absence, identified(section=name)) for name in ("S1", "S2")]
+    first, second = sessions(xml("StudentAttendance", *both))
+    assert first[2] != second[2]
+    assert sessions(xml("StudentAttendance", both[1])) == [second]
+    assert sessions(xml("StudentAttendance", *reversed(both))) == [second, first]
+    assert (
+        len({first[2], second[2], sessions(xml("StudentAttendance", section_event("1", day, absence, "")))[0][2]}) == 3
+    )
+
+
+def test_the_worst_event_of_a_period_stays_and_what_the_day_says_is_not_said_twice() -> None:
+    day, absence = "2025-09-02", "Unexcused Absence"
+    one, two = identified(section="S1"), identified(section="S2")
     opened = source(
         "attendance_records",
-        xml("StudentAttendance", "<StudentSectionAttendanceEvent/>", event("1", "2025-09-02", "Tardy")),
+        xml(
+            "StudentAttendance",
+            section_event("1", day, "Tardy", one),
+            section_event("1", day, absence, one),
+            section_event("1", day, "Tardy", two),
+            event("2", day, absence),
+            section_event("2", day, absence, one),
+            section_event("2", day, "Excused Absence", two),
+            event("3", day, "Tardy"),
+            section_event("3", day, absence, one),
+            section_event("3", day, "Tardy", two),
+        ),
     )
-    assert len(read(opened)) == 1
-    assert opened.left_out == {"student_section_attendance_event": 1}
+    rows = [(row["district_id"], row["status"], row["period"] is None) for row in read(opened)]
+    assert rows == [
+        ("1", "absent", False), ("1", "tardy", False), ("2", "absent", True), ("3", "tardy", True),
+        ("3", "absent", False),
+    ]  # fmt: skip
+    assert opened.left_out == {"second_event_of_the_day": 1, "section_event_of_an_event_of_the_day": 3}
+
+
+def test_a_calendar_alone_says_that_no_attendance_was_sent() -> None:
+    opened = source("attendance_records", calendar("School", 20))
+    assert read(opened) == []
+    assert opened.left_out == {"not_sent": 1}
 
 
 # Days of instruction

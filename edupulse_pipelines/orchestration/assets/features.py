@@ -1,5 +1,7 @@
 """`weekly_activity` and `student_features`: the work is in the `features` room."""
 
+from functools import partial
+
 from dagster import AssetExecutionContext, AssetsDefinition, Failure, MaterializeResult, ResourceParam
 
 from edupulse_pipelines.features.definitions import LOOKBACK_WEEKS
@@ -28,6 +30,7 @@ def _weekly_activity(tenant: TenantSettings) -> AssetsDefinition:
             from edupulse_pipelines.features.by_week import activity_by_week
             from edupulse_pipelines.features.weekly_activity import update_weekly_activity
             from edupulse_pipelines.ingest.archive import refused_files
+            from edupulse_pipelines.ingest.doubt import attendance_in_doubt
             from edupulse_pipelines.storage.counts import row_count
 
             refused = refused_files(work, weeks)
@@ -37,7 +40,9 @@ def _weekly_activity(tenant: TenantSettings) -> AssetsDefinition:
                     "file of the same name and run the week again.\n" + "\n".join(refused),
                     allow_retries=False,
                 )
-            report = update_weekly_activity(work, tenant.first_week, tenant.attendance, tenant.calendar)
+            report = update_weekly_activity(
+                work, tenant.first_week, tenant.attendance, tenant.calendar, partial(attendance_in_doubt, work, tenant)
+            )
             progress.finished("weekly_activity", report)
             with work.reading() as connection:
                 shown = activity_by_week(connection, work, reporting.plotted(weeks))
@@ -63,7 +68,9 @@ def _weekly_activity(tenant: TenantSettings) -> AssetsDefinition:
             student_weeks_updated=report.updated,
             student_weeks_unchanged=report.unchanged,
             student_weeks_deleted=report.deleted,
-            attendance_rates=reporting.unknown_rates(tenant.name, report.weeks_without_calendar),
+            attendance_rates=reporting.unknown_rates(
+                tenant.name, report.weeks_without_calendar, report.weeks_in_doubt, report.weeks_by_period
+            ),
         )
 
     return weekly_activity
