@@ -31,11 +31,14 @@ class Plan:
     """From the first to the last, one run; empty when there is nothing to do."""
     with_delivery: list[dt.date]
     notices: list[str]
+    unread: str = ""
+    """What is wrong when something was landed and nothing can be read of it; else empty."""
 
 
 def planned_weeks(tenant: TenantSettings, *, week: dt.date | None, every_week: bool) -> Plan:
     """The weeks (Mondays) of a run. LandingError for a landing folder that is missing or holds what cannot be."""
     from edupulse_pipelines.ingest.landing import ignored_folders, landed_deliveries
+    from edupulse_pipelines.ingest.left_alone import left_alone
 
     closed = last_closed_week(tenant.timezone)
     deliveries = landed_deliveries(tenant)
@@ -50,7 +53,8 @@ def planned_weeks(tenant: TenantSettings, *, week: dt.date | None, every_week: b
         asked = "" if every_week else f" for the week {week_in_words(week or closed)}"
         span = f" Landed weeks: {landed[0]} to {landed[-1]} (--week, or --all)." if landed and not every_week else ""
         notices.append(f"{tenant.name}: there is no delivery{asked} in {tenant.landing}.{span}")
-    return Plan(weeks, [week for week in weeks if week in landed], notices)
+    unread = left_alone(tenant, weeks).advice
+    return Plan(weeks, [week for week in weeks if week in landed], notices, unread)
 
 
 def _landing_notices(
@@ -100,7 +104,10 @@ def run_plan(
     database = database_of(settings)
     database.ensure_current()  # before the first step: one message, not fourteen failed steps
     if not plan.weeks:
-        return summarise(database, tenant, RunOutcome(weeks=[]))
+        if plan.unread:
+            on.print(f"[red]✗[/] {escape(plan.unread)}", soft_wrap=True)
+        errors = [plan.unread] if plan.unread else []
+        return summarise(database, tenant, RunOutcome(weeks=[], success=not errors, errors=errors))
     headline(on, tenant.name, plan.weeks)
     with libraries_to_log(settings), ConsoleProgress(on) as progress:
         outcome = run_weekly_job(

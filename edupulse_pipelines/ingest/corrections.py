@@ -40,6 +40,7 @@ from edupulse_pipelines.ingest.spreadsheets import (
 from edupulse_pipelines.schema.sqlalchemy_tables import quarantined_records
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.sources.profiles import canonical_names
 from edupulse_pipelines.storage.turns import take_turn
 from edupulse_pipelines.storage.work import Work
 
@@ -305,7 +306,7 @@ class _Recorder:
         if "\0" in after:
             raise _Refusal("nul_byte", f"column {name!r} holds a NUL character")
         if not self._as_typed and rewritten_by_spreadsheet(before, after):
-            canonical = self._tenant.profile.canonical_name(row.table_name, name)
+            (canonical,) = canonical_names([name], row.table_name, self._tenant.profile)
             if canonical not in {reason.partition(":")[2] for reason in row.reasons}:
                 raise _Refusal(
                     "only_reformatted",

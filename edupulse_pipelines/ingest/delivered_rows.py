@@ -26,7 +26,7 @@ from edupulse_pipelines.ingest.frames import Coded, Identities, Integers, Piece,
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.settings import ProfileSettings
-from edupulse_pipelines.sources.profiles import add_codes, apply_profile
+from edupulse_pipelines.sources.profiles import add_codes, apply_profile, canonical_names
 from edupulse_pipelines.sources.records import FIELDS, LINE_NUMBER, PROBLEM, SYSTEM_COLUMNS, RefusedFile
 
 PIECE_ROWS = 250_000
@@ -161,17 +161,25 @@ class DeliveredRows:
     def _parts(self) -> Iterator[tuple[int, pa.Table]]:
         contract = DELIVERED[self.table]
         for number, file in enumerate(self._files):
-            names = [
-                name
-                for name in self.header(number)
-                if (name if file.converted else self._profile.canonical_name(self.table, name)) in contract.column_names
-            ]
+            header = self.header(number)
+            canonical = header if file.converted else self._canonical(number, header)
+            names = [name for name, ours in zip(header, canonical, strict=True) if ours in contract.column_names]
             with pq.ParquetFile(file.path) as archive:
                 for group in range(archive.num_row_groups):
                     part = archive.read_row_group(group, columns=[LINE_NUMBER, PROBLEM, *names])
                     for begin in range(0, len(part), self._piece_rows):
                         piece = part.slice(begin, self._piece_rows)
                         yield number, _corrected(piece, file.corrections) if file.corrections else piece
+
+    def _canonical(self, number: int, names: list[str]) -> list[str]:
+        """Our names of these columns of a file. ConfigurationError when the profile now gives two of them one name."""
+        try:
+            return canonical_names(names, self.table, self._profile)
+        except RefusedFile as refusal:  # the profile has changed since the file was archived
+            raise ConfigurationError(
+                f"{self.delivered_on}/{self._files[number].name}: {refusal.detail} under the profile of now; mend "
+                f"[tenants.….profile.columns.{self.table}]."
+            ) from None
 
     def _piece(self, parts: list[tuple[int, pa.Table]], start: int) -> tuple[Piece, Counter[tuple[str, str]]]:
         contract = DELIVERED[self.table]
@@ -182,13 +190,7 @@ class DeliveredRows:
         offset = 0
         for file, part in parts:
             converted = self._files[file].converted
-            try:
-                rows, of_part, codes = apply_profile(part, self.table, self._profile, converted=converted)
-            except RefusedFile as refusal:  # the profile has changed since the file was archived
-                raise ConfigurationError(
-                    f"{self.delivered_on}/{self._files[file].name}: {refusal.detail} under the profile of now; mend "
-                    f"[tenants.….profile.columns.{self.table}]."
-                ) from None
+            rows, of_part, codes = apply_profile(part, self.table, self._profile, converted=converted)
             reasons.update({offset + row: given for row, given in of_part.items()})
             add_codes(unmapped, codes)
             present[file] = frozenset(rows.column_names)

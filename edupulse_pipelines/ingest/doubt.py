@@ -19,12 +19,12 @@ from sqlalchemy.engine import Connection
 from edupulse_pipelines.ingest import quarantine
 from edupulse_pipelines.ingest.validation import REPLAYABLE
 from edupulse_pipelines.schema.delivery import DELIVERED, STUDENT_NUMBER
-from edupulse_pipelines.schema.source_formats import format_of
+from edupulse_pipelines.schema.source_formats import NOT_SENT, format_of
 from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records, students
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import ProfileSettings, TenantSettings
-from edupulse_pipelines.sources.profiles import apply_profile
-from edupulse_pipelines.sources.records import LINE_NUMBER, NOT_SENT, PROBLEM
+from edupulse_pipelines.sources.profiles import apply_profile, canonical_names
+from edupulse_pipelines.sources.records import LINE_NUMBER, PROBLEM
 from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.bulk import as_text
 from edupulse_pipelines.storage.work import Work
@@ -97,15 +97,9 @@ def _quarantined(
 
 def _canonical(rows: list[Any], profile: ProfileSettings, *, converted: bool) -> list[dict[str, str | None]]:
     """Student number and day of rows as they came, in canonical form; nothing of one that does not fit its header."""
-    names = sorted(
-        {
-            name
-            for row in rows
-            if isinstance(row, dict)
-            for name in row
-            if (name if converted else profile.canonical_name(_TABLE, name)) in DELIVERED[_TABLE].column_names
-        }
-    )
+    found = sorted({name for row in rows if isinstance(row, dict) for name in row})
+    ours = found if converted else canonical_names(found, _TABLE, profile)
+    names = [name for name, known in zip(found, ours, strict=True) if known in DELIVERED[_TABLE].column_names]
     columns: dict[str, Any] = {
         name: [(row.get(name) or None) if isinstance(row, dict) else None for row in rows] for name in names
     }

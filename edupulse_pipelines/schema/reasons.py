@@ -242,6 +242,19 @@ _FILE = (
         fix="Copy it again, or make it anew.",
     ),
     Reason(
+        code="corrupt_workbook",
+        kind="file",
+        meaning="The Excel workbook is damaged, or has a password.",
+        fix="Save it again as .xlsx without a password, or as CSV.",
+    ),
+    Reason(
+        code="unclear_sheet",
+        kind="file",
+        meaning="Which sheet of the workbook is meant is not clear: none of several, or more than one, is named after "
+        "the table.",
+        fix="Name one sheet after the table, such as `grades`, or leave one sheet only.",
+    ),
+    Reason(
         code="corrupt_zip",
         kind="file",
         meaning="The zip is damaged, not complete, or packed with a method that cannot be read.",

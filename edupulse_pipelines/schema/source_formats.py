@@ -9,6 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+NOT_SENT = "not_sent"
+"""Among the entries that a source leaves out: it speaks of the table and has no file of its records, so that nothing of
+them is known."""
+
 
 @dataclass(frozen=True)
 class SourceFormat:
@@ -37,6 +41,7 @@ class SourceFormat:
 
 
 CSV = SourceFormat("csv", converted=False)
+WORKBOOK = SourceFormat("Excel", converted=False)
 ONEROSTER = SourceFormat("OneRoster", converted=True)
 EDFI = SourceFormat(
     "Ed-Fi",
@@ -49,7 +54,7 @@ EDFI = SourceFormat(
         "student_program_attendance_event",
     ),
 )
-_BY_NAME = {source_format.name: source_format for source_format in (CSV, ONEROSTER, EDFI)}
+_BY_NAME = {source_format.name: source_format for source_format in (CSV, WORKBOOK, ONEROSTER, EDFI)}
 
 
 def format_of(text: str | None) -> SourceFormat:

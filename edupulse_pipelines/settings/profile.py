@@ -16,6 +16,8 @@ from edupulse_pipelines.schema.delivery import DELIVERED, DeliveredTable
 from edupulse_pipelines.settings.section import Section, plain_date
 
 ISO_DATE = "%Y-%m-%d"
+UNUSED = "unused:"
+"""Stands before the name of a column that the profile says is not used: it is none of ours, whatever it is called."""
 _DELIMITER_WORDS = {"comma": ",", "tab": "\t", "semicolon": ";", "pipe": "|"}
 _DIRECTIVE = re.compile(r"%(.)", re.DOTALL)
 _DATE_DIRECTIVES = "YmdbBHIMSfp%"
@@ -181,7 +183,7 @@ class ProfileSettings(Section):
         A column that the profile says is not used (`""`) gets a name that is none of ours, whatever it is called.
         """
         ours = self.columns.get(table, {}).get(name, name)
-        return f"unused:{name}" if name and not ours else ours
+        return UNUSED + name if name and not ours else ours
 
 
 def _delivered(table: str) -> DeliveredTable:

@@ -17,7 +17,7 @@ from edupulse_pipelines.schema.source_formats import CSV
 from edupulse_pipelines.settings import ProfileSettings
 from edupulse_pipelines.sources.csv_rows import NUL_BYTE
 from edupulse_pipelines.sources.csv_text import BLOCK_BYTES, CsvText
-from edupulse_pipelines.sources.profiles import check_header
+from edupulse_pipelines.sources.profiles import check_header, known_names
 from edupulse_pipelines.sources.records import RefusedFile
 
 DELIMITERS = (",", "\t", ";", "|")
@@ -60,8 +60,7 @@ class CanonicalCsv(CsvText):
         rows = {delimiter: self.read_header(delimiter) for delimiter in candidates}
 
         def known(delimiter: str) -> int:
-            names = rows[delimiter].fields if rows[delimiter].problem is None else []
-            return sum(profile.canonical_name(table, name) in DELIVERED[table].column_names for name in names)
+            return known_names(rows[delimiter].fields, table, profile) if rows[delimiter].problem is None else 0
 
         best = max(candidates, key=known)  # the first of several
         if rows[best].problem == NUL_BYTE:

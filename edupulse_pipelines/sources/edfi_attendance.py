@@ -11,11 +11,12 @@ from contextlib import suppress
 import numpy as np
 import pyarrow as pa
 
+from edupulse_pipelines.schema.source_formats import NOT_SENT
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.edfi_sections import Sections
 from edupulse_pipelines.sources.edfi_source import ROWS_PER_TABLE, EdfiSource
 from edupulse_pipelines.sources.edfi_xml import Bundle, Element, File
-from edupulse_pipelines.sources.records import NOT_SENT, archive_schema
+from edupulse_pipelines.sources.records import archive_schema
 
 CALENDAR = "EducationOrgCalendar"
 _DAY, _SECTION = "StudentSchoolAttendanceEvent", "StudentSectionAttendanceEvent"

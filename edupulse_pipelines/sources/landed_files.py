@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import re
 import shutil
 import uuid
 import zipfile
@@ -18,22 +17,20 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Literal
 
-from edupulse_pipelines.schema.source_formats import CSV, EDFI, ONEROSTER
+from edupulse_pipelines.schema.source_formats import CSV, EDFI, ONEROSTER, WORKBOOK
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import FilesSettings, TenantSettings
 from edupulse_pipelines.sources import edfi, oneroster
 from edupulse_pipelines.sources.canonical_csv import CanonicalCsv
 from edupulse_pipelines.sources.contents import Content, OnBytes, zip_members
 from edupulse_pipelines.sources.edfi_xml import has_a_root, interchange_of
+from edupulse_pipelines.sources.file_names import FileName, read_name
 from edupulse_pipelines.sources.records import RecordSource, RefusedFile
+from edupulse_pipelines.sources.workbook import WorkbookSheet, sheets_of_tables
 
 DELIVERY_MANIFEST = "manifest.json"
 """Our own file in a delivery's folder, which `ingest.landing` reads; a OneRoster bundle has a manifest.csv."""
 
-_TABLE = "|".join(RECORD_TABLES)
-_CANONICAL = re.compile(rf"({_TABLE})(-[^/]+)?\.(csv|tsv|txt)(?P<gzip>\.gz)?")
-_TABLES_ZIP = re.compile(rf"({_TABLE})(-[^/]+)?\.zip", re.IGNORECASE)
-_TEXT = re.compile(r".+\.(csv|tsv|txt)", re.IGNORECASE)
 _LONGEST_NAME = 200  # bytes; the archive and the manifest put a date and a hash beside the name
 _ONEROSTER = frozenset(
     f"{name.lower()}.csv"
@@ -59,10 +56,12 @@ class LandedFile:
 
     name: str
     table: str
-    format: Literal["csv", "oneroster", "edfi", "unreadable"]
+    format: Literal["csv", "workbook", "oneroster", "edfi", "unreadable"]
     contents: tuple[tuple[str, Content], ...]
     limits: FilesSettings
     refusal: tuple[str, str] | None = None
+    sheet: str | None = None
+    """Title of the sheet, of a workbook that has sheets named after tables and no such name itself."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -94,7 +93,7 @@ class LandedFile:
         try:
             if self.format == "unreadable" or (self.format == "csv" and self.member is None):
                 return self._of_bytes_on_disk()
-            digest, size = hashlib.sha256(), 0
+            digest, size = hashlib.sha256((self.sheet or "").encode()), 0
             for name, content in self.contents:
                 if self.is_bundle:
                     digest.update(name.encode() + b"\0")
@@ -134,6 +133,9 @@ class LandedFile:
         if self.format == "edfi":
             return edfi.open_bundle(openers, self.table, tenant, delivered_on)
         ((name, content),) = self.contents
+        if self.format == "workbook":
+            named = WORKBOOK.named(_PACKED[content.packed])
+            return WorkbookSheet(openers[name], self.table, tenant.profile, source_format=named, sheet=self.sheet)
         source_format = CSV.named(_PACKED[content.packed])
         return CanonicalCsv(openers[name], self.table, tenant.profile, source_format=source_format)
 
@@ -146,6 +148,8 @@ class LandedFile:
             read_by = (EDFI if self.format == "edfi" else ONEROSTER).read_by
             # What the first release of a converter read says nothing of it.
             return meaning | ({"read_by": str(read_by)} if read_by > 1 else {})
+        if self.format == "workbook":
+            return meaning | {"decimal": profile.decimal}
         return meaning | {"encoding": profile.encoding, "delimiter": profile.delimiter}
 
     def state(self) -> list[tuple[str, int, int]]:
@@ -191,7 +195,7 @@ class LandedFile:
 
 def bundles_kept(path: Path, limits: FilesSettings) -> list[LandedFile]:
     """The bundles in a zip that `LandedFile.keep` has kept."""
-    return [file for file in _in_zip(path, limits)[0] if file.is_bundle]
+    return [file for file in _in_zip(path, None, limits)[0] if file.is_bundle]
 
 
 def landed_files(folder: Path, tenant: TenantSettings) -> tuple[dict[str, list[LandedFile]], list[str]]:
@@ -206,7 +210,7 @@ def landed_files(folder: Path, tenant: TenantSettings) -> tuple[dict[str, list[L
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or (path.name == DELIVERY_MANIFEST and path.is_file()):
             continue
-        canonical = _CANONICAL.fullmatch(path.name)
+        named = _name_of_ours(path.name)
         if not _storable(path.name):
             unknown.append(path.name)
         elif path.is_dir():
@@ -215,24 +219,68 @@ def landed_files(folder: Path, tenant: TenantSettings) -> tuple[dict[str, list[L
             unknown += [f"{path.name}/{name}" for name in left] if bundles else [path.name]
         elif not path.is_file():
             unknown.append(path.name)
-        elif canonical:
-            content = Content(path, "gzip" if canonical["gzip"] else "")
-            landed.append(_csv(path.name, canonical[1], content, tenant.files))
-        elif path.suffix.lower() == ".zip":
-            packed, left = _in_zip(path, tenant.files)
+        elif named is not None and named.kind == "zip":
+            packed, left = _in_zip(path, named.table, tenant.files)
             landed += packed
             unknown += left
+        elif named is not None and named.table is not None:
+            content = Content(path, "gzip" if named.kind == "gzip" else "")
+            landed.append(_of_table(path.name, named, content, tenant.files))
+        elif named is not None and named.kind == "workbook":
+            sheets = _sheets(path, tenant.files)
+            landed += sheets
+            unknown += [] if sheets else [path.name]
         else:
             loose[path.name] = Content(path)
     bundles, left = _bundles("", loose, tenant.files)
+    left = _left_of_bundles("", left, loose, landed, tenant.files)
     files: dict[str, list[LandedFile]] = {}
     for file in sorted(landed + bundles, key=lambda file: file.name):
         files.setdefault(file.table, []).append(file)
     return files, sorted(unknown + left)
 
 
-def _csv(name: str, table: str, content: Content, limits: FilesSettings) -> LandedFile:
-    return LandedFile(name=name, table=table, format="csv", contents=((name, content),), limits=limits)
+def _name_of_ours(name: str) -> FileName | None:
+    """What the name of a file says, but for one that OneRoster has too: what it is, its neighbours say."""
+    return None if name.lower() in _ONEROSTER else read_name(name)
+
+
+def _left_of_bundles(
+    prefix: str, left: Iterable[str], contents: Mapping[str, Content], landed: list[LandedFile], limits: FilesSettings
+) -> list[str]:
+    """The names that nobody understands of those that are in no bundle; files of a table are added to `landed`."""
+    unknown = []
+    for name in left:
+        named = read_name(name)
+        if named is not None and named.table is not None:
+            landed.append(_of_table(prefix + name, named, contents[name], limits))
+        else:
+            unknown.append(name)
+    return unknown
+
+
+def _of_table(name: str, named: FileName, content: Content, limits: FilesSettings) -> LandedFile:
+    """A file that its name says to be a table's."""
+    assert named.table is not None
+    file_format: Literal["csv", "workbook"] = "workbook" if named.kind == "workbook" else "csv"
+    contents = ((name, content),)
+    return LandedFile(name=name, table=named.table, format=file_format, contents=contents, limits=limits)
+
+
+def _sheets(path: Path, limits: FilesSettings) -> list[LandedFile]:
+    """The sheets of a workbook that are named after tables, each as a file."""
+    return [
+        LandedFile(
+            name=f"{path.name}/{title}",
+            table=table,
+            format="workbook",
+            contents=((path.name, Content(path)),),
+            limits=limits,
+            sheet=title,
+        )
+        for title, table in sheets_of_tables(path)
+        if _storable(f"{path.name}/{title}")
+    ]
 
 
 def _files_in(folder: Path) -> dict[str, Content]:
@@ -243,13 +291,15 @@ def _files_in(folder: Path) -> dict[str, Content]:
     }
 
 
-def _in_zip(path: Path, limits: FilesSettings) -> tuple[list[LandedFile], list[str]]:
-    """What a zip has for the tables, and the names of its other members; one file that is refused if it is unusable."""
-    of_table = _TABLES_ZIP.fullmatch(path.name)
+def _in_zip(path: Path, of_table: str | None, limits: FilesSettings) -> tuple[list[LandedFile], list[str]]:
+    """What a zip has for the tables, and the names of its other members; one file that is refused if it is unusable.
+
+    `of_table`: the table that the zip itself is named after.
+    """
 
     def refused(reason: str, detail: str) -> list[LandedFile]:
         # Of an unknown table, somebody has to hear of it all the same: the first table's.
-        table = of_table[1].lower() if of_table else RECORD_TABLES[0]
+        table = of_table or RECORD_TABLES[0]
         content = ((path.name, Content(path)),)
         return [
             LandedFile(
@@ -272,24 +322,25 @@ def _in_zip(path: Path, limits: FilesSettings) -> tuple[list[LandedFile], list[s
     for member in members:
         name = f"{path.name}/{member}".replace("\\", "/")
         base = PurePosixPath(name).name
-        canonical = _CANONICAL.fullmatch(base)
+        named = _name_of_ours(base)
         if not _storable(name):
             unknown.append(name)
-        elif canonical:
-            packed.append(_csv(name, canonical[1], Content(path, "zip", member), limits))
+        elif named is not None and named.table is not None and named.kind in ("csv", "workbook"):
+            packed.append(_of_table(name, named, Content(path, "zip", member), limits))
         else:
             folders.setdefault(name.removesuffix(base), {})[base] = Content(path, "zip", member)
     for prefix, contents in folders.items():
         bundles, left = _bundles(prefix, contents, limits)
         packed += bundles
-        unknown += [prefix + name for name in left]
+        unknown += [prefix + name for name in _left_of_bundles(prefix, left, contents, packed, limits)]
     if packed:
         return packed, unknown
-    texts = [name for name in unknown if _TEXT.fullmatch(name)]
+    texts = [name for name in unknown if (named := read_name(name)) is not None and named.kind == "csv"]
     if of_table and len(texts) == 1:
         prefix, _, base = texts[0].rpartition("/")
         unknown.remove(texts[0])
-        return [_csv(texts[0], of_table[1].lower(), folders[f"{prefix}/"][base], limits)], unknown
+        named = FileName("csv", of_table)
+        return [_of_table(texts[0], named, folders[f"{prefix}/"][base], limits)], unknown
     if of_table:
         return refused(
             "missing_file", "the zip holds no file named after a table; name its members such as grades.csv"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -21,6 +21,7 @@ from edupulse_pipelines.schema.declaration import Column
 from edupulse_pipelines.schema.delivery import DELETED, DELETED_VALUES, DELIVERED
 from edupulse_pipelines.schema.expectations import TYPE_PATTERNS
 from edupulse_pipelines.settings import ProfileSettings
+from edupulse_pipelines.settings.profile import UNUSED
 from edupulse_pipelines.sources.records import PROBLEM, RefusedFile
 
 UNMAPPED_CODE = "unmapped_code"
@@ -76,7 +77,7 @@ def check_header(header: list[str], table: str, profile: ProfileSettings) -> lis
             "duplicate_column",
             f"line 1: column {repr(repeated) if declared else places}: the same name occurs more than once",
         )
-    canonical = _canonical_names(header, table, profile)
+    canonical = canonical_names(header, table, profile)
     missing = [name for name in contract.required if name not in canonical]
     if missing:
         columns = f"required column{'s' if len(missing) > 1 else ''} {', '.join(missing)}"
@@ -108,8 +109,9 @@ def apply_profile(
     """
     reasons: dict[int, list[str]] = {}
     unmapped: Counter[tuple[str, str]] = Counter()
-    if not converted and profile.columns.get(table):
-        rows = rows.rename_columns(_canonical_names(rows.column_names, table, profile))
+    if not converted:
+        names = canonical_names(rows.column_names, table, profile)
+        rows = rows.rename_columns(names) if names != rows.column_names else rows
     for column in DELIVERED[table].columns:
         rule = _rule(column, table, profile, converted=converted)
         if rule is None or column.name not in rows.column_names:
@@ -171,8 +173,21 @@ def add_codes(total: Counter[tuple[str, str]], more: Mapping[tuple[str, str], in
             total[column, _MORE] += count
 
 
-def _canonical_names(names: list[str], table: str, profile: ProfileSettings) -> list[str]:
-    canonical = [profile.canonical_name(table, name) for name in names]
+def canonical_names(names: Sequence[str], table: str, profile: ProfileSettings) -> list[str]:
+    """Our names of columns as a file of `table` has them; names that the contract does not know stay as they are.
+
+    A name that is neither ours nor in the profile counts as one that differs by case, blanks and punctuation only,
+    unless another column has that name exactly. RefusedFile `rename_collision` when two columns have one name.
+    """
+    exact = [profile.canonical_name(table, name) for name in names]
+    canonical = list(exact)
+    meanings = _folded_names(table, profile)
+    for place, name in enumerate(names):
+        meant = meanings.get(_folded(name))
+        if meant == "":
+            canonical[place] = UNUSED + name
+        elif meant is not None and meant not in exact:
+            canonical[place] = meant
     for name in DELIVERED[table].column_names:
         theirs = [names[place] for place, canonical_name in enumerate(canonical) if canonical_name == name]
         if len(theirs) > 1:
@@ -182,6 +197,25 @@ def _canonical_names(names: list[str], table: str, profile: ProfileSettings) -> 
                 'rename the other one there (to "" if it is not used)',
             )
     return canonical
+
+
+def known_names(names: Sequence[str], table: str, profile: ProfileSettings) -> int:
+    """How many of these names of columns mean one that the table knows."""
+    meanings = _folded_names(table, profile)
+    exact = (profile.canonical_name(table, name) in DELIVERED[table].column_names for name in names)
+    return sum(known or bool(meanings.get(_folded(name))) for name, known in zip(names, exact, strict=True))
+
+
+def _folded_names(table: str, profile: ProfileSettings) -> dict[str, str]:
+    """What a name means that is spelled another way: one of ours, or what the profile says of it ("": not used)."""
+    return {_folded(name): name for name in DELIVERED[table].column_names} | {
+        _folded(theirs): ours for theirs, ours in profile.columns.get(table, {}).items()
+    }
+
+
+def _folded(name: str) -> str:
+    # `deleted` may be any column of a district's own; `_deleted` takes records back.
+    return "".join(letter for letter in name.casefold() if letter.isalnum() or (letter == "_" and name[0] == "_"))
 
 
 # Rules for one distinct text

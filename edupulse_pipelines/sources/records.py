@@ -18,8 +18,6 @@ PROBLEM = "_problem"
 """What is wrong with a row that does not fit the header, as a reason code; null otherwise."""
 FIELDS = "_fields"
 """The fields of a row with a problem, as a JSON list: it does not fit the header's columns."""
-NOT_SENT = "not_sent"
-"""Among `left_out`: the source speaks of the table and has no file of its records, so that nothing of them is known."""
 SYSTEM_COLUMNS = (LINE_NUMBER, PROBLEM, FIELDS)
 
 

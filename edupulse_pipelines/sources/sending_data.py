@@ -40,8 +40,11 @@ registry of reason codes; do not edit.
   folder named by its date. A delivery carries the school week (Monday to Sunday) of the day **before** its date: a
   Monday delivery carries the week just closed.
 - A file is named after its table: `<table>.csv` or `<table>-<part>.csv` (also `.tsv`, `.txt`), packed `<table>.csv.gz`,
-  or in a `.zip` of any name. OneRoster and Ed-Fi files are known by their content. Other names are reported and left
-  alone.
+  an Excel workbook `<table>.xlsx`, or in a `.zip` of any name. Capitals do not matter, a date or number may follow
+  (`Attendance 2026-09-07.csv`), and usual words are known: `student`, `attendance`, `grade`, `discipline`, `incidents`,
+  `behavior`, `feedback`. OneRoster and Ed-Fi files are known by their content. Other names are reported and left
+  alone; when nothing at all is read of a delivery, or of a folder that looks like one (`2026-09-07_final`), the run
+  ends with exit 1.
 - Write a file under a name that begins with a dot, or elsewhere, and rename it into place when it is complete.
 - Send what is new or has changed, or everything each time: unchanged rows cost little and change nothing. The newest
   delivery of a record wins, in whatever order deliveries are loaded; late rows are welcome.
@@ -52,7 +55,7 @@ registry of reason codes; do not edit.
 ## Tables and columns
 
 Columns in **bold** are required. Columns may stand in any order; columns that are not listed are reported and not
-used.
+used. Capitals, blanks and punctuation in their names do not matter: `District ID` is `district_id`.
 
 - Only an empty field means "no value". `NULL`, `N/A` and `NaN` are texts, and fail where a number or a date belongs.
 - A column that is absent leaves what is stored; an empty field clears it.
@@ -66,6 +69,9 @@ _FORMATS = f"""## How files may be written
 
 - **Layout**: CSV (RFC 4180) with a header row. A field that holds the delimiter, a quote or a line break is quoted.
 - **Delimiter**: comma, tab, semicolon or pipe, found in the header; or what the profile declares.
+- **Excel** (`.xlsx`): the sheet named after the table, else the only one; a workbook of another name is read by its
+  sheets that are named after tables. The first row that is not empty is the header. Dates are told by the cell's type,
+  however they are shown; text keeps its leading zeros.
 - **Encoding**: UTF-8, or UTF-16 with a byte order mark; `cp1252` and `latin-1` when the profile declares them.
 - **Packing**: none, gzip, or zip (no password, no archive inside).
 - **Size**: unpacked at most {_LIMITS.max_file_gib:g} GiB (`max_file_gib`), and {_LIMITS.max_compression_ratio:g} times

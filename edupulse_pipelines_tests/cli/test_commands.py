@@ -156,3 +156,14 @@ def test_a_taken_port_is_said(tmp_path: Path) -> None:
         done = edupulse("dev", "--home", tmp_path, "--dagster-port", port)
     assert done.exit_code == 1
     assert "--dagster-port" in done.output
+
+
+@pytest.mark.parametrize("name", ["2026-01-12_final/students.csv", "students.csv"])
+def test_a_landing_of_which_nothing_is_a_delivery_is_no_success(home: Path, name: str) -> None:
+    landed = home / "landing" / "north" / name
+    landed.parent.mkdir(exist_ok=True)
+    landed.write_text("district_id,first_name,last_name,date_of_birth\n", encoding="utf-8")
+    done = edupulse("run", "--home", home, "--all")
+    assert done.exit_code == 1
+    assert "Nothing was read of" in done.output
+    assert name.partition("/")[0] in done.output

@@ -93,7 +93,7 @@ def test_a_header_may_be_quoted_and_have_a_bom(tmp_path: Path) -> None:
         (b"district_id;date,status\n", "missing_column", "district_id, date"),
         (b"PK\x03\x04whatever", "not_csv", "zip archive or an Excel workbook"),
         (b"\x1f\x8b\x08whatever", "not_csv", "csv.gz"),
-        (b"DISTRICT_ID,Date,status\n", "missing_column", "district_id, date"),
+        (b"DISTRICT,Day,status\n", "missing_column", "district_id, date"),
     ],
 )
 def test_a_file_that_is_no_table_is_refused(tmp_path: Path, content: bytes, reason: str, words: str) -> None:

@@ -75,9 +75,9 @@ NAMES: list[tuple[dict[str, bytes], dict[str, list[str]], list[str]]] = [
     (
         dict.fromkeys(("Grades.csv", "grades.csv.bak", "grades_b.csv", "grades.xlsx", ".x.csv", "manifest.json"), b"")
         | {f"grades-{'x' * 200}.csv": b"", "grades-\u200b.csv": b"", "folder/grades.csv": b"", "grades.csv/x": b""},
-        {},
+        {"grades": ["Grades.csv", "grades.xlsx"]},
         [
-            *("Grades.csv", "folder", "grades.csv", "grades.csv.bak", "grades.xlsx", "grades_b.csv"),
+            *("folder", "grades.csv", "grades.csv.bak", "grades_b.csv"),
             *(f"grades-{'x' * 200}.csv", "grades-\u200b.csv"),
         ],
     ),

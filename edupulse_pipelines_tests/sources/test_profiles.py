@@ -251,6 +251,14 @@ COLUMNS = {"attendance_records": {"Student": "district_id", "Learner": "district
         ("attendance_records", ["Student", "date", "Code", "x", ""], ["district_id", "date", "status", "x", ""]),
         ("attendance_records", ["district_id", "date", "status"], ["district_id", "date", "status"]),
         ("training_feedback", ["district_id", "prediction_date"], ["district_id", "prediction_date"]),
+        # However they are spelled; but a column that has the name exactly is the one.
+        ("attendance_records", ["LEARNER", "\ufeffDate", " Co-de "], ["district_id", "date", "status"]),
+        ("attendance_records", ["District ID", "DATE", "Status"], ["district_id", "date", "status"]),
+        (
+            "attendance_records",
+            ["district_id", "District ID", "date", "Code", "Status", "Deleted"],
+            ["district_id", "District ID", "date", "status", "Status", "Deleted"],
+        ),
         ("training_feedback", ["prediction_id"], ["prediction_id"]),
     ],
 )
@@ -263,7 +271,8 @@ def test_a_header_in_our_names(table: str, header: list[str], expected: list[str
     [
         ("attendance_records", ["Student", "Learner", "date", "Code"], "rename_collision", "'Student' and 'Learner'"),
         ("attendance_records", ["Student", "date", "status", "Code"], "rename_collision", "'status' and 'Code'"),
-        ("attendance_records", ["Student", "date", "Status"], "missing_column", "required column status is missing"),
+        ("attendance_records", ["Student", "date", "State"], "missing_column", "required column status is missing"),
+        ("attendance_records", ["Student", "date", "Status", " STATUS"], "rename_collision", "'Status' and ' STATUS'"),
         ("attendance_records", ["Code", "date", "Code"], "duplicate_column", "column 'Code'"),
         ("attendance_records", ["date", "Ann", "date", "Ann"], "duplicate_column", "column 'date'"),
         ("attendance_records", ["Ann", "x", "Ann"], "duplicate_column", "column 1 and 3:"),  # it may be a name

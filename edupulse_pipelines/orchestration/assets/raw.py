@@ -8,7 +8,7 @@ from collections import Counter
 
 from dagster import AssetExecutionContext, AssetsDefinition, MaterializeResult, ResourceParam
 
-from edupulse_pipelines.orchestration import checks, reporting
+from edupulse_pipelines.orchestration import checks, landing_checks, reporting
 from edupulse_pipelines.orchestration.partitions import asset_key, weekly_asset, weeks_of
 from edupulse_pipelines.orchestration.resources import Database, Progress
 from edupulse_pipelines.orchestration.steps import step
@@ -23,14 +23,19 @@ def raw_assets(settings: Settings, tenant: TenantSettings) -> list[AssetsDefinit
 
 def _raw_asset(settings: Settings, tenant: TenantSettings, table: str) -> AssetsDefinition:
     name = f"raw_{table}"
+    asset = asset_key(tenant, name)
+    # What no table is known of, the first table's asset tells.
+    is_first = table == RECORD_TABLES[0]
+    whole_landing = [landing_checks.landing_check_spec(asset)] if is_first else []
 
-    @weekly_asset(tenant, name, check_specs=checks.raw_check_specs(asset_key(tenant, name)))
+    @weekly_asset(tenant, name, check_specs=[*checks.raw_check_specs(asset), *whole_landing])
     def raw(
         context: AssetExecutionContext, database: ResourceParam[Database], progress: ResourceParam[Progress]
     ) -> MaterializeResult:
         weeks = weeks_of(context)
         with step(context, progress, database, tenant) as work:
             from edupulse_pipelines.ingest.archive import archive_files
+            from edupulse_pipelines.ingest.left_alone import left_alone
 
             report = archive_files(
                 work,
@@ -41,6 +46,7 @@ def _raw_asset(settings: Settings, tenant: TenantSettings, table: str) -> Assets
                 progress=lambda done, total: progress.advanced(done >> 20, total >> 20, "MiB"),
             )
             progress.finished(name, report)
+            left = left_alone(tenant, weeks) if is_first else None
         by_week: dict[dt.date, Counter[str]] = {
             week: Counter(dict.fromkeys(("files", "rows", "bytes", ARCHIVED, KNOWN, REFUSED), 0)) for week in weeks
         }
@@ -52,7 +58,10 @@ def _raw_asset(settings: Settings, tenant: TenantSettings, table: str) -> Assets
         noted: list[dict[str, str | int]] = [{"note": name, "rows": rows} for name, rows in sorted(notes.items())]
         reporting.write_week_metadata(context, by_week, rows="rows")
         return reporting.materialized(
-            check_results=[checks.files_readable(report.files)],
+            check_results=[
+                checks.files_readable(report.files),
+                *([] if left is None else [landing_checks.everything_read(left)]),
+            ],
             notes=checks.table(noted) if noted else None,
             **reporting.totals(by_week, ("files", "rows", ARCHIVED, KNOWN, REFUSED)),
         )
