@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edupulse_pipelines.schema.tables import ACCOUNTS
+from edupulse_pipelines.sources.blanks import BLANK
 from edupulse_pipelines.storage.manifest import Entry
 from edupulse_pipelines.weeks import week_of_delivery
 
@@ -35,6 +36,11 @@ class DeliveryCounts:
     """Codes that the tenant's profile does not map: column, code, rows."""
     left_out: dict[str, int] = field(default_factory=dict)
     """Entries of the source that are no records of the table, by reason; they are not among the rows read."""
+
+    @property
+    def blank(self) -> int:
+        """Rows of its files without a value: they are neither read nor bad."""
+        return self.left_out.get(BLANK, 0)
 
     def as_json(self) -> dict[str, Any]:
         """The account to be kept; what follows from its date and its reasons is not in it."""

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from edupulse_pipelines.sources.blanks import BLANK, without_blank_rows
 from edupulse_pipelines.sources.records import LINE_NUMBER, SYSTEM_COLUMNS, RecordSource, archive_schema
 
 FORMER_COLUMNS = ("_file_name", "_sha256")
@@ -135,7 +136,10 @@ def write_archive(
                 dictionary_pagesize_limit=_DICTIONARY_BYTES,
                 store_schema=False,  # or the metadata that is added at the end would not be the schema's
             ) as writer:
-                for table in source.batches():
+                blank = 0
+                for batch in source.batches():
+                    table = without_blank_rows(batch)
+                    blank += len(batch) - len(table)
                     writer.write_table(table)
                     if complete and event_date in source.header:
                         first_date = min(filter(None, (first_date, _first_date(table[event_date]))), default=None)
@@ -146,7 +150,7 @@ def write_archive(
                 facts = facts | {
                     "source_format": source.source_format,
                     "unknown_columns": source.unknown_columns,
-                    "left_out": source.left_out,
+                    "left_out": source.left_out | ({BLANK: blank} if blank else {}),
                     "notes": getattr(source, "notes", {}),
                     "instructional_days": [day.isoformat() for day in source.instructional_days],
                     "complete_from": complete_from,

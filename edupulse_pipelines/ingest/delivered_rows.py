@@ -1,8 +1,8 @@
 """One table's rows of one delivery, read from the archive piece by piece, identified over the whole delivery.
 
 A large delivery is read twice: once for what tells repeats and conflicts, once for the rows; so memory does not grow
-with the file. What people have corrected takes the place of what came, and the tenant's profile is applied, here and
-not in the archive: mending either and replaying works. Nothing is judged here.
+with the file. What people have corrected takes the place of what came, the tenant's profile is applied and blanks
+around values are taken away, here and not in the archive: mending and replaying works. Nothing is judged here.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from edupulse_pipelines.ingest.frames import Coded, Identities, Integers, Piece,
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.settings import ProfileSettings
+from edupulse_pipelines.sources.blanks import trimmed_rows
 from edupulse_pipelines.sources.profiles import add_codes, apply_profile, canonical_names
 from edupulse_pipelines.sources.records import FIELDS, LINE_NUMBER, PROBLEM, SYSTEM_COLUMNS, RefusedFile
 
@@ -185,18 +186,25 @@ class DeliveredRows:
         contract = DELIVERED[self.table]
         unmapped: Counter[tuple[str, str]] = Counter()
         reasons: dict[int, list[str]] = {}
-        tables = []
+        tables, as_came = [], []
+        padded: set[str] = set()
         present: dict[int, frozenset[str]] = {}
         offset = 0
         for file, part in parts:
             converted = self._files[file].converted
-            rows, of_part, codes = apply_profile(part, self.table, self._profile, converted=converted)
+            bare, with_blanks = trimmed_rows(part)
+            rows, of_part, codes = apply_profile(bare, self.table, self._profile, converted=converted)
             reasons.update({offset + row: given for row, given in of_part.items()})
             add_codes(unmapped, codes)
             present[file] = frozenset(rows.column_names)
             tables.append(rows)
+            ours = dict(zip(part.column_names, rows.column_names, strict=False))  # the profile may add some at the end
+            padded.update(ours[name] for name in with_blanks)
+            for name in with_blanks:
+                rows = rows.set_column(rows.column_names.index(ours[name]), ours[name], part[name])
+            as_came.append(rows)
             offset += len(rows)
-        whole = pa.concat_tables(tables, promote_options="default") if len(tables) > 1 else tables[0]
+        whole = _one_table(tables)
         problems = whole[PROBLEM]
         piece = Piece(
             table=self.table,
@@ -209,11 +217,16 @@ class DeliveredRows:
                 else {}
             ),
             columns={name: Coded.of(whole[name]) for name in contract.column_names if name in whole.column_names},
+            as_came={name: Coded.of(_one_table(as_came)[name]) for name in sorted(padded)},
             present=present,
             given_reasons=reasons,
             delivered_on=self.delivered_on.isoformat(),
         )
         return piece, unmapped
+
+
+def _one_table(tables: list[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables, promote_options="default") if len(tables) > 1 else tables[0]
 
 
 def _as_it_came(values: dict[str, Any]) -> Any:

@@ -23,6 +23,7 @@ from edupulse_pipelines.schema.source_formats import NOT_SENT, format_of
 from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records, students
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import ProfileSettings, TenantSettings
+from edupulse_pipelines.sources.blanks import trimmed_rows
 from edupulse_pipelines.sources.profiles import apply_profile, canonical_names
 from edupulse_pipelines.sources.records import LINE_NUMBER, PROBLEM
 from edupulse_pipelines.storage import manifest
@@ -107,7 +108,7 @@ def _canonical(rows: list[Any], profile: ProfileSettings, *, converted: bool) ->
         {LINE_NUMBER: list(range(len(rows))), PROBLEM: pa.nulls(len(rows), pa.string())}
         | {name: pa.array(texts, pa.string()) for name, texts in columns.items()}
     )
-    canonical, _, _ = apply_profile(table, _TABLE, profile, converted=converted)
+    canonical, _, _ = apply_profile(trimmed_rows(table)[0], _TABLE, profile, converted=converted)
     wanted = [name for name in (STUDENT_NUMBER, _DAY) if name in canonical.column_names]
     return canonical.select(wanted).to_pylist() if wanted else [{} for _ in rows]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import IO, Any
 
 import numpy as np
@@ -85,6 +85,8 @@ class Piece:
     """Number of different rows that the delivery holds for the row's key."""
     repeat: Mask = field(default_factory=lambda: np.empty(0, dtype=np.bool_))
     """Whether an earlier row of the delivery already says exactly this about the same key."""
+    as_came: dict[str, Coded] = field(default_factory=dict)
+    """The columns with blanks around some values, as they came; `columns` has them trimmed."""
     occurrence: dict[int, int] = field(default_factory=dict)
     """For rows without a key, by row of the piece: how many earlier rows have this content, where there are any."""
 
@@ -325,6 +327,17 @@ def record_keys(piece: Piece, rows: Integers) -> pa.Array:
         digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         texts[place] = f"hash:{digest}#{piece.occurrence.get(row, 0)}"
     return pa.array(texts, pa.string())
+
+
+def former_record_keys(piece: Piece, rows: Integers) -> pa.Array | None:
+    """The keys under which records were stored when blanks around values still counted; null where that is the same.
+
+    None when no value of the piece came with any, and for tables whose records are named by columns of their own.
+    """
+    if not piece.as_came or DELIVERED[piece.table].natural_key:
+        return None
+    as_came = record_keys(replace(piece, columns=piece.columns | piece.as_came), rows)
+    return pc.if_else(pc.equal(record_keys(piece, rows), as_came), pa.scalar(None, pa.string()), as_came)
 
 
 def _content_texts(piece: Piece, rows: Integers) -> list[str]:

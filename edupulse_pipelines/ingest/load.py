@@ -15,6 +15,7 @@ from pathlib import Path
 from edupulse_pipelines.ingest.accounts import DeliveryCounts, LoadReport, ReplayCounts
 from edupulse_pipelines.ingest.delivery import due, judged
 from edupulse_pipelines.ingest.merging import deliver, deliver_again
+from edupulse_pipelines.ingest.padded_numbers import names_students, settle_padded_numbers
 from edupulse_pipelines.ingest.replay import replay
 from edupulse_pipelines.ingest.snapshots import SNAPSHOT_WAITS, apply_newest
 from edupulse_pipelines.ingest.table_load import Progress, TableLoad
@@ -46,6 +47,9 @@ def load_records(
     """
     load = TableLoad(work, raw_dir, tenant, table, progress)
     load.read_accounts()
+    if names_students(table):
+        with load.writing() as connection:
+            settle_padded_numbers(connection, work)
     deliveries = due(load, set(weeks))
     load.total = sum(delivery.count for delivery in deliveries)
     # First, because one content may also be in a delivery that is merged now, and would close the entry they share.

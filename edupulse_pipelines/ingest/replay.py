@@ -25,6 +25,7 @@ from edupulse_pipelines.ingest.table_load import TableLoad
 from edupulse_pipelines.ingest.validation import UNKNOWN_RECORD, Reasons, validate
 from edupulse_pipelines.ingest.writers.outcomes import OUTCOMES, Outcomes
 from edupulse_pipelines.schema.delivery import STUDENT_NUMBER
+from edupulse_pipelines.sources.blanks import trimmed
 from edupulse_pipelines.sources.profiles import canonical_names
 from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.manifest import Entry
@@ -82,7 +83,7 @@ def _maybe_good_now(connection: Connection, load: TableLoad, rows: list[sa.Row])
             return None
         named = zip(canonical_names(list(values), load.table, profile), values.items(), strict=True)
         return next(
-            (str(value) for ours, (name, value) in named if STUDENT_NUMBER in (name, ours)),
+            (trimmed(str(value)) for ours, (name, value) in named if STUDENT_NUMBER in (name, ours)),
             None,
         )
 

@@ -28,13 +28,14 @@ def summarise(database: Database, tenant: TenantSettings, outcome: RunOutcome) -
     from edupulse_pipelines.storage.counts import row_count
 
     recorded = outcome.recorded
-    tables, replayed = {}, {}
+    tables, replayed, blank = {}, {}, {}
     reasons: dict[str, dict[str, int]] = {}
     unmapped: dict[str, dict[str, dict[str, int]]] = {}
     for table in RECORD_TABLES:
         asset = recorded.asset(table)
         tables[table] = {name: asset.metadata.get(f"run_{name}", 0) for name in ACCOUNTS}
         replayed[table] = asset.metadata.get("replayed", 0)
+        blank[table] = asset.metadata.get("blank", 0)
         if counted := asset.checks.get(EXPECTATIONS, {}).get("reasons"):
             ordered = sorted(counted, key=lambda row: (-row["rows"], row["reason"]))
             reasons[table] = {row["reason"]: row["rows"] for row in ordered}
@@ -56,6 +57,7 @@ def summarise(database: Database, tenant: TenantSettings, outcome: RunOutcome) -
         "seconds": round(outcome.seconds, 2),
         "weeks_list": [week.isoformat() for week in outcome.weeks],
         "replayed": replayed,
+        "blank": blank,
         "quarantine_reasons": reasons,
         "unmapped_codes": unmapped,
         "success": outcome.success,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import BinaryIO, NamedTuple
 from xml.parsers import expat
 
+from edupulse_pipelines.sources.blanks import trimmed
 from edupulse_pipelines.sources.records import RefusedFile
 
 Open = Callable[[], BinaryIO]
@@ -116,7 +117,7 @@ class Element:
 
     def texts(self, *path: str) -> list[str]:
         """Every text at the path that is not empty."""
-        return [text for element in self.all(*path) if (text := element.own.strip())]
+        return [text for element in self.all(*path) if (text := trimmed(element.own))]
 
     def code(self, *path: str) -> str | None:
         """The descriptor at the path, shortened to its code value."""

@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from edupulse_pipelines.sources.blanks import trimmed, trimmed_rows
 from edupulse_pipelines.sources.csv_text import CsvText
 from edupulse_pipelines.sources.records import FIELDS, LINE_NUMBER, PROBLEM, SYSTEM_COLUMNS, RefusedFile
 
@@ -40,7 +41,7 @@ class BundleFile(CsvText):
             raise self._refused(refusal) from None
         if first.problem is not None:
             raise RefusedFile("malformed_header", f"{name}: line 1: the header row is not valid CSV")
-        self._names = [field.strip().casefold() for field in first.fields]
+        self._names = [trimmed(field).casefold() for field in first.fields]
         # The reader below needs names that differ; an extension may have two of one name.
         self.header = [str(place) for place in range(len(self._names))]
 
@@ -63,13 +64,14 @@ class BundleFile(CsvText):
         try:
             for batch in self.batches():
                 nothing = pa.nulls(len(batch), pa.string())
-                yield pa.table(
+                rows = pa.table(
                     {name: batch.column(name) for name in SYSTEM_COLUMNS}
                     | {
                         name: nothing if place is None else batch.column(len(SYSTEM_COLUMNS) + place)
                         for name, place in zip(columns, places, strict=True)
                     }
                 )
+                yield trimmed_rows(rows)[0]
         except RefusedFile as refusal:
             raise self._refused(refusal) from None
 

@@ -57,6 +57,8 @@ registry of reason codes; do not edit.
 Columns in **bold** are required. Columns may stand in any order; columns that are not listed are reported and not
 used. Capitals, blanks and punctuation in their names do not matter: `District ID` is `district_id`.
 
+- Blanks around a value (also no-break spaces and what has no width) are no part of it; a field of blanks is empty. A
+  row without any value is left out and counted as `blank`: it is neither read nor bad.
 - Only an empty field means "no value". `NULL`, `N/A` and `NaN` are texts, and fail where a number or a date belongs.
 - A column that is absent leaves what is stored; an empty field clears it.
 - Dates are `YYYY-MM-DD`, numbers have a decimal point, unless the profile says otherwise.

@@ -23,7 +23,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from edupulse_pipelines.ingest.delivered_rows import DeliveredRows
-from edupulse_pipelines.ingest.frames import Coded, Integers, Mask, Piece, record_keys
+from edupulse_pipelines.ingest.frames import Coded, Integers, Mask, Piece, former_record_keys, record_keys
 from edupulse_pipelines.ingest.validation import MOVED_STUDENT, UNKNOWN_RECORD, Reasons
 from edupulse_pipelines.ingest.writers.field_dates import never_carried
 from edupulse_pipelines.ingest.writers.outcomes import (
@@ -78,6 +78,7 @@ class PieceMerge:
         self.rows = rows
         self.deleted = piece.deleted[rows]
         self.keys = record_keys(piece, rows)
+        self.former_keys = former_record_keys(piece, rows)
         self.file = piece.file[rows]
         self.columns: dict[str, pa.Array] = {
             column.name: typed(piece, column, rows)
@@ -101,6 +102,7 @@ class PieceMerge:
         """Look the records up, then write what is new and what has changed."""
         if not len(self.rows):
             return self.outcomes, self.reasons
+        self._take_over(self.former_keys)
         stored = self._stored()
         met = np.zeros(len(self.rows), dtype=np.bool_)
         if stored is not None and len(stored):
@@ -126,6 +128,30 @@ class PieceMerge:
         self.reasons.setdefault(int(self.rows[place]), []).append(code)
 
     # Records that are there already
+
+    def _take_over(self, former_keys: pa.Array | None) -> None:
+        """Give records that are stored under a former key of these rows the key of now, unless one has it already."""
+        if former_keys is None or former_keys.null_count == len(former_keys):
+            return
+        given = former_keys.is_valid()
+        stage(
+            self.connection,
+            "staged_former_keys",
+            {"former": "VARCHAR", "key": "VARCHAR"},
+            pa.table({"former": former_keys.filter(given), "key": self.keys.filter(given)}),
+        )
+        staged = sa.table("staged_former_keys", sa.column("former"), sa.column("key"))
+        stored_key, another = self.table.c[self.contract.stored_key], self.table.alias()
+        taken = sa.exists().where(another.c.tenant_id == self.tenant, another.c[stored_key.name] == staged.c.key)
+        found = self.connection.execute(
+            sa.select(self.table.c.id, staged.c.key)
+            .join_from(staged, self.table, stored_key == staged.c.former)
+            .where(self.table.c.tenant_id == self.tenant, ~taken)
+        ).all()
+        for identifier, key in found:
+            self.connection.execute(
+                sa.update(self.table).where(self.table.c.id == identifier).values({stored_key.name: key})
+            )
 
     def _stored(self) -> pa.Table | None:
         """The stored rows that these meet, with `position`: the place of the row among `rows`."""

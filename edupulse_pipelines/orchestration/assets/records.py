@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 from dagster import AssetCheckResult, AssetExecutionContext, AssetsDefinition, MaterializeResult, ResourceParam
 
-from edupulse_pipelines.orchestration import checks, reporting
+from edupulse_pipelines.orchestration import checks, number_checks, reporting
 from edupulse_pipelines.orchestration.partitions import asset_key, weekly_asset, weeks_of
 from edupulse_pipelines.orchestration.resources import Database, Progress
 from edupulse_pipelines.orchestration.retries import is_tried_again
 from edupulse_pipelines.orchestration.steps import step
-from edupulse_pipelines.schema.delivery import DELIVERED
+from edupulse_pipelines.schema.delivery import DELIVERED, STUDENT_NUMBER
 from edupulse_pipelines.schema.tables import ACCOUNTS, RECORD_TABLES, TABLES
 from edupulse_pipelines.settings import Settings, TenantSettings
 
@@ -27,6 +27,10 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
     by_month = TABLES[table].partition_by_month is not None
     specs = checks.record_check_specs(asset_key(tenant, table), tenant.max_quarantined, by_month=by_month)
 
+    numbered = DELIVERED[table].natural_key == (STUDENT_NUMBER,)
+    if numbered:
+        specs = [*specs, number_checks.number_check_spec(asset_key(tenant, table))]
+
     @weekly_asset(tenant, table, deps=deps, check_specs=specs)
     def records(
         context: AssetExecutionContext, database: ResourceParam[Database], progress: ResourceParam[Progress]
@@ -35,6 +39,7 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
         try:
             with step(context, progress, database, tenant) as work:
                 from edupulse_pipelines.ingest.load import load_records
+                from edupulse_pipelines.ingest.padded_numbers import count_padded_numbers
                 from edupulse_pipelines.storage import manifest, months
                 from edupulse_pipelines.storage.counts import row_count
 
@@ -50,6 +55,7 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
                     days = [delivery.delivered_on for delivery in report.deliveries]
                     on_record = manifest.accounts(connection, work, table, days)
                     stored = row_count(connection, work, table)
+                    padded = count_padded_numbers(connection, work) if numbered else 0
                     unclaimed = None
                     if by_month and months.is_partitioned(connection):
                         unclaimed = months.default_months(connection, table, work)
@@ -70,8 +76,10 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
             )
         left_out: Counter[str] = Counter()
         unmapped: Counter[tuple[str, str]] = Counter()
+        blank = 0
         for delivery in report.deliveries:
             left_out.update(delivery.left_out)
+            blank += delivery.blank
             unmapped.update({(code["column"], code["code"]): code["rows"] for code in delivery.unmapped_codes})
         told: dict[str, list[dict[str, str | int]]] = {
             "left_out": [{"reason": reason, "entries": count} for reason, count in sorted(left_out.items())],
@@ -86,8 +94,10 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
                 checks.accounting_identity(report.deliveries, on_record, report.replayed),
                 checks.expectations(report, tenant.max_quarantined),
                 *([checks.default_partition_empty(unclaimed)] if by_month else []),
+                *([number_checks.numbers_without_blanks(padded)] if numbered else []),
             ],
             replayed=report.replayed,
+            blank=blank,
             **reporting.totals(by_week, (*ACCOUNTS, "deleted")),
             **{name: checks.table(rows) for name, rows in told.items() if rows},
         )
