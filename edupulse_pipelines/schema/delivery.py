@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from edupulse_pipelines.schema.answers import NO, YES, spellings
 from edupulse_pipelines.schema.declaration import Column, Record
 from edupulse_pipelines.schema.tables import RECORD_TABLES, TABLES
 
@@ -82,16 +83,18 @@ class DeliveredTable:
         return self.natural_key[0] if len(self.natural_key) == 1 else RECORD_KEY
 
 
+GRADE_CODE = "grade_code"
+"""The fact of `student_metadata` that holds the code of a grade outside kindergarten to grade 12."""
 DELETED = "_deleted"
 """The column in which a delivery takes records back."""
-DELETED_VALUES = ("true", "TRUE", "True")
+DELETED_VALUES = spellings(YES)
 
 _DELETED = Column(
     name=DELETED,
     type="text",
     nullable=True,
     delivered=True,
-    values=(*DELETED_VALUES, "false", "FALSE", "False"),
+    values=(*DELETED_VALUES, *spellings(NO)),
     comment="`true` takes the record back: it is marked as deleted; only its key has to be given.",
 )
 _OF_STUDENT = TABLES["students"].column(STUDENT_NUMBER)

@@ -42,7 +42,7 @@ class SourceFormat:
 
 CSV = SourceFormat("csv", converted=False)
 WORKBOOK = SourceFormat("Excel", converted=False)
-ONEROSTER = SourceFormat("OneRoster", converted=True)
+ONEROSTER = SourceFormat("OneRoster", converted=True, read_by=2)
 EDFI = SourceFormat(
     "Ed-Fi",
     converted=True,

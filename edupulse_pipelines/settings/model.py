@@ -69,6 +69,8 @@ class CohortSettings(Section):
     """Who is scored: enrolled at the week's end, with at least this many school weeks of data."""
 
     minimum_weeks_of_data: int = Field(4, ge=1)
+    grade_codes: tuple[str, ...] = ()
+    """Codes of grades outside kindergarten to grade 12 (`PK`, `UG`, …) whose students are scored too."""
     group_by: tuple[str, ...] = ()
     """Keys of `student_metadata` that say who learns together (module and presentation, say); none: everybody does."""
     starts: dict[str, Day] = Field(default_factory=dict)

@@ -61,7 +61,7 @@ class EdfiAttendance(EdfiSource):
             category = event.code("AttendanceEvent", "AttendanceEventCategory")
             lines.append(line)
             columns[0].add(event.student)
-            columns[1].add(event.date("AttendanceEvent", "EventDate"))
+            columns[1].add(self.date(event, "AttendanceEvent", "EventDate"))
             columns[2].add(_ATTENDANCE.get(category.lower(), category) if category else None)
             columns[3].add(self._sections.period(event) if event.name == _SECTION else None)
         codes = [np.frombuffer(column.codes, dtype=np.int32) for column in columns]
@@ -91,35 +91,46 @@ class EdfiAttendance(EdfiSource):
         school year's calendar but an exception to one. Days of other calendars are counted in `notes`.
         """
         types: dict[tuple[str, ...], str] = {}
+        contradicting: set[tuple[str, ...]] = set()
         days: defaultdict[tuple[str, ...], set[str]] = defaultdict(set)
         for file in files:
             keys: dict[str, tuple[str, ...]] = {}
             for element in file.elements("Calendar", "CalendarDate"):
                 if element.name == "Calendar":
                     key = _calendar_key(element)
-                    types[key] = (element.code("CalendarType") or "").lower()
+                    kind = (element.code("CalendarType") or "").lower()
+                    if types.setdefault(key, kind) != kind:
+                        contradicting.add(key)
                     if element.identifier:
                         keys[element.identifier] = key
                 elif any(event.lower() in _DAYS_OF_INSTRUCTION for event in element.codes("CalendarEvent")):
                     identity = element.all("CalendarReference", "CalendarIdentity")
                     reference = element.reference("CalendarReference")
                     key = _calendar_key(identity[0]) if identity else (file.name, reference or "")
-                    days[key].add(element.date("Date") or "")
+                    days[key].add(self.date(element, "Date") or "")
             for reference, key in keys.items():
                 days[key] |= days.pop((file.name, reference), set())
         school_days: set[dt.date] = set()
         for key, dates in days.items():
-            if key not in types:
-                self.note("days_of_an_undeclared_calendar", len(dates))
-            elif types[key] in _CALENDARS_OF_SOME:
-                self.note("days_of_a_calendar_of_some", len(dates))
-            elif len(dates) < _FEWEST_DAYS:
-                self.note("days_of_too_short_a_calendar", len(dates))
-            else:
-                for text in dates:
-                    with suppress(ValueError):
-                        school_days.add(dt.date.fromisoformat(text))
+            why_not = _why_not(types.get(key), len(dates))
+            if key in contradicting:
+                why_not = "days_of_a_contradicting_calendar"
+            if why_not is not None:
+                self.note(why_not, len(dates))
+                continue
+            for text in dates:
+                with suppress(ValueError):
+                    school_days.add(dt.date.fromisoformat(text))
         return sorted(school_days)
+
+
+def _why_not(kind: str | None, days: int) -> str | None:
+    """Why a calendar of this type with so many days is no school's; None for one that is."""
+    if kind is None:
+        return "days_of_an_undeclared_calendar"
+    if kind in _CALENDARS_OF_SOME:
+        return "days_of_a_calendar_of_some"
+    return "days_of_too_short_a_calendar" if days < _FEWEST_DAYS else None
 
 
 def _calendar_key(element: Element) -> tuple[str, ...]:

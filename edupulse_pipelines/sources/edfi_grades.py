@@ -9,9 +9,11 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from edupulse_pipelines.sources.edfi_source import NUMBER, EdfiSource, snake_case
+from edupulse_pipelines.sources.edfi_source import NUMBER, EdfiSource
 from edupulse_pipelines.sources.edfi_xml import Element
+from edupulse_pipelines.sources.names import snake_case
 
+_ISO_DATE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:Z|[+-][0-9]{2}:[0-9]{2})?")
 _NOT_GRADED = ("exempt", "not submitted", "submitted", "returned")
 
 
@@ -41,6 +43,7 @@ class EdfiGrades(EdfiSource):
     def _rows(self) -> Iterator[tuple[int, dict[str, str | None]]]:
         assignments: dict[str, _Assignment] = {}
         references: dict[tuple[str, str], str] = {}
+        contradicting: set[str] = set()
         for file in self.main:
             sections: dict[str, Element] = {}
             entries: list[Element] = []
@@ -50,10 +53,16 @@ class EdfiGrades(EdfiSource):
                 elif element.identifier:
                     sections[element.identifier] = element
             for element in entries:
-                assignment = _assignment(element, sections)
-                assignments[assignment.identifier] = assignment
+                assignment = _assignment(self, element, sections)
+                if assignments.setdefault(assignment.identifier, assignment) != assignment:
+                    contradicting.add(assignment.identifier)
                 if element.identifier:
                     references[file.name, element.identifier] = assignment.identifier
+        # Of what is told in two ways nothing is believed.
+        for told_twice in contradicting:
+            del assignments[told_twice]
+        if contradicting:
+            self.note("contradicting_gradebook_entries", len(contradicting))
         for file, line, element in self.elements("StudentGradebookEntry", "GradebookEntry", "SectionReference"):
             if element.name != "StudentGradebookEntry":
                 continue
@@ -107,7 +116,7 @@ class EdfiGrades(EdfiSource):
 
     def _date(self, entry: Element, assignment: _Assignment | None) -> str | None:
         """The day it was handed in; else it was due, unless that is still to come; else it was assigned."""
-        fulfilled = entry.date("DateFulfilled")
+        fulfilled = self.date(entry, "DateFulfilled")
         if fulfilled or assignment is None:
             return fulfilled
         due = assignment.due
@@ -116,7 +125,7 @@ class EdfiGrades(EdfiSource):
         return due or assignment.assigned
 
 
-def _assignment(element: Element, sections: Mapping[str, Element]) -> _Assignment:
+def _assignment(source: EdfiSource, element: Element, sections: Mapping[str, Element]) -> _Assignment:
     section = element
     if reference := element.reference("SectionReference"):
         section = Element("", {}, 0)
@@ -131,8 +140,8 @@ def _assignment(element: Element, sections: Mapping[str, Element]) -> _Assignmen
         identifier=_assignment_id(element),
         # Where no section is named there is still the source's own name of it.
         course=course or element.text("SourceSectionIdentifier"),
-        due=element.date("DueDate"),
-        assigned=element.date("DateAssigned"),
+        due=source.date(element, "DueDate"),
+        assigned=source.date(element, "DateAssigned"),
         kind=kind if 0 < len(kind) <= 50 else None,
         points=element.text("MaxPoints"),
     )
@@ -146,6 +155,12 @@ def _assignment_id(element: Element) -> str:
     parts = (
         element.text("SectionReference", "SectionIdentity", "SectionIdentifier"),
         element.text("GradebookEntryTitle"),
-        element.date("DateAssigned"),
+        _without_zone(element.text("DateAssigned")),
     )
     return hashlib.blake2b("\x1f".join(part or "" for part in parts).encode(), digest_size=12).hexdigest()
+
+
+def _without_zone(text: str | None) -> str | None:
+    """The text of a date as the digest of an assignment has it, which must stay the same for ever."""
+    match = _ISO_DATE.fullmatch(text) if text else None
+    return match[1] if match else text

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from edupulse_pipelines.sources.edfi_source import TRUE, EdfiSource
+from edupulse_pipelines.sources.edfi_source import EdfiSource
 from edupulse_pipelines.sources.edfi_xml import Element, File
 
 _SEVERITY = {"state offense": 4, "school code of conduct": 3, "school violation": 2, "other": 1}
@@ -33,8 +33,8 @@ class _Incident:
     location: str | None
     detail: str | None
     behaviors: list[str]
-    aggravated: bool
-    """A weapon was involved, or it was reported to law enforcement."""
+    aggravated: bool | None
+    """A weapon was involved, or it was reported to law enforcement; None when that is not understood."""
 
 
 @dataclass
@@ -66,6 +66,7 @@ class EdfiIncidents(EdfiSource):
     def _rows(self) -> Iterator[tuple[int, dict[str, str | None]]]:
         incidents: dict[_IncidentKey, _Incident] = {}
         keys: dict[tuple[str, str], _IncidentKey] = {}
+        contradicting: set[_IncidentKey] = set()
         associations: list[tuple[File, int, Element]] = []
         actions: list[tuple[File, Element]] = []
         for file, line, element in self.elements(
@@ -78,7 +79,9 @@ class EdfiIncidents(EdfiSource):
         ):
             if element.name == "DisciplineIncident":
                 key = _IncidentKey(element.school or "", element.text("IncidentIdentifier") or "")
-                incidents[key] = _incident(element)
+                incident = self._incident(element)
+                if incidents.setdefault(key, incident) != incident:
+                    contradicting.add(key)
                 if element.identifier:
                     keys[file.name, element.identifier] = key
                 for outsider in element.all("DisciplineIncidentExternalParticipant"):
@@ -91,11 +94,27 @@ class EdfiIncidents(EdfiSource):
                 self._leave_out_participants("student", element)
             else:
                 associations.append((file, line, element))
+        # Of what is told in two ways nothing is believed.
+        for told_twice in contradicting:
+            del incidents[told_twice]
+        if contradicting:
+            self.note("contradicting_discipline_incidents", len(contradicting))
         offenses = self._offenses(associations, keys)
         taken = self._actions(actions, associations, keys)
         for offense in offenses:
-            incident = incidents.get(offense.key) if offense.key else None
-            yield offense.line, _offense_row(offense, incident, taken.get((offense.key, offense.student), []))
+            found = incidents.get(offense.key) if offense.key else None
+            yield offense.line, _offense_row(offense, found, taken.get((offense.key, offense.student), []))
+
+    def _incident(self, element: Element) -> _Incident:
+        said = element.text("ReportedToLawEnforcement") is not None
+        reported = self.answer(element, "ReportedToLawEnforcement") if said else False
+        return _Incident(
+            date=self.date(element, "IncidentDate"),
+            location=element.code("IncidentLocation"),
+            detail=element.text("Behavior", "BehaviorDetailedDescription"),
+            behaviors=element.codes("Behavior", "Behavior"),
+            aggravated=bool(element.all("Weapon")) or reported,
+        )
 
     def _leave_out_participants(self, who: str, element: Element) -> None:
         for code in _participation(element) or [""]:
@@ -180,16 +199,6 @@ class EdfiIncidents(EdfiSource):
         return taken
 
 
-def _incident(element: Element) -> _Incident:
-    return _Incident(
-        date=element.date("IncidentDate"),
-        location=element.code("IncidentLocation"),
-        detail=element.text("Behavior", "BehaviorDetailedDescription"),
-        behaviors=element.codes("Behavior", "Behavior"),
-        aggravated=bool(element.all("Weapon")) or element.text("ReportedToLawEnforcement") in TRUE,
-    )
-
-
 def _participation(element: Element) -> list[str]:
     return element.codes("DisciplineIncidentParticipationCode") + element.codes("StudentParticipationCode")
 
@@ -215,13 +224,15 @@ def _offense_row(
     location = f"location: {incident.location}" if incident and incident.location else None
     school, identifier = offense.key or ("", offense.reference or "")
     graver = offense.weapon or bool(incident and incident.aggravated) or any(expulsion for _, expulsion in actions)
+    # No number, so that the row is held back: whether it was graver nobody knows.
+    unclear = "not understood" if not graver and incident is not None and incident.aggravated is None else None
     return {
         "district_id": offense.student,
         "source_record_id": "-".join(filter(None, [school, identifier, offense.student])) or None,
         "incident_date": incident.date if incident else None,
         "severity_level": f"participation {offense.unknown_participation}"
         if offense.unknown_participation
-        else _severity(behaviors, graver=graver),
+        else unclear or _severity(behaviors, graver=graver),
         "incident_type": "; ".join(behaviors) or None,
         "description": "; ".join([*details, *filter(None, [location])]) or None,
         "resolution": "; ".join(words for words, _ in actions if words) or None,

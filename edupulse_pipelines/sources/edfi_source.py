@@ -13,14 +13,16 @@ from typing import ClassVar
 
 import pyarrow as pa
 
+from edupulse_pipelines.schema.answers import answer
 from edupulse_pipelines.schema.source_formats import EDFI
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.sources.dates import day_reader
 from edupulse_pipelines.sources.edfi_xml import Bundle, Element, File
+from edupulse_pipelines.sources.names import snake_case
 from edupulse_pipelines.sources.records import archive_schema
 
 ROWS_PER_TABLE = 50_000
 NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
-TRUE = ("true", "1")
 _MOST_OTHERS = 20  # names of elements that are counted by themselves
 
 
@@ -39,6 +41,7 @@ class EdfiSource:
         self.bundle = bundle
         self.main = main
         self.profile = tenant.profile
+        self._day = day_reader(tenant)
         self.delivered_on = delivered_on.isoformat() if delivered_on is not None else None
         self._others: Counter[str] = Counter()
         self.header = list(self.columns)
@@ -88,6 +91,19 @@ class EdfiSource:
         if lines:
             yield table()
 
+    def date(self, element: Element, *path: str) -> str | None:
+        """The date at the path in ISO form; what is not understood as one stays as it is."""
+        text = element.text(*path)
+        return None if text is None else self._day(text)
+
+    def answer(self, element: Element, *path: str) -> bool | None:
+        """Yes or no at the path; None where there is neither. A text that is neither is counted."""
+        text = element.text(*path)
+        understood = None if text is None else answer(text)
+        if text is not None and understood is None:
+            self.note(f"not_understood_{snake_case(path[-1])}")
+        return understood
+
     def leave_out(self, reason: str, count: int = 1) -> None:
         """Count entries that are no records of the table."""
         self.left_out[reason] = self.left_out.get(reason, 0) + count
@@ -95,8 +111,3 @@ class EdfiSource:
     def note(self, kind: str, count: int = 1) -> None:
         """Count what was done to rows that are there."""
         self.notes[kind] = self.notes.get(kind, 0) + count
-
-
-def snake_case(text: str) -> str:
-    """A name or code as a reason: `Not Submitted` is `not_submitted`, and so is `NotSubmitted`."""
-    return re.sub(r"[^0-9a-z]+", "_", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", text).lower()).strip("_")[:60]

@@ -11,19 +11,17 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from edupulse_pipelines.schema.delivery import GRADE_CODE
 from edupulse_pipelines.settings import TenantSettings
-from edupulse_pipelines.sources.edfi_source import TRUE, EdfiSource
+from edupulse_pipelines.sources.edfi_contacts import ELEMENTS, parent_contacts
+from edupulse_pipelines.sources.edfi_source import EdfiSource
 from edupulse_pipelines.sources.edfi_xml import Bundle, Element, File
+from edupulse_pipelines.sources.grade_codes import grade_level
+from edupulse_pipelines.sources.names import TWO_OR_MORE_RACES
 
 ENROLLMENT = "StudentEnrollment"
-_GRADE_LEVELS = {
-    f"{ordinal} grade": str(level)
-    for level, ordinal in enumerate(
-        ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh",
-         "twelfth"), start=1
-    )
-} | {"kindergarten": "0"}  # fmt: skip
-
+CONTACTS = ("StudentParent", "Parent", "StudentContact", "Contact")
+"""The interchanges that name parents and other contacts; the first one holds students, too."""
 _EXIT_TYPES = {
     "graduated": "completed",
     "completed": "completed",
@@ -50,25 +48,26 @@ class _Enrollment:
     """EntryDate, whether it is the primary school, grade level, school."""
     exits: list[tuple[str, str | None]] = field(default_factory=list)
     """ExitWithdrawDate and -Type of the associations that have ended."""
-    sex: str | None = None
-    races: list[str] = field(default_factory=list)
-    hispanic: bool | None = None
+    sexes: set[str] = field(default_factory=set)
+    races: set[str] = field(default_factory=set)
+    hispanic: set[bool] = field(default_factory=set)
 
-    def add(self, element: Element) -> None:
+    def add(self, element: Element, source: EdfiSource) -> None:
         """Take in one association of the student."""
         if element.name == "StudentSchoolAssociation":
-            primary = element.text("PrimarySchool") in TRUE
+            primary = source.answer(element, "PrimarySchool") is True
             self.entries.append(
-                (element.date("EntryDate") or "", primary, element.code("EntryGradeLevel"), element.school)
+                (source.date(element, "EntryDate") or "", primary, element.code("EntryGradeLevel"), element.school)
             )
-            if left := element.date("ExitWithdrawDate"):
+            if left := source.date(element, "ExitWithdrawDate"):
                 self.exits.append((left, element.code("ExitWithdrawType")))
             return
-        # A student may have one such association with the district and one with the school: what is said first, stays.
-        self.sex = self.sex or element.code("Sex")
-        self.races = self.races or _races(element)
-        if self.hispanic is None and (text := element.text("HispanicLatinoEthnicity")):
-            self.hispanic = text.lower() in TRUE
+        # A student may have one such association with the district and one with the school.
+        if (sex := element.code("Sex")) is not None:
+            self.sexes.add(sex)
+        self.races.update(_races(element))
+        if (hispanic := source.answer(element, "HispanicLatinoEthnicity")) is not None:
+            self.hispanic.add(hispanic)
 
     @property
     def latest(self) -> tuple[str, bool, str | None, str | None] | None:
@@ -81,10 +80,10 @@ class _Enrollment:
         return max(self.exits, key=lambda left: left[0]) if len(self.exits) == len(self.entries) > 0 else None
 
 
-def _races(element: Element) -> list[str]:
+def _races(element: Element) -> set[str]:
     """The races, whether each stands in an element of its own or in one within it."""
     races = element.codes("Race") + element.codes("Race", "Race")
-    return sorted({_RACES.get(race.lower(), race) for race in races if race.lower() not in _NO_RACE})
+    return {_RACES.get(race.lower(), race) for race in races if race.lower() not in _NO_RACE}
 
 
 class EdfiStudents(EdfiSource):
@@ -95,6 +94,9 @@ class EdfiStudents(EdfiSource):
     def __init__(self, bundle: Bundle, main: list[File], tenant: TenantSettings, delivered_on: dt.date | None) -> None:
         super().__init__(bundle, main, tenant, delivered_on)
         self._enrollment_files = bundle.files(ENROLLMENT)
+        self._contact_files = bundle.files(*CONTACTS)
+        if self._contact_files:
+            self.header.append("parent_contact")
         if self._enrollment_files:
             self.header += ["grade_level", "ethnicity", "enrollment_date", "exit_date", "exit_type"]
 
@@ -109,32 +111,46 @@ class EdfiStudents(EdfiSource):
                 "StudentSchoolAssociation", "StudentEducationOrganizationAssociation", "StudentDemographic"
             ):
                 if number := element.student:
-                    enrollments[number].add(element)
+                    enrollments[number].add(element, self)
+        contacts, notes = parent_contacts(self._contact_files)
+        for kind, count in notes.items():
+            self.note(kind, count)
         described: set[str] = set()
-        for _, line, student in self.elements("Student"):
+        for _, line, student in self.elements("Student", *ELEMENTS):
+            if student.name != "Student":
+                continue
             number = student.text("StudentUniqueId")
             if number is not None:
                 described.add(number)
-            yield line, self._row(student, number, enrollments.get(number or "", _Enrollment()))
+            row = self._row(student, number, enrollments.get(number or "", _Enrollment()))
+            yield line, row | {"parent_contact": contacts.get(number or "")}
         if unknown := len(enrollments.keys() - described):
             self.note("enrollment_without_student", unknown)
 
     def _row(self, student: Element, number: str | None, enrollment: _Enrollment) -> dict[str, str | None]:
-        sex = enrollment.sex or student.code("Sex") or student.code("BirthData", "BirthSex")
+        sex = next(iter(enrollment.sexes), None) or student.code("Sex") or student.code("BirthData", "BirthSex")
+        if len(enrollment.sexes) > 1:
+            self.note("contradicting_sex")
+            sex = None
+        if len(enrollment.hispanic) > 1:
+            self.note("contradicting_hispanic_latino_ethnicity")
+        hispanic = next(iter(enrollment.hispanic)) if len(enrollment.hispanic) == 1 else None
         latest, end = enrollment.latest, enrollment.end
+        races = sorted(enrollment.races)
         ethnicity = None
-        if enrollment.hispanic:
+        if hispanic:
             ethnicity = "Hispanic"
-        elif enrollment.races:
-            ethnicity = enrollment.races[0] if len(enrollment.races) == 1 else "Two or more"
-        level = latest[2] if latest else None
+        elif races and len(enrollment.hispanic) < 2:
+            ethnicity = races[0] if len(races) == 1 else TWO_OR_MORE_RACES
+        given = latest[2] if latest else None
+        level, code = (None, None) if given is None else grade_level(given, self.profile.grade_levels)
         return {
             "district_id": number,
             "first_name": student.text("Name", "FirstName"),
             "last_name": student.text("Name", "LastSurname"),
-            "date_of_birth": student.date("BirthData", "BirthDate"),
+            "date_of_birth": self.date(student, "BirthData", "BirthDate"),
             "gender": None if sex is None or sex.lower() in _NO_SEX else sex,
-            "grade_level": _GRADE_LEVELS.get(level.lower(), level) if level else None,
+            "grade_level": level,
             "ethnicity": ethnicity,
             "enrollment_date": min((entry[0] for entry in enrollment.entries if entry[0]), default=None),
             "exit_date": end[0] if end else None,
@@ -147,8 +163,9 @@ class EdfiStudents(EdfiSource):
                     "preferred_last_name": student.text("Name", "PreferredLastSurname"),
                     "citizenship": student.code("Citizenship", "CitizenshipStatus"),
                     "school": latest[3] if latest else None,
-                    "races": enrollment.races or None,
-                    "hispanic": enrollment.hispanic,
+                    "races": races or None,
+                    "hispanic": hispanic,
+                    GRADE_CODE: code,
                 }
             ),
         }

@@ -25,7 +25,6 @@ _LONGEST_PROLOG = 1 << 16
 _CHUNK = 1 << 18
 _LONGEST_RECORD = 1 << 20  # characters of one top-level element; what is longer is no record but an attack
 _MOST_ELEMENTS = 20_000  # within one top-level element
-_ISO_DATE = re.compile(r"([0-9]{4}-[0-9]{2}-[0-9]{2})(?:Z|[+-][0-9]{2}:[0-9]{2})?")  # xs:date may carry a time zone
 
 
 class Interchange(NamedTuple):
@@ -126,12 +125,6 @@ class Element:
     def codes(self, *path: str) -> list[str]:
         """Every descriptor at the path, shortened to its code value."""
         return [code for text in self.texts(*path) if (code := text.rpartition("#")[2].strip())]
-
-    def date(self, *path: str) -> str | None:
-        """The date at the path without a time zone; what is no date stays as it is."""
-        text = self.text(*path)
-        iso = _ISO_DATE.fullmatch(text) if text else None
-        return iso[1] if iso else text
 
     def reference(self, *path: str) -> str | None:
         """The XML id that the element at the path refers to."""

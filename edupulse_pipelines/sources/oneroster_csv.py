@@ -15,6 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from edupulse_pipelines.schema.answers import NO, YES, answer
 from edupulse_pipelines.sources.blanks import trimmed, trimmed_rows
 from edupulse_pipelines.sources.csv_text import CsvText
 from edupulse_pipelines.sources.records import FIELDS, LINE_NUMBER, PROBLEM, SYSTEM_COLUMNS, RefusedFile
@@ -98,6 +99,8 @@ class Bundle:
     """
 
     def __init__(self, files: Files, earlier: Sequence[Files] = ()) -> None:
+        self.contradictions: dict[str, int] = {}
+        """By list (without `.csv`): objects that several rows describe differently, since they were asked for."""
         self._open = {name.casefold(): open_file for name, open_file in files.items()}
         self._opened: dict[str, BundleFile] = {}
         self._earlier = [Bundle(older) for older in earlier]
@@ -147,11 +150,13 @@ class Bundle:
             raise RefusedFile("missing_file", f"{name} is missing")
         return bool(files)
 
-    def listed(self, name: str, columns: Sequence[str], *, before: bool = False) -> pa.Table:
+    def listed(
+        self, name: str, columns: Sequence[str], *, before: bool = False, any_of: Sequence[str] = ()
+    ) -> pa.Table:
         """What is on the list of this name now, by `sourcedId`: columns `sourcedId` and `columns`, no rows without one.
 
         Rows that cannot be read name nothing and are passed over; what refers to them is then not found. `before`: what
-        was on it before this bundle.
+        was on it before this bundle. Several rows for one object are one if they say the same (`_agreed`).
         """
         names = [SOURCED_ID, *columns]
         pieces: list[pa.Table] = []
@@ -161,15 +166,50 @@ class Bundle:
                 continue
             if bundle.mode(name) != DELTA:
                 pieces = []
-            rows = file.all_rows([*names, STATUS])
+            rows = file.all_rows(list(dict.fromkeys([*names, STATUS])))
             pieces.append(rows.filter(pc.and_(rows[PROBLEM].is_null(), rows[SOURCED_ID].is_valid())))
         if not pieces:
             return pa.table({column: pa.array([], pa.string()) for column in names})
         rows = pa.concat_tables(pieces)
         if len(pieces) > 1:
-            newest = ~rows[SOURCED_ID].to_pandas().duplicated(keep="last").to_numpy()
-            rows = rows.filter(pa.array(newest))
-        return rows.filter(pc.invert(to_be_deleted(rows[STATUS]))).select(names)
+            number = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
+            newest = pd.Series(number).groupby(rows[SOURCED_ID].to_pandas().to_numpy()).transform("max").to_numpy()
+            rows = rows.filter(pa.array(number == newest))
+        return self._agreed(name, rows.filter(pc.invert(to_be_deleted(rows[STATUS]))).select(names), any_of)
+
+    def _agreed(self, name: str, rows: pa.Table, any_of: Sequence[str]) -> pa.Table:
+        """One row for each object: equal rows are one, and what only one of several says counts.
+
+        An object of which they say different things is not on the list, and counted in `contradictions`. With
+        `any_of`, columns of answers in which a yes of one row counts, it is, and only what they agree on is known.
+        """
+        several = rows[SOURCED_ID].to_pandas().duplicated(keep=False).to_numpy()
+        if not several.any():
+            return rows
+        frame = rows.filter(pa.array(several)).to_pandas().astype(object)
+        for column in any_of:
+            answers = [answer(text) if isinstance(text, str) else None for text in frame[column]]
+            frame[column] = pd.Series(
+                [
+                    text if understood is None else (YES if understood else NO)[0]
+                    for text, understood in zip(frame[column], answers, strict=True)
+                ],
+                frame.index,
+                dtype=object,
+            )
+            yes = frame[column].eq(YES[0]).groupby(frame[SOURCED_ID]).transform("any")
+            frame.loc[yes, column] = YES[0]
+        groups = frame.groupby(SOURCED_ID, sort=False)
+        merged = groups.first()
+        contradicting = groups.nunique() > 1
+        doubtful = contradicting.any(axis=1)
+        merged = merged.mask(contradicting) if any_of else merged[~doubtful]
+        merged = merged.reset_index()[frame.columns]
+        if count := int(doubtful.sum()):
+            listed = name.removesuffix(".csv")
+            self.contradictions[listed] = max(self.contradictions.get(listed, 0), count)
+        one = pa.Table.from_pandas(merged, schema=rows.schema, preserve_index=False)
+        return pa.concat_tables([rows.filter(pa.array(~several)), one])
 
 
 def to_be_deleted(status: pa.ChunkedArray) -> pa.ChunkedArray:

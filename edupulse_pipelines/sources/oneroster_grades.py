@@ -91,7 +91,7 @@ class OneRosterGrades(BundleSource):
             "course_name": taken(self._course_names, course),
             "grade_value": self._grade_value(rows, line, deleted),
             "grade_letter": rows["textScore"],
-            "submission_date": rows["scoreDate"],
+            "submission_date": self._days(rows["scoreDate"]),
             "assignment_type": taken(self._categories, _picked(self._category, line)),
         }
 

@@ -6,16 +6,19 @@ The mapping of each table is in `oneroster_students` and `oneroster_grades`, and
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from edupulse_pipelines.schema.answers import NO, YES
 from edupulse_pipelines.schema.delivery import DELETED
 from edupulse_pipelines.schema.source_formats import ONEROSTER
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.sources.dates import day_reader
+from edupulse_pipelines.sources.names import snake_case
 from edupulse_pipelines.sources.oneroster_csv import (
     BULK,
     DELTA,
@@ -49,7 +52,8 @@ class BundleSource:
     def __init__(self, bundle: Bundle, tenant: TenantSettings, delivered_on: dt.date | None) -> None:
         self._bundle = bundle
         self._profile = tenant.profile
-        self._delivered_on = delivered_on
+        self._day = day_reader(tenant)
+        self._today = None if delivered_on is None else delivered_on.isoformat()
         self._main = bundle.needed(self.main_file, SOURCED_ID)
         mode = bundle.mode(self._main.name)
         self._delta = mode == DELTA
@@ -70,6 +74,24 @@ class BundleSource:
             records = self._converted(rows)
             if len(records):
                 yield records
+        for name, count in sorted(self._bundle.contradictions.items()):
+            self._note(f"contradicting_{snake_case(name)}", count)
+
+    def _note(self, kind: str, count: int) -> None:
+        if count:
+            self.notes[kind] = self.notes.get(kind, 0) + count
+
+    def _days(self, texts: pa.ChunkedArray) -> pa.Array:
+        """Dates in ISO form where they are understood."""
+        return mapped(texts, self._day)
+
+    def _answers(self, texts: pa.ChunkedArray, column: str) -> tuple[np.ndarray, np.ndarray]:
+        """Which texts are a yes, and which are neither yes nor no; the latter are counted by column."""
+        yes = among(folded(texts), pa.array(YES)).to_numpy(zero_copy_only=False)
+        no = among(folded(texts), pa.array(NO)).to_numpy(zero_copy_only=False)
+        unclear = texts.is_valid().to_numpy() & ~yes & ~no
+        self._note(f"not_understood_{snake_case(column)}", int(unclear.sum()))
+        return yes, unclear
 
     def _converted(self, rows: pa.Table) -> pa.Table:
         deleted = to_be_deleted(rows[STATUS])
@@ -127,16 +149,32 @@ class Roster:
             )
 
     def roles(self) -> pa.Table:
-        """The roles as a student: userSourcedId, beginDate, endDate. Of 1.1 the enrollments as one."""
+        """The roles as a student: userSourcedId, beginDate, endDate, status. Of 1.1 the enrollments as one."""
         name = "roles.csv" if self.by_roles else "enrollments.csv"
-        rows = self._bundle.listed(name, ["userSourcedId", "role", "beginDate", "endDate"])
+        rows = self._bundle.listed(name, ["userSourcedId", "role", "beginDate", "endDate", STATUS])
         return rows.filter(equals(rows["role"], STUDENT))
+
+    def users_with(self, roles: Sequence[str]) -> pa.ChunkedArray:
+        """The `sourcedId` of the users who have one of these roles."""
+        name, user = ("roles.csv", "userSourcedId") if self.by_roles else ("users.csv", SOURCED_ID)
+        rows = self._bundle.listed(name, list(dict.fromkeys([SOURCED_ID, user, "role"]))[1:])
+        return rows.filter(among(folded(rows["role"]), pa.array(roles)))[user]
 
     def students(self, users: pa.Table) -> pa.Table:
         """The users who are students, of a list with `role`."""
         if self.by_roles:
             return users.filter(among(users[SOURCED_ID], self.roles()["userSourcedId"]))
         return users.filter(equals(users["role"], STUDENT))
+
+
+def mapped(texts: pa.Array | pa.ChunkedArray, rule: Callable[[str], str | None]) -> pa.Array:
+    """A rule applied to each distinct text; null stays null."""
+    encoded = pc.dictionary_encode(texts)
+    if isinstance(encoded, pa.ChunkedArray):
+        encoded = encoded.unify_dictionaries().combine_chunks()
+        if isinstance(encoded, pa.ChunkedArray):
+            encoded = encoded.chunk(0)
+    return pa.array([rule(text) for text in encoded.dictionary.to_pylist()], pa.string()).take(encoded.indices)
 
 
 def equals(texts: pa.Array | pa.ChunkedArray, code: str) -> pa.Array | pa.ChunkedArray:

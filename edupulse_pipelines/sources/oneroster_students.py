@@ -14,8 +14,11 @@ import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from edupulse_pipelines.schema.delivery import DELETED
+from edupulse_pipelines.schema.answers import answer
+from edupulse_pipelines.schema.delivery import DELETED, GRADE_CODE
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.sources.grade_codes import grade_level
+from edupulse_pipelines.sources.names import TWO_OR_MORE_RACES
 from edupulse_pipelines.sources.oneroster_csv import (
     DELTA,
     SOURCED_ID,
@@ -26,10 +29,12 @@ from edupulse_pipelines.sources.oneroster_csv import (
     taken,
     to_be_deleted,
 )
-from edupulse_pipelines.sources.oneroster_source import NOTHING, STUDENT, TRUE, BundleSource, Roster, among, equals
+from edupulse_pipelines.sources.oneroster_source import NOTHING, STUDENT, BundleSource, Roster, among, equals, mapped
 from edupulse_pipelines.sources.records import PROBLEM
 
-_GRADE_LEVELS = {"kg": "0"} | {text: str(level) for level in range(1, 13) for text in (str(level), f"{level:02}")}
+_KIN = ("parent", "guardian", "relative")
+"""The roles of those whose address is a student's `parent_contact`; an agent may also be a teacher or a counselor."""
+_INACTIVE = "inactive"
 _NO_SEX = ("unspecified",)
 _RACES = {
     "americanIndianOrAlaskaNative": "American Indian or Alaska Native",
@@ -38,6 +43,7 @@ _RACES = {
     "nativeHawaiianOrOtherPacificIslander": "Native Hawaiian or Other Pacific Islander",
     "white": "White",
 }
+_DATE = r"\A[0-9]{4}-[0-9]{2}-[0-9]{2}\z"
 _SEVERAL_RACES = "demographicRaceTwoOrMoreRaces"
 _HISPANIC = "hispanicOrLatinoEthnicity"
 _METADATA = {
@@ -58,7 +64,7 @@ class OneRosterStudents(BundleSource):
     main_file = "users.csv"
     reads = (
         "role", "identifier", "givenName", "familyName", "grades", "enabledUser", "agentSourcedIds",
-        "primaryOrgSourcedId", "orgSourcedIds", *list(_METADATA.values())[1:],
+        "primaryOrgSourcedId", "orgSourcedIds", "dateLastModified", *list(_METADATA.values())[1:],
     )  # fmt: skip
 
     def __init__(self, bundle: Bundle, tenant: TenantSettings, delivered_on: dt.date | None) -> None:
@@ -72,10 +78,17 @@ class OneRosterStudents(BundleSource):
             *("district_id", "first_name", "last_name", "grade_level", "date_of_birth"),
             *(("gender", "ethnicity") if has_demographics else ()),
             *(("parent_contact",) if self._main.has("agentSourcedIds") else ()),
-            *(("enrollment_date", "exit_date", "exit_type") if has_enrollment else ()),
+            *(("enrollment_date",) if has_enrollment else ()),
+            *(("exit_date", "exit_type") if has_enrollment or self._says_who_is_enabled() else ()),
             "student_metadata",
             *((DELETED,) if self._takes_back else ()),
         ]
+
+    def _says_who_is_enabled(self) -> bool:
+        """Whether some user's account is said to be enabled or not, or inactive."""
+        users = self._bundle.listed("users.csv", ["enabledUser", STATUS])
+        inactive = equals(users[STATUS], _INACTIVE)
+        return bool(pc.any(users["enabledUser"].is_valid()).as_py() or pc.any(inactive).as_py())
 
     def _prepare(self) -> None:
         roles = self._roster.roles()
@@ -84,6 +97,12 @@ class OneRosterStudents(BundleSource):
         # A row that takes a user back may give no more than the sourcedId.
         self._before = self._bundle.listed("users.csv", ["identifier", "role"], before=True)
         self._known_before = Places(self._before[SOURCED_ID])
+        end = self._days(roles["endDate"])
+        ended = pc.and_(equals(roles[STATUS], _INACTIVE), pc.is_null(end))
+        end = pc.if_else(ended, pa.scalar(self._today, pa.string()), end)
+        roles = pa.table(
+            {"userSourcedId": roles["userSourcedId"], "beginDate": self._days(roles["beginDate"]), "endDate": end}
+        )
         # Aggregated: one row per student.
         ends = roles.group_by("userSourcedId").aggregate(
             [("beginDate", "min"), ("endDate", "max"), ("endDate", "count"), ([], "count_all")]
@@ -92,13 +111,16 @@ class OneRosterStudents(BundleSource):
         self._begin = ends["beginDate_min"]
         self._end = pc.if_else(pc.equal(ends["endDate_count"], ends["count_all"]), ends["endDate_max"], NOTHING)
         self._demographics = self._bundle.listed(
-            "demographics.csv", ["birthDate", "sex", _HISPANIC, _SEVERAL_RACES, *_RACES]
+            "demographics.csv",
+            ["birthDate", "sex", _HISPANIC, _SEVERAL_RACES, *_RACES],
+            any_of=(_HISPANIC, _SEVERAL_RACES, *_RACES),
         )
         self._described = Places(self._demographics[SOURCED_ID])
         users = self._bundle.listed("users.csv", ["email", "phone", "sms"])
         contact = pc.coalesce(users["email"], users["phone"], users["sms"])
         users = users.set_column(1, "email", contact).filter(contact.is_valid())
         self._reachable, self._contact = Places(users[SOURCED_ID]), users["email"]
+        self._kin = self._roster.users_with(_KIN)
 
     def batches(self) -> Iterator[pa.Table]:
         """The rows in the order of users.csv; see RecordSource."""
@@ -152,32 +174,52 @@ class OneRosterStudents(BundleSource):
         ids = rows[SOURCED_ID]
         enrolled, described = self._enrolled.of(ids), self._described.of(ids)
         facts = {name: taken(self._demographics[name], described) for name in self._demographics.column_names}
-        flags = {name: equals(facts[name], TRUE).to_numpy(zero_copy_only=False) for name in (*_RACES, _HISPANIC)}
-        several = equals(facts[_SEVERAL_RACES], TRUE).to_numpy(zero_copy_only=False)
+        answers = {name: self._answers(facts[name], name) for name in (*_RACES, _HISPANIC, _SEVERAL_RACES)}
+        flags = {name: yes for name, (yes, _) in answers.items()}
+        unclear = np.any([not_understood for _, not_understood in answers.values()], axis=0)
         sex = folded(facts["sex"])
-        end = taken(self._end, enrolled)
-        today = pa.scalar(None if self._delivered_on is None else self._delivered_on.isoformat(), pa.string())
+        levels = mapped(rows["grades"], lambda text: grade_level(_first(text), self._profile.grade_levels)[0])
+        end = self._exit(rows, taken(self._end, enrolled))
         return {
             "district_id": pc.coalesce(rows["identifier"], ids),
             "first_name": rows["givenName"],
             "last_name": rows["familyName"],
-            "grade_level": _mapped(rows["grades"], _grade_level),
-            "date_of_birth": facts["birthDate"],
+            "grade_level": levels,
+            "date_of_birth": self._days(facts["birthDate"]),
             "gender": pc.if_else(among(sex, pa.array(_NO_SEX)), NOTHING, sex),
-            "ethnicity": _ethnicity(flags, several),
+            "ethnicity": _ethnicity(flags, unclear),
             "parent_contact": self._parent_contact(rows["agentSourcedIds"]),
             "enrollment_date": taken(self._begin, enrolled),
             "exit_date": end,
-            "exit_type": pc.if_else(pc.less_equal(end, today), "other", NOTHING),
+            "exit_type": pc.if_else(pc.less_equal(end, pa.scalar(self._today, pa.string())), "other", NOTHING),
             "student_metadata": self._metadata(rows, flags),
         }
 
+    def _exit(self, rows: pa.Table, end: pa.Array) -> pa.Array:
+        """The day from which on each student is no longer enrolled: of the role or, of a closed account, no later.
+
+        A closed account (`enabledUser` false, status inactive) has no date of its own: it is the day on which it was
+        last changed, where the file says that, else the delivery's.
+        """
+        enabled, unclear = self._answers(rows["enabledUser"], "enabledUser")
+        closed = rows["enabledUser"].is_valid().to_numpy() & ~enabled & ~unclear
+        closed |= equals(rows[STATUS], _INACTIVE).to_numpy(zero_copy_only=False)
+        today = pa.scalar(self._today, pa.string())
+        changed = self._days(rows["dateLastModified"])
+        dated = pc.fill_null(pc.and_(pc.match_substring_regex(changed, _DATE), pc.less_equal(changed, today)), False)
+        closed_on = pc.if_else(dated, changed, today)
+        earlier = pc.fill_null(pc.less_equal(end, closed_on), False)
+        return pc.if_else(pc.and_(pa.array(closed), pc.invert(earlier)), closed_on, end)
+
     def _parent_contact(self, agents: pa.ChunkedArray) -> pa.Array:
-        """The first of each student's agents who can be reached: by e-mail, else by phone."""
+        """The first of each student's parents, guardians and relatives who can be reached: by e-mail, else by phone."""
         lists = pc.split_pattern(agents, ",").combine_chunks()
         names = pc.utf8_trim_whitespace(lists.flatten())
         contacts = taken(self._contact, self._reachable.of(pa.chunked_array([names])))
-        reachable = np.flatnonzero(contacts.is_valid().to_numpy(zero_copy_only=False))
+        known = contacts.is_valid().to_numpy(zero_copy_only=False)
+        kin = among(names, self._kin).to_numpy(zero_copy_only=False)
+        self._note("agents_who_are_no_relatives", int((known & ~kin).sum()))
+        reachable = np.flatnonzero(known & kin)
         whose, first = np.unique(
             pc.list_parent_indices(lists).to_numpy(zero_copy_only=False)[reachable], return_index=True
         )
@@ -190,6 +232,7 @@ class OneRosterStudents(BundleSource):
         columns = [rows[name].to_pylist() for name in _METADATA.values()]
         schools = pc.coalesce(rows["primaryOrgSourcedId"], rows["orgSourcedIds"]).to_pylist()
         enabled = rows["enabledUser"].to_pylist()
+        grades = rows["grades"].to_pylist()
         hispanic = flags[_HISPANIC].tolist()
         races = list(zip(*(flags[name].tolist() for name in _RACES), strict=True))
         texts = []
@@ -198,7 +241,11 @@ class OneRosterStudents(BundleSource):
             if schools[row]:
                 facts["school"] = _first(schools[row])
             if enabled[row]:
-                facts["enabled"] = {"true": True, "false": False}.get(enabled[row].lower(), enabled[row])
+                understood = answer(enabled[row])
+                facts["enabled"] = enabled[row] if understood is None else understood
+            code = grade_level(_first(grades[row] or ""), self._profile.grade_levels)[1]
+            if code is not None:
+                facts[GRADE_CODE] = code
             if hispanic[row]:
                 facts["hispanic"] = True
             if any(races[row]):
@@ -207,29 +254,17 @@ class OneRosterStudents(BundleSource):
         return pa.array(texts, pa.string())
 
 
-def _mapped(texts: pa.ChunkedArray, rule: Any) -> pa.Array:
-    """A rule applied to each distinct text."""
-    encoded = pc.dictionary_encode(texts).unify_dictionaries().combine_chunks()
-    if isinstance(encoded, pa.ChunkedArray):
-        encoded = encoded.chunk(0)
-    return pa.array([rule(text) for text in encoded.dictionary.to_pylist()], pa.string()).take(encoded.indices)
-
-
 def _first(listed: str) -> str:
     """The first entry of a list in one field."""
     return next((entry.strip() for entry in listed.split(",") if entry.strip()), "")
 
 
-def _grade_level(grades: str) -> str | None:
-    level = _first(grades)
-    return _GRADE_LEVELS.get(level.lower(), level) or None
-
-
-def _ethnicity(flags: dict[str, np.ndarray], several: np.ndarray) -> pa.Array:
-    """Hispanic before all, then two or more races, then the one."""
+def _ethnicity(flags: dict[str, np.ndarray], unclear: np.ndarray) -> pa.Array:
+    """Hispanic before all, then two or more races, then the one; unknown where an answer was not understood."""
     races = np.vstack([flags[name] for name in _RACES])
-    words = [*_RACES.values(), "Two or more", "Hispanic"]
+    words = [*_RACES.values(), TWO_OR_MORE_RACES, "Hispanic"]
     chosen = np.where(races.any(axis=0), races.argmax(axis=0), -1)
-    chosen[several | (races.sum(axis=0) > 1)] = len(words) - 2
+    chosen[flags[_SEVERAL_RACES] | (races.sum(axis=0) > 1)] = len(words) - 2
+    chosen[unclear] = -1
     chosen[flags[_HISPANIC]] = len(words) - 1
     return taken(pa.array(words), chosen)

@@ -22,6 +22,7 @@ from edupulse_pipelines.schema.delivery import DELETED, DELETED_VALUES, DELIVERE
 from edupulse_pipelines.schema.expectations import TYPE_PATTERNS
 from edupulse_pipelines.settings import ProfileSettings
 from edupulse_pipelines.settings.profile import UNUSED
+from edupulse_pipelines.sources.dates import date_parser
 from edupulse_pipelines.sources.records import PROBLEM, RefusedFile
 
 UNMAPPED_CODE = "unmapped_code"
@@ -33,25 +34,6 @@ _MOST_CODES = 30
 _MORE = ""
 """Stands for the unmapped texts of a column beyond `_MOST_CODES`; the empty field is never one."""
 _LOOKS_LIKE_A_CODE = re.compile(r"(?!(?:.*[0-9]){6})[A-Za-z0-9_/+*.-]{1,12}")
-_MONTHS = (
-    "january", "february", "march", "april", "may", "june",
-    "july", "august", "september", "october", "november", "december",
-)  # fmt: skip
-_MONTH_NUMBER = {name[:length]: number for number, name in enumerate(_MONTHS, start=1) for length in (3, len(name))}
-_DIRECTIVES = {
-    "Y": r"(?P<year>[0-9]{4})",
-    "m": r"(?P<month>1[0-2]|0?[1-9])",
-    "b": rf"(?P<name>{'|'.join(name[:3] for name in _MONTHS)})",
-    "B": rf"(?P<name>{'|'.join(_MONTHS)})",
-    "d": r"(?P<day>3[01]|[12][0-9]|0?[1-9])",
-    "H": r"(?:2[0-3]|1[0-9]|0?[0-9])",
-    "I": r"(?:1[0-2]|0?[1-9])",
-    "M": r"(?:[1-5][0-9]|0?[0-9])",
-    "S": r"(?:[1-5][0-9]|0?[0-9])",
-    "f": r"[0-9]{1,6}",
-    "p": r"(?:am|pm)",
-    "%": "%",
-}
 
 
 class _Judged(NamedTuple):
@@ -278,28 +260,11 @@ def _with_decimal_point(text: str) -> _Judged:
 
 
 def _date_rule(date_format: str) -> Callable[[str], _Judged]:
-    # Where nothing stands between two numbers a leading zero is needed: 2025115 may be two days.
-    padded = re.search(r"%[^%]%[^%]", date_format) is not None
-    pattern = re.compile(
-        "".join(
-            (_DIRECTIVES[part[1]].replace("0?", "0") if padded else _DIRECTIVES[part[1]])
-            if part.startswith("%")
-            else re.escape(part)
-            for part in re.findall(r"%.|[^%]+", date_format, re.DOTALL)
-        ),
-        re.IGNORECASE | re.ASCII,
-    )
+    parsed = date_parser(date_format)
 
     def judged(text: str) -> _Judged:
-        match = pattern.fullmatch(text)
-        if match is None:
-            return _Judged(text, "type")
-        parts = match.groupdict()
-        month = _MONTH_NUMBER[parts["name"].lower()] if "name" in parts else int(parts["month"])
-        try:
-            return _Judged(dt.date(int(parts["year"]), month, int(parts["day"])).isoformat())
-        except ValueError:
-            return _Judged(text, "type")
+        date = parsed(text)
+        return _Judged(text, "type") if date is None else _Judged(date)
 
     return judged
 

@@ -231,10 +231,21 @@ Put the export into the delivery's folder as it is: the zip, its files, or a fol
   (StudentDiscipline: perpetrators only; severity 1 to 5 by the behaviour), `grades` (StudentGradebook), and the days of
   instruction (EducationOrgCalendar).
 
-Names of columns and formats of dates need no profile. These keys of `[tenants.<name>.profile]` count:
+- Of several rows for one thing equal ones count once; where they contradict each other nothing is believed, and they
+  are counted by name. Several races are `Two or more races`. `1`, `Yes`, `TRUE`, `Y` are yes, `0`, `No`, `FALSE`, `N`
+  are no; anything else is counted by column and stays unknown.
+- `parent_contact` is the first parent, guardian or relative who can be reached; never a teacher or a counselor.
+- Known codes of grades outside kindergarten to grade 12 (`PK`, `TK`, `13`, `PS`, `UG`, …) leave `grade_level` empty and
+  are kept as `grade_code` in `student_metadata`; such students are scored only if `grade_codes` of the cohort asks.
+- An account that is closed (`enabledUser` false, status `inactive`) ends the enrolment: on the day of its last change,
+  where the file says that, else on the day of the delivery.
 
-- `grade_levels` for what is not kindergarten or a grade from 1 to 12 (`PK`, `TK`, `UG`), and `codes` for descriptors of
-  your own. What is not mapped is `unmapped_code:<column>`.
+Names of columns need no profile. A time stamp is its date in your time zone; one at midnight is the date it names.
+These keys of `[tenants.<name>.profile]` count:
+
+- `date_format`, for dates that are not ISO.
+- `grade_levels` for grades of your own, and `codes` for descriptors of your own. What is not mapped is
+  `unmapped_code:<column>`.
 - `missing_date_of_birth`, where demographics are missing.
 - `letter_grades`, where a result has a letter and no score.
 - `extra_credit`: a score above 100 % becomes 100 and is counted (`"cap"`, the default), or is held back

@@ -19,7 +19,7 @@ GRADE_LINES: list[tuple[str, list[str] | None]] = [
     ("g3,ZQ1,ZQm,2025-09-02,-0.01,B", ["range:grade_value"]),
     ("g4,ZQ1,ZQm,2025-09-02,1e999,B", ["range:grade_value"]),
     *((f"g5{word},ZQ1,ZQm,2025-09-02,{word},B", ["type:grade_value"]) for word in (
-        "NaN", "inf", "-Infinity", "NULL", "N/A", "None", "1 5", " 80", "0x10", "1_0", "٨٠", "80%"
+        "NaN", "inf", "-Infinity", "NULL", "N/A", "None", "1 5", "8 0", "0x10", "1_0", "٨٠", "80%"
     )),
     ('g6,ZQ1,ZQm,2025-09-02,"8,5",B', ["type:grade_value"]),
     ("g7,ZQ1,ZQm,2025-13-45,80,B", ["type:submission_date"]),
@@ -43,8 +43,9 @@ GRADE_LINES: list[tuple[str, list[str] | None]] = [
     ("g23,ZQ1,ZQ\0m,2025-09-02,80,B", ["nul_byte"]),
     ('"g24\n""24""",ZQ1,"ZQ\r\nm, ""x""",2025-09-02,80,B', None),
     # A line break after a value that is otherwise right is no part of a date or a number.
-    ('g25,ZQ1,ZQm,"2025-09-02\n",80,B', ["type:submission_date"]),
-    ('g26,ZQ1,ZQm,2025-09-02,"80\n",B', ["type:grade_value"]),
+    ('g25,ZQ1,ZQm,"2025-09-02\n",80,B', None),  # blanks around a value are no part of it
+    ('g26,ZQ1,ZQm,2025-09-02,"80\n",B', None),
+    ("g26b,ZQ1,ZQm,2025-09-02, 80,B", None),
     ("g27,ZQ1,ZQm,2024-02-29,,", None),
     ("g28,ZQ1,ZQm,2025-09-02,0,", None),
     ("g29,ZQ1,ZQm,2025-09-02,+1e2,", None),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import io
+import json
 from collections import Counter
 from functools import partial
 from pathlib import Path
@@ -140,7 +141,7 @@ def test_exit_types(exit_type: str | None, expected: str) -> None:
 
 @pytest.mark.parametrize(
     ("level", "expected"),
-    [("Kindergarten", "0"), ("First grade", "1"), ("Twelfth grade", "12"), ("Prekindergarten", "Prekindergarten")],
+    [("Kindergarten", "0"), ("First grade", "1"), ("Twelfth grade", "12"), ("Owls", "Owls")],
 )
 def test_grade_levels_beside_kindergarten_and_1_to_12_are_for_the_profile(level: str, expected: str) -> None:
     entry = enrolled(EntryDate="2025-08-18", EntryGradeLevel=code("GradeLevel", level))
@@ -151,11 +152,88 @@ WHITE, ASIAN = (f"<Race>{code('Race', race)}</Race>" for race in ("White", "Asia
 
 
 @pytest.mark.parametrize(
+    ("level", "code_of_it"),
+    [
+        ("Prekindergarten", "PK"), ("Preschool/Prekindergarten", "PK"), ("Infant/toddler", "IT"), ("Ungraded", "UG"),
+        ("Transitional Kindergarten", "TK"), ("Postsecondary", "PS"), ("Grade 13", "13"),
+    ],
+)  # fmt: skip
+def test_a_known_grade_without_a_number_is_kept_as_a_fact(level: str, code_of_it: str) -> None:
+    entry = enrolled(EntryDate="2025-08-18", EntryGradeLevel=code("GradeLevel", level))
+    row = only("students", xml("Student", student()), xml("StudentEnrollment", entry))
+    assert (row["grade_level"], json.loads(row["student_metadata"])["grade_code"]) == (None, code_of_it)
+
+
+def told(*associations: str) -> tuple[dict[str, Any], dict[str, int]]:
+    """The only student beside these associations, and what was noted."""
+    opened = source("students", xml("Student", student()), xml("StudentEnrollment", *associations))
+    (row,) = read(opened)
+    return row, opened.notes
+
+
+def test_two_associations_of_a_student_are_taken_together_or_contradict_each_other() -> None:
+    female, male = (tags(Sex=code("Sex", sex)) for sex in ("Female", "Male"))
+    row, notes = told(described(WHITE, female), described(WHITE, female))
+    assert (row["ethnicity"], row["gender"], notes) == ("White", "Female", {})
+    row, notes = told(described(WHITE), described(ASIAN, female))
+    assert (row["ethnicity"], row["gender"], notes) == ("Two or more races", "Female", {})
+    row, notes = told(described(female), described(male))
+    assert (row["gender"], notes) == (None, {"contradicting_sex": 1})
+    said = [described(WHITE, tags(HispanicLatinoEthnicity=answer)) for answer in ("Yes", "0")]
+    row, notes = told(*said)
+    assert (row["ethnicity"], notes) == (None, {"contradicting_hispanic_latino_ethnicity": 1})
+    row, notes = told(described(WHITE, tags(HispanicLatinoEthnicity="maybe")))
+    assert (row["ethnicity"], notes) == ("White", {"not_understood_hispanic_latino_ethnicity": 1})
+
+
+def contact(kind: str, number: str, **address: str) -> str:
+    mail = f"<ElectronicMail>{tags(ElectronicMailAddress=address.get('mail'))}</ElectronicMail>"
+    phone = f"<Telephone>{tags(TelephoneNumber=address.get('phone'))}</Telephone>"
+    return f"<{kind}><{kind}UniqueId>{number}</{kind}UniqueId>{mail}{phone}</{kind}>"
+
+
+def association(kind: str, number: str, relation: str, **facts: str) -> str:
+    identity = f"<{kind}Identity><{kind}UniqueId>{number}</{kind}UniqueId></{kind}Identity>"
+    return (
+        f"<Student{kind}Association>{of_student('1')}<{kind}Reference>{identity}</{kind}Reference>"
+        f"{tags(Relation=code('Relation', relation), **facts)}</Student{kind}Association>"
+    )
+
+
+@pytest.mark.parametrize("kind", ["Parent", "Contact"])
+def test_the_contact_is_the_first_parent_guardian_or_relative_who_can_be_reached(kind: str) -> None:
+    def contact_of(*people: tuple[str, dict[str, str], dict[str, str]]) -> tuple[str | None, dict[str, int]]:
+        persons = [contact(kind, str(place), **address) for place, (_, address, _) in enumerate(people)]
+        links = [association(kind, str(place), relation, **facts) for place, (relation, _, facts) in enumerate(people)]
+        opened = source("students", xml("Student", student()), xml(f"Student{kind}", *persons, *links))
+        (row,) = [row for row in read(opened) if row["district_id"] == "1"]
+        assert opened.left_out == {}
+        return row["parent_contact"], opened.notes
+
+    mother, neighbor = ("Mother, foster", {"phone": "555-01"}, {}), ("Neighbor", {"mail": "n@x"}, {})
+    assert contact_of(mother) == ("555-01", {})
+    assert contact_of(neighbor, mother) == ("555-01", {"contacts_who_are_no_relatives": 1})
+    assert contact_of(("Case worker", {"mail": "w@x"}, {}), ("Family friend", {"mail": "f@x"}, {}))[0] is None
+    assert contact_of(mother, ("Guardian", {"mail": "g@x"}, {"ContactPriority": "1"}))[0] == "g@x"
+    assert contact_of(mother, ("Aunt", {"mail": "a@x"}, {"PrimaryContactStatus": "1"}))[0] == "a@x"
+    assert contact_of(("Father", {}, {}), mother)[0] == "555-01"
+
+
+def test_dates_follow_the_profile_and_time_stamps_the_time_zone() -> None:
+    profile = ProfileSettings(date_format="DD/MM/YYYY")
+    there = TENANT.model_copy(update={"profile": profile, "timezone": "America/New_York"})
+    born = {"15/06/2011": "2011-06-15", "2011-06-15T02:30:00Z": "2011-06-14", "2011-06-15Z": "2011-06-15"}
+    for written, expected in born.items():
+        row = only("students", xml("Student", student(BirthDate=written)), tenant=there)
+        assert row["date_of_birth"] == expected
+
+
+@pytest.mark.parametrize(
     ("parts", "expected"),
     [
         ([WHITE], "White"),
         ([f"<Race>{WHITE}</Race>"], "White"),
-        ([WHITE, ASIAN], "Two or more"),
+        ([WHITE, ASIAN], "Two or more races"),
         ([ASIAN, tags(HispanicLatinoEthnicity="true")], "Hispanic"),
         ([tags(Race=code("Race", "Black - African American"))], "Black or African American"),
         ([tags(Race=code("Race", "Choose Not to Respond"))], None),
@@ -507,6 +585,21 @@ def test_what_cannot_be_resolved_is_kept_to_be_quarantined() -> None:
     )
     assert (unknown_incident["district_id"], unknown_incident["incident_date"]) == ("1", None)
     assert unknown_part["severity_level"] == "participation Bystander"
+
+
+def test_an_incident_that_is_told_in_two_ways_is_held_back() -> None:
+    twice = [incident("10"), incident("10").replace("2025-09-03", "2025-09-04")]
+    opened = source("discipline_incidents", xml("StudentDiscipline", *twice, offense()))
+    (row,) = read(opened)
+    assert (row["incident_date"], opened.notes) == (None, {"contradicting_discipline_incidents": 1})
+    same = source("discipline_incidents", xml("StudentDiscipline", incident("10"), incident("10"), offense()))
+    assert (read(same)[0]["incident_date"] is not None, same.notes) == (True, {})
+
+
+def test_a_report_that_is_not_understood_leaves_the_severity_unknown() -> None:
+    for said, severity in (("1", "4"), ("No", "2"), ("perhaps", "not understood")):
+        told = incident("10", ReportedToLawEnforcement=said)
+        assert only("discipline_incidents", xml("StudentDiscipline", told, offense()))["severity_level"] == severity
 
 
 def test_incidents_of_data_standard_3() -> None:

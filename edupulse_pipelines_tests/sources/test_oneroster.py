@@ -127,8 +127,8 @@ def people(
     return bundle(version, mode, users=list(users), **more)
 
 
-def only_student(version: str, *users: Row, **more: Any) -> dict[str, Any]:
-    (row,) = read(source("students", people(version, *users, **more)))
+def only_student(version: str, *users: Row, tenant: TenantSettings = TENANT, **more: Any) -> dict[str, Any]:
+    (row,) = read(source("students", people(version, *users, **more), tenant=tenant))
     return row
 
 
@@ -205,12 +205,23 @@ def test_somebody_who_is_no_student_may_have_a_students_identifier() -> None:
 @pytest.mark.parametrize(
     ("grades", "expected"),
     [
-        ("01", "1"), ("9", "9"), ("12", "12"), ("KG", "0"), ("10,11", "10"), ("", None), ("PK", "PK"), ("TK", "TK"),
-        ("UG", "UG"), ("13", "13"),
+        ("01", "1"), ("9", "9"), ("12", "12"), ("KG", "0"), ("10,11", "10"), ("", None), ("Owls", "Owls"),
     ],
 )  # fmt: skip
 def test_grade_levels(grades: str, expected: str | None) -> None:
     assert only_student("1.2", user("1.2", grades=grades))["grade_level"] == expected
+
+
+@pytest.mark.parametrize("code", ["IT", "PR", "PK", "TK", "13", "PS", "UG"])
+def test_a_known_code_of_a_grade_without_a_number_is_kept_as_a_fact(code: str) -> None:
+    row = only_student("1.1", user("1.1", grades=code.lower()))
+    assert (row["grade_level"], json.loads(row["student_metadata"])["grade_code"]) == (None, code)
+
+
+def test_what_the_profile_maps_is_left_to_it() -> None:
+    mapped = TENANT.model_copy(update={"profile": ProfileSettings(grade_levels={"PK": "0"})})
+    row = only_student("1.1", user("1.1", grades="PK"), tenant=mapped)
+    assert (row["grade_level"], "grade_code" in json.loads(row["student_metadata"])) == ("PK", False)
 
 
 def test_who_has_no_demographics_has_no_date_of_birth() -> None:
@@ -235,8 +246,8 @@ def test_columns_that_nothing_fills_are_absent_but_for_the_date_of_birth() -> No
     ("facts", "expected"),
     [
         ({"white": "true"}, "White"),
-        ({"white": "TRUE", "asian": "true"}, "Two or more"),
-        ({"white": "true", "demographicRaceTwoOrMoreRaces": "true"}, "Two or more"),
+        ({"white": "TRUE", "asian": "true"}, "Two or more races"),
+        ({"white": "true", "demographicRaceTwoOrMoreRaces": "true"}, "Two or more races"),
         ({"white": "true", "asian": "true", "hispanicOrLatinoEthnicity": "true"}, "Hispanic"),
         ({"hispanicOrLatinoEthnicity": "false", "blackOrAfricanAmerican": "true"}, "Black or African American"),
         ({"white": "false"}, None),
@@ -289,6 +300,99 @@ def test_the_contact_is_the_first_agent_who_can_be_reached(agents: str, expected
         user("1.1", "9", "parent", phone="555-09", email="nine@example.org"),
     )
     assert read(source("students", files))[0]["parent_contact"] == expected
+
+
+def test_only_parents_guardians_and_relatives_are_contacts() -> None:
+    def contact(version: str, *kinds: str) -> tuple[str | None, dict[str, int]]:
+        numbers = [str(place) for place, _ in enumerate(kinds, start=7)]
+        agents = [user(version, number, kind, email=f"{kind}@x") for number, kind in zip(numbers, kinds, strict=True)]
+        roles = [role(number, kind) for number, kind in zip(numbers, kinds, strict=True)] if version == "1.2" else []
+        listed = ",".join(f"u{number}" for number in numbers)
+        more = {"roles": [role(), *roles]} if version == "1.2" else {}
+        opened = source("students", people(version, user(version, agentSourcedIds=listed), *agents, **more))
+        return read(opened)[0]["parent_contact"], opened.notes
+
+    for version in VERSIONS:
+        assert contact(version, "teacher") == (None, {"agents_who_are_no_relatives": 1})
+        assert contact(version, "counselor", "Parent") == ("Parent@x", {"agents_who_are_no_relatives": 1})
+        assert contact(version, "relative", "guardian") == ("relative@x", {})
+
+
+def test_several_rows_for_one_student_are_one_or_contradict_each_other() -> None:
+    row = {"sourcedId": "u1", "birthDate": "2011-02-03", "sex": "female", "white": "true"}
+
+    def described(*rows: Row) -> tuple[tuple[str | None, ...], dict[str, int]]:
+        opened = source("students", people("1.1", user("1.1"), demographics=list(rows)))
+        (found,) = read(opened)
+        return (found["date_of_birth"], found["gender"], found["ethnicity"]), opened.notes
+
+    assert described(row, row) == (("2011-02-03", "female", "White"), {})
+    assert described(row, row | {"sex": "", "white": ""}) == (("2011-02-03", "female", "White"), {})
+    assert described(row, row | {"white": "false", "asian": "1"}) == (
+        ("2011-02-03", "female", "Two or more races"), {},
+    )  # fmt: skip
+    assert described(row, row | {"sex": "male"}) == (
+        ("2011-02-03", None, "White"), {"contradicting_demographics": 1},
+    )  # fmt: skip
+    assert described(row, row | {"birthDate": "2012-02-03"})[0] == (None, "female", "White")
+
+
+@pytest.mark.parametrize(
+    ("answers", "ethnicity", "notes"),
+    [
+        ({"white": "1", "asian": "No"}, "White", {}),
+        ({"white": "Yes", "asian": "Y"}, "Two or more races", {}),
+        ({"white": "0", "asian": "N"}, None, {}),
+        ({"white": "TRUE", "asian": "perhaps"}, None, {"not_understood_asian": 1}),
+        ({"asian": "perhaps", "hispanicOrLatinoEthnicity": "T"}, "Hispanic", {"not_understood_asian": 1}),
+    ],
+)
+def test_what_is_neither_yes_nor_no_stays_unknown(answers: Row, ethnicity: str | None, notes: dict[str, int]) -> None:
+    opened = source("students", people("1.1", user("1.1"), demographics=[{"sourcedId": "u1"} | answers]))
+    assert read(opened)[0]["ethnicity"] == ethnicity
+    assert opened.notes == notes
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        ("15/06/2011", "2011-06-15"),
+        ("2011-06-15", "2011-06-15"),
+        ("2011-06-15T00:00:00.000Z", "2011-06-15"),
+        ("2011-06-15T02:30:00Z", "2011-06-14"),  # still the day before in New York
+        ("2011-06-15T02:30:00", "2011-06-15"),
+        ("June 2011", "June 2011"),
+    ],
+)
+def test_dates_follow_the_profile_and_time_stamps_the_time_zone(written: str, expected: str) -> None:
+    profile = ProfileSettings(date_format="DD/MM/YYYY")
+    there = TENANT.model_copy(update={"profile": profile, "timezone": "America/New_York"})
+    row = only_student("1.1", user("1.1"), demographics=[{"sourcedId": "u1", "birthDate": written}], tenant=there)
+    assert row["date_of_birth"] == expected
+
+
+@pytest.mark.parametrize(
+    ("facts", "periods", "exit_date"),
+    [
+        ({"enabledUser": "true"}, ("2025-08-18", ""), None),
+        ({"enabledUser": "No"}, ("2025-08-18", ""), "2025-10-06"),  # the delivery's date
+        ({"enabledUser": "false", "dateLastModified": "2025-09-30T10:00:00Z"}, ("2025-08-18", ""), "2025-09-30"),
+        ({"enabledUser": "false", "dateLastModified": "2025-12-01"}, ("2025-08-18", ""), "2025-10-06"),
+        ({"enabledUser": "false"}, ("2025-08-18", "2025-09-12"), "2025-09-12"),
+        ({"enabledUser": "false"}, ("2025-08-18", "2026-06-12"), "2025-10-06"),
+        ({"enabledUser": "perhaps"}, ("2025-08-18", ""), None),
+        ({"status": "inactive"}, ("2025-08-18", ""), "2025-10-06"),
+    ],
+)
+def test_a_closed_account_ends_the_enrolment(facts: Row, periods: tuple[str, str], exit_date: str | None) -> None:
+    rows = [role(beginDate=periods[0], endDate=periods[1])]
+    row = only_student("1.2", user("1.2") | facts, roles=rows)
+    assert (row["exit_date"], row["exit_type"]) == (exit_date, exit_date and "other")
+
+
+def test_an_inactive_role_without_an_end_has_ended() -> None:
+    row = only_student("1.2", user("1.2"), roles=[role(beginDate="2025-08-18", status="inactive")])
+    assert (row["exit_date"], row["exit_type"]) == ("2025-10-06", "other")
 
 
 def test_metadata() -> None:

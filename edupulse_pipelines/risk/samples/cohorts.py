@@ -24,6 +24,7 @@ from edupulse_pipelines.features.definitions import FEATURE_NAMES, MODEL_FEATURE
 from edupulse_pipelines.features.standing import read_standing
 from edupulse_pipelines.features.store import read_features
 from edupulse_pipelines.risk.rounding import DIGITS
+from edupulse_pipelines.schema.delivery import GRADE_CODE
 from edupulse_pipelines.schema.sqlalchemy_tables import student_features, students
 from edupulse_pipelines.settings import CohortSettings, TenantSettings
 from edupulse_pipelines.storage.work import Work
@@ -83,6 +84,8 @@ class Population:
     """Exit date (days); NaT while enrolled."""
     metadata: NDArray[np.float64]
     """Shape (students, declared metadata inputs); NaN where missing or not among the declared values."""
+    asked_for: NDArray[np.bool_]
+    """Who can be in a cohort: whose grade is one of ours or not known, or has a code that the settings name."""
     audit: dict[str, NDArray[np.object_]]
     """The audit dimensions, text; None where missing."""
 
@@ -99,6 +102,7 @@ def read_population(connection: sa.Connection, work: Work, tenant: TenantSetting
         sa.select(
             table.district_id,
             table.exit_date,
+            table.student_metadata[GRADE_CODE].as_string().label(GRADE_CODE),
             *(table[name] for name in SUBGROUPS),
             *((table.student_metadata,) if needs_metadata else ()),
         ).where(table.tenant_id == work.tenant, table.deleted_on.is_(None))
@@ -121,6 +125,7 @@ def read_population(connection: sa.Connection, work: Work, tenant: TenantSetting
         starts={name: tenant.cohort.start_of(group) for name, group in zip(names, groups, strict=True)},
         left=np.array([row.exit_date for row in rows], dtype="datetime64[D]"),
         metadata=metadata,
+        asked_for=np.array([row.grade_code in (None, *tenant.cohort.grade_codes) for row in rows], dtype=np.bool_),
         audit={
             name: _objects([None if (value := getattr(row, name)) in (None, "") else str(value) for row in rows])
             for name in SUBGROUPS
@@ -206,7 +211,8 @@ def read_weeks(
 def read_week(connection: sa.Connection, work: Work, tenant: TenantSettings, week: dt.date) -> pd.DataFrame:
     """Everybody enrolled at the end of one week: `read_features`, the model's inputs, and `in_cohort`.
 
-    In the cohort: enough weeks of data and, where groups have a start, that many weeks of teaching. Ordered by
+    In the cohort: enough weeks of data and, where groups have a start, that many weeks of teaching; whose grade has a
+    code instead of a number only where the settings ask for it (`grade_codes`). Ordered by
     `district_id`; no rows for a week without vectors.
     """
     return read_weeks(connection, work, tenant, [week])[week]
@@ -278,7 +284,8 @@ def _weeks(
         declared = pd.DataFrame(population.metadata[place], columns=list(tenant.inputs.metadata), index=inputs.index)
         rows = pd.concat([rows.reset_index(drop=True), inputs, declared], axis=1)
         taught = _weeks_of_teaching(population, place, week)
-        rows["in_cohort"] = cohort_of(rows, tenant.cohort) & (taught >= tenant.cohort.minimum_weeks_of_data)
+        enough = cohort_of(rows, tenant.cohort) & (taught >= tenant.cohort.minimum_weeks_of_data)
+        rows["in_cohort"] = enough & population.asked_for[place]
         by_week[week] = rows
     return by_week
 
