@@ -29,7 +29,14 @@ from edupulse_pipelines.storage.work import Work
 
 Source = Literal["table", "registry"]
 Kind = Literal[
-    "champion", "row_without_version", "version_without_row", "version_moved", "facts_differ", "artifact_unusable"
+    "experiment_deleted",
+    "registered_model_deleted",
+    "champion",
+    "row_without_version",
+    "version_without_row",
+    "version_moved",
+    "facts_differ",
+    "artifact_unusable",
 ]
 
 
@@ -59,7 +66,8 @@ def differences(
 ) -> list[Difference]:
     """What MLflow and `model_metadata` disagree about; empty when they agree.
 
-    Compared: the champion alias with the active row, the model versions both ways, each row's registered version and
+    Compared: whether the experiment, and the registered model that rows name, are there; the champion alias with the
+    active row, the model versions both ways, each row's registered version and
     hashes with the version's, and the files of the champion (or of `all` models) with the hash they were logged with.
     `source` is the side that the proposed mendings take as the truth where both know something. RegistryUnavailable
     when MLflow does not answer.
@@ -69,7 +77,7 @@ def differences(
     for version in registry.versions(work.tenant):
         by_name.setdefault(version.name, []).append(version)
     active = next((row for row in rows if row.is_active), None)
-    disagreements = []
+    disagreements = _deleted_as_a_whole(work, registry, rows)
     alias = registry.champion(work.tenant)
     # Of a champion whose row was lost the alias is all that is left.
     lost = active is None and alias in by_name and alias not in {row.model_version for row in rows}
@@ -125,7 +133,8 @@ def differences(
 def sync(work: Work, registry: Registry, *, apply: bool = False, source: Source = "table") -> list[Difference]:
     """The differences with their proposed mendings; with `apply` mended, and what became of each.
 
-    Files of all models are checked. Versions and rows are mended first and the champion last, because a champion may
+    Files of all models are checked. A deleted experiment and a deleted registered model are restored first, whatever
+    the `source`. Versions and rows are mended next and the champion last, because a champion may
     have come back or gone by then. With `source="table"`, rows whose version is gone are registered again from their
     files, and the alias follows the active row; with `"registry"`, such rows are set aside, and the active row follows
     the alias. A registered version without a row gets its row back from the record of its run either way. Running it
@@ -152,6 +161,31 @@ def sync(work: Work, registry: Registry, *, apply: bool = False, source: Source 
     elif before is not None:
         done.append(dataclasses.replace(before, mended=True, outcome="they agree after the other mendings"))
     return done
+
+
+def _deleted_as_a_whole(work: Work, registry: Registry, rows: list[ModelRecord]) -> list[Difference]:
+    """The experiment and the registered model, where somebody has deleted them in MLflow."""
+    deleted = []
+    if registry.has_deleted_experiment(work.tenant):
+        deleted.append(
+            Difference(
+                "experiment_deleted",
+                f"The experiment {registry.experiment_name(work.tenant)} is deleted in MLflow: no training can be "
+                "logged.",
+                "restore the experiment with its runs",
+            )
+        )
+    if any(row.registry_version for row in rows if not row.set_aside) and not registry.has_registered_model(
+        work.tenant
+    ):
+        deleted.append(
+            Difference(
+                "registered_model_deleted",
+                f"The registered model {registry.model_name(work.tenant)} is deleted in MLflow, with all its versions.",
+                "make it again, and register its versions again from their files",
+            )
+        )
+    return deleted
 
 
 def _champion_difference(active: ModelRecord | None, champion: str | None, source: Source) -> Difference | None:
@@ -211,6 +245,10 @@ def _unusable(work: Work, registry: Registry, row: ModelRecord) -> str | None:
 
 
 def _mend(work: Work, registry: Registry, difference: Difference, source: Source) -> Difference:
+    if difference.kind == "experiment_deleted":
+        return _attempt(difference, lambda: _restore_experiment(work, registry))
+    if difference.kind == "registered_model_deleted":
+        return _attempt(difference, lambda: _make_registered_model(work, registry))
     if difference.mending is None or difference.model_version is None:
         return dataclasses.replace(
             difference, mended=False, outcome="nothing is known about it: delete the version in MLflow, or leave it"
@@ -243,6 +281,16 @@ def _mend(work: Work, registry: Registry, difference: Difference, source: Source
         return "the row was set aside"
 
     return _attempt(difference, mend)
+
+
+def _restore_experiment(work: Work, registry: Registry) -> str:
+    registry.restore_experiment(work.tenant)
+    return "the experiment and its runs are back"
+
+
+def _make_registered_model(work: Work, registry: Registry) -> str:
+    registry.make_registered_model(work.tenant)
+    return "the registered model is there again"
 
 
 def _attempt(difference: Difference, mend: Callable[[], str]) -> Difference:

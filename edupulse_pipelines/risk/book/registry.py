@@ -201,6 +201,31 @@ class Registry:
             runs = client.search_runs([experiment.experiment_id], wanted, max_results=1)
             return runs[0].info.run_id if runs else None
 
+    def has_deleted_experiment(self, tenant_name: str) -> bool:
+        """Whether the tenant's experiment is there and deleted, so that no training can be logged."""
+        with self._connection.answering() as client:
+            experiment = client.get_experiment_by_name(self.experiment_name(tenant_name))
+            return experiment is not None and experiment.lifecycle_stage == "deleted"
+
+    def restore_experiment(self, tenant_name: str) -> None:
+        """Bring the tenant's deleted experiment back, with its runs."""
+        with self._connection.answering() as client:
+            experiment = client.get_experiment_by_name(self.experiment_name(tenant_name))
+            if experiment is not None and experiment.lifecycle_stage == "deleted":
+                client.restore_experiment(experiment.experiment_id)
+
+    def has_registered_model(self, tenant_name: str) -> bool:
+        """Whether the tenant's registered model is there, with or without versions."""
+        with self._connection.answering() as client, missing_is_none():
+            client.get_registered_model(self.model_name(tenant_name))
+            return True
+        return False
+
+    def make_registered_model(self, tenant_name: str) -> None:
+        """Make the tenant's registered model, without versions, unless it is there."""
+        with self._connection.answering() as client:
+            self._registered_model(client, tenant_name)
+
     def page(self, recorded: LoggedRun | None) -> str | None:
         """The link to a registered version, in MLflow's view of model training; None for what is not registered."""
         if recorded is None or recorded.registered_model is None or recorded.registry_version is None:

@@ -275,3 +275,33 @@ def test_facts_that_differ(engine: sa.Engine, registry: Registry, tenant: Tenant
     assert "data_hash in MLflow" in done.sentence
     assert facts(rows(engine, tenant)[FIRST]) == facts(truth)
     agreed(engine, tenant, registry)
+
+
+def test_a_deleted_experiment_is_restored(
+    engine: sa.Engine, registry: Registry, tenant: TenantSettings, client: mlflow.MlflowClient
+) -> None:
+    experiment = client.get_experiment_by_name(f"edupulse/{tenant.name}")
+    assert experiment is not None
+    client.delete_experiment(experiment.experiment_id)
+    (only,) = sync(work_of(engine, tenant), registry)
+    assert (only.kind, only.mended) == ("experiment_deleted", None)
+    assert only.mending is not None and "restore" in only.mending
+    (done,) = sync(work_of(engine, tenant), registry, apply=True)
+    assert done.mended is True
+    restored = client.get_experiment_by_name(f"edupulse/{tenant.name}")
+    assert restored is not None and restored.lifecycle_stage == "active"
+    agreed(engine, tenant, registry)
+
+
+def test_a_deleted_registered_model_is_made_again_with_its_versions(
+    engine: sa.Engine, registry: Registry, tenant: TenantSettings, client: mlflow.MlflowClient
+) -> None:
+    client.delete_registered_model(f"edupulse-{tenant.name}")
+    found = sync(work_of(engine, tenant), registry)
+    assert found[0].kind == "registered_model_deleted"
+    assert {one.kind for one in found[1:]} == {"champion", "row_without_version"}
+    done = sync(work_of(engine, tenant), registry, apply=True)
+    assert all(one.mended for one in done)
+    assert sorted(registry.model_versions(tenant.name)) == [FIRST, SECOND]
+    assert registry.champion(tenant.name) == SECOND
+    agreed(engine, tenant, registry)
