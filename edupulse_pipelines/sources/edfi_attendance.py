@@ -40,6 +40,7 @@ _FEWEST_DAYS = 20
 class EdfiAttendance(EdfiSource):
     """The worst event of each student's day or period. A year's events are held as numbers, 28 bytes each, for that."""
 
+    table = "attendance_records"
     columns = ("district_id", "date", "status", "period")
 
     def __init__(self, bundle: Bundle, main: list[File], tenant: TenantSettings, delivered_on: dt.date | None) -> None:

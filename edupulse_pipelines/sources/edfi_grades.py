@@ -31,6 +31,7 @@ class _Assignment(NamedTuple):
 class EdfiGrades(EdfiSource):
     """StudentGradebookEntry elements, streamed; the entries they refer to are read before."""
 
+    table = "grades"
     columns = (
         "district_id", "source_record_id", "course_id", "course_name", "grade_value", "grade_letter", "submission_date",
         "assignment_type",
@@ -105,8 +106,8 @@ class EdfiGrades(EdfiSource):
 
     def _value(self, entry: Element, assignment: _Assignment | None) -> str | None:
         """NumericGradeEarned, which is in percent; else the points earned of those there are."""
-        value = entry.text("NumericGradeEarned")
-        points = entry.text("PointsEarned")
+        value = self.number(entry, "NumericGradeEarned")
+        points = self.number(entry, "PointsEarned")
         if value is not None or points is None:
             return value
         most = assignment.points if assignment else None
@@ -143,7 +144,7 @@ def _assignment(source: EdfiSource, element: Element, sections: Mapping[str, Ele
         due=source.date(element, "DueDate"),
         assigned=source.date(element, "DateAssigned"),
         kind=kind if 0 < len(kind) <= 50 else None,
-        points=element.text("MaxPoints"),
+        points=source.number(element, "MaxPoints"),
     )
 
 

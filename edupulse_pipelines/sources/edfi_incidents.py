@@ -54,6 +54,7 @@ class _Offense:
 class EdfiIncidents(EdfiSource):
     """One row per incident and student who did it; held in memory, because the parts refer to one another."""
 
+    table = "discipline_incidents"
     columns = (
         "district_id", "source_record_id", "incident_date", "severity_level", "incident_type", "description",
         "resolution",

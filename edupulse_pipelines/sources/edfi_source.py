@@ -17,8 +17,9 @@ from edupulse_pipelines.schema.answers import answer
 from edupulse_pipelines.schema.source_formats import EDFI
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.dates import day_reader
+from edupulse_pipelines.sources.decimals import with_point
 from edupulse_pipelines.sources.edfi_xml import Bundle, Element, File
-from edupulse_pipelines.sources.names import snake_case
+from edupulse_pipelines.sources.names import COLUMNS_WITHOUT_EFFECT, snake_case
 from edupulse_pipelines.sources.records import archive_schema
 
 ROWS_PER_TABLE = 50_000
@@ -34,6 +35,7 @@ class EdfiSource:
     elements on a line, the later ones count on from it, and so do the lines of a second file of the same interchange.
     """
 
+    table: ClassVar[str]
     columns: ClassVar[tuple[str, ...]]
     snapshot = False
 
@@ -49,6 +51,8 @@ class EdfiSource:
         self.unknown_columns: list[str] = []
         self.left_out: dict[str, int] = {}
         self.notes: dict[str, int] = {}
+        if columns := tenant.profile.columns.get(self.table):
+            self.note(COLUMNS_WITHOUT_EFFECT, len(columns))  # the format names its columns itself
         self.instructional_days: list[dt.date] = []
 
     def batches(self) -> Iterator[pa.Table]:
@@ -95,6 +99,11 @@ class EdfiSource:
         """The date at the path in ISO form; what is not understood as one stays as it is."""
         text = element.text(*path)
         return None if text is None else self._day(text)
+
+    def number(self, element: Element, *path: str) -> str | None:
+        """The number at the path with a decimal point."""
+        text = element.text(*path)
+        return None if text is None else with_point(text, self.profile)
 
     def answer(self, element: Element, *path: str) -> bool | None:
         """Yes or no at the path; None where there is neither. A text that is neither is counted."""

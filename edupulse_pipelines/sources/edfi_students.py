@@ -89,6 +89,7 @@ def _races(element: Element) -> set[str]:
 class EdfiStudents(EdfiSource):
     """Student elements, beside what the StudentEnrollment interchange says of them."""
 
+    table = "students"
     columns = ("district_id", "first_name", "last_name", "date_of_birth", "gender", "student_metadata")
 
     def __init__(self, bundle: Bundle, main: list[File], tenant: TenantSettings, delivered_on: dt.date | None) -> None:

@@ -145,6 +145,7 @@ class LandedFile:
         meaning = {"profile": profile.fingerprint(self.table)}
         if self.is_bundle:
             meaning |= {"extra_credit": profile.extra_credit, "delivered_on": delivered_on.isoformat()}
+            meaning |= {"encoding": profile.encoding, "delimiter": profile.delimiter, "timezone": tenant.timezone}
             read_by = (EDFI if self.format == "edfi" else ONEROSTER).read_by
             # What the first release of a converter read says nothing of it.
             return meaning | ({"read_by": str(read_by)} if read_by > 1 else {})

@@ -6,6 +6,7 @@ obstacle, for real exporters differ from the standard in all of this. What the c
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import BinaryIO
@@ -16,13 +17,17 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from edupulse_pipelines.schema.answers import NO, YES, answer
+from edupulse_pipelines.settings import ProfileSettings
 from edupulse_pipelines.sources.blanks import trimmed, trimmed_rows
+from edupulse_pipelines.sources.canonical_csv import DELIMITERS
+from edupulse_pipelines.sources.csv_rows import Row
 from edupulse_pipelines.sources.csv_text import CsvText
 from edupulse_pipelines.sources.records import FIELDS, LINE_NUMBER, PROBLEM, SYSTEM_COLUMNS, RefusedFile
 
 Open = Callable[[], BinaryIO]
 Files = Mapping[str, Open]
 
+_BLOCK = 1 << 20
 BULK = "bulk"
 DELTA = "delta"
 TO_BE_DELETED = "tobedeleted"
@@ -31,13 +36,17 @@ STATUS = "status"
 
 
 class BundleFile(CsvText):
-    """One CSV of a bundle, to be read by column name; every RefusedFile names it."""
+    """One CSV of a bundle, to be read by column name; every RefusedFile names it.
 
-    def __init__(self, name: str, open_file: Open) -> None:
+    The standard has UTF-8 and commas. A file that has not is read as the profile says, else refused.
+    """
+
+    def __init__(self, name: str, open_file: Open, profile: ProfileSettings) -> None:
         self.name = name
         try:
-            super().__init__(open_file, "utf-8", block_bytes=8 << 20)
-            first = self.read_header(self.delimiter)
+            declared = profile.encoding not in ("auto", "utf-8") and not _is_utf_8(open_file)
+            super().__init__(open_file, profile.encoding if declared else "utf-8", block_bytes=8 << 20)
+            self.delimiter, first = self._first_row(profile.delimiter)
         except RefusedFile as refusal:
             raise self._refused(refusal) from None
         if first.problem is not None:
@@ -45,6 +54,14 @@ class BundleFile(CsvText):
         self._names = [trimmed(field).casefold() for field in first.fields]
         # The reader below needs names that differ; an extension may have two of one name.
         self.header = [str(place) for place in range(len(self._names))]
+
+    def _first_row(self, declared: str) -> tuple[str, Row]:
+        """The delimiter and the header row: with commas, unless there are none in it."""
+        candidates = DELIMITERS if declared == "auto" else (DELIMITERS[0], declared)
+        rows = {delimiter: self.read_header(delimiter) for delimiter in candidates}
+        separates = (delimiter for delimiter, row in rows.items() if row.problem is None and len(row.fields) > 1)
+        chosen = next(separates, DELIMITERS[0])
+        return chosen, rows[chosen]
 
     def has(self, column: str) -> bool:
         """Whether the file has a column of this name."""
@@ -86,9 +103,24 @@ class BundleFile(CsvText):
 
     def _refused(self, refusal: RefusedFile) -> RefusedFile:
         if refusal.reason == "encoding":
-            # The tenant's profile has no say here: the standard knows one encoding.
-            return RefusedFile("encoding", f"{self.name}: {refusal.problem}", "OneRoster asks for UTF-8")
+            advice = "OneRoster asks for UTF-8; save it so, or declare its encoding in the tenant's profile"
+            return RefusedFile("encoding", f"{self.name}: {refusal.problem}", advice)
         return RefusedFile(refusal.reason, f"{self.name}: {refusal.detail}")
+
+
+def _is_utf_8(open_file: Open) -> bool:
+    """Whether all bytes are UTF-8 text, which has no NUL as UTF-16 has."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    with open_file() as stream:
+        try:
+            while data := stream.read(_BLOCK):
+                if b"\0" in data:
+                    return False
+                decoder.decode(data)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
 
 
 class Bundle:
@@ -98,12 +130,13 @@ class Bundle:
     stands in them. A file that is no delta is complete, and nothing older counts beside it.
     """
 
-    def __init__(self, files: Files, earlier: Sequence[Files] = ()) -> None:
+    def __init__(self, files: Files, earlier: Sequence[Files] = (), profile: ProfileSettings | None = None) -> None:
+        self._profile = profile or ProfileSettings()
         self.contradictions: dict[str, int] = {}
         """By list (without `.csv`): objects that several rows describe differently, since they were asked for."""
         self._open = {name.casefold(): open_file for name, open_file in files.items()}
         self._opened: dict[str, BundleFile] = {}
-        self._earlier = [Bundle(older) for older in earlier]
+        self._earlier = [Bundle(older, profile=profile) for older in earlier]
         self._manifest: dict[str, str] = {}
         manifest = self.file("manifest.csv")
         if manifest is not None:
@@ -127,7 +160,7 @@ class Bundle:
         """The file of this name; None when the bundle lacks it."""
         key = name.casefold()
         if key not in self._opened and key in self._open:
-            self._opened[key] = BundleFile(name, self._open[key])
+            self._opened[key] = BundleFile(name, self._open[key], self._profile)
         return self._opened.get(key)
 
     def needed(self, name: str, *columns: str) -> BundleFile:

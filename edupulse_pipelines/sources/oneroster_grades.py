@@ -68,7 +68,7 @@ class OneRosterGrades(BundleSource):
         course_of_class = Places(courses[SOURCED_ID]).of(classes["courseSourcedId"])
         self._course = _picked(course_of_class, Places(classes[SOURCED_ID]).of(lines["classSourcedId"]))
         self._category = Places(categories[SOURCED_ID]).of(lines["categorySourcedId"])
-        self._scale = (lines["resultValueMin"], lines["resultValueMax"])
+        self._scale = (self._with_points(lines["resultValueMin"]), self._with_points(lines["resultValueMax"]))
         self._lowest, self._highest = _number(self._scale[0], 0.0), _number(self._scale[1], 100.0)
 
     def _records(self, rows: pa.Table, deleted: pa.ChunkedArray) -> tuple[pa.Table, pa.ChunkedArray]:
@@ -97,7 +97,7 @@ class OneRosterGrades(BundleSource):
 
     def _grade_value(self, rows: pa.Table, line: np.ndarray, deleted: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
         """The score in percent of its scale; where there is none a text that is no number, for validation to see."""
-        score = rows["score"]
+        score = self._with_points(rows["score"])
         lowest, highest = _picked(self._lowest, line, np.nan), _picked(self._highest, line, np.nan)
         value = _number(score, np.nan)
         with np.errstate(all="ignore"):

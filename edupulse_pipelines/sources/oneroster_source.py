@@ -18,7 +18,8 @@ from edupulse_pipelines.schema.delivery import DELETED
 from edupulse_pipelines.schema.source_formats import ONEROSTER
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.dates import day_reader
-from edupulse_pipelines.sources.names import snake_case
+from edupulse_pipelines.sources.decimals import with_point
+from edupulse_pipelines.sources.names import COLUMNS_WITHOUT_EFFECT, snake_case
 from edupulse_pipelines.sources.oneroster_csv import (
     BULK,
     DELTA,
@@ -65,6 +66,8 @@ class BundleSource:
         self.unknown_columns: list[str] = []
         self.left_out: dict[str, int] = {}
         self.notes: dict[str, int] = {}
+        # The format names its columns itself.
+        self._note(COLUMNS_WITHOUT_EFFECT, len(tenant.profile.columns.get(self.table, {})))
         self.instructional_days: list[dt.date] = []
 
     def batches(self) -> Iterator[pa.Table]:
@@ -84,6 +87,10 @@ class BundleSource:
     def _days(self, texts: pa.ChunkedArray) -> pa.Array:
         """Dates in ISO form where they are understood."""
         return mapped(texts, self._day)
+
+    def _with_points(self, texts: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Numbers with a decimal point."""
+        return pa.chunked_array([mapped(texts, lambda text: with_point(text, self._profile))])
 
     def _answers(self, texts: pa.ChunkedArray, column: str) -> tuple[np.ndarray, np.ndarray]:
         """Which texts are a yes, and which are neither yes nor no; the latter are counted by column."""

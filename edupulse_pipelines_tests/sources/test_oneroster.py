@@ -702,5 +702,34 @@ def test_a_file_that_is_not_utf_8_is_named_with_its_line_and_no_value() -> None:
         read(source("students", files))
     assert refused.value.reason == "encoding"
     assert refused.value.detail.startswith("users.csv: line 3, byte ")
-    assert refused.value.detail.endswith(": not UTF-8; OneRoster asks for UTF-8")
+    assert ": not UTF-8; OneRoster asks for UTF-8; save it so, or declare its encoding" in refused.value.detail
     assert "Grace" not in refused.value.detail
+    # The advice holds, and does no harm to a file that is UTF-8.
+    declared = TENANT.model_copy(update={"profile": ProfileSettings(encoding="cp1252")})
+    for encoding in ("cp1252", "utf-8"):
+        files["users.csv"] = files["users.csv"].decode("cp1252").encode(encoding)
+        names = [row["last_name"] for row in read(source("students", files, tenant=declared))]
+        assert names[1] == "Grace\N{LATIN SMALL LETTER E WITH ACUTE}"
+
+
+@pytest.mark.parametrize("delimiter", ["auto", ";"])
+def test_a_file_with_another_delimiter_is_read(delimiter: Any) -> None:
+    files = people("1.1", user("1.1"))
+    files["users.csv"] = files["users.csv"].replace(b",", b";")
+    declared = TENANT.model_copy(update={"profile": ProfileSettings(delimiter=delimiter)})
+    assert [row["district_id"] for row in read(source("students", files, tenant=declared))] == ["u1"]
+
+
+def test_decimal_commas_follow_the_profile() -> None:
+    declared = TENANT.model_copy(update={"profile": ProfileSettings(decimal=",")})
+    line = {"resultValueMin": "0,0", "resultValueMax": "7,5"}
+    row = only_grade(result(score="1,5"), tenant=declared, line=line)
+    assert row["grade_value"] == "20"
+    assert only_grade(result(score="1,5"))["grade_value"] == "1,5"  # not declared: held back
+
+
+def test_names_of_columns_in_the_profile_are_said_to_do_nothing_here() -> None:
+    profile = ProfileSettings(columns={"students": {"Number": "district_id"}, "grades": {"Mark": "grade_value"}})
+    opened = source("students", people("1.1", user("1.1")), tenant=TENANT.model_copy(update={"profile": profile}))
+    assert len(read(opened)) == 1
+    assert opened.notes == {"profile_columns_without_effect": 1}
