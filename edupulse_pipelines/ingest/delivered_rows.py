@@ -160,17 +160,21 @@ class DeliveredRows:
             yield self._piece(parts, start)
 
     def _parts(self) -> Iterator[tuple[int, pa.Table]]:
+        """The rows of each file piece by piece, under our names of the columns that the table knows."""
         contract = DELIVERED[self.table]
         for number, file in enumerate(self._files):
             header = self.header(number)
             canonical = header if file.converted else self._canonical(number, header)
-            names = [name for name, ours in zip(header, canonical, strict=True) if ours in contract.column_names]
+            ours = dict(zip(header, canonical, strict=True))
+            names = [name for name in header if ours[name] in contract.column_names]
             with pq.ParquetFile(file.path) as archive:
                 for group in range(archive.num_row_groups):
                     part = archive.read_row_group(group, columns=[LINE_NUMBER, PROBLEM, *names])
                     for begin in range(0, len(part), self._piece_rows):
                         piece = part.slice(begin, self._piece_rows)
-                        yield number, _corrected(piece, file.corrections) if file.corrections else piece
+                        if file.corrections:
+                            piece = _corrected(piece, file.corrections)
+                        yield number, piece.rename_columns([LINE_NUMBER, PROBLEM, *(ours[name] for name in names)])
 
     def _canonical(self, number: int, names: list[str]) -> list[str]:
         """Our names of these columns of a file. ConfigurationError when the profile now gives two of them one name."""
@@ -193,15 +197,14 @@ class DeliveredRows:
         for file, part in parts:
             converted = self._files[file].converted
             bare, with_blanks = trimmed_rows(part)
-            rows, of_part, codes = apply_profile(bare, self.table, self._profile, converted=converted)
+            rows, of_part, codes = apply_profile(bare, self.table, self._profile, converted=converted, named=True)
             reasons.update({offset + row: given for row, given in of_part.items()})
             add_codes(unmapped, codes)
             present[file] = frozenset(rows.column_names)
             tables.append(rows)
-            ours = dict(zip(part.column_names, rows.column_names, strict=False))  # the profile may add some at the end
-            padded.update(ours[name] for name in with_blanks)
+            padded.update(with_blanks)
             for name in with_blanks:
-                rows = rows.set_column(rows.column_names.index(ours[name]), ours[name], part[name])
+                rows = rows.set_column(rows.column_names.index(name), name, part[name])
             as_came.append(rows)
             offset += len(rows)
         whole = _one_table(tables)

@@ -100,15 +100,16 @@ def _canonical(rows: list[Any], profile: ProfileSettings, *, converted: bool) ->
     """Student number and day of rows as they came, in canonical form; nothing of one that does not fit its header."""
     found = sorted({name for row in rows if isinstance(row, dict) for name in row})
     ours = found if converted else canonical_names(found, _TABLE, profile)
-    names = [name for name, known in zip(found, ours, strict=True) if known in DELIVERED[_TABLE].column_names]
+    names = {known: name for name, known in zip(found, ours, strict=True) if known in DELIVERED[_TABLE].column_names}
     columns: dict[str, Any] = {
-        name: [(row.get(name) or None) if isinstance(row, dict) else None for row in rows] for name in names
+        known: [(row.get(name) or None) if isinstance(row, dict) else None for row in rows]
+        for known, name in names.items()
     }
     table = pa.table(
         {LINE_NUMBER: list(range(len(rows))), PROBLEM: pa.nulls(len(rows), pa.string())}
         | {name: pa.array(texts, pa.string()) for name, texts in columns.items()}
     )
-    canonical, _, _ = apply_profile(trimmed_rows(table)[0], _TABLE, profile, converted=converted)
+    canonical, _, _ = apply_profile(trimmed_rows(table)[0], _TABLE, profile, converted=converted, named=True)
     wanted = [name for name in (STUDENT_NUMBER, _DAY) if name in canonical.column_names]
     return canonical.select(wanted).to_pylist() if wanted else [{} for _ in rows]
 

@@ -78,7 +78,7 @@ def check_header(header: list[str], table: str, profile: ProfileSettings) -> lis
 
 
 def apply_profile(
-    rows: pa.Table, table: str, profile: ProfileSettings, *, converted: bool = False
+    rows: pa.Table, table: str, profile: ProfileSettings, *, converted: bool = False, named: bool = False
 ) -> tuple[pa.Table, dict[int, list[str]], Counter[tuple[str, str]]]:
     """Archived rows of `table` in canonical names and values, reasons by position, rows per unmapped (column, code).
 
@@ -86,12 +86,12 @@ def apply_profile(
     `unmapped_code:<column>`); rows that could not be read are left alone, and of rows that take a record back only
     the key is judged. The counts are those of `add_codes`. `converted`: the rows come from a converter, which has
     written canonical columns, dates and numbers; its codes are mapped where they are not canonical already, and
-    none is let pass unmapped. RefusedFile `rename_collision` when the profile has changed since the file was read,
-    so that two columns have one name now.
+    none is let pass unmapped. `named`: the columns have our names already. RefusedFile `rename_collision` when the
+    profile has changed since the file was read, so that two columns have one name now.
     """
     reasons: dict[int, list[str]] = {}
     unmapped: Counter[tuple[str, str]] = Counter()
-    if not converted:
+    if not (converted or named):
         names = canonical_names(rows.column_names, table, profile)
         rows = rows.rename_columns(names) if names != rows.column_names else rows
     for column in DELIVERED[table].columns:
@@ -163,9 +163,9 @@ def canonical_names(names: Sequence[str], table: str, profile: ProfileSettings) 
     """
     exact = [profile.canonical_name(table, name) for name in names]
     canonical = list(exact)
-    meanings = _folded_names(table, profile)
+    meanings = _folded_names(names, table, profile)
     for place, name in enumerate(names):
-        meant = meanings.get(_folded(name))
+        meant = None if exact[place] != name else meanings.get(_folded(name))
         if meant == "":
             canonical[place] = UNUSED + name
         elif meant is not None and meant not in exact:
@@ -183,15 +183,18 @@ def canonical_names(names: Sequence[str], table: str, profile: ProfileSettings) 
 
 def known_names(names: Sequence[str], table: str, profile: ProfileSettings) -> int:
     """How many of these names of columns mean one that the table knows."""
-    meanings = _folded_names(table, profile)
+    meanings = _folded_names(names, table, profile)
     exact = (profile.canonical_name(table, name) in DELIVERED[table].column_names for name in names)
     return sum(known or bool(meanings.get(_folded(name))) for name, known in zip(names, exact, strict=True))
 
 
-def _folded_names(table: str, profile: ProfileSettings) -> dict[str, str]:
-    """What a name means that is spelled another way: one of ours, or what the profile says of it ("": not used)."""
+def _folded_names(names: Sequence[str], table: str, profile: ProfileSettings) -> dict[str, str]:
+    """What a name means that is spelled another way: one of ours, or what the profile says of it ("": not used).
+
+    A name of the profile that stands among `names` as it is spelled there speaks of that column alone.
+    """
     return {_folded(name): name for name in DELIVERED[table].column_names} | {
-        _folded(theirs): ours for theirs, ours in profile.columns.get(table, {}).items()
+        _folded(theirs): ours for theirs, ours in profile.columns.get(table, {}).items() if theirs not in names
     }
 
 

@@ -242,6 +242,13 @@ def test_of_a_deletion_only_the_key_is_judged() -> None:
     assert len(applied("grades", rows, date_format="%m/%d/%Y")[1]) == 2
 
 
+def test_a_name_that_the_profile_spells_out_is_that_column_alone() -> None:
+    profile = ProfileSettings(columns={"attendance_records": {"District ID": ""}})
+    header = ["DISTRICT_ID", "District ID", "date", "status"]
+    expected = ["district_id", "unused:District ID", "date", "status"]
+    assert check_header(header, "attendance_records", profile) == expected
+
+
 COLUMNS = {"attendance_records": {"Student": "district_id", "Learner": "district_id", "Code": "status"}}
 
 
