@@ -12,6 +12,8 @@ from dataclasses import dataclass
 NOT_SENT = "not_sent"
 """Among the entries that a source leaves out: it speaks of the table and has no file of its records, so that nothing of
 them is known."""
+COLUMNS_WITHOUT_EFFECT = "profile_columns_without_effect"
+"""Note of a source whose format names its columns itself: the profile's `columns` of the table do nothing there."""
 
 
 @dataclass(frozen=True)

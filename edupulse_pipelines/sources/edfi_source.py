@@ -14,12 +14,12 @@ from typing import ClassVar
 import pyarrow as pa
 
 from edupulse_pipelines.schema.answers import answer
-from edupulse_pipelines.schema.source_formats import EDFI
+from edupulse_pipelines.schema.source_formats import COLUMNS_WITHOUT_EFFECT, EDFI
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.dates import day_reader
 from edupulse_pipelines.sources.decimals import with_point
 from edupulse_pipelines.sources.edfi_xml import Bundle, Element, File
-from edupulse_pipelines.sources.names import COLUMNS_WITHOUT_EFFECT, snake_case
+from edupulse_pipelines.sources.names import snake_case
 from edupulse_pipelines.sources.records import archive_schema
 
 ROWS_PER_TABLE = 50_000

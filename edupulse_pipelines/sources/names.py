@@ -6,8 +6,6 @@ import re
 
 TWO_OR_MORE_RACES = "Two or more races"
 """Ethnicity of a student of several races."""
-COLUMNS_WITHOUT_EFFECT = "profile_columns_without_effect"
-"""Note of a source whose format names its columns itself: the profile's `columns` of the table do nothing there."""
 _LONGEST = 60
 
 

@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 
 from edupulse_pipelines.schema.answers import NO, YES
 from edupulse_pipelines.schema.delivery import DELETED
-from edupulse_pipelines.schema.source_formats import ONEROSTER
+from edupulse_pipelines.schema.source_formats import COLUMNS_WITHOUT_EFFECT, ONEROSTER
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.dates import day_reader
 from edupulse_pipelines.sources.decimals import with_point
-from edupulse_pipelines.sources.names import COLUMNS_WITHOUT_EFFECT, snake_case
+from edupulse_pipelines.sources.names import snake_case
 from edupulse_pipelines.sources.oneroster_csv import (
     BULK,
     DELTA,
