@@ -221,10 +221,9 @@ def test_the_landing_folder(district: District) -> None:
     assert (tuesday.delivered_on, tuesday.week) == (dt.date(2025, 9, 2), FIRST_WEEK)
     assert (monday.delivered_on, monday.week) == (dt.date(2025, 9, 8), FIRST_WEEK)
     assert {table: [path.name for path in paths] for table, paths in monday.files.items()} == {
-        "students": ["students-2.csv", "students.csv"]
+        "students": ["STUDENTS.CSV", "students-2.csv", "students.csv"]
     }
     assert sorted(name[:12] for name in monday.unknown_files) == [
-        "STUDENTS.CSV",
         "grades-xxxxx",
         "grades.csv",
         "pupils.csv",

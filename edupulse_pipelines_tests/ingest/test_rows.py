@@ -43,7 +43,8 @@ GRADE_LINES: list[tuple[str, list[str] | None]] = [
     ("g23,ZQ1,ZQ\0m,2025-09-02,80,B", ["nul_byte"]),
     ('"g24\n""24""",ZQ1,"ZQ\r\nm, ""x""",2025-09-02,80,B', None),
     # A line break after a value that is otherwise right is no part of a date or a number.
-    ('g25,ZQ1,ZQm,"2025-09-02\n",80,B', None),  # blanks around a value are no part of it
+    ('g25,ZQ1,ZQm,"2025-13-02\n",80,B', ["type:submission_date"]),
+    ('g25b,ZQ1,ZQm,"2025-09-02\n",80,B', None),  # blanks around a value are no part of it
     ('g26,ZQ1,ZQm,2025-09-02,"80\n",B', None),
     ("g26b,ZQ1,ZQm,2025-09-02, 80,B", None),
     ("g27,ZQ1,ZQm,2024-02-29,,", None),
@@ -90,7 +91,7 @@ def test_every_bad_row_is_kept_with_every_reason(
     assert by_text["g19"] == ["g19", "ZQ1", "ZQm", "2025-09-02", "80", "B", ""]
     assert by_text["g20"] == ['g20,ZQ1,"ZQm,2025-09-02,80,B']
     assert by_text["g23"] == ["g23", "ZQ1", "ZQ\0m", "2025-09-02", "80", "B"]
-    assert by_text["g25"]["submission_date"] == "2025-09-02\n"
+    assert by_text["g25"]["submission_date"] == "2025-13-02\n"
     assert {(row["file_name"], row["delivered_on"]) for row in district.quarantine()} == {
         ("2025-09-08/grades.csv", dt.date(2025, 9, 8))
     }
@@ -236,7 +237,7 @@ def test_a_row_that_takes_its_record_back_needs_its_key_and_nothing_else(distric
     district.enrol("ZQ1")
     district.land(1, attendance_records=f"{ATTENDANCE_HEADER}\nZQ1,2025-09-02,present\n")
     district.run("attendance_records")
-    rows = ["ZQ1,2025-09-02,nonsense,TRUE", "ZQ1,,present,true", "ZQ1,2025-09-03,present,yes"]
+    rows = ["ZQ1,2025-09-02,nonsense,TRUE", "ZQ1,,present,true", "ZQ1,2025-09-03,present,perhaps"]
     district.land(2, attendance_records="\n".join([f"{ATTENDANCE_HEADER},_deleted", *rows]))
     loaded = district.run("attendance_records")["attendance_records"]
     assert loaded.counts == (4, 0, 1, 1, 2)
