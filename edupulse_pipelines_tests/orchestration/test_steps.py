@@ -41,7 +41,12 @@ def test_a_stopped_load_fails_its_checks_and_stops_what_is_downstream(
     assert "weekly_activity" not in outcome.recorded.assets
     evaluations = _evaluations(settings, str(outcome.run_id))
     assert {(asset, name) for asset, name, passed in evaluations if not passed} == {
-        (asset, name) for asset in ("students", "training_feedback") for name in ("accounting_identity", "expectations")
+        ("students", "numbers_without_blanks"),
+        *(
+            (asset, name)
+            for asset in ("students", "training_feedback")
+            for name in ("accounting_identity", "expectations")
+        ),
     }
 
 
