@@ -109,7 +109,7 @@ def _quarantine_facts(tallies: Sequence[Tally], replays: Sequence[Replay]) -> di
         "oldest": oldest.isoformat() if oldest else None,
         "rows": [{**vars(tally), "oldest": tally.oldest.isoformat() if tally.oldest else None} for tally in tallies],
         "reasons": {
-            code: {"meaning": reason.meaning, "fix": reason.fix, "heals": reason.heals}
+            code: {"meaning": reason.meaning, "fix": reason.fix, "heals": reason.waits}
             for code in codes
             if (reason := reason_for(code)) is not None
         },
@@ -330,6 +330,53 @@ def quarantine_replay(
                 "seconds": round(time.monotonic() - started, 2),
             }
         )
+
+
+@quarantine.command("accept")
+@tenant_option("the only one there is")
+@click.option("--file", "files", multiple=True, metavar="[DATE/]NAME", help="Rows of this file; repeatable.")
+@click.option("--line", "lines", multiple=True, type=int, help="Rows on this line; repeatable.")
+@click.option("--id", "ids", multiple=True, type=click.UUID, help="The row with this id; repeatable.")
+@click.option("--because", required=True, help="Why it is the same child: a marriage, a correction. Kept with the row.")
+@command
+def quarantine_accept(
+    tenant_name: str | None,
+    files: tuple[str, ...],
+    lines: tuple[int, ...],
+    ids: tuple[uuid.UUID, ...],
+    because: str,
+    home: Path | None,
+) -> None:
+    """Say that rows of students held back as `another_child` name the child who has the number.
+
+    They are loaded, and so is what was delivered under the number since then.
+    """
+    from edupulse_pipelines.cli.output.drawing import console
+    from edupulse_pipelines.cli.output.quarantine import show_replay
+    from edupulse_pipelines.ingest import quarantine as rows
+    from edupulse_pipelines.ingest.load import replay_quarantine
+    from edupulse_pipelines.ingest.validation import ANOTHER_CHILD
+
+    if not (files or ids):
+        raise click.UsageError(
+            "Say which rows, by --file (and --line) or by --id; `edupulse quarantine show` has them."
+        )
+    settings = load_settings(home=home)
+    tenant = chosen_tenant(settings, tenant_name)
+    counts: dict[str, ReplayCounts] = {}
+    with works_if_filled(settings) as works:
+        if works is None:
+            raise PermanentError("The database is empty: nothing has been loaded, so there is no row to accept.")
+        work = works(tenant.name, f"accept-{uuid.uuid4()}")
+        selection = rows.Selection(tables=("students",), files=files, lines=lines, ids=ids)
+        with work.writing() as connection:
+            accepted = rows.accept(connection, work, selection, ANOTHER_CHILD, because)
+        if not accepted:
+            raise PermanentError("No open row of students with the reason another_child matches.")
+        counts = replay_quarantine(work, settings.raw_dir, tenant)
+        counts = {table: count for table, count in counts.items() if count.tried}
+        left = _open_rows_by_reason(work, tuple(counts))
+    show_replay(console(), counts, left)
 
 
 def _open_rows_by_reason(work: Work, tables: tuple[str, ...]) -> dict[str, dict[str, int]]:

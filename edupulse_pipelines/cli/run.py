@@ -12,7 +12,7 @@ import click
 from edupulse_pipelines.cli.answers import print_json, say_error
 from edupulse_pipelines.cli.options import command, json_option
 from edupulse_pipelines.cli.tenants import chosen_tenants
-from edupulse_pipelines.cli.weekly_job import planned_weeks, run_plan, week_in_words
+from edupulse_pipelines.cli.weekly_job import accept_removals, late_weeks, planned_weeks, run_plan, week_in_words
 from edupulse_pipelines.errors import EduPulseError
 from edupulse_pipelines.settings import TenantSettings, load_settings
 from edupulse_pipelines.weeks import last_closed_week, week_start
@@ -27,10 +27,23 @@ from edupulse_pipelines.weeks import last_closed_week, week_start
 @click.option(
     "--rescore", is_flag=True, help="Score with the active model also weeks it was trained on; the rows are marked."
 )
+@click.option(
+    "--accept-removals",
+    "accepted",
+    metavar="DELIVERY",
+    multiple=True,
+    help="What the snapshots of this delivery (YYYY-MM-DD) no longer hold is really gone. May be given several times.",
+)
 @json_option
 @command
 def run(
-    tenant_name: str | None, week: str | None, every_week: bool, rescore: bool, as_json: bool, home: Path | None
+    tenant_name: str | None,
+    week: str | None,
+    every_week: bool,
+    rescore: bool,
+    accepted: tuple[str, ...],
+    as_json: bool,
+    home: Path | None,
 ) -> None:
     """The weekly job for landed deliveries: files to predictions.
 
@@ -41,9 +54,12 @@ def run(
 
     if week is not None and every_week:
         raise click.UsageError("--week and --all exclude each other.")
-    day = _date(week)
+    day = _date(week, "--week")
+    removals = [found for text in accepted if (found := _date(text, "--accept-removals")) is not None]
     settings = load_settings(home=home)
     tenants = chosen_tenants(settings, tenant_name, as_json=as_json)
+    if removals and len(tenants) > 1:
+        raise click.UsageError("--accept-removals is about one district's deliveries: name it with --tenant.")
     for tenant in tenants:
         if day is not None:
             _refuse_week(tenant, week_start(day))
@@ -51,7 +67,12 @@ def run(
     failed = 0
     for tenant in tenants:
         try:
-            plan = planned_weeks(tenant, week=week_start(day) if day else None, every_week=every_week)
+            accept_removals(settings, tenant, removals)
+            plan = planned_weeks(
+                tenant, week=week_start(day) if day else None, every_week=every_week, accepted=removals
+            )
+            if not plan.weeks and day is None:
+                plan = late_weeks(settings, tenant, plan)
             summary = run_plan(settings, tenant, plan, rescore=rescore, on=on, started=time.monotonic(), home=home)
         except EduPulseError as error:
             if len(tenants) == 1:
@@ -83,8 +104,8 @@ def _refuse_week(tenant: TenantSettings, week: dt.date) -> None:
         )
 
 
-def _date(text: str | None) -> dt.date | None:
+def _date(text: str | None, option: str) -> dt.date | None:
     try:
         return None if text is None else dt.date.fromisoformat(text)
     except ValueError:
-        raise click.BadParameter(f"{text!r} is not a date like 2026-03-09.", param_hint="--week") from None
+        raise click.BadParameter(f"{text!r} is not a date like 2026-03-09.", param_hint=option) from None

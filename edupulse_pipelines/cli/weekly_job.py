@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edupulse_pipelines.cli.answers import command_to_type
+from edupulse_pipelines.errors import LandingError
 from edupulse_pipelines.settings import Settings, TenantSettings
-from edupulse_pipelines.weeks import WEEK, last_closed_week, weeks_between
+from edupulse_pipelines.weeks import WEEK, last_closed_week, week_of_delivery, weeks_between
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,8 +36,29 @@ class Plan:
     """What is wrong when something was landed and nothing can be read of it; else empty."""
 
 
-def planned_weeks(tenant: TenantSettings, *, week: dt.date | None, every_week: bool) -> Plan:
-    """The weeks (Mondays) of a run. LandingError for a landing folder that is missing or holds what cannot be."""
+def accept_removals(settings: Settings, tenant: TenantSettings, deliveries: Sequence[dt.date]) -> None:
+    """Record that what the snapshots of these deliveries take back is really gone; LandingError for one not landed."""
+    from edupulse_pipelines.ingest.landing import landed_deliveries
+    from edupulse_pipelines.storage import snapshots
+    from edupulse_pipelines.storage.database import database_of
+
+    if not deliveries:
+        return
+    landed = {delivery.delivered_on for delivery in landed_deliveries(tenant)}
+    missing = [day for day in deliveries if day not in landed]
+    if missing:
+        raise LandingError(f"{tenant.name}: there is no delivery of {missing[0]} in {tenant.landing}.")
+    with database_of(settings).work(tenant.name) as work, work.writing() as connection:
+        snapshots.accept_removals(connection, work, deliveries)
+
+
+def planned_weeks(
+    tenant: TenantSettings, *, week: dt.date | None, every_week: bool, accepted: Sequence[dt.date] = ()
+) -> Plan:
+    """The weeks (Mondays) of a run, with those of the deliveries whose removals are `accepted`.
+
+    LandingError for a landing folder that is missing or holds what cannot be.
+    """
     from edupulse_pipelines.ingest.landing import ignored_folders, landed_deliveries
     from edupulse_pipelines.ingest.left_alone import left_alone
 
@@ -47,7 +69,8 @@ def planned_weeks(tenant: TenantSettings, *, week: dt.date | None, every_week: b
         weeks = list(weeks_between(landed[0], landed[-1])) if landed else []
     else:
         chosen = week or closed
-        weeks = [chosen] if chosen in landed else []
+        wanted = {chosen, *map(week_of_delivery, accepted)} & set(landed)
+        weeks = list(weeks_between(min(wanted), max(wanted))) if wanted else []
     notices = _landing_notices(deliveries, ignored_folders(tenant), weeks, closed)
     if not weeks:
         asked = "" if every_week else f" for the week {week_in_words(week or closed)}"
@@ -55,6 +78,19 @@ def planned_weeks(tenant: TenantSettings, *, week: dt.date | None, every_week: b
         notices.append(f"{tenant.name}: there is no delivery{asked} in {tenant.landing}.{span}")
     unread = left_alone(tenant, weeks).advice
     return Plan(weeks, [week for week in weeks if week in landed], notices, unread)
+
+
+def late_weeks(settings: Settings, tenant: TenantSettings, plan: Plan) -> Plan:
+    """Where nothing was delivered for the week: the newest earlier one with a landed file that has changed, if any.
+
+    The run of that week takes along the changed files of the weeks before it.
+    """
+    from edupulse_pipelines.ingest.changed_files import changed_weeks
+    from edupulse_pipelines.storage.database import database_of
+
+    with database_of(settings).work(tenant.name) as work:
+        changed = changed_weeks(work, tenant, last_closed_week(tenant.timezone))
+    return Plan(changed[-1:], changed[-1:], plan.notices) if changed else plan
 
 
 def _landing_notices(

@@ -18,6 +18,7 @@ from edupulse_pipelines.features.definitions import DOMAINS
 from edupulse_pipelines.schema.delivery import TABLE_OF_DOMAIN
 from edupulse_pipelines.schema.sqlalchemy_tables import weekly_activity
 from edupulse_pipelines.storage import manifest
+from edupulse_pipelines.storage.history import first_known, known_from
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import week_of_delivery
 
@@ -28,8 +29,9 @@ class SchoolCalendar:
 
     weeks: the school weeks, ascending, up to the newest delivered one. A week belongs when a loaded file with rows
     was delivered for it, or any record is dated in it.
-    domain_since: per domain the first week in which it is known: that of its first loaded file (even one without rows)
-    or of its earliest record; None when the district never sent it. Before that week the domain is missing, not zero.
+    domain_since: per domain the first week in which it is known: that of its first delivery (even one without rows), or
+    of the history that one of its deliveries carried (`known_from`); None when the district never sent it. Before that
+    week the domain is missing, not zero. A single row's date decides nothing.
     last_delivered_week: the week of the newest delivery; records dated after it wait for the next one.
     """
 
@@ -48,12 +50,7 @@ def school_calendar(connection: Connection, work: Work, first_week: dt.date | No
     weeks = {week_of_delivery(delivered_on) for _, delivered_on, rows_read in files if rows_read}
     weeks.update(activity_weeks(connection, work))
 
-    since: dict[str, dt.date | None] = {}
-    for domain in DOMAINS:
-        first_file = min(
-            (week_of_delivery(day) for table, day, _ in files if table == TABLE_OF_DOMAIN[domain]), default=None
-        )
-        since[domain] = _first_activity(connection, work, domain, before=first_file) or first_file
+    since = {domain: _known_since(connection, work, domain) for domain in DOMAINS}
     return SchoolCalendar(
         weeks=tuple(
             sorted(
@@ -87,21 +84,29 @@ def activity_weeks(connection: Connection, work: Work) -> list[dt.date]:
     return distinct_days(connection, weekly_activity.c.week_start, weekly_activity.c.tenant_id == work.tenant)
 
 
-def _first_activity(connection: Connection, work: Work, domain: str, before: dt.date | None) -> dt.date | None:
-    """Earliest week with a record of the domain, looking only before `before`."""
+def _known_since(connection: Connection, work: Work, domain: str) -> dt.date | None:
+    """The first week in which the domain is known, by the deliveries of its table; None when there is none."""
+    deliveries = manifest.weeks_delivered(connection, work, TABLE_OF_DOMAIN[domain])
+    noted = first_known(deliveries)
+    unnoted = min((week_of_delivery(day) for day, rows in deliveries.items() if rows is None), default=None)
+    if unnoted is None:
+        return noted
+    # What these files held was not noted; what is stored of the weeks up to the first of them stands for it.
+    recorded = known_from(unnoted, _recorded(connection, work, domain, until=unnoted))
+    return recorded if noted is None else min(recorded, noted)
+
+
+def _recorded(connection: Connection, work: Work, domain: str, until: dt.date) -> dict[dt.date, int]:
+    """Records of the domain in weekly activity, by week, those of weeks after `until` left out."""
     table = weekly_activity.c
-    has_records = {
-        "attendance": table.sessions_present + table.sessions_absent + table.sessions_tardy + table.sessions_excused
-        > 0,
-        "academic": table.grade_count > 0,
-        "behavioral": table.incident_count > 0,
+    records = {
+        "attendance": table.sessions_present + table.sessions_absent + table.sessions_tardy + table.sessions_excused,
+        "academic": table.grade_count,
+        "behavioral": table.incident_count,
     }[domain]
     query = (
-        sa.select(table.week_start)
-        .where(table.tenant_id == work.tenant, has_records)
-        .order_by(table.week_start)
-        .limit(1)
+        sa.select(table.week_start, sa.func.sum(records))
+        .where(table.tenant_id == work.tenant, table.week_start <= until, records > 0)
+        .group_by(table.week_start)
     )
-    if before is not None:
-        query = query.where(table.week_start < before)
-    return connection.execute(query).scalar()
+    return {week: int(count) for week, count in connection.execute(query)}

@@ -29,6 +29,8 @@ class DeliveryCounts:
     updated: int = 0
     unchanged: int = 0
     quarantined: int = 0
+    waiting: int = 0
+    """Of the quarantined: rows that are not bad and wait for something that may still come."""
     deleted: int = 0
     reasons: dict[str, int] = field(default_factory=dict)
     failed_expectations: list[dict[str, Any]] = field(default_factory=list)
@@ -41,6 +43,11 @@ class DeliveryCounts:
     def blank(self) -> int:
         """Rows of its files without a value: they are neither read nor bad."""
         return self.left_out.get(BLANK, 0)
+
+    @property
+    def bad(self) -> int:
+        """Quarantined rows that do not only wait."""
+        return self.quarantined - self.waiting
 
     def as_json(self) -> dict[str, Any]:
         """The account to be kept; what follows from its date and its reasons is not in it."""
@@ -55,7 +62,7 @@ class DeliveryCounts:
         return counts
 
 
-_KEPT = (*ACCOUNTS, "deleted", "reasons", "unmapped_codes", "left_out")
+_KEPT = (*ACCOUNTS, "waiting", "deleted", "reasons", "unmapped_codes", "left_out")
 
 
 @dataclass

@@ -23,6 +23,7 @@ from edupulse_pipelines.ingest.archived_file import (
     share_archive,
     write_archive,
 )
+from edupulse_pipelines.ingest.changed_files import changed_files
 from edupulse_pipelines.ingest.landing import Delivery, landed_deliveries
 from edupulse_pipelines.progress import Progress
 from edupulse_pipelines.schema.delivery import DELIVERED
@@ -60,7 +61,7 @@ class ArchivedFile:
 
 @dataclass(frozen=True)
 class ArchiveReport:
-    """The files of one table in the weeks that were asked for, in order of delivery."""
+    """The files of one table in the weeks that were asked for, and those taken along, in order of delivery."""
 
     files: list[ArchivedFile]
 
@@ -80,6 +81,8 @@ def archive_files(
 ) -> ArchiveReport:
     """Archive the files of `table` that were delivered for `weeks` (Mondays), and enter them in the manifest.
 
+    Those of earlier weeks that differ from what the manifest has are taken along: a correction that was landed later.
+
     A file known by name, delivery and hash is not read again; of a content that is archived under another name or
     delivery the archive is shared. A refused file is entered with its reason and reads zero rows. `progress` hears of
     bytes done and bytes in all. LandingError as `landed_deliveries` raises it, DeliveryUnfinished when a file changes
@@ -88,10 +91,15 @@ def archive_files(
     wanted = set(weeks)
     deliveries = landed_deliveries(tenant)
     asked = [delivery for delivery in deliveries if delivery.week in wanted]
-    steps = _Steps(progress, sum(file.size_on_disk for delivery in asked for file in delivery.files.get(table, [])))
+    earlier = [
+        delivery for delivery in deliveries if wanted and delivery.week < max(wanted) and delivery.week not in wanted
+    ]
+    late = [(changed.delivery, changed.file) for changed in changed_files(work, earlier, [table])]
+    landed = [*late, *((delivery, file) for delivery in asked for file in delivery.files.get(table, []))]
+    steps = _Steps(progress, sum(file.size_on_disk for _, file in landed))
     archive = _Archive(work, raw_dir, tenant, table, deliveries)
     try:
-        files = [archive.add(delivery, file, steps) for delivery in asked for file in delivery.files.get(table, [])]
+        files = [archive.add(delivery, file, steps) for delivery, file in landed]
     except OSError as error:
         if not error.filename or not Path(error.filename).is_relative_to(tenant.landing):
             raise
@@ -100,7 +108,7 @@ def archive_files(
             "again."
         ) from None
     archive.withdraw_missing(asked, wanted)
-    return ArchiveReport(files)
+    return ArchiveReport(sorted(files, key=lambda file: (file.delivered_on, file.file_name)))
 
 
 def refused_files(work: Work, weeks: Iterable[dt.date]) -> list[str]:
@@ -113,25 +121,6 @@ def refused_files(work: Work, weeks: Iterable[dt.date]) -> list[str]:
         for file in refused
         if week_of_delivery(file.delivered_on) in wanted
     ]
-
-
-def weeks_not_archived(work: Work, tenant: TenantSettings, until: dt.date) -> list[dt.date]:
-    """The weeks up to `until` (Mondays, ascending) with a landed file whose name no run has seen yet.
-
-    Such a delivery came after its week's run, which nobody will repeat by chance. Reads names only, no contents.
-    """
-    with work.reading() as connection:
-        seen = manifest.landed_names(connection, work)
-    return sorted(
-        {
-            delivery.week
-            for delivery in landed_deliveries(tenant)
-            if delivery.week <= until
-            for landed in delivery.files.values()
-            for file in landed
-            if (delivery.delivered_on, file.name) not in seen
-        }
-    )
 
 
 class _Steps:

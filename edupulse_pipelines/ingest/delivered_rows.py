@@ -22,13 +22,14 @@ import pyarrow.parquet as pq
 from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.ingest.ahead import ahead
 from edupulse_pipelines.ingest.archived_file import FORMER_COLUMNS
-from edupulse_pipelines.ingest.frames import Coded, Identities, Integers, Piece, fingerprints
-from edupulse_pipelines.schema.delivery import DELIVERED
+from edupulse_pipelines.ingest.frames import Coded, Identities, Integers, Mask, Piece, fingerprints
+from edupulse_pipelines.schema.delivery import DELIVERED, STUDENT_NUMBER
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.settings import ProfileSettings
 from edupulse_pipelines.sources.blanks import trimmed_rows
 from edupulse_pipelines.sources.profiles import add_codes, apply_profile, canonical_names
 from edupulse_pipelines.sources.records import FIELDS, LINE_NUMBER, PROBLEM, SYSTEM_COLUMNS, RefusedFile
+from edupulse_pipelines.weeks import week_start
 
 PIECE_ROWS = 250_000
 _PIECE_ROWS_OF_TEXT = 100_000
@@ -52,13 +53,14 @@ class ArchivedContent:
     corrections: Corrections
     converted: bool = False
     """Whether a converter has written the rows, so that they have canonical columns, dates and numbers."""
+    accepted: frozenset[int] = frozenset()
+    """Lines that a person has said to be right."""
 
 
 class DeliveredRows:
     """The rows of one table in one delivery; `pieces` may be called more than once.
 
-    `days`: rows by date, for a table that is partitioned by month; `unmapped`: texts that the profile has no value
-    for, by column, counted while `pieces` is iterated (each time anew).
+    `unmapped`: texts that the profile has no value for, by column, counted while `pieces` is iterated (each time anew).
     """
 
     def __init__(
@@ -67,17 +69,19 @@ class DeliveredRows:
         delivered_on: dt.date,
         files: list[ArchivedContent],
         profile: ProfileSettings,
+        joined: Mapping[str, str] | None = None,
     ) -> None:
+        """`joined`: by each number that was given up the number of the joined child, under which its rows are read."""
         self.table = table
         self.delivered_on = delivered_on
-        self.days: Counter[dt.date] = Counter()
+        self._days: list[Counter[dt.date]] = [Counter() for _ in files]
         self.unmapped: Counter[tuple[str, str]] = Counter()
         self.count = sum(file.rows for file in files)
         self._files = files
         self._profile = profile
-        # The column by whose months the table is partitioned: `days` tells which of them the rows need.
-        self._month_column = TABLES[table].partition_by_month
-        self._piece_rows = PIECE_ROWS if self._month_column else min(PIECE_ROWS, _PIECE_ROWS_OF_TEXT)
+        self._joined = joined or {}
+        self._event_date = DELIVERED[table].record.event_date
+        self._piece_rows = PIECE_ROWS if TABLES[table].partition_by_month else min(PIECE_ROWS, _PIECE_ROWS_OF_TEXT)
         self._headers = [pq.read_schema(file.path).names for file in files]
         self._kept: list[Piece] | None = []
         kept_bytes = 0
@@ -133,16 +137,62 @@ class DeliveredRows:
             if statistics is None or (statistics.min <= last and statistics.max >= first):
                 yield group
 
-    def _count_days(self, piece: Piece) -> None:
-        if self._month_column not in piece.columns:
-            return
-        dates = piece.columns[self._month_column]
-        counts = np.bincount(dates.codes[dates.codes >= 0], minlength=len(dates.texts)).tolist()
-        for text, count in zip(dates.texts.to_pylist(), counts, strict=True):
-            try:
-                self.days[dt.date.fromisoformat(text)] += count
-            except ValueError:  # a row that will be quarantined
+    def is_joined(self, number: str) -> bool:
+        """Whether a person has joined another number to this one, so that its rows may name the child in two ways."""
+        return number in self._joined.values()
+
+    def is_accepted(self, piece: Piece, row: int) -> bool:
+        """Whether a person has said that this row of a piece is right."""
+        return int(piece.line_numbers[row]) in self._files[int(piece.file[row])].accepted
+
+    @property
+    def days(self) -> Counter[dt.date]:
+        """Rows by event date."""
+        return sum(self._days, Counter())
+
+    def _join(self, columns: dict[str, Coded], count: int) -> Mask | None:
+        """Read numbers that were given up as the joined child's; which rows of students say nothing of their own.
+
+        In `students` that is where the delivery also names the child under its other number.
+        """
+        numbers = columns.get(STUDENT_NUMBER)
+        texts = numbers.texts.to_pylist() if numbers is not None and self._joined else []
+        given_up = [place for place, text in enumerate(texts) if text in self._joined]
+        if numbers is None or not given_up:
+            return None
+        silent = np.zeros(count, dtype=np.bool_)
+        there = set(texts)
+        for place in given_up:
+            number = self._joined[texts[place]]
+            if self.table == "students" and number in there:
+                silent |= numbers.codes == place
                 continue
+            texts[place] = number
+            there.add(number)
+        columns[STUDENT_NUMBER] = Coded.of(numbers.take(pa.array(texts, pa.string())))
+        return silent
+
+    def rows_by_week(self, file: int, earliest: dt.date) -> dict[str, int] | None:
+        """Rows of a file by the Monday (ISO) of their event's week, those from `earliest` to the delivery."""
+        if self._event_date is None:
+            return None
+        weeks: Counter[str] = Counter()
+        for day, count in self._days[file].items():
+            if count and earliest <= day <= self.delivered_on:
+                weeks[week_start(day).isoformat()] += count
+        return dict(sorted(weeks.items()))
+
+    def _count_days(self, piece: Piece) -> None:
+        if self._event_date is None or self._event_date not in piece.columns:
+            return
+        dates = piece.columns[self._event_date]
+        days = [_day(text) for text in dates.texts.to_pylist()]
+        for file in np.unique(piece.file).tolist():
+            codes = dates.codes[piece.file == file]
+            counts = np.bincount(codes[codes >= 0], minlength=len(days)).tolist()
+            for day, count in zip(days, counts, strict=True):
+                if day is not None and count:
+                    self._days[file][day] += count
 
     # Reading
 
@@ -209,6 +259,8 @@ class DeliveredRows:
             offset += len(rows)
         whole = _one_table(tables)
         problems = whole[PROBLEM]
+        columns = {name: Coded.of(whole[name]) for name in contract.column_names if name in whole.column_names}
+        silent = self._join(columns, len(whole))
         piece = Piece(
             table=self.table,
             start=start,
@@ -219,7 +271,8 @@ class DeliveredRows:
                 if problems.null_count < len(problems)
                 else {}
             ),
-            columns={name: Coded.of(whole[name]) for name in contract.column_names if name in whole.column_names},
+            columns=columns,
+            silent=silent,
             as_came={name: Coded.of(_one_table(as_came)[name]) for name in sorted(padded)},
             present=present,
             given_reasons=reasons,
@@ -230,6 +283,13 @@ class DeliveredRows:
 
 def _one_table(tables: list[pa.Table]) -> pa.Table:
     return pa.concat_tables(tables, promote_options="default") if len(tables) > 1 else tables[0]
+
+
+def _day(text: str) -> dt.date | None:
+    try:
+        return dt.date.fromisoformat(text)
+    except ValueError:  # of a row that will be quarantined
+        return None
 
 
 def _as_it_came(values: dict[str, Any]) -> Any:

@@ -18,10 +18,10 @@ from edupulse_pipelines.ingest import delivered_rows, quarantine
 from edupulse_pipelines.ingest.delivered_rows import ArchivedContent, DeliveredRows
 from edupulse_pipelines.ingest.frames import Piece
 from edupulse_pipelines.ingest.table_load import TableLoad
-from edupulse_pipelines.ingest.validation import FUTURE_DATE, Reasons, validate
+from edupulse_pipelines.ingest.validation import FUTURE_DATE, Reasons
 from edupulse_pipelines.schema.source_formats import format_of
 from edupulse_pipelines.schema.tables import ARCHIVED
-from edupulse_pipelines.storage import manifest
+from edupulse_pipelines.storage import manifest, numbers
 from edupulse_pipelines.storage.manifest import Entry
 from edupulse_pipelines.weeks import week_of_delivery
 
@@ -93,7 +93,7 @@ def _judged_together(load: TableLoad, group: list[Delivery]) -> Iterator[Deliver
         if delivery.rows is not None and delivery.rows.count <= delivered_rows.PIECE_ROWS
     }
     pieces = [(day, piece) for day, of_day in small.items() for piece in of_day]
-    verdicts = validate([piece for _, piece in pieces], load.table, weighted=load.weighted) if pieces else []
+    verdicts = load.judged([piece for _, piece in pieces]) if pieces else []
     with_reasons: dict[dt.date, list[JudgedPiece]] = {day: [] for day in small}
     for (day, piece), reasons in zip(pieces, verdicts, strict=True):
         with_reasons[day].append((piece, reasons))
@@ -107,7 +107,7 @@ def _judged_together(load: TableLoad, group: list[Delivery]) -> Iterator[Deliver
 def pieces_of(load: TableLoad, rows: DeliveredRows) -> Iterator[JudgedPiece]:
     """The pieces of a delivery with the reasons of their rows, one after the other."""
     for piece in rows.pieces():
-        yield piece, validate([piece], load.table, weighted=load.weighted)[0]
+        yield piece, load.judged([piece])[0]
 
 
 def read_and_judged(load: TableLoad, delivered_on: dt.date, files: list[Entry]) -> Delivery:
@@ -119,6 +119,7 @@ def read_and_judged(load: TableLoad, delivered_on: dt.date, files: list[Entry]) 
 def rows_of(load: TableLoad, files: list[Entry]) -> DeliveredRows:
     """The rows of one delivery's files, with what people have corrected. PermanentError when an archive is gone."""
     with load.work.reading() as connection:
+        joined = numbers.joined_numbers(connection, load.work)
         contents = [
             ArchivedContent(
                 file.file_name,
@@ -126,6 +127,7 @@ def rows_of(load: TableLoad, files: list[Entry]) -> DeliveredRows:
                 file.rows_read,
                 quarantine.corrections(connection, load.work, load.table, file.sha256),
                 converted=format_of(file.source_format).converted,
+                accepted=frozenset(quarantine.accepted_lines(connection, load.work, load.table, file.sha256)),
             )
             for file in without_copies(files)
         ]
@@ -136,7 +138,7 @@ def rows_of(load: TableLoad, files: list[Entry]) -> DeliveredRows:
             f"{load.table}: the archive of {delivered_on}/{files[0].file_name} is gone ({lost[0]}). Land the "
             "delivery again under its date, or restore the raw archive."
         )
-    return DeliveredRows(load.table, delivered_on, contents, load.tenant.profile)
+    return DeliveredRows(load.table, delivered_on, contents, load.tenant.profile, joined)
 
 
 def without_copies(files: list[Entry]) -> list[Entry]:
@@ -190,7 +192,7 @@ def _is_all_of(connection: Connection, load: TableLoad, delivered_on: dt.date | 
     if {file.sha256 for file in there} != {file.sha256 for file in files}:
         return False
     return not any(
-        FUTURE_DATE in quarantine.open_reasons(connection, load.work, load.table, file.sha256)
+        FUTURE_DATE in quarantine.open_reasons(connection, load.work, load.table, file.sha256)[0]
         for file in files
         if file.rows_quarantined or any(entry.rows_quarantined for entry in there)
     )

@@ -17,8 +17,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.ingest import quarantine
-from edupulse_pipelines.ingest.validation import REPLAYABLE
+from edupulse_pipelines.ingest.validation import DISPUTED_NUMBER
 from edupulse_pipelines.schema.delivery import DELIVERED, STUDENT_NUMBER
+from edupulse_pipelines.schema.reasons import WAITING
 from edupulse_pipelines.schema.source_formats import NOT_SENT, format_of
 from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records, students
 from edupulse_pipelines.schema.tables import RECORD_TABLES
@@ -28,12 +29,15 @@ from edupulse_pipelines.sources.profiles import apply_profile, canonical_names
 from edupulse_pipelines.sources.records import LINE_NUMBER, PROBLEM
 from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.bulk import as_text
+from edupulse_pipelines.storage.numbers import joined_numbers
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import week_of_delivery, week_start, weeks_between
 
 _TABLE = attendance_records.name
 _DAY = "date"
 _PACKED = (".xml", ".zip")
+_OF_NOBODY = WAITING - {DISPUTED_NUMBER}
+"""Reasons of rows that wait for somebody who is not known; under a disputed number somebody is."""
 
 Doubt = Mapping[dt.date, frozenset[str] | None]
 """By week (Monday) the students in doubt, as the database writes their ids; None: every student."""
@@ -86,14 +90,16 @@ def _quarantined(
     connection: Connection, work: Work, profile: ProfileSettings, converted: Mapping[str, bool]
 ) -> Iterator[tuple[dt.date, str | None]]:
     """Week and student number of the rows in quarantine; no number for a row that names no student."""
+    joined = joined_numbers(connection, work)
     by_file: defaultdict[str, list[sa.Row[Any]]] = defaultdict(list)
     for row in quarantine.open_rows(connection, work, _TABLE):
-        if not REPLAYABLE.issuperset(row.reasons):
+        if not _OF_NOBODY.issuperset(row.reasons):
             by_file[row.file_hash].append(row)
     for sha256, rows in by_file.items():
         fields = _canonical([row.corrected or row.raw for row in rows], profile, converted=converted.get(sha256, False))
         for row, of_row in zip(rows, fields, strict=True):
-            yield _week(row, of_row.get(_DAY)), of_row.get(STUDENT_NUMBER)
+            number = of_row.get(STUDENT_NUMBER)
+            yield _week(row, of_row.get(_DAY)), joined.get(number or "", number)
 
 
 def _canonical(rows: list[Any], profile: ProfileSettings, *, converted: bool) -> list[dict[str, str | None]]:

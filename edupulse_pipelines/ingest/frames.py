@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from edupulse_pipelines.schema.delivery import DELETED, DELETED_VALUES, DELIVERED, SOURCE_RECORD
+from edupulse_pipelines.schema.delivery import DELETED, DELETED_VALUES, DELIVERED, SOURCE_RECORD, STUDENT_NUMBER
 from edupulse_pipelines.schema.expectations import TYPE_PATTERNS, numeric
 
 Integers = npt.NDArray[np.int64]
@@ -87,6 +87,8 @@ class Piece:
     """Whether an earlier row of the delivery already says exactly this about the same key."""
     as_came: dict[str, Coded] = field(default_factory=dict)
     """The columns with blanks around some values, as they came; `columns` has them trimmed."""
+    silent: Mask | None = None
+    """Whether a row says nothing of its own, because the delivery names its child under another number as well."""
     occurrence: dict[int, int] = field(default_factory=dict)
     """For rows without a key, by row of the piece: how many earlier rows have this content, where there are any."""
 
@@ -305,6 +307,21 @@ class Identities:
         return piece
 
 
+_KEY_LENGTH = 110
+"""So long a stored record key may be."""
+
+
+def student_record_key(source: str, number: str | None) -> str:
+    """The key of what one source record says of one student.
+
+    Readable where that can be told apart and stored; else a hash of both.
+    """
+    key = f"id:{source}:{number}"
+    if ":" not in (number or "") and len(key) <= _KEY_LENGTH:
+        return key
+    return "id#" + hashlib.blake2b(f"{len(source)}:{source}:{number}".encode(), digest_size=16).hexdigest()
+
+
 def record_keys(piece: Piece, rows: Integers) -> pa.Array:
     """The key by which each of these rows' records is stored: the student's number, or `id:…` or `hash:…#n`.
 
@@ -318,6 +335,12 @@ def record_keys(piece: Piece, rows: Integers) -> pa.Array:
     identifier = piece.column(SOURCE_RECORD)
     given = pc.binary_join_element_wise(pa.scalar("id"), identifier.texts, ":")
     keys = identifier.take(given).take(pa.array(rows))
+    if contract.record.one_per_student:
+        numbers = piece.column(STUDENT_NUMBER)
+        named = numbers.take(numbers.texts).take(pa.array(rows)).to_pylist()
+        sources = identifier.take(identifier.texts).take(pa.array(rows)).to_pylist()
+        pairs = zip(sources, named, strict=True)
+        keys = pa.array([source and student_record_key(source, number) for source, number in pairs], pa.string())
     without = np.flatnonzero(identifier.codes[rows] < 0)
     if not len(without):
         return keys

@@ -14,10 +14,11 @@ from pathlib import Path
 
 from edupulse_pipelines.ingest.accounts import DeliveryCounts, LoadReport, ReplayCounts
 from edupulse_pipelines.ingest.delivery import due, judged
+from edupulse_pipelines.ingest.identity import reclaim, settle
 from edupulse_pipelines.ingest.merging import deliver, deliver_again
 from edupulse_pipelines.ingest.padded_numbers import names_students, settle_padded_numbers
 from edupulse_pipelines.ingest.replay import replay
-from edupulse_pipelines.ingest.snapshots import SNAPSHOT_WAITS, apply_newest
+from edupulse_pipelines.ingest.snapshots import SNAPSHOT_WAITS, apply_waiting
 from edupulse_pipelines.ingest.table_load import Progress, TableLoad
 from edupulse_pipelines.ingest.validation import UNKNOWN_RECORD, failed_expectations
 from edupulse_pipelines.schema.tables import RECORD_TABLES
@@ -52,12 +53,14 @@ def load_records(
             settle_padded_numbers(connection, work)
     deliveries = due(load, set(weeks))
     load.total = sum(delivery.count for delivery in deliveries)
+    reclaim(load)
     # First, because one content may also be in a delivery that is merged now, and would close the entry they share.
     replay(load)
     for delivery in judged(load, deliveries):
         deliver(load, delivery)
     deliver_again(load)
-    apply_newest(load)
+    settle(load)
+    apply_waiting(load)
     if load.merged:
         # What waiting rows take back may have come with one of these deliveries, whichever was loaded first.
         replay(load, only=UNKNOWN_RECORD)
@@ -81,6 +84,11 @@ def replay_quarantine(
     marks what has to be recomputed.
     """
     wanted = set(RECORD_TABLES if tables is None else tables)
-    return {
-        table: replay(TableLoad(work, raw_dir, tenant, table), every=True) for table in RECORD_TABLES if table in wanted
-    }
+    return {table: _replayed(TableLoad(work, raw_dir, tenant, table)) for table in RECORD_TABLES if table in wanted}
+
+
+def _replayed(load: TableLoad) -> ReplayCounts:
+    reclaim(load)
+    counts = replay(load, every=True)
+    settle(load)
+    return counts

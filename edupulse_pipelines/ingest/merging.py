@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -26,8 +26,10 @@ from edupulse_pipelines.ingest.school_days import store_instructional_days
 from edupulse_pipelines.ingest.table_load import TableLoad
 from edupulse_pipelines.ingest.validation import Reasons
 from edupulse_pipelines.ingest.writers.outcomes import OUTCOMES, UPDATED, Prepared, Writer
+from edupulse_pipelines.schema.reasons import only_waits
 from edupulse_pipelines.sources.profiles import presentable_codes
 from edupulse_pipelines.storage import manifest
+from edupulse_pipelines.storage.history import first_known
 from edupulse_pipelines.storage.manifest import Entry
 from edupulse_pipelines.weeks import week_of_delivery
 
@@ -77,18 +79,31 @@ def _count_again(
     counts = DeliveryCounts(week_of_delivery(delivered_on), delivered_on)
     reasons: Counter[str] = Counter()
     marks = load.marks(connection)
+    known_before = _first_known(connection, load)
     for file in files:
-        reasons.update(quarantine.open_reasons(connection, load.work, load.table, file.sha256))
+        of_file, waiting = quarantine.open_reasons(connection, load.work, load.table, file.sha256)
+        reasons.update(of_file)
+        counts.waiting += waiting
         quarantined = quarantine.open_count(connection, load.work, load.table, file.sha256)
         unchanged = file.rows_read - quarantined
         if not file.is_loaded:
+            same = manifest.loaded_with_content(connection, load.work, load.table, file.sha256)
+            rows_by_week = next((entry.rows_by_week for entry in same if entry.rows_by_week is not None), None)
             _supersede_replaced(connection, load, file)
             _mark_week(connection, load, delivered_on, file.rows_read, marks)
             outcome = {"unchanged": unchanged, "quarantined": quarantined}
-            manifest.enter_account(connection, load.work, file, outcome, confirms_only=nothing == "confirms")
+            manifest.enter_account(
+                connection,
+                load.work,
+                file,
+                outcome,
+                rows_by_week=rows_by_week,
+                confirms_only=nothing == "confirms",
+            )
         counts.read += file.rows_read
         counts.quarantined += quarantined
         counts.unchanged += unchanged
+    _mark_moved(known_before, _first_known(connection, load), marks)
     marks.write(connection)
     counts.reasons = dict(sorted(reasons.items()))
     counts.left_out = accounts.left_out(files)
@@ -104,11 +119,17 @@ def _merge(connection: Connection, load: TableLoad, delivery: Delivery, rows: De
     marks = load.marks(connection)
     if not all(file.loaded_at for file in files):
         _mark_week(connection, load, delivered_on, counts.read, marks)
+    weeks = {
+        file.sha256: rows.rows_by_week(number, load.tenant.no_event_before)
+        for number, file in enumerate(without_copies(files))
+    }
+    known_before = _first_known(connection, load)
     for file in files:
         _supersede_replaced(connection, load, file)
     writer = load.writer(connection, rows, marks)
     tally, by_content = _write(connection, load, delivery, rows, writer, counts)
-    _enter_accounts(connection, load, files, by_content, tally, counts)
+    _enter_accounts(connection, load, files, by_content, weeks, tally, counts)
+    _mark_moved(known_before, _first_known(connection, load), marks)
     counts.deleted += snapshots.apply(connection, load, delivered_on, marks)
     manifest.add_deleted(connection, files[0], counts.deleted)
     store_instructional_days(connection, load, delivered_on, without_copies(files))
@@ -135,6 +156,7 @@ def _write(
         piece, reasons = prepared.piece, prepared.reasons
         outcomes = writer.write(prepared)
         tally.update(code for codes in reasons.values() for code in codes)
+        counts.waiting += sum(map(only_waits, reasons.values()))
         counts.deleted += int((piece.deleted & (outcomes == UPDATED)).sum())
         of_piece = np.bincount(piece.file.astype(np.int64) * len(OUTCOMES) + outcomes, minlength=cells.size)
         cells += of_piece.reshape(cells.shape)
@@ -157,20 +179,26 @@ def _enter_accounts(
     load: TableLoad,
     files: list[Entry],
     by_content: dict[str, dict[str, int]],
+    weeks: Mapping[str, dict[str, int] | None],
     tally: Counter[str],
     counts: DeliveryCounts,
 ) -> None:
-    """Enter what became of each file's rows; a copy of another file of the delivery has brought nothing of its own."""
+    """Enter what became of each file's rows; a copy of another file of the delivery has brought nothing of its own.
+
+    `weeks`: by content its rows by week.
+    """
     originals = {file.id for file in without_copies(files)}
     for file in files:
-        outcome = by_content[file.sha256]
+        outcome, rows_by_week = by_content[file.sha256], weeks[file.sha256]
         if file.id not in originals:
             quarantined = outcome["quarantined"]
             outcome = {"unchanged": file.rows_read - quarantined, "quarantined": quarantined}
-            tally.update(quarantine.open_reasons(connection, load.work, load.table, file.sha256))
+            reasons, waiting = quarantine.open_reasons(connection, load.work, load.table, file.sha256)
+            tally.update(reasons)
+            counts.waiting += waiting
             load.advance(file.rows_read)
         entered = accounts.of_second_merge(file, outcome) if file.id in load.reopened else outcome
-        manifest.enter_account(connection, load.work, file, entered)
+        manifest.enter_account(connection, load.work, file, entered, rows_by_week=rows_by_week)
         for name, count in outcome.items():
             setattr(counts, name, getattr(counts, name) + count)
 
@@ -218,7 +246,21 @@ def _mark_week(connection: Connection, load: TableLoad, delivered_on: dt.date, r
         marks.add_everybody("student_features", week)
 
 
+def _first_known(connection: Connection, load: TableLoad) -> dt.date | None:
+    """From which week on the table's domain is known; None without a domain or a delivery."""
+    if load.record.domain is None:
+        return None
+    return first_known(manifest.weeks_delivered(connection, load.work, load.table))
+
+
+def _mark_moved(before: dt.date | None, after: dt.date | None, marks: Marks) -> None:
+    """Where a domain is known from another week on, everybody's vectors from the earlier of the two on are stale."""
+    if before != after:
+        marks.add_everybody("student_features", min(week for week in (before, after) if week is not None))
+
+
 def _supersede_replaced(connection: Connection, load: TableLoad, file: Entry) -> None:
     """A corrected file of the same name in the same delivery replaces the content that was loaded before."""
-    for sha256 in manifest.supersede_replaced(connection, load.work, file):
-        quarantine.supersede(connection, load.work, load.table, sha256)
+    for entry in manifest.supersede_replaced(connection, file):
+        if not manifest.loaded_with_content(connection, load.work, load.table, entry.sha256):
+            quarantine.supersede(connection, load.work, load.table, entry.sha256)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import uuid
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.ingest.validation import REPLAYABLE
+from edupulse_pipelines.schema.reasons import WAITING, only_waits
 from edupulse_pipelines.schema.sqlalchemy_tables import quarantined_records
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.storage.work import Work
@@ -99,7 +100,7 @@ def keep(
             }
         elif line not in bad and is_open:
             changed = {"replayed_at": now, "replay_run_id": work.run_id}
-            freed += not REPLAYABLE.isdisjoint(row.reasons)
+            freed += not WAITING.isdisjoint(row.reasons)
         if changed:
             connection.execute(quarantined_records.update().where(columns.id == row.id).values(**changed))
     return freed
@@ -121,15 +122,99 @@ def open_lines(connection: Connection, work: Work, table: str, file_hash: str) -
     return list(connection.scalars(query))
 
 
-def open_reasons(connection: Connection, work: Work, table: str, file_hash: str) -> dict[str, int]:
-    """How many open rows of this content have each reason."""
-    counts: dict[str, int] = {}
-    for (reasons,) in connection.execute(
-        sa.select(quarantined_records.c.reasons).where(_of(work, table, file_hash), _open)
-    ):
-        for reason in reasons:
-            counts[reason] = counts.get(reason, 0) + 1
-    return counts
+def open_reasons(connection: Connection, work: Work, table: str, file_hash: str) -> tuple[Counter[str], int]:
+    """How many open rows of this content have each reason, and how many only wait for something."""
+    counts: Counter[str] = Counter()
+    waiting = 0
+    query = sa.select(quarantined_records.c.reasons).where(_of(work, table, file_hash), _open)
+    for reasons in connection.scalars(query):
+        counts.update(reasons)
+        waiting += only_waits(reasons)
+    return counts, waiting
+
+
+def hold(
+    connection: Connection,
+    work: Work,
+    *,
+    table: str,
+    file_hash: str,
+    file_name: str,
+    delivered_on: dt.date,
+    bad: Mapping[int, BadRow],
+) -> int:
+    """Have these lines in quarantine, with the reasons of now; how many of them were not (or not any more)."""
+    columns = quarantined_records.c
+    lines = list(bad)
+    entered: dict[int, sa.Row] = {}
+    for start in range(0, len(lines), _BATCH):
+        query = sa.select(columns.id, columns.line_number, columns.replayed_at, columns.superseded_at).where(
+            _of(work, table, file_hash), columns.line_number.in_(lines[start : start + _BATCH])
+        )
+        entered.update({row.line_number: row for row in connection.execute(query)})
+    new = [line for line in lines if line not in entered]
+    if new:
+        now = dt.datetime.now(dt.UTC)
+        connection.execute(
+            quarantined_records.insert(),
+            [
+                {
+                    "id": identifier,
+                    "tenant_id": work.tenant,
+                    "table_name": table,
+                    "file_hash": file_hash,
+                    "file_name": file_name,
+                    "delivered_on": delivered_on,
+                    "line_number": line,
+                    "raw": bad[line].raw,
+                    "reasons": bad[line].reasons,
+                    "quarantined_at": now,
+                    "run_id": work.run_id,
+                }
+                for identifier, line in zip(new_ids(len(new)), new, strict=True)
+            ],
+        )
+    closed = 0
+    for line, row in entered.items():
+        closed += row.replayed_at is not None or row.superseded_at is not None
+        open_again = {"replayed_at": None, "replay_run_id": None, "superseded_at": None}
+        connection.execute(
+            quarantined_records.update().where(columns.id == row.id).values(reasons=bad[line].reasons, **open_again)
+        )
+    return len(new) + closed
+
+
+def accept(connection: Connection, work: Work, selection: Selection, reason: str, because: str) -> int:
+    """A person says that the selected open rows are right although they have this reason; how many there are."""
+    asked = sa.and_(selection.of(work), _reasons_as_text().contains(f'"{reason}"', autoescape=True))
+    changed = connection.execute(
+        quarantined_records.update()
+        .where(asked)
+        .values(accepted_at=dt.datetime.now(dt.UTC), accepted_by=work.actor, accepted_reason=because)
+    )
+    return int(changed.rowcount)
+
+
+def accepted_lines(connection: Connection, work: Work, table: str, file_hash: str) -> set[int]:
+    """The lines of this content that a person has accepted."""
+    columns = quarantined_records.c
+    query = sa.select(columns.line_number).where(_of(work, table, file_hash), columns.accepted_at.is_not(None))
+    return set(connection.scalars(query))
+
+
+def lines_with(connection: Connection, work: Work, table: str, reason: str) -> dict[str, set[int]]:
+    """By content (hash) the lines that are in quarantine for this reason."""
+    columns = quarantined_records.c
+    query = sa.select(columns.file_hash, columns.line_number).where(
+        columns.tenant_id == work.tenant,
+        columns.table_name == table,
+        _open,
+        _reasons_as_text().contains(f'"{reason}"', autoescape=True),
+    )
+    lines: dict[str, set[int]] = {}
+    for file_hash, line in connection.execute(query):
+        lines.setdefault(file_hash, set()).add(line)
+    return lines
 
 
 def release(connection: Connection, work: Work, table: str, file_hash: str, lines: list[int]) -> set[int]:
@@ -178,18 +263,19 @@ def supersede(connection: Connection, work: Work, table: str, file_hash: str) ->
 
 
 def waiting(connection: Connection, work: Work, table: str, *, every: bool = False) -> Iterator[sa.Row]:
-    """Open rows of a table: (file_hash, line_number, raw, corrected, reasons), read as they are asked for.
+    """Open rows of a table, read as they are asked for: where they stand, as they came and as corrected, and why.
 
     Only those that wait for something to arrive, unless `every`. Also those with further reasons: these may be of one
     delivery only, where another one has the same file.
     """
     columns = quarantined_records.c
-    query = sa.select(columns.file_hash, columns.line_number, columns.raw, columns.corrected, columns.reasons).where(
+    names = ("file_hash", "line_number", "delivered_on", "raw", "corrected", "reasons")
+    query = sa.select(*(columns[name] for name in names)).where(
         columns.tenant_id == work.tenant, columns.table_name == table, _open
     )
     if not every:
         codes = _reasons_as_text()
-        query = query.where(sa.or_(*(codes.contains(f'"{code}"', autoescape=True) for code in sorted(REPLAYABLE))))
+        query = query.where(sa.or_(*(codes.contains(f'"{code}"', autoescape=True) for code in sorted(WAITING))))
     yield from connection.execute(query, execution_options={"yield_per": _STREAMED})
 
 

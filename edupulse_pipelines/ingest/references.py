@@ -6,6 +6,7 @@ asks the database once, when it is made.
 
 from __future__ import annotations
 
+import datetime as dt
 import uuid
 from functools import cached_property
 from zoneinfo import ZoneInfo
@@ -17,12 +18,19 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.ingest.frames import Integers, Piece
-from edupulse_pipelines.ingest.validation import MISSING_PREDICTION, UNKNOWN_PREDICTION, UNKNOWN_STUDENT, Reasons
+from edupulse_pipelines.ingest.validation import (
+    DISPUTED_NUMBER,
+    MISSING_PREDICTION,
+    UNKNOWN_PREDICTION,
+    UNKNOWN_STUDENT,
+    Reasons,
+)
 from edupulse_pipelines.schema.delivery import DELIVERED, STUDENT_NUMBER
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions, students
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.bulk import read_rows
 from edupulse_pipelines.storage.ids import Ids, id_bytes
+from edupulse_pipelines.storage.numbers import Disputes, disputes
 from edupulse_pipelines.storage.work import Work
 
 _NAMES_PER_QUERY = 5_000
@@ -31,16 +39,18 @@ _NAMES_PER_QUERY = 5_000
 class Students:
     """The students of a tenant as they were when asked for; a place is a position among them."""
 
-    def __init__(self, numbers: pa.Array, ids: pa.Array) -> None:
+    def __init__(self, numbers: pa.Array, ids: pa.Array, disputes: Disputes | None = None) -> None:
         self._numbers = numbers
         self._ids = ids
+        self.disputes = disputes or {}
+        """By number the deliveries in which nobody can say whose it is."""
 
     @classmethod
     def of(cls, connection: Connection, work: Work) -> Students:
         """The students that are stored now."""
         query = sa.select(students.c.district_id, students.c.id).where(students.c.tenant_id == work.tenant)
         stored = read_rows(connection, query, {"number": pa.string(), "id": pa.string()})
-        return cls(stored["number"].combine_chunks(), stored["id"].combine_chunks())
+        return cls(stored["number"].combine_chunks(), stored["id"].combine_chunks(), disputes(connection, work))
 
     @classmethod
     def none(cls) -> Students:
@@ -81,11 +91,20 @@ class Students:
         numbers = piece.column(STUDENT_NUMBER)
         ids = numbers.take(self._ids.take(pc.index_in(numbers.texts, value_set=self._numbers)))
         missing = ids.is_null().to_numpy(zero_copy_only=False) & (numbers.codes >= 0) & piece.readable
-        if STUDENT_NUMBER not in DELIVERED[piece.table].natural_key and piece.deleted.any():
+        if STUDENT_NUMBER not in DELIVERED[piece.table].key_columns and piece.deleted.any():
             missing &= ~(piece.deleted & piece.names_its_record())
         for row in np.flatnonzero(missing).tolist():
             reasons.setdefault(row, []).append(UNKNOWN_STUDENT)
+        for number in self.disputes.keys() & set(numbers.texts.to_pylist()) if self.disputes else ():
+            if self.is_disputed(number, dt.date.fromisoformat(piece.delivered_on)):
+                code = numbers.texts.to_pylist().index(number)
+                for row in np.flatnonzero((numbers.codes == code) & piece.readable).tolist():
+                    reasons.setdefault(row, []).append(DISPUTED_NUMBER)
         return ids
+
+    def is_disputed(self, number: str | None, delivered_on: dt.date) -> bool:
+        """Whether nobody can say whose number it was in this delivery."""
+        return any(delivered_on in span for span in self.disputes.get(number or "", ()))
 
 
 def predictions_of(

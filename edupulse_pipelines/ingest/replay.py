@@ -22,13 +22,14 @@ from edupulse_pipelines.ingest.delivered_rows import DeliveredRows
 from edupulse_pipelines.ingest.delivery import rows_of, without_copies
 from edupulse_pipelines.ingest.frames import Mask, Piece
 from edupulse_pipelines.ingest.table_load import TableLoad
-from edupulse_pipelines.ingest.validation import UNKNOWN_RECORD, Reasons, validate
+from edupulse_pipelines.ingest.validation import UNKNOWN_RECORD, Reasons
 from edupulse_pipelines.ingest.writers.outcomes import OUTCOMES, Outcomes
 from edupulse_pipelines.schema.delivery import STUDENT_NUMBER
 from edupulse_pipelines.sources.blanks import trimmed
 from edupulse_pipelines.sources.profiles import canonical_names
 from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.manifest import Entry
+from edupulse_pipelines.storage.numbers import joined_numbers
 
 _WAITING_BATCH = 20_000
 
@@ -87,9 +88,13 @@ def _maybe_good_now(connection: Connection, load: TableLoad, rows: list[sa.Row])
             None,
         )
 
-    places = load.students(connection).places(pa.array([number(row) for row in rows], pa.string()))
+    students, joined = load.students(connection), joined_numbers(connection, load.work)
+    named = [joined.get(text, text) if (text := number(row)) is not None else None for row in rows]
+    places = students.places(pa.array(named, pa.string()))
     return [
-        row for row, place in zip(rows, places.tolist(), strict=True) if place >= 0 or UNKNOWN_RECORD in row.reasons
+        row
+        for row, text, place in zip(rows, named, places.tolist(), strict=True)
+        if (place >= 0 or UNKNOWN_RECORD in row.reasons) and not students.is_disputed(text, row.delivered_on)
     ]
 
 
@@ -111,7 +116,7 @@ def _merge_lines(
                 asked |= (piece.file == number) & np.isin(piece.line_numbers, list(lines[file.sha256]))
         if not asked.any():
             continue
-        (reasons,) = validate([piece], load.table, weighted=load.weighted)
+        (reasons,) = load.judged([piece])
         outcomes = writer.write(writer.prepare(piece, reasons, asked))
         for number, file in enumerate(originals):
             mine = asked & (piece.file == number)

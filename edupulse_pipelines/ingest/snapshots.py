@@ -1,13 +1,18 @@
 """Full snapshots: a record that a snapshot of its days no longer holds is marked as taken back, never removed.
 
-A snapshot of which a row is still in quarantine, or a file could not be read, takes nothing back: that row may be the
-record that seems to be missing. What a delivery says of its snapshots is read in `landing`.
+A snapshot is believed when what it no longer holds is little (`max_taken_back`), or when a person has accepted it; one
+that is not believed takes nothing back. Neither does one of which a row is still in quarantine, or a file could not be
+read: that row may be the record that seems to be missing. What a delivery says of its snapshots is read in `landing`.
+
+Whether a snapshot is believed depends on the deliveries that there are, and not on the order in which they are loaded:
+one that seemed to lack little is looked at again when an older delivery comes late, and what it took back then stands
+again. Rows that say `_deleted` are taken at their word, however many.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from typing import Any
+from collections.abc import Collection, Sequence
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -20,41 +25,61 @@ from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.schema.tables import Stage
 from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.bulk import read_rows
+from edupulse_pipelines.storage.snapshots import (
+    Removals,
+    Snapshot,
+    accepted_deliveries,
+    note_removals,
+    snapshots,
+)
 
 SNAPSHOT_WAITS = "snapshot_waits"
 """A warning: snapshots that take nothing back yet, because rows of theirs are in quarantine."""
+ALWAYS_BELIEVED = 5
+"""So many records may vanish however few there are."""
 
 
 def apply(connection: Connection, load: TableLoad, delivered_on: dt.date, marks: Marks) -> int:
     """Apply this delivery's snapshot and every later one: a late delivery may hold what a later one no longer had.
 
-    How many records this delivery's own took back.
+    Also those that were not believed so far: what they lack may have come back. How many records this delivery's own
+    took back; what others did is added to their accounts.
     """
+    every = snapshots(connection, load.work, load.table)
+    waiting = [one.delivered_on for one in every if one.removals is None or not one.removals.believed]
+    first = min([delivered_on, *waiting])
+    accepted = accepted_deliveries(connection, load.work)
     own = 0
-    for day, days in manifest.snapshots(connection, load.work, load.table, since=delivered_on).items():
-        if _is_incomplete(connection, load, day):
-            load.waiting.add(day)
+    for snapshot in every:
+        if snapshot.delivered_on < first:
             continue
-        count = _take_back_vanished(connection, load, day, days, marks)
-        own += count if day == delivered_on else 0
+        if _is_incomplete(connection, load, snapshot.delivered_on):
+            load.waiting.add(snapshot.delivered_on)
+            continue
+        count = _apply_one(connection, load, snapshot, every, accepted, marks)
+        if snapshot.delivered_on == delivered_on:
+            own += count
+        else:
+            files = manifest.delivery(connection, load.work, load.table, snapshot.delivered_on)
+            manifest.add_deleted(connection, files[0], count)
     return own
 
 
-def apply_newest(load: TableLoad) -> None:
-    """Apply the newest snapshot, should it have had to wait: what was in its way may have been taken away since.
+def apply_waiting(load: TableLoad) -> None:
+    """Apply the newest snapshot and those not believed so far: what was in their way may have been taken away since.
 
     Nothing to do where a delivery has been merged in this run, because each merged delivery has done so.
     """
     if load.merged:
         return
     with load.work.reading() as connection:
-        newest = max(manifest.snapshots(connection, load.work, load.table), default=None)
+        newest = max((one.delivered_on for one in snapshots(connection, load.work, load.table)), default=None)
         files = [] if newest is None else manifest.delivery(connection, load.work, load.table, newest)
-    if not files:
+    if newest is None or not files:
         return
     with load.writing() as connection:
         marks = load.marks(connection)
-        manifest.add_deleted(connection, files[0], apply(connection, load, files[0].delivered_on, marks))
+        manifest.add_deleted(connection, files[0], apply(connection, load, newest, marks))
         marks.write(connection)
 
 
@@ -67,36 +92,70 @@ def _is_incomplete(connection: Connection, load: TableLoad, day: dt.date) -> boo
     )
 
 
-def _take_back_vanished(
-    connection: Connection, load: TableLoad, snapshot_on: dt.date, days: dict[str, Any], marks: Marks
+def _apply_one(
+    connection: Connection,
+    load: TableLoad,
+    snapshot: Snapshot,
+    every: Sequence[Snapshot],
+    accepted: Collection[dt.date],
+    marks: Marks,
 ) -> int:
-    """Mark the records within `days` (`from`, `to`, ISO) that no delivery since `snapshot_on` has held; how many.
+    """Take back what the snapshot lacks, if it is believed; else let stand again what it had taken back.
 
-    Records that are marked already only get the newer date, so that the result does not depend on the order in which
-    snapshots are loaded.
+    How many records it has taken back, negative for those that stand again.
     """
     stored = metadata.tables[load.table]
-    gone = [stored.c.tenant_id == load.work.tenant, stored.c.delivered_on < snapshot_on]
-    event_date = load.record.event_date
-    if event_date is not None:
-        first, last = (dt.date.fromisoformat(days[end]) for end in ("from", "to"))
-        gone.append(stored.c[event_date].between(first, last))
-    newly = [*gone, stored.c.deleted_on.is_(None)]
-    count = int(connection.scalar(sa.select(sa.func.count()).select_from(stored).where(*newly)) or 0)
-    if count:
-        _mark_taken_back(connection, load, newly, marks)
-    connection.execute(
-        stored.update()
-        .where(*gone, sa.or_(stored.c.deleted_on.is_(None), stored.c.deleted_on < snapshot_on))
-        .values(deleted_on=snapshot_on)
+    lacking = [stored.c.tenant_id == load.work.tenant, stored.c.delivered_on < snapshot.delivered_on]
+    if load.record.event_date is not None:
+        lacking.append(stored.c[load.record.event_date].between(snapshot.first, snapshot.last))
+    deleted_on = stored.c.deleted_on
+    # What was taken back before it, by an earlier snapshot or a row that says so, does not vanish with this one.
+    gone = _count(connection, [*lacking, sa.or_(deleted_on.is_(None), deleted_on >= snapshot.delivered_on)])
+    # A yes to a later snapshot of these days is a yes to what this one no longer holds.
+    said_yes = any(
+        other.delivered_on in accepted and other.delivered_on >= snapshot.delivered_on and other.covers(snapshot)
+        for other in every
     )
+    limit = max(ALWAYS_BELIEVED, load.tenant.max_taken_back * (gone + snapshot.rows))
+    if load.record.event_date is None and not snapshot.rows:
+        limit = 0  # some days may be without a record; a district without anybody is a mistake
+    removals = Removals(gone, snapshot.rows, believed=said_yes or gone <= limit)
+    if removals != snapshot.removals:
+        note_removals(connection, load.work, load.table, snapshot.delivered_on, removals)
+    if not removals.believed:
+        was_believed = snapshot.removals is not None and snapshot.removals.believed
+        standing = [*lacking, deleted_on == snapshot.delivered_on]
+        return -_mark(connection, load, standing, None, marks) if was_believed else 0
+    # The earliest snapshot that lacks a record gives the date, whichever was loaded first.
+    others = [other.delivered_on for other in every if other.delivered_on > snapshot.delivered_on]
+    if others:
+        later = deleted_on.in_(others)
+        connection.execute(stored.update().where(*lacking, later).values(deleted_on=snapshot.delivered_on))
+    return _mark(connection, load, [*lacking, deleted_on.is_(None)], snapshot.delivered_on, marks)
+
+
+def _count(connection: Connection, records: list[sa.ColumnElement[bool]]) -> int:
+    return int(connection.scalar(sa.select(sa.func.count()).where(*records)) or 0)
+
+
+def _mark(
+    connection: Connection,
+    load: TableLoad,
+    records: list[sa.ColumnElement[bool]],
+    deleted_on: dt.date | None,
+    marks: Marks,
+) -> int:
+    """Give the records this `deleted_on`, and mark what that makes stale; how many they are."""
+    stored = metadata.tables[load.table]
+    count = _count(connection, records)
+    if count:
+        _mark_stale(connection, load, records, marks)
+        connection.execute(stored.update().where(*records).values(deleted_on=deleted_on))
     return count
 
 
-def _mark_taken_back(
-    connection: Connection, load: TableLoad, taken_back: list[sa.ColumnElement[bool]], marks: Marks
-) -> None:
-    """Mark what taken-back records make stale: the weeks of their events; of students, all since `first_delivery`."""
+def _mark_stale(connection: Connection, load: TableLoad, records: list[sa.ColumnElement[bool]], marks: Marks) -> None:
+    """Mark what depends on the records: the weeks of their events; of students, all since `first_delivery`."""
     stored, record = metadata.tables[load.table], load.record
     if record.about_predictions:
         return
@@ -107,6 +166,6 @@ def _mark_taken_back(
         assert record.first_delivery is not None  # the declaration wants it where there is no event_date
         stage, student, date = "student_features", stored.c.id, stored.c[record.first_delivery]
     touched = read_rows(
-        connection, sa.select(student, date).where(*taken_back), {"student": pa.string(), "date": pa.date32()}
+        connection, sa.select(student, date).where(*records), {"student": pa.string(), "date": pa.date32()}
     ).combine_chunks()
     marks.add_dated(stage, touched["date"].combine_chunks(), touched["student"].combine_chunks())

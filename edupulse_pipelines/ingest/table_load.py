@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +22,10 @@ from sqlalchemy.engine import Connection
 from edupulse_pipelines.ingest.accounts import DeliveryCounts
 from edupulse_pipelines.ingest.archived_file import archive_path
 from edupulse_pipelines.ingest.delivered_rows import DeliveredRows
+from edupulse_pipelines.ingest.frames import Piece
 from edupulse_pipelines.ingest.marks import Marks
 from edupulse_pipelines.ingest.references import Students
+from edupulse_pipelines.ingest.validation import Reasons, validate
 from edupulse_pipelines.ingest.writers.choice import writer_of
 from edupulse_pipelines.ingest.writers.outcomes import Target, Writer
 from edupulse_pipelines.progress import Progress
@@ -43,7 +45,8 @@ class TableLoad:
     total: rows of all deliveries, for `progress`; merged: whether a delivery has been merged (and not only counted).
     accounts: of the deliveries that the run has looked at; replayed: rows that it has loaded out of quarantine;
     warnings: counted by name; waiting: snapshots that take nothing back yet. open_again: deliveries whose rows another
-    one has freed from quarantine, and `reopened`, the manifest's ids of their files.
+    one has freed from quarantine, and `reopened`, the manifest's ids of their files. raised: numbers of which it has to
+    be settled whose they are.
     """
 
     work: Work
@@ -59,6 +62,7 @@ class TableLoad:
     waiting: set[dt.date] = field(default_factory=set)
     open_again: set[dt.date] = field(default_factory=set)
     reopened: set[uuid.UUID] = field(default_factory=set)
+    raised: set[str] = field(default_factory=set)
     _done: int = 0
     _students: Students | None = None
 
@@ -71,6 +75,10 @@ class TableLoad:
     def weighted(self) -> bool:
         """Whether grade points go beyond 4."""
         return self.tenant.grading_scale == "weighted"
+
+    def judged(self, pieces: Sequence[Piece]) -> list[Reasons]:
+        """For each piece the reasons by row, under the settings of now."""
+        return validate(pieces, self.table, weighted=self.weighted, earliest=self.tenant.no_event_before)
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -137,7 +145,9 @@ class TableLoad:
 
     def writer(self, connection: Connection, rows: DeliveredRows, marks: Marks) -> Writer[Any]:
         """The writer of a delivery in its transaction."""
-        target = Target(connection, self.work, self.tenant, rows, self.students(connection), marks, self.warnings)
+        target = Target(
+            connection, self.work, self.tenant, rows, self.students(connection), marks, self.warnings, self.raised
+        )
         return writer_of(self.table)(target)
 
     def make_room(self, rows: DeliveredRows) -> None:

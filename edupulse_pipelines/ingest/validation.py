@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from edupulse_pipelines.ingest.frames import Piece, as_numbers, distinct_values
-from edupulse_pipelines.schema.delivery import DELETED, DELIVERED
+from edupulse_pipelines.schema.delivery import DELETED, DELIVERED, STUDENT_NUMBER
 from edupulse_pipelines.schema.expectations import (
     CONFLICTING_DUPLICATE,
     KEY_VERSIONS,
@@ -30,6 +31,7 @@ from edupulse_pipelines.schema.expectations import (
 from edupulse_pipelines.settings import quiet_libraries
 
 FUTURE_DATE = "future_date"
+TOO_OLD = "too_old"
 UNKNOWN_STUDENT = "unknown_student"
 UNKNOWN_PREDICTION = "unknown_prediction"
 MISSING_PREDICTION = "required:prediction_id"
@@ -37,13 +39,17 @@ _IS_DATE = re.compile(TYPE_PATTERNS["date"])
 _ESCAPED_NUL = re.compile(r"(?<!\\)(?:\\\\)*\\u0000")
 UNKNOWN_RECORD = "unknown_record"
 """A row takes back a record that has not arrived."""
+ANOTHER_CHILD = "another_child"
+"""A row of students names another child under the number of one who is known."""
+DISPUTED_NUMBER = "disputed_number"
+"""Another child has been delivered under the row's number, so that nobody can say whose record it is."""
+SPOILT_NUMBER = "spoilt_number"
+"""The number is what a spreadsheet has made of it."""
+_SPOILT = re.compile(r"""[0-9](?:[.,][0-9]*)?[eE]\+[0-9]{2,}|=\s*".*\"""", re.DOTALL)
 MOVED_STUDENT = "moved_student"
 """The record of this `source_record_id` is another student's."""
 DETACHED_MONTH = "detached_month"
 """The row's month has been taken out of the table."""
-REPLAYABLE = frozenset({UNKNOWN_STUDENT, UNKNOWN_PREDICTION, UNKNOWN_RECORD})
-"""Reasons that can vanish without the file being changed: what the row waits for may still arrive."""
-
 Reasons = dict[int, list[str]]
 """Reason codes by row of a piece; rows without an entry are good."""
 
@@ -100,8 +106,8 @@ def expectations_for(table: str, *, weighted: bool) -> Expectations:
     return Expectations(table, weighted=weighted)
 
 
-def validate(pieces: Sequence[Piece], table: str, *, weighted: bool) -> list[Reasons]:
-    """For each piece the reasons by row; rows without an entry are good.
+def validate(pieces: Sequence[Piece], table: str, *, weighted: bool, earliest: dt.date) -> list[Reasons]:
+    """For each piece the reasons by row; rows without an entry are good. No event lies before `earliest`.
 
     Every distinct value is judged once, for all pieces together: equal values have equal verdicts, and the price of a
     validation is mostly per call.
@@ -117,8 +123,12 @@ def validate(pieces: Sequence[Piece], table: str, *, weighted: bool) -> list[Rea
         if (piece.versions > 1).any():
             for row in np.flatnonzero((piece.versions > 1) & piece.readable).tolist():
                 of_piece.setdefault(row, []).append(CONFLICTING_DUPLICATE)
-        for name in DELIVERED[table].event_dates:
+        for name in DELIVERED[table].not_ahead:
             _give(of_piece, piece, name, FUTURE_DATE, _after(piece, name), empty=False)
+        for name in DELIVERED[table].record.events:
+            _give(of_piece, piece, name, TOO_OLD, _before(piece, name, earliest), empty=False)
+        spoilt = [text for text in piece.column(STUDENT_NUMBER).texts.to_pylist() if _SPOILT.fullmatch(text)]
+        _give(of_piece, piece, STUDENT_NUMBER, SPOILT_NUMBER, spoilt, empty=False)
         for row, codes in piece.given_reasons.items():
             _replace(of_piece, row, codes)
     return reasons
@@ -193,6 +203,13 @@ def _replace(reasons: Reasons, row: int, codes: list[str]) -> None:
 def _after(piece: Piece, name: str) -> list[str]:
     """The dates of the column that lie after the piece's delivery. ISO dates compare as text."""
     return [text for text in piece.column(name).texts.to_pylist() if text > piece.delivered_on and _IS_DATE.match(text)]
+
+
+def _before(piece: Piece, name: str, earliest: dt.date) -> list[str]:
+    """The dates of the column that lie before `earliest`."""
+    return [
+        text for text in piece.column(name).texts.to_pylist() if text < earliest.isoformat() and _IS_DATE.match(text)
+    ]
 
 
 def _unstorable_json(values: Mapping[str, tuple[list[str], bool]], table: str) -> list[tuple[str, str, str]]:

@@ -23,6 +23,7 @@ from dagster import (
     TableSchema,
 )
 
+from edupulse_pipelines.schema.reasons import only_waits
 from edupulse_pipelines.schema.tables import REFUSED
 
 if TYPE_CHECKING:
@@ -86,8 +87,9 @@ def record_check_specs(asset: AssetKey, max_quarantined: float, *, by_month: boo
             blocking=True,
             description=(
                 "The Great Expectations suite derived from the table's declaration, and the rules between rows. A "
-                f"warning as soon as one row is quarantined; an error above {max_quarantined:.0%} of a delivery's rows "
-                "(`max_quarantined`): the good rows stay merged, and what is downstream waits."
+                f"warning as soon as one row is bad; an error above {max_quarantined:.0%} of a delivery's rows "
+                "(`max_quarantined`): the good rows stay merged, and what is downstream waits. Rows that only wait for "
+                "something are not bad."
             ),
         ),
         *(alerts if by_month else []),
@@ -229,11 +231,15 @@ def accounting_identity(
 
 
 def expectations(report: LoadReport, max_quarantined: float) -> AssetCheckResult:
-    """Passed without a quarantined row; a warning with some; an error where a delivery has too large a share."""
+    """Passed without a bad row; a warning with some; an error where a delivery has too large a share.
+
+    Rows that only wait are quarantined, and not bad.
+    """
     deliveries = report.deliveries
     quarantined = sum(delivery.quarantined for delivery in deliveries)
-    worst = max(deliveries, key=_share, default=None)
-    worst_share = _share(worst) if worst is not None else 0.0
+    bad = sum(delivery.bad for delivery in deliveries)
+    worst = max(deliveries, key=_share_of_bad, default=None)
+    worst_share = _share_of_bad(worst) if worst is not None else 0.0
     reasons: Counter[str] = Counter()
     failed: Counter[tuple[str, str, str]] = Counter()
     for delivery in deliveries:
@@ -245,6 +251,8 @@ def expectations(report: LoadReport, max_quarantined: float) -> AssetCheckResult
     metadata: dict[str, Any] = {
         "read": sum(delivery.read for delivery in deliveries),
         "quarantined": quarantined,
+        "bad": bad,
+        "waiting": quarantined - bad,
         "worst_share": round(worst_share, 6),
         "max_quarantined": max_quarantined,
     }
@@ -264,7 +272,8 @@ def expectations(report: LoadReport, max_quarantined: float) -> AssetCheckResult
                     "delivery": str(delivery.delivered_on),
                     "read": delivery.read,
                     "quarantined": delivery.quarantined,
-                    "share": round(_share(delivery), 6),
+                    "waiting": delivery.waiting,
+                    "share": round(_share_of_bad(delivery), 6),
                     "reasons": ", ".join(f"{reason} {count}" for reason, count in sorted(delivery.reasons.items())),
                 }
                 for delivery in deliveries
@@ -274,11 +283,11 @@ def expectations(report: LoadReport, max_quarantined: float) -> AssetCheckResult
         metadata["warnings"] = table(
             [{"warning": name, "rows": count} for name, count in sorted(report.warnings.items())]
         )
-    if not quarantined or worst is None:
-        return AssetCheckResult(
-            check_name=EXPECTATIONS, passed=True, metadata=metadata, description="No row was quarantined"
-        )
-    common = ", ".join(f"{reason} ({count:,})" for reason, count in reasons.most_common(3))
+    if not bad or worst is None:
+        verdict = f"No bad row; {counted(quarantined, 'row')} waiting" if quarantined else "No row was quarantined"
+        return AssetCheckResult(check_name=EXPECTATIONS, passed=True, metadata=metadata, description=verdict)
+    of_bad = [(reason, count) for reason, count in reasons.most_common() if not only_waits([reason])]
+    common = ", ".join(f"{reason} ({count:,})" for reason, count in of_bad[:3])
     blocking = worst_share > max_quarantined
     return AssetCheckResult(
         check_name=EXPECTATIONS,
@@ -286,10 +295,10 @@ def expectations(report: LoadReport, max_quarantined: float) -> AssetCheckResult
         severity=AssetCheckSeverity.ERROR if blocking else AssetCheckSeverity.WARN,
         metadata=metadata,
         description=(
-            f"{worst_share:.1%} of the rows of delivery {worst.delivered_on} are quarantined, more than "
+            f"{worst_share:.1%} of the rows of delivery {worst.delivered_on} are bad, more than "
             f"{max_quarantined:.1%}: {common}"
             if blocking
-            else f"{counted(quarantined, 'row')} quarantined (at most {worst_share:.1%} of a delivery): {common}"
+            else f"{counted(bad, 'bad row')} quarantined (at most {worst_share:.1%} of a delivery): {common}"
         ),
     )
 
@@ -372,5 +381,5 @@ def counted(count: int, singular: str, plural: str | None = None) -> str:
     return f"{count:,} {singular if count == 1 else plural or singular + 's'}"
 
 
-def _share(delivery: DeliveryCounts) -> float:
-    return delivery.quarantined / delivery.read if delivery.read else 0.0
+def _share_of_bad(delivery: DeliveryCounts) -> float:
+    return delivery.bad / delivery.read if delivery.read else 0.0

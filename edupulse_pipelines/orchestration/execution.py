@@ -98,15 +98,18 @@ def outcome_of(
 
 
 def _left_behind(database: Database, tenant: TenantSettings) -> list[str]:
-    """A warning when earlier deliveries have been landed that no run has loaded, so that none is forgotten."""
-    from edupulse_pipelines.ingest.archive import weeks_not_archived
+    """A warning when landed files differ from what runs have loaded, so that none is forgotten."""
+    from edupulse_pipelines.ingest.changed_files import changed_weeks
 
     try:
         with database.work(tenant.name) as work:
-            weeks = weeks_not_archived(work, tenant, last_closed_week(tenant.timezone))
+            weeks = changed_weeks(work, tenant, last_closed_week(tenant.timezone))
     except EduPulseError:
         return []  # the run has said so itself
     if not weeks:
         return []
     named = ", ".join(str(week) for week in weeks[:5]) + (", …" if len(weeks) > 5 else "")
-    return [f"Landed, but not loaded by any run yet: week of {named}. `edupulse run --all` takes everything along."]
+    return [
+        f"Landed, but not loaded by any run yet, or with another content: week of {named}. `edupulse run` takes "
+        "what is of earlier weeks along."
+    ]

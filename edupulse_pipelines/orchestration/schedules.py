@@ -35,8 +35,9 @@ TRAINING_CRON = "0 4 1 * *"
 def weekly_schedule(tenant: TenantSettings, jobs: TenantJobs, *, running: bool) -> ScheduleDefinition:
     """Monday 06:00 in the tenant's timezone, for the week that closed at midnight.
 
-    Weeks before it with a delivery that came after their own run are taken along, so that nothing landed is forgotten:
-    the run then goes from the earliest of them to the closed week (weeks between are only counted again).
+    Weeks before it with a delivery, or a correction of one, that came after their own run are taken along, so that
+    nothing landed is forgotten: the run then goes from the earliest of them to the closed week (weeks between are only
+    counted again).
     """
 
     @schedule(
@@ -62,11 +63,11 @@ def weekly_schedule(tenant: TenantSettings, jobs: TenantJobs, *, running: bool) 
 def _late_weeks(
     context: ScheduleEvaluationContext, database: Database, tenant: TenantSettings, week: dt.date
 ) -> list[dt.date]:
-    from edupulse_pipelines.ingest.archive import weeks_not_archived
+    from edupulse_pipelines.ingest.changed_files import changed_weeks
 
     try:
         with database.work(tenant.name) as work:
-            return [late for late in weeks_not_archived(work, tenant, week) if late < week]
+            return [late for late in changed_weeks(work, tenant, week) if late < week]
     except EduPulseError as error:
         # The run itself will say what is wrong, where people look for it.
         context.log.warning(f"Could not look for late deliveries: {error}")

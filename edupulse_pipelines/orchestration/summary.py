@@ -20,6 +20,9 @@ from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines.weeks import last_closed_week
 
+FILES_NAMED = 5
+"""So many files are named in a warning."""
+
 
 def summarise(database: Database, tenant: TenantSettings, outcome: RunOutcome) -> dict[str, Any]:
     """The summary of a run as `--json` prints it: the contract's keys, and some more behind them."""
@@ -33,7 +36,7 @@ def summarise(database: Database, tenant: TenantSettings, outcome: RunOutcome) -
     unmapped: dict[str, dict[str, dict[str, int]]] = {}
     for table in RECORD_TABLES:
         asset = recorded.asset(table)
-        tables[table] = {name: asset.metadata.get(f"run_{name}", 0) for name in ACCOUNTS}
+        tables[table] = {name: asset.metadata.get(f"run_{name}", 0) for name in (*ACCOUNTS, "waiting")}
         replayed[table] = asset.metadata.get("replayed", 0)
         blank[table] = asset.metadata.get("blank", 0)
         if counted := asset.checks.get(EXPECTATIONS, {}).get("reasons"):
@@ -111,6 +114,10 @@ def _about_records(recorded: RecordedRun) -> list[str]:
         if notes := recorded.asset(f"raw_{table}").metadata.get("notes"):
             listed = ", ".join(f"{row['note']} {row['rows']:,}" for row in notes)
             told.append(f"{table}: noted while the source was read: {listed}")
+        if along := recorded.asset(f"raw_{table}").metadata.get("taken_along"):
+            named = [row["file"] for row in along]
+            more = f" and {len(named) - FILES_NAMED:,} more" if len(named) > FILES_NAMED else ""
+            told.append(f"{table}: taken along from earlier weeks: {', '.join(named[:FILES_NAMED])}{more}")
         if left_out := asset.metadata.get("left_out"):
             listed = ", ".join(f"{row['reason']} {row['entries']:,}" for row in left_out)
             told.append(f"{table}: entries of the source that are no records: {listed}")

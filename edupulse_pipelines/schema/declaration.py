@@ -76,13 +76,17 @@ class Record:
     key: tuple[str, ...] = ()
     """Delivered columns that identify a record. Without any, the source's own id does (`source_record_id`), else the
     row's content; the table then stores that identity as `record_key`."""
+    one_per_student: bool = False
+    """Whether one `source_record_id` may stand for several records, one of each student that it names."""
     refers_to: Literal["students", "predictions"] | None = None
     """The table that holds what each record is about; a foreign key of the table names it."""
     event_date: str | None = None
     """The date by whose school week a record counts: a changed record makes that week's activity stale, and a full
     snapshot of some days takes back the records dated within them. Without one a snapshot is of the whole table."""
+    further_events: tuple[str, ...] = ()
+    """Further dates of events of the district, which bind like `event_date` but decide no week."""
     never_ahead: tuple[str, ...] = ()
-    """Further dates that cannot lie after the delivery."""
+    """Dates that are no events (a birth) and still cannot lie after the delivery."""
     first_delivery: str | None = None
     """A date that is the first delivery's where the district does not say it. Records of students themselves have no
     event; they count from this date, so that a change of one makes its student's features stale from then on."""
@@ -107,9 +111,17 @@ class Record:
         return self.refers_to == "predictions"
 
     @property
-    def dates(self) -> tuple[str, ...]:
+    def events(self) -> tuple[str, ...]:
+        """The dates of events: none lies after its delivery, or before the district's `earliest_date`.
+
+        Births, entries and exits are none: they may be long ago.
+        """
+        return (*((self.event_date,) if self.event_date else ()), *self.further_events)
+
+    @property
+    def not_ahead(self) -> tuple[str, ...]:
         """The dates that cannot lie after the delivery."""
-        return (*((self.event_date,) if self.event_date else ()), *self.never_ahead)
+        return (*self.events, *self.never_ahead)
 
 
 @dataclass(frozen=True, kw_only=True)

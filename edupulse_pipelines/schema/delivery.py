@@ -47,9 +47,9 @@ class DeliveredTable:
         return tuple(name for name in self.column_names if name not in self.required)
 
     @property
-    def event_dates(self) -> tuple[str, ...]:
+    def not_ahead(self) -> tuple[str, ...]:
         """Dates that cannot lie after the delivery (enrolment and exit may be announced ahead)."""
-        return self.record.dates
+        return self.record.not_ahead
 
     @property
     def natural_key(self) -> tuple[str, ...]:
@@ -59,14 +59,16 @@ class DeliveredTable:
     @property
     def key_columns(self) -> tuple[str, ...]:
         """Columns that name the record; of a row that takes a record back only these are judged."""
-        if self.natural_key:
-            return self.natural_key
-        return (SOURCE_RECORD,) if SOURCE_RECORD in self.column_names else (self.reference or "",)
+        if self.natural_key or SOURCE_RECORD in self.column_names:
+            return self.naming_columns
+        return (self.reference or "",)
 
     @property
     def naming_columns(self) -> tuple[str, ...]:
         """Columns by which a row can say itself which record it is."""
-        return self.natural_key or (SOURCE_RECORD,)
+        if self.natural_key:
+            return self.natural_key
+        return (SOURCE_RECORD, STUDENT_NUMBER) if self.record.one_per_student else (SOURCE_RECORD,)
 
     def must_name(self, name: str) -> bool:
         """Whether a row without this one of `naming_columns` does not say which record it is."""

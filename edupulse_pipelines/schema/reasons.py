@@ -7,6 +7,7 @@ the command line read the words from here, so they name no value.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,15 +19,16 @@ class Reason:
     """One code: what it means, how to fix it, and what it is about.
 
     kind: `row` (the row is in quarantine), `file` (the file is refused, no row of it is read), `warning` (the row is
-    loaded, and counted). heals: whether a row with it may be loaded later without anybody doing anything, because what
-    it waits for arrives. column: whether the code names a column, `code:column`.
+    loaded, and counted). waits: whether a row with it waits for something that may still come, and loads by itself
+    then; a row with no other reason is not bad, and is counted apart. column: whether the code names a column,
+    `code:column`.
     """
 
     code: str
     kind: ReasonKind
     meaning: str
     fix: str
-    heals: bool = False
+    waits: bool = False
     column: bool = False
 
     @property
@@ -85,8 +87,9 @@ _ROW = (
         code="conflicting_duplicate",
         kind="row",
         meaning="The delivery holds different rows for one record (same student; same student, day and period; same "
-        "`source_record_id`). All of them are held back.",
-        fix="Keep the right row and send the file again. Exact repeats are no conflict.",
+        "`source_record_id`, of incidents with the same student). All of them are held back.",
+        fix="If they are one record, send the file again with the row that is right. If they are several, give each an "
+        "id or a period of its own: taking a row out would lose a record. Exact repeats are no conflict.",
     ),
     Reason(
         code="future_date",
@@ -96,32 +99,66 @@ _ROW = (
         "may be announced ahead.)",
     ),
     Reason(
+        code="too_old",
+        kind="row",
+        meaning="The event lies before the district's `earliest_date` (by default two years before `first_week`): most "
+        "often a year that was typed wrong.",
+        fix="Correct the date. If such old events are meant to be loaded, set an earlier `earliest_date` for the "
+        "district and run `edupulse quarantine replay`.",
+    ),
+    Reason(
         code="unknown_student",
         kind="row",
-        heals=True,
+        waits=True,
         meaning="No `students` file has named this student yet.",
         fix="Nothing, if the student arrives with a later `students` file. Otherwise correct `district_id`.",
     ),
     Reason(
         code="unknown_prediction",
         kind="row",
-        heals=True,
+        waits=True,
         meaning="The verdict is about a prediction that is not there, or not there once.",
         fix="Name the prediction by `prediction_id`, or by `district_id` and `prediction_date` (and `model_version`).",
     ),
     Reason(
         code="unknown_record",
         kind="row",
-        heals=True,
+        waits=True,
         meaning="The row takes back (`_deleted`) a record that has not arrived.",
         fix="Nothing, if the record is still to come. Otherwise correct the key of the row.",
     ),
     Reason(
         code="moved_student",
         kind="row",
-        meaning="The `source_record_id` belongs to a record of another student.",
-        fix="Give every record an id of its own. If the record was entered for the wrong student, take the old one "
-        "back with `_deleted` and send a new one under a new id.",
+        meaning="The `source_record_id` of a grade belongs to a record of another student. That of an incident may: "
+        "one incident is a record of each student it names.",
+        fix="Give every record an id of its own. If the record was entered for the wrong student, take it back under "
+        "its id (`_deleted`) and send the right one under a new id: the id alone is never moved, so that no record of "
+        "the first student is lost.",
+    ),
+    Reason(
+        code="another_child",
+        kind="row",
+        meaning="First name, last name and date of birth are all others than those of the child who has this number: "
+        "another child. The number stays with the child of the oldest delivery.",
+        fix="Give the other child a number of its own. If it is the same child (a marriage, a correction), say so with "
+        "`edupulse quarantine accept`.",
+    ),
+    Reason(
+        code="disputed_number",
+        kind="row",
+        waits=True,
+        meaning="Another child was delivered under this number (`another_child`), and nobody can say whose record it "
+        "is.",
+        fix="Nothing here: settle the row of `students`. The records that were delivered under the number since then "
+        "load when it is accepted, or has another number.",
+    ),
+    Reason(
+        code="spoilt_number",
+        kind="row",
+        meaning="The student's number is what a spreadsheet has made of it: an exponent (`1.23E+05`), or a formula "
+        '(`="00123"`).',
+        fix="Export the numbers as text. The number that was meant is lost; it is not guessed.",
     ),
     Reason(
         code="detached_month",
@@ -162,6 +199,12 @@ _FILE = (
         kind="file",
         meaning="The file is empty: not even a header.",
         fix="Send the header row, or leave the file out.",
+    ),
+    Reason(
+        code="no_rows",
+        kind="file",
+        meaning="A OneRoster file that manifest.csv calls `bulk`, which holds everything, has a header and no row.",
+        fix="Export it again. Where there really is nothing, say `absent` in manifest.csv.",
     ),
     Reason(
         code="not_csv",
@@ -294,6 +337,13 @@ _WARNING = (
         fix="Send the date of birth when it is known; the marker is replaced.",
     ),
     Reason(
+        code="lost_zeros",
+        kind="warning",
+        meaning="Children with the same names and date of birth have numbers that differ only by zeros in front, which "
+        "a spreadsheet takes away.",
+        fix="`edupulse students list` names them. If two are one child, `edupulse students merge` joins them.",
+    ),
+    Reason(
         code="snapshot_waits",
         kind="warning",
         meaning="A full snapshot takes nothing back yet: a row of it is in quarantine, or a file of it was refused, "
@@ -304,6 +354,15 @@ _WARNING = (
 
 REASONS: dict[str, Reason] = {reason.code: reason for reason in (*_ROW, *_FILE, *_WARNING)}
 """Every reason by its code (of `rule:column` the rule)."""
+
+
+WAITING: frozenset[str] = frozenset(reason.code for reason in REASONS.values() if reason.waits)
+"""The codes of rows that load by themselves when what they wait for arrives."""
+
+
+def only_waits(codes: Iterable[str]) -> bool:
+    """Whether a row with these codes is not bad: all it needs is something that may still come."""
+    return all(code in WAITING for code in codes)
 
 
 def reason_for(code: str) -> Reason | None:

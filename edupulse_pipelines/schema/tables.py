@@ -70,7 +70,10 @@ _RECORD_KEY = Column(
     name="record_key",
     type="text",
     length=110,
-    comment="Identity across deliveries: `id:` + source record id, else `hash:` + content hash + occurrence number.",
+    comment=(
+        "Identity across deliveries: `id:` + source record id (of incidents with the student's number, since one may "
+        "concern several), else `hash:` + content hash + occurrence number."
+    ),
 )
 
 STUDENTS = Table(
@@ -371,7 +374,7 @@ DISCIPLINE_INCIDENTS = Table(
         _UPDATED,
         _DELETED_ON,
     ),
-    record=Record(refers_to="students", event_date="incident_date", domain="behavioral"),
+    record=Record(refers_to="students", event_date="incident_date", domain="behavioral", one_per_student=True),
     primary_key=("id",),
     uniques=(Unique(("tenant_id", "record_key")),),
     foreign_keys=(_OF_STUDENT,),
@@ -645,7 +648,7 @@ TRAINING_FEEDBACK = Table(
             comment="Who judged; a name, a role or a number, as the district likes.",
         ),
     ),
-    record=Record(refers_to="predictions", never_ahead=("outcome_date",)),
+    record=Record(refers_to="predictions", further_events=("outcome_date",)),
     primary_key=("id",),
     uniques=(Unique(("tenant_id", "record_key")),),
     foreign_keys=(ForeignKey(("tenant_id", "prediction_id"), "predictions", ("tenant_id", "id")),),
@@ -870,10 +873,50 @@ INGESTED_FILES = Table(
                 "same; they are when an older delivery comes late."
             ),
         ),
+        Column(
+            name="landed_state",
+            type="text",
+            length=64,
+            nullable=True,
+            comment=(
+                "Hash of what the file system said of the landed file when its content was compared last; while it "
+                "says the same, the file is not read again."
+            ),
+        ),
+        Column(
+            name="removals",
+            type="json",
+            nullable=True,
+            comment=(
+                "Of a snapshot: how many records it no longer holds (`gone`) beside those it does (`held`), and "
+                "whether it is `believed` and has taken them back. NULL while that was not looked at."
+            ),
+        ),
+        Column(
+            name="rows_by_week",
+            type="json",
+            nullable=True,
+            comment=(
+                "Rows by the Monday of the school week they are dated in; from when on a domain is known rests on it. "
+                "NULL where the table's records have no such date, and for files loaded before this was noted."
+            ),
+        ),
     ),
     primary_key=("id",),
     uniques=(Unique(("tenant_id", "table_name", "delivered_on", "file_name", "sha256")),),
     indexes=(Index(("tenant_id", "sha256")),),
+)
+
+ACCEPTED_REMOVALS = Table(
+    name="accepted_removals",
+    comment="Deliveries of which a person has said that what their snapshots no longer hold is really gone.",
+    columns=(
+        _TENANT,
+        Column(name="delivered_on", type="date", comment="Date of the delivery."),
+        Column(name="accepted_by", type="text", length=255, nullable=True, comment="Who said so, as the run knows it."),
+        Column(name="accepted_at", type="timestamp", default="now", comment="When it was said."),
+    ),
+    primary_key=("tenant_id", "delivered_on"),
 )
 
 QUARANTINED_RECORDS = Table(
@@ -917,11 +960,62 @@ QUARANTINED_RECORDS = Table(
         Column(
             name="replay_run_id", type="text", length=50, nullable=True, comment="The run that loaded it after all."
         ),
+        Column(
+            name="accepted_at",
+            type="timestamp",
+            nullable=True,
+            comment="When a person said that the row is right, of one that names another child under a number.",
+        ),
+        Column(name="accepted_by", type="text", length=255, nullable=True, comment="Who said so."),
+        Column(name="accepted_reason", type="text", nullable=True, comment="Why, as the person said it."),
     ),
     primary_key=("id",),
     # With the table: a district may deliver the same bytes under the names of two tables.
     uniques=(Unique(("tenant_id", "table_name", "file_hash", "line_number")),),
     indexes=(Index(("tenant_id", "table_name", "delivered_on")),),
+)
+
+DISPUTED_NUMBERS = Table(
+    name="disputed_numbers",
+    comment="Numbers under which another child was delivered: from when to when nobody knows whose records are meant.",
+    columns=(
+        _TENANT,
+        Column(name="district_id", type="text", length=50, pii="direct", comment="The student's number."),
+        Column(name="since", type="date", comment="The delivery that named another child under the number."),
+        Column(
+            name="until",
+            type="date",
+            nullable=True,
+            comment="The next delivery that named the first child again; NULL while there is none.",
+        ),
+    ),
+    primary_key=("tenant_id", "district_id", "since"),
+)
+
+STUDENT_MERGES = Table(
+    name="student_merges",
+    comment="Numbers that a person has said are one child's, with who said so and why.",
+    columns=(
+        _ID,
+        _TENANT,
+        Column(name="old_number", type="text", length=50, pii="direct", comment="The number that is given up."),
+        Column(name="new_number", type="text", length=50, pii="direct", comment="The number of the joined child."),
+        Column(name="reason", type="text", comment="Why they are one child, as the person said it."),
+        Column(name="merged_by", type="text", length=255, nullable=True, comment="Who joined them."),
+        Column(name="merged_at", type="timestamp", default="now", comment="When they were joined."),
+        Column(name="undone_by", type="text", length=255, nullable=True, comment="Who took the joining back."),
+        Column(name="undone_at", type="timestamp", nullable=True, comment="When it was taken back."),
+        Column(name="in_force", type="boolean", comment="Whether it holds."),
+        Column(
+            name="moved",
+            type="json",
+            nullable=True,
+            comment="Ids of the predictions and verdicts that went to the joined child, for taking it back.",
+        ),
+    ),
+    primary_key=("id",),
+    uniques=(Unique(("tenant_id", "old_number"), where="in_force"),),
+    indexes=(Index(("tenant_id", "new_number")),),
 )
 
 INSTRUCTIONAL_DAYS = Table(
@@ -1106,7 +1200,10 @@ TABLES: dict[str, Table] = {
         PROMOTION_DECISIONS,
         REVIEW_PROPOSALS,
         INGESTED_FILES,
+        ACCEPTED_REMOVALS,
         QUARANTINED_RECORDS,
+        DISPUTED_NUMBERS,
+        STUDENT_MERGES,
         INSTRUCTIONAL_DAYS,
         WEEKLY_ACTIVITY,
         WEEKLY_COURSE_GRADES,

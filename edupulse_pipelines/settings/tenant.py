@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from edupulse_pipelines.settings.calendar import AttendanceSettings, CalendarSettings
 from edupulse_pipelines.settings.files import FilesSettings
@@ -37,7 +37,14 @@ class TenantSettings(Section):
     timezone: str
     first_week: Day
     landing: Path
+    earliest_date: Day | None = None
+    """Events before it are quarantined; by default two years before `first_week`."""
     max_quarantined: float = Field(0.1, ge=0, le=1)
+    """Share of a delivery's rows of one table that may be bad; rows that only wait are not counted."""
+    max_waiting: float = Field(0.25, ge=0, le=1)
+    """Share of a delivery's rows of one table that may wait for something before a check warns."""
+    max_taken_back: float = Field(0.1, ge=0, le=1)
+    """Share of the records there are that a snapshot may take back by not holding them; always five."""
     grading_scale: Literal["unweighted", "weighted"] = "unweighted"
     label: LabelSettings = LabelSettings()
     cohort: CohortSettings = CohortSettings()
@@ -75,6 +82,23 @@ class TenantSettings(Section):
         if value.weekday() != 0:
             raise ValueError(f"{value} is a {value:%A}; school weeks start on a Monday ({week_start(value)} is one)")
         return value
+
+    @model_validator(mode="after")
+    def _events_before_now(self) -> TenantSettings:
+        if self.earliest_date is not None and self.earliest_date > self.first_week:
+            raise ValueError(f"earliest_date {self.earliest_date} lies after first_week ({self.first_week})")
+        return self
+
+    @property
+    def no_event_before(self) -> dt.date:
+        """The first day on which an event may have happened."""
+        if self.earliest_date is not None:
+            return self.earliest_date
+        year = self.first_week.year - 2
+        if year < dt.MINYEAR:
+            return dt.date.min
+        is_leap_day = (self.first_week.month, self.first_week.day) == (2, 29)
+        return self.first_week.replace(year=year, day=28 if is_leap_day else self.first_week.day)
 
     @property
     def identifier(self) -> str:

@@ -153,9 +153,16 @@ class LandedFile:
             return meaning | {"decimal": profile.decimal}
         return meaning | {"encoding": profile.encoding, "delimiter": profile.delimiter}
 
-    def state(self) -> list[tuple[str, int, int]]:
-        """Path, time of change and size of each file its bytes lie in: they differ while it is still being copied."""
-        return [(str(path), stat.st_mtime_ns, stat.st_size) for path in self.paths for stat in [path.stat()]]
+    def state(self) -> list[tuple[str, int, int, int, int]]:
+        """What the file system says of each file its bytes lie in: another after any change, also while it is copied.
+
+        Path, number and size, and the times of change: of the content, which a copy may keep, and of anything at all.
+        """
+        return [
+            (str(path), stat.st_ino, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns)
+            for path in self.paths
+            for stat in [path.stat()]
+        ]
 
     def keep(self, target: Path) -> None:
         """Keep the bytes it came as: several files as a zip of them, a member that is damaged with its whole zip."""

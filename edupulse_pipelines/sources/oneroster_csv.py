@@ -76,11 +76,16 @@ class BundleFile(CsvText):
             if count > 1:
                 raise RefusedFile("duplicate_column", f"{self.name}: line 1: column {column} occurs more than once")
 
-    def rows(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """The rows in file order, in tables of SYSTEM_COLUMNS and `columns`; null where the file lacks the column."""
+    def rows(self, columns: Sequence[str], *, some: bool = False) -> Iterator[pa.Table]:
+        """The rows in file order, in tables of SYSTEM_COLUMNS and `columns`; null where the file lacks the column.
+
+        `some`: RefusedFile `no_rows` where there is none.
+        """
         places = [self._names.index(name.casefold()) if self.has(name) else None for name in columns]
         try:
+            count = 0
             for batch in self.batches():
+                count += len(batch)
                 nothing = pa.nulls(len(batch), pa.string())
                 rows = pa.table(
                     {name: batch.column(name) for name in SYSTEM_COLUMNS}
@@ -90,6 +95,9 @@ class BundleFile(CsvText):
                     }
                 )
                 yield trimmed_rows(rows)[0]
+            if some and not count:
+                # Taken at its word, a file that holds all there is would take back every record.
+                raise RefusedFile("no_rows", "a header and no row; where nothing is, it is `absent` in manifest.csv")
         except RefusedFile as refusal:
             raise self._refused(refusal) from None
 

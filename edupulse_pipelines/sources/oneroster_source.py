@@ -73,7 +73,7 @@ class BundleSource:
     def batches(self) -> Iterator[pa.Table]:
         """The rows in the order of the source, in tables of `archive_schema(header)`; to be iterated once."""
         self._prepare()
-        for rows in self._main.rows([SOURCED_ID, STATUS, *self.reads]):
+        for rows in self._main.rows([SOURCED_ID, STATUS, *self.reads], some=self.snapshot):
             records = self._converted(rows)
             if len(records):
                 yield records

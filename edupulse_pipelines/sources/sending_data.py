@@ -197,7 +197,8 @@ nothing any more, and comes back when a later delivery holds it again.
 under `codes` in the profile). The header is the usual one; of such a row only the key has to be filled:
 
 - students: `district_id`; attendance: `district_id`, `date` and, where you send it, `period`;
-- grades and incidents: `source_record_id`, or without one all fields as they were; feedback: `prediction_id`.
+- grades: `source_record_id`; incidents: `source_record_id` and the student, since one may concern several; without an
+  id all fields as they were; feedback: `prediction_id`.
 
 ```
 source_record_id,district_id,course_id,submission_date,grade_value,_deleted
@@ -214,7 +215,9 @@ they no longer hold is taken back.
 
 `true` alone, `{"snapshot": true}`, holds for every table that the delivery has a file of. For attendance, grades and
 incidents `from` and `to` limit it to the records dated so (default: from `first_week` to the date of the delivery).
-While a row of the snapshot is in quarantine, or a file of it refused, it takes nothing back.
+While a row of the snapshot is in quarantine, or a file of it refused, it takes nothing back. Nor does it when it lacks
+more than a tenth of the records there are (`max_taken_back`; always five): send it again in full, or have us told that
+they are really gone. Rows that say `_deleted` are taken at their word, however many.
 """
 
 _BUNDLES = """## OneRoster and Ed-Fi
@@ -260,6 +263,13 @@ _QUARANTINE = """## Quarantine
 A row that cannot be loaded stays as it came, with its file, line and reasons, until it is loaded after all or a new
 file of the same name replaces its file. Above `max_quarantined` (a share of a table's rows in one delivery, default
 0.1) the run stops after loading the good rows.
+
+A row that only waits (for its student, most often) is not bad: it is quarantined and counted as *waiting*, and loads by
+itself when what it waits for arrives. Above `max_waiting` (default 0.25) a check warns; nothing stops.
+
+No event lies before `earliest_date` of the district (default: two years before `first_week`); births, entries and exits
+may. From when on attendance, grades or incidents are known is decided by deliveries: from the week of the first one, or
+from the first week of the history that one of them brings. A single row of long ago decides nothing.
 
 ```console
 edupulse quarantine list                          # how many, by table, reason and file, and what to do
@@ -313,8 +323,8 @@ def _reasons() -> list[str]:
         parts.append(f"\n{title}\n\n| code | meaning | what to do |\n|---|---|---|")
         for reason in REASONS.values():
             if reason.kind == kind:
-                heals = " *Loads by itself when what it waits for arrives.*" if reason.heals else ""
-                parts.append(f"| `{reason.spelling}` | {reason.meaning}{heals} | {reason.fix} |")
+                waits = " *Loads by itself when what it waits for arrives.*" if reason.waits else ""
+                parts.append(f"| `{reason.spelling}` | {reason.meaning}{waits} | {reason.fix} |")
     return parts
 
 

@@ -1,8 +1,9 @@
 """The manifest: which files have been landed, what became of each, and the account of its rows (`ingested_files`).
 
-Every query and every change of that table is here. Entries are identified by tenant, table, delivery, file name and the
-content's hash: a file that is delivered again with another content has an entry of its own, and the earlier one becomes
-`superseded`. What is in a file, and what becomes of it, is decided in `sources` and `ingest`.
+Every query and every change of that table is here, but for those about full snapshots (`snapshots`). Entries are
+identified by tenant, table, delivery, file name and the content's hash: a file that is delivered again with another
+content has an entry of its own, and the earlier one becomes `superseded`. What is in a file, and what becomes of it, is
+decided in `sources` and `ingest`.
 """
 
 from __future__ import annotations
@@ -51,6 +52,7 @@ class Entry:
     rows_unchanged: int
     rows_quarantined: int
     rows_deleted: int
+    rows_by_week: dict[str, int] | None
 
     @property
     def is_loaded(self) -> bool:
@@ -58,6 +60,7 @@ class Entry:
         return self.status == LOADED
 
 
+_CONTENT = tuple(_column[name] for name in ("id", "sha256", "status", "landed_state"))
 _ENTRY = tuple(_column[field.name] for field in fields(Entry))
 
 
@@ -122,6 +125,33 @@ def loaded_deliveries(connection: Connection, work: Work) -> list[tuple[str, dt.
     return [(table, day, rows) for table, day, rows in connection.execute(query)]
 
 
+def rows_delivered(connection: Connection, work: Work, table: str) -> dict[dt.date, int]:
+    """The rows of each loaded delivery of a table; a copy of a file within it has none of its own."""
+    contents = (
+        sa.select(_column.delivered_on, _column.sha256, sa.func.max(_column.rows_read).label("rows"))
+        .where(_of_table(work, table, LOADED))
+        .group_by(_column.delivered_on, _column.sha256)
+        .subquery()
+    )
+    query = sa.select(contents.c.delivered_on, sa.func.sum(contents.c.rows)).group_by(contents.c.delivered_on)
+    return {day: int(rows) for day, rows in connection.execute(query)}
+
+
+def weeks_delivered(connection: Connection, work: Work, table: str) -> dict[dt.date, dict[dt.date, int] | None]:
+    """By loaded delivery of a table its rows by the week (Monday) they are dated in; None where that is not known."""
+    query = sa.select(_column.delivered_on, _column.rows_by_week).where(_of_table(work, table, LOADED))
+    by_delivery: dict[dt.date, dict[dt.date, int] | None] = {}
+    for day, rows_by_week in connection.execute(query):
+        known = by_delivery.setdefault(day, {})
+        if known is None or rows_by_week is None:
+            by_delivery[day] = None
+            continue
+        for monday, rows in rows_by_week.items():
+            week = dt.date.fromisoformat(monday)
+            known[week] = known.get(week, 0) + rows
+    return by_delivery
+
+
 def loaded_files(connection: Connection, work: Work, table: str) -> list[Entry]:
     """The loaded files of a table, oldest delivery first, in order of file name."""
     query = sa.select(*_ENTRY).where(_of_table(work, table, LOADED)).order_by(_column.delivered_on, _column.file_name)
@@ -139,10 +169,34 @@ def newest_source_format(connection: Connection, work: Work, table: str) -> str 
     return connection.scalar(query)
 
 
-def landed_names(connection: Connection, work: Work) -> set[tuple[dt.date, str]]:
-    """(delivery, file name) of every file that some run has seen, whatever became of it."""
-    query = sa.select(_column.delivered_on, _column.file_name).where(_column.tenant_id == work.tenant)
-    return {(row.delivered_on, row.file_name) for row in connection.execute(query)}
+@dataclass(frozen=True)
+class Content:
+    """The content that counts of a file; `landed_state`: how the file system described it when it was compared last."""
+
+    id: uuid.UUID
+    sha256: str
+    status: str
+    landed_state: str | None
+
+
+def current_contents(connection: Connection, work: Work) -> dict[tuple[str, dt.date, str], Content]:
+    """By table, delivery and file name the content that some run saw last, refused ones included."""
+    query = (
+        sa.select(*(_column[name] for name in ("table_name", "delivered_on", "file_name")), *_CONTENT)
+        .where(_column.tenant_id == work.tenant, _column.status.in_((ARCHIVED, LOADED, REFUSED)))
+        .order_by(_column.archived_at, _column.sha256)
+    )
+    return {(table, day, name): Content(*content) for table, day, name, *content in connection.execute(query)}
+
+
+def note_landed(connection: Connection, described: Mapping[uuid.UUID, str]) -> None:
+    """Note how the file system describes landed files whose content is that of these entries."""
+    connection.execute(
+        ingested_files.update()
+        .where(_column.id == sa.bindparam("entry"))
+        .values(landed_state=sa.bindparam("described")),
+        [{"entry": entry, "described": text} for entry, text in described.items()],
+    )
 
 
 def accounts(
@@ -264,11 +318,18 @@ def loaded_with_content(connection: Connection, work: Work, table: str, sha256: 
 
 
 def enter_account(
-    connection: Connection, work: Work, file: Entry, outcome: Mapping[str, int], *, confirms_only: bool = False
+    connection: Connection,
+    work: Work,
+    file: Entry,
+    outcome: Mapping[str, int],
+    *,
+    rows_by_week: Mapping[str, int] | None,
+    confirms_only: bool = False,
 ) -> None:
     """Enter what became of a file's rows, and that it is loaded.
 
-    `confirms_only`: its rows were not merged one by one, because the newest delivery before it said the same.
+    `rows_by_week`: its rows by the Monday (ISO) of the week they are dated in. `confirms_only`: its rows were not
+    merged one by one, because the newest delivery before it said the same.
     """
     connection.execute(
         ingested_files.update()
@@ -279,6 +340,7 @@ def enter_account(
             rows_updated=outcome.get("updated", 0),
             rows_unchanged=outcome.get("unchanged", 0),
             rows_quarantined=outcome.get("quarantined", 0),
+            rows_by_week=rows_by_week,
             confirms_only=confirms_only,
             loaded_at=dt.datetime.now(dt.UTC),
             run_id=work.run_id,
@@ -313,6 +375,21 @@ def move_freed(connection: Connection, work: Work, file: Entry, freed: Mapping[s
     )
 
 
+def move_held(connection: Connection, work: Work, table: str, sha256: str, count: int) -> None:
+    """Count rows of a content that were loaded and are in quarantine now, in each of its loaded deliveries.
+
+    They leave what came of them, which is not known row by row: `unchanged` first, then `updated`, then `inserted`.
+    """
+    for entry in loaded_with_content(connection, work, table, sha256) if count else ():
+        left = min(count, entry.rows_read - entry.rows_quarantined)
+        moved = {"rows_quarantined": entry.rows_quarantined + left}
+        for name in ("rows_unchanged", "rows_updated", "rows_inserted"):
+            there = getattr(entry, name)
+            moved[name] = there - min(left, there)
+            left -= min(left, there)
+        connection.execute(ingested_files.update().where(_column.id == entry.id).values(**moved))
+
+
 def add_deleted(connection: Connection, file: Entry, count: int) -> None:
     """Count `count` stored records more that this file has taken back."""
     if count:
@@ -321,24 +398,17 @@ def add_deleted(connection: Connection, file: Entry, count: int) -> None:
         )
 
 
-def supersede_replaced(connection: Connection, work: Work, file: Entry) -> list[str]:
-    """Close the contents that were loaded under the name of `file` in its delivery before.
-
-    The hashes of those that no loaded file of the table has any more: their quarantined rows are to be closed as well.
-    """
-    replaced = connection.execute(
-        sa.select(_column.id, _column.sha256).where(
-            *(_column[name] == getattr(file, name) for name in _FILE),
-            _column.sha256 != file.sha256,
-            _column.status == LOADED,
-        )
-    ).all()
-    gone = []
-    for identifier, sha256 in replaced:
-        connection.execute(ingested_files.update().where(_column.id == identifier).values(status=SUPERSEDED))
-        if not loaded_with_content(connection, work, file.table_name, sha256):
-            gone.append(sha256)
-    return gone
+def supersede_replaced(connection: Connection, file: Entry) -> list[Entry]:
+    """Close the contents that were loaded under the name of `file` in its delivery before; their entries."""
+    query = sa.select(*_ENTRY).where(
+        *(_column[name] == getattr(file, name) for name in _FILE),
+        _column.sha256 != file.sha256,
+        _column.status == LOADED,
+    )
+    replaced = [_entry(row) for row in connection.execute(query)]
+    for entry in replaced:
+        connection.execute(ingested_files.update().where(_column.id == entry.id).values(status=SUPERSEDED))
+    return replaced
 
 
 def reopen(connection: Connection, work: Work, table: str, sha256: str, *, but: dt.date) -> list[Entry]:
@@ -374,20 +444,3 @@ def note_merged(connection: Connection, work: Work, table: str, delivered_on: dt
         .where(_confirming(work, table), _column.delivered_on == delivered_on)
         .values(confirms_only=False)
     )
-
-
-# Snapshots
-
-
-def snapshots(
-    connection: Connection, work: Work, table: str, since: dt.date | None = None
-) -> dict[dt.date, dict[str, str]]:
-    """The loaded snapshots of a table (delivered on `since` or later) by delivery, oldest first: their days."""
-    query = (
-        sa.select(_column.delivered_on, _column.snapshot)
-        .where(_of_table(work, table, LOADED), _column.snapshot.is_not(None))
-        .order_by(_column.delivered_on)
-    )
-    if since is not None:
-        query = query.where(_column.delivered_on >= since)
-    return {row.delivered_on: row.snapshot for row in connection.execute(query)}

@@ -11,6 +11,7 @@ import itertools
 import json
 import statistics
 import uuid
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -39,6 +40,10 @@ DATE_COLUMNS = {"attendance_records": "date", "grades": "submission_date", "disc
 VALUE_COLUMNS = {"attendance_records": "status", "grades": "grade_value", "discipline_incidents": "severity_level"}
 DOMAIN_TABLES = {"attendance": "attendance_records", "academic": "grades", "behavioral": "discipline_incidents"}
 _numbers = itertools.count()
+
+
+def _days_of(row: dict[str, Any]) -> list[dt.date]:
+    return [row[name] for name in DATE_COLUMNS.values() if name in row]
 
 
 def week(number: int) -> dt.date:
@@ -150,7 +155,7 @@ class District:
         """Merge a delivery: for one key the newest delivery wins, whatever the order of processing."""
         with self.engine.begin() as connection:
             for table, rows in delivery.records.items():
-                self._mark_week(connection, table, delivery.delivered_on)
+                self._mark_week(connection, rows, delivery.delivered_on)
                 connection.execute(
                     sa.insert(ingested_files).values(
                         id=uuid.uuid4(),
@@ -162,14 +167,17 @@ class District:
                         size_bytes=1,
                         status="loaded",
                         rows_read=len(rows),
+                        rows_by_week=Counter(week_start(row[DATE_COLUMNS[table]]).isoformat() for row in rows.values()),
                     )
                 )
                 for key, row in rows.items():
                     self._merge(connection, table, key, row, delivery.delivered_on)
         self.deliveries.append(delivery)
 
-    def _mark_week(self, connection: sa.Connection, table: str, delivered_on: dt.date) -> None:
-        self.mark(connection, "student_features", None, week_of_delivery(delivered_on))
+    def _mark_week(self, connection: sa.Connection, rows: dict[Any, dict[str, Any]], delivered_on: dt.date) -> None:
+        """The week has data now, and the domain may be known from an earlier one on."""
+        weeks = [week_of_delivery(delivered_on), *(week_start(day) for row in rows.values() for day in _days_of(row))]
+        self.mark(connection, "student_features", None, min(weeks))
 
     def _merge(
         self, connection: sa.Connection, table: str, key: Any, row: dict[str, Any], delivered_on: dt.date
@@ -321,6 +329,19 @@ def calendar_weeks(district: District) -> dict[dt.date, list[dt.date] | None]:
     return known
 
 
+def known_from(delivery: Delivery, table: str) -> dt.date:
+    """From which week on a delivery makes the table's domain known: its own, or that of the history it brings."""
+    own = week_of_delivery(delivery.delivered_on)
+    weeks = sorted(week_start(row[DATE_COLUMNS[table]]) for row in delivery.records[table].values())
+    weeks = [monday for monday in weeks if monday <= own]
+    history = [monday for monday in weeks if monday < own]
+    # Nothing in these tests is more than a summer apart.
+    assert all((later - monday).days <= 16 * 7 for monday, later in itertools.pairwise([*history, own]))
+    if len(history) < len(weeks) / 4 or len(weeks) > 100:
+        return own
+    return (history[1:] or [own])[0]  # one row decides nothing
+
+
 def expected_vectors(district: District) -> dict[tuple[int, dt.date], dict[str, Any]]:
     """Vectors by (student number, Sunday), computed one student and week at a time."""
     activity = expected_activity(district)
@@ -333,14 +354,7 @@ def expected_vectors(district: District) -> dict[tuple[int, dt.date], dict[str, 
         if any(delivery.records.values()):
             weeks.add(week_of_delivery(delivery.delivered_on))
     for domain, table in DOMAIN_TABLES.items():
-        known = [week_of_delivery(d.delivered_on) for d in district.deliveries if table in d.records]
-        measures = {
-            "attendance": ("sessions_present", "sessions_absent", "sessions_tardy", "sessions_excused"),
-            "academic": ("grade_count",),
-            "behavioral": ("incident_count",),
-        }[domain]
-        known += [monday for (_, monday), row in activity.items() if any(row[name] for name in measures)]
-        since[domain] = min(known, default=None)
+        since[domain] = min((known_from(d, table) for d in district.deliveries if table in d.records), default=None)
     for row in activity.values():
         if row["sessions_basis"] == "unknown":  # no sessions that a rate could be a share of
             row.update({name: 0 for name in row if name.startswith("sessions_") and name != "sessions_basis"})

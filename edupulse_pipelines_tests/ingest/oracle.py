@@ -62,6 +62,8 @@ HAPPENED = {
 }
 """The date that cannot lie after the delivery."""
 REQUIRED = {table: tuple(name for name, rule in columns.items() if rule[1]) for table, columns in COLUMNS.items()}
+EARLIEST = dt.date(2023, 9, 1)
+"""Two years before the first week."""
 DELETED = "_deleted"
 FLAGS = ("true", "TRUE", "True", "false", "FALSE", "False")
 WAITS = {"unknown_student", "unknown_record"}
@@ -145,7 +147,7 @@ def expected(landing: Landing) -> Expected:
     for table, of_table in rows.items():
         if table != "students":
             for row in of_table:
-                by_id = table != "attendance_records" and row.takes_back and row.values.get("source_record_id")
+                by_id = table == "grades" and row.takes_back and row.values.get("source_record_id")
                 number = row.values.get("district_id")
                 if row.readable and number is not None and number not in known and not by_id:
                     row.reasons.add("unknown_student")
@@ -224,6 +226,10 @@ def _key(table: str, row: Row) -> tuple[Any, Any]:
     if table == "attendance_records" and given("district_id") and given("date"):
         period = given("period")
         return ("key", given("district_id"), given("date"), period and _spelled(table, "period", period)), content
+    if table == "discipline_incidents":  # one may concern several students
+        if given("source_record_id") and given("district_id"):
+            return ("key", given("source_record_id"), given("district_id")), content
+        return ("content", says), content
     if given("source_record_id"):
         return ("key", given("source_record_id")), content
     return ("content", says), content
@@ -252,9 +258,11 @@ def judge(_expectations: Any, frame: pd.DataFrame) -> dict[str, list[tuple[str, 
 def _judge(table: str, row: Row) -> set[str]:
     """The rules for one row; of one that takes back a record that it names, only the name is looked at."""
     reasons = set()
-    needed = {"students": ("district_id",), "attendance_records": ("district_id", "date")}.get(
-        table, ("source_record_id",)
-    )
+    needed = {
+        "students": ("district_id",),
+        "attendance_records": ("district_id", "date"),
+        "discipline_incidents": ("source_record_id", "district_id"),
+    }.get(table, ("source_record_id",))
     names = (*needed, "period") if table == "attendance_records" else needed
     only = names if row.takes_back and all(row.values.get(name) for name in needed) else tuple(COLUMNS[table])
     for name in only:
@@ -267,6 +275,8 @@ def _judge(table: str, row: Row) -> set[str]:
             reasons.add(f"{code}:{name}")
         elif name == HAPPENED[table] and dt.date.fromisoformat(text) > row.day:
             reasons.add("future_date")
+        elif name == HAPPENED[table] and table != "students" and dt.date.fromisoformat(text) < EARLIEST:
+            reasons.add("too_old")
     if row.values.get(DELETED) not in (None, *FLAGS):
         reasons.add(f"values:{DELETED}")
     return reasons

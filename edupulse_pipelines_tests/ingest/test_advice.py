@@ -140,6 +140,16 @@ ADVICE: list[tuple[str, Advice]] = [
         {"grades.csv": grades("1,MATH,2025-09-16,80,B,G1")}, {"grades.csv": None},
         later={"grades.csv": grades("1,MATH,2025-09-16,80,B,G1")},
     )),
+    ("too_old", row("1,MATH,1027-09-02,80,B,G1")),
+    ("too_old", mended("1,MATH,2020-09-02,80,B,G1", earliest_date="2020-01-01")),
+    ("spoilt_number", row("1.2E+05,MATH,2025-09-02,80,B,G1")),
+    ("no_rows", Advice(
+        {
+            "users.csv": USERS.partition(b"\n")[0] + b"\n", "orgs.csv": ORGS, "demographics.csv": DEMOGRAPHICS,
+            "manifest.csv": b"propertyName,value\noneroster.version,1.1\nfile.users,bulk\n",
+        },
+        {"users.csv": USERS},
+    )),
     ("unknown_student", row("99,MATH,2025-09-02,80,B,G1")),
     ("unknown_student", Advice(
         {"grades.csv": grades("99,MATH,2025-09-02,80,B,G1")},
@@ -210,6 +220,9 @@ STRICT_SETTINGS: dict[str, dict[str, Any]] = {
 FOLLOWED_ELSEWHERE = {
     "unknown_prediction": "test_feedback",
     "detached_month": "test_months",
+    "another_child": "test_identity",
+    "disputed_number": "test_identity",
+    "lost_zeros": "test_joining",
     "exit_before_enrollment": "test_rows",
     "missing_date_of_birth": "test_quarantine",
     "snapshot_waits": "test_deletions",

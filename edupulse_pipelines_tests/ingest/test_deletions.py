@@ -131,7 +131,7 @@ def test_a_snapshot_takes_back_what_it_no_longer_holds(district: District, order
         ("id:g1", None),
         ("id:g2", None),
         ("id:g3", None),
-        ("id:g4", DAY[3]),
+        ("id:g4", DAY[2]),  # the first delivery that no longer had it
     ]
 
 

@@ -31,7 +31,9 @@ def test_rows_of_an_unknown_student_wait_for_the_student(district: District) -> 
     done = district.run(weeks=[WEEK_1])
     assert done["attendance_records"].counts == (3, 1, 0, 0, 2)
     assert done["attendance_records"].delivery.reasons == {"unknown_student": 2}
+    assert (done["attendance_records"].delivery.waiting, done["attendance_records"].delivery.bad) == (2, 0)
     assert done["grades"].counts == (2, 0, 0, 0, 2)
+    assert (done["grades"].delivery.waiting, done["grades"].delivery.bad) == (1, 1)  # one of them is bad as well
     assert district.reasons("grades")[3] == ["range:grade_value", "unknown_student"]
     district.forget_marks()
 

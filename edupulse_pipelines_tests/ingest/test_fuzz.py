@@ -46,7 +46,7 @@ DAYS = [delivery_day(week) - dt.timedelta(days=early) for week in range(1, WEEKS
 NUMBERS = ["ZQ1", "ZQ2", "ZQ3", "ZQ4", "ZQ4", "ZQ9"]
 """ZQ9 has no students row: rows about such a student wait for ever."""
 EVENT_DAYS = ["2025-08-29", "2025-09-02", "2025-09-03", "2025-09-10", "2025-09-17", "2025-09-24"]
-BAD_DAYS = ["", "2025-02-30", "09/02/2025", "2025-9-2", "2025-09-02 ", "2031-01-01"]
+BAD_DAYS = ["", "2025-02-30", "09/02/2025", "2025-9-2", "2025-09-02 ", "2031-01-01", "1027-10-06"]
 # By table and column: what is often said, and what is said now and then, most of it wrong.
 SAID: dict[str, dict[str, tuple[list[str], list[str]]]] = {
     "students": {

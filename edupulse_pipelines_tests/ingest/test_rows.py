@@ -28,6 +28,9 @@ GRADE_LINES: list[tuple[str, list[str] | None]] = [
     ("g10,ZQ1,ZQm,2025-09-02T00:00,80,B", ["type:submission_date"]),
     ("g11,ZQ1,ZQm,2025-09-09,80,B", ["future_date"]),
     ("g12,ZQ1,ZQm,2025-09-08,80,B", None),  # on the day of the delivery itself
+    ("g91,ZQ1,ZQm,1027-10-06,80,B", ["too_old"]),
+    ("g92,ZQ1,ZQm,2023-08-31,80,B", ["too_old"]),
+    ("g93,ZQ1,ZQm,2023-09-01,80,B", None),  # two years before the first week
     ("g13,,ZQm,2025-09-02,80,B", ["required:district_id"]),
     ("g14,ZQ1,,,,", ["required:course_id", "required:submission_date"]),
     ("g15,ZQ1,ZQm,2025-09-02,80,A++", ["length:grade_letter"]),

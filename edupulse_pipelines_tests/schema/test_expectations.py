@@ -27,6 +27,14 @@ from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.schema.tables import RECORD_TABLES, TABLES
 
 DELIVERED_ON = "2025-09-08"
+EARLIEST = dt.date(2023, 9, 1)
+EVENTS = {
+    "attendance_records": ("date",),
+    "grades": ("submission_date",),
+    "discipline_incidents": ("incident_date",),
+    "training_feedback": ("outcome_date",),
+}
+"""The dates of events, which have a first day."""
 
 CONSTRAINTS = {"type", "nullable", "length", "minimum", "maximum", "maximum_unweighted", "values"}
 """What a declared column says about its values."""
@@ -100,7 +108,7 @@ def judged(table: str, rows: list[dict[str, str]], versions: list[int], *, weigh
         versions=np.array(versions, dtype=np.int32),
         repeat=np.zeros(len(rows), dtype=np.bool_),
     )
-    (reasons,) = validate([piece], table, weighted=weighted)
+    (reasons,) = validate([piece], table, weighted=weighted, earliest=EARLIEST)
     return [reasons.get(row, []) for row in range(len(rows))]
 
 
@@ -122,9 +130,15 @@ def test_one_poison_row_per_declared_constraint(table: str, weighted: bool) -> N
         for text in limits(column, weighted=weighted):
             rows.append({**good, column.name: text})
             expected.append([])
-    for name in DELIVERED[table].event_dates:
+    for name in DELIVERED[table].not_ahead:
         rows += [{**good, name: "2025-09-09"}, {**good, name: DELIVERED_ON}]
         expected += [["future_date"], []]
+    for column in DELIVERED[table].columns:
+        if column.type == "date":  # a birth, an entry or an exit may be long ago
+            is_event = column.name in EVENTS.get(table, ())
+            before = EARLIEST - dt.timedelta(days=1)
+            rows += [{**good, column.name: day.isoformat()} for day in (EARLIEST, before, dt.date(1027, 10, 6))]
+            expected += [[], *[["too_old"] if is_event else []] * 2]
     versions += [1] * (len(rows) - len(versions))
     found = judged(table, rows, versions, weighted=weighted)
     wrong = [

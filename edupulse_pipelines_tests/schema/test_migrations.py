@@ -116,6 +116,62 @@ def test_0002_keeps_every_attendance_record(empty_database_url: str) -> None:
     engine.dispose()
 
 
+def test_0006_gives_incidents_keys_with_their_student_and_changes_nothing_else(empty_database_url: str) -> None:
+    """Then the same rows delivered again say nothing new; `hash:` keys stay."""
+    from edupulse_pipelines.ingest.frames import student_record_key
+
+    engine = create_engine(empty_database_url)
+    with writing(engine) as connection:
+        migrations.run_versions(connection, "0005")
+    student = uuid.UUID(int=7)
+    sources = ["i1", "i:2", "x" * 100, None]
+    with writing(engine) as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO students (id, tenant_id, district_id, first_name, last_name, date_of_birth, delivered_on)"
+                " VALUES (:id, 'lake', '1001-2025', '-', '-', '2010-01-01', '2025-09-01')"
+            ),
+            {"id": student.hex},
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO discipline_incidents (id, tenant_id, student_id, record_key, source_record_id,"
+                " incident_date, severity_level, delivered_on, created_at, updated_at) VALUES (:id, 'lake', :student,"
+                " :key, :source, '2025-09-02', 2, '2025-09-08', '2025-09-08 06:00:00', '2025-09-08 06:00:00')"
+            ),
+            [
+                {
+                    "id": uuid.UUID(int=100 + number).hex,
+                    "student": student.hex,
+                    "key": f"id:{source}" if source else "hash:0#0",
+                    "source": source,
+                }
+                for number, source in enumerate(sources)
+            ],
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO ingested_files (id, tenant_id, table_name, delivered_on, file_name, sha256, size_bytes,"
+                " status) VALUES (:id, 'lake', 'grades', '2025-09-08', 'g.csv', '0', 1, 'loaded')"
+            ),
+            {"id": uuid.UUID(int=1).hex},
+        )
+    rows = sa.text(
+        "SELECT id, source_record_id, severity_level, created_at, updated_at FROM discipline_incidents ORDER BY id"
+    )
+    with engine.connect() as connection:
+        before = connection.execute(rows).all()
+    versions.upgrade(engine)
+    with engine.connect() as connection:
+        assert connection.execute(rows).all() == before
+        keys = connection.scalars(sa.text("SELECT record_key FROM discipline_incidents ORDER BY id")).all()
+        marks = connection.execute(sa.text("SELECT tenant_id, stage, student_id FROM pending_updates")).all()
+    assert keys == [*(student_record_key(source, "1001-2025") for source in sources if source), "hash:0#0"]
+    assert [tuple(mark) for mark in marks] == [("lake", "student_features", None)]
+    assert versions.check(engine) == []
+    engine.dispose()
+
+
 @pytest.mark.parametrize("dialect", sorted(ddl.DIALECTS))
 def test_the_committed_sql_is_what_the_declaration_makes(dialect: str) -> None:
     committed = (ROOT / "sql" / "schema" / f"{dialect}.sql").read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 
 import edupulse_pipelines
 from edupulse_pipelines.schema.expectations import expectations
-from edupulse_pipelines.schema.reasons import REASONS, reason_for
+from edupulse_pipelines.schema.reasons import REASONS, only_waits, reason_for
 from edupulse_pipelines.schema.tables import RECORD_TABLES, TABLES
 
 PACKAGE = Path(edupulse_pipelines.__file__).parent
@@ -83,12 +83,14 @@ def test_a_reason_says_what_it_means_and_what_to_do(code: str) -> None:
     assert reason.code == code
     assert reason.meaning.endswith(".")
     assert reason.fix.endswith((".", ".)"))
-    assert reason.kind == "row" or not (reason.heals or reason.column)
+    assert reason.kind == "row" or not (reason.waits or reason.column)
     assert reason_for(reason.spelling.replace("<column>", "date")) is reason
     assert reason_for("no_such_code:date") is None
 
 
-def test_what_heals_by_itself_is_what_the_loader_tries_again() -> None:
-    from edupulse_pipelines.ingest.validation import REPLAYABLE
-
-    assert {code for code, reason in REASONS.items() if reason.heals} == REPLAYABLE
+def test_a_row_with_a_bad_value_does_not_only_wait() -> None:
+    assert {code for code, reason in REASONS.items() if reason.waits} == {
+        "unknown_student", "unknown_prediction", "unknown_record", "disputed_number"
+    }  # fmt: skip
+    assert only_waits(["unknown_student", "unknown_record"])
+    assert not only_waits(["unknown_student", "type:date"])

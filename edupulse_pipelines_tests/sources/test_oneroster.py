@@ -467,6 +467,15 @@ def test_a_grade(version: str) -> None:
     assert (row[LINE_NUMBER], getattr(opened, "snapshot")) == (2, True)  # noqa: B009
 
 
+@pytest.mark.parametrize(("version", "table"), [("1.1", "students"), ("1.2", "students"), ("1.2", "grades")])
+def test_a_bulk_file_without_a_row_is_refused(version: str, table: str) -> None:
+    """It holds all there is, and the format demands rows of it; a delta may hold none."""
+    files = people(version) if table == "students" else marks(version)
+    with pytest.raises(RefusedFile, match=r"(users|results)\.csv: a header and no row") as refusal:
+        read(source(table, files))
+    assert refusal.value.reason == "no_rows"
+
+
 def test_the_letter_is_the_text_score() -> None:
     assert only_grade(result(score="", textScore="B+"))["grade_letter"] == "B+"
 

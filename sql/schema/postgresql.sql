@@ -177,7 +177,7 @@ COMMENT ON COLUMN grades.tenant_id IS 'The school district that owns the row.';
 
 COMMENT ON COLUMN grades.student_id IS 'The student the row is about.';
 
-COMMENT ON COLUMN grades.record_key IS 'Identity across deliveries: `id:` + source record id, else `hash:` + content hash + occurrence number.';
+COMMENT ON COLUMN grades.record_key IS 'Identity across deliveries: `id:` + source record id (of incidents with the student''s number, since one may concern several), else `hash:` + content hash + occurrence number.';
 
 COMMENT ON COLUMN grades.source_record_id IS 'The source system''s own identifier of the record; with it a changed record is an update.';
 
@@ -240,7 +240,7 @@ COMMENT ON COLUMN discipline_incidents.tenant_id IS 'The school district that ow
 
 COMMENT ON COLUMN discipline_incidents.student_id IS 'The student the row is about.';
 
-COMMENT ON COLUMN discipline_incidents.record_key IS 'Identity across deliveries: `id:` + source record id, else `hash:` + content hash + occurrence number.';
+COMMENT ON COLUMN discipline_incidents.record_key IS 'Identity across deliveries: `id:` + source record id (of incidents with the student''s number, since one may concern several), else `hash:` + content hash + occurrence number.';
 
 COMMENT ON COLUMN discipline_incidents.source_record_id IS 'The source system''s own identifier of the record; with it a changed record is an update.';
 
@@ -473,7 +473,7 @@ COMMENT ON COLUMN training_feedback.tenant_id IS 'The school district that owns 
 
 COMMENT ON COLUMN training_feedback.prediction_id IS 'The prediction that is judged.';
 
-COMMENT ON COLUMN training_feedback.record_key IS 'Identity across deliveries: `id:` + source record id, else `hash:` + content hash + occurrence number.';
+COMMENT ON COLUMN training_feedback.record_key IS 'Identity across deliveries: `id:` + source record id (of incidents with the student''s number, since one may concern several), else `hash:` + content hash + occurrence number.';
 
 COMMENT ON COLUMN training_feedback.outcome_date IS 'When the outcome was known.';
 
@@ -632,6 +632,9 @@ CREATE TABLE ingested_files (
     snapshot JSONB,
     rows_deleted BIGINT DEFAULT 0 NOT NULL,
     confirms_only BOOLEAN DEFAULT false NOT NULL,
+    landed_state VARCHAR(64),
+    removals JSONB,
+    rows_by_week JSONB,
     CONSTRAINT pk_ingested_files PRIMARY KEY (id),
     CONSTRAINT ck_ingested_files_size_bytes_range CHECK (size_bytes >= 0),
     CONSTRAINT ck_ingested_files_status_values CHECK (status IN ('archived', 'loaded', 'refused', 'superseded', 'withdrawn')),
@@ -695,6 +698,30 @@ COMMENT ON COLUMN ingested_files.rows_deleted IS 'Stored records that this file,
 
 COMMENT ON COLUMN ingested_files.confirms_only IS 'Whether its rows were not merged one by one, because the newest delivery before it said exactly the same; they are when an older delivery comes late.';
 
+COMMENT ON COLUMN ingested_files.landed_state IS 'Hash of what the file system said of the landed file when its content was compared last; while it says the same, the file is not read again.';
+
+COMMENT ON COLUMN ingested_files.removals IS 'Of a snapshot: how many records it no longer holds (`gone`) beside those it does (`held`), and whether it is `believed` and has taken them back. NULL while that was not looked at.';
+
+COMMENT ON COLUMN ingested_files.rows_by_week IS 'Rows by the Monday of the school week they are dated in; from when on a domain is known rests on it. NULL where the table''s records have no such date, and for files loaded before this was noted.';
+
+CREATE TABLE accepted_removals (
+    tenant_id VARCHAR(50) NOT NULL,
+    delivered_on DATE NOT NULL,
+    accepted_by VARCHAR(255),
+    accepted_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    CONSTRAINT pk_accepted_removals PRIMARY KEY (tenant_id, delivered_on)
+);
+
+COMMENT ON TABLE accepted_removals IS 'Deliveries of which a person has said that what their snapshots no longer hold is really gone.';
+
+COMMENT ON COLUMN accepted_removals.tenant_id IS 'The school district that owns the row.';
+
+COMMENT ON COLUMN accepted_removals.delivered_on IS 'Date of the delivery.';
+
+COMMENT ON COLUMN accepted_removals.accepted_by IS 'Who said so, as the run knows it.';
+
+COMMENT ON COLUMN accepted_removals.accepted_at IS 'When it was said.';
+
 CREATE TABLE quarantined_records (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
     tenant_id VARCHAR(50) NOT NULL,
@@ -712,6 +739,9 @@ CREATE TABLE quarantined_records (
     corrected JSON,
     corrected_at TIMESTAMP WITH TIME ZONE,
     replay_run_id VARCHAR(50),
+    accepted_at TIMESTAMP WITH TIME ZONE,
+    accepted_by VARCHAR(255),
+    accepted_reason TEXT,
     CONSTRAINT pk_quarantined_records PRIMARY KEY (id),
     CONSTRAINT ck_quarantined_records_line_number_range CHECK (line_number >= 1),
     CONSTRAINT uq_quarantined_records_table_name_file_hash_line_number UNIQUE (tenant_id, table_name, file_hash, line_number)
@@ -752,6 +782,73 @@ COMMENT ON COLUMN quarantined_records.corrected IS 'The row as a person correcte
 COMMENT ON COLUMN quarantined_records.corrected_at IS 'When it was corrected.';
 
 COMMENT ON COLUMN quarantined_records.replay_run_id IS 'The run that loaded it after all.';
+
+COMMENT ON COLUMN quarantined_records.accepted_at IS 'When a person said that the row is right, of one that names another child under a number.';
+
+COMMENT ON COLUMN quarantined_records.accepted_by IS 'Who said so.';
+
+COMMENT ON COLUMN quarantined_records.accepted_reason IS 'Why, as the person said it.';
+
+CREATE TABLE disputed_numbers (
+    tenant_id VARCHAR(50) NOT NULL,
+    district_id VARCHAR(50) NOT NULL,
+    since DATE NOT NULL,
+    until DATE,
+    CONSTRAINT pk_disputed_numbers PRIMARY KEY (tenant_id, district_id, since)
+);
+
+COMMENT ON TABLE disputed_numbers IS 'Numbers under which another child was delivered: from when to when nobody knows whose records are meant.';
+
+COMMENT ON COLUMN disputed_numbers.tenant_id IS 'The school district that owns the row.';
+
+COMMENT ON COLUMN disputed_numbers.district_id IS 'The student''s number.';
+
+COMMENT ON COLUMN disputed_numbers.since IS 'The delivery that named another child under the number.';
+
+COMMENT ON COLUMN disputed_numbers.until IS 'The next delivery that named the first child again; NULL while there is none.';
+
+CREATE TABLE student_merges (
+    id UUID DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    old_number VARCHAR(50) NOT NULL,
+    new_number VARCHAR(50) NOT NULL,
+    reason TEXT NOT NULL,
+    merged_by VARCHAR(255),
+    merged_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    undone_by VARCHAR(255),
+    undone_at TIMESTAMP WITH TIME ZONE,
+    in_force BOOLEAN NOT NULL,
+    moved JSONB,
+    CONSTRAINT pk_student_merges PRIMARY KEY (id)
+);
+
+CREATE INDEX ix_student_merges_new_number ON student_merges (tenant_id, new_number);
+
+CREATE UNIQUE INDEX uq_student_merges_in_force ON student_merges (tenant_id, old_number) WHERE in_force;
+
+COMMENT ON TABLE student_merges IS 'Numbers that a person has said are one child''s, with who said so and why.';
+
+COMMENT ON COLUMN student_merges.id IS 'System-generated, time-ordered identifier.';
+
+COMMENT ON COLUMN student_merges.tenant_id IS 'The school district that owns the row.';
+
+COMMENT ON COLUMN student_merges.old_number IS 'The number that is given up.';
+
+COMMENT ON COLUMN student_merges.new_number IS 'The number of the joined child.';
+
+COMMENT ON COLUMN student_merges.reason IS 'Why they are one child, as the person said it.';
+
+COMMENT ON COLUMN student_merges.merged_by IS 'Who joined them.';
+
+COMMENT ON COLUMN student_merges.merged_at IS 'When they were joined.';
+
+COMMENT ON COLUMN student_merges.undone_by IS 'Who took the joining back.';
+
+COMMENT ON COLUMN student_merges.undone_at IS 'When it was taken back.';
+
+COMMENT ON COLUMN student_merges.in_force IS 'Whether it holds.';
+
+COMMENT ON COLUMN student_merges.moved IS 'Ids of the predictions and verdicts that went to the joined child, for taking it back.';
 
 CREATE TABLE instructional_days (
     tenant_id VARCHAR(50) NOT NULL,

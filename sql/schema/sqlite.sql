@@ -332,6 +332,9 @@ CREATE TABLE ingested_files (
     snapshot JSON,
     rows_deleted BIGINT DEFAULT 0 NOT NULL,
     confirms_only BOOLEAN DEFAULT 0 NOT NULL,
+    landed_state VARCHAR(64),
+    removals JSON,
+    rows_by_week JSON,
     CONSTRAINT pk_ingested_files PRIMARY KEY (id),
     CONSTRAINT ck_ingested_files_size_bytes_range CHECK (size_bytes >= 0),
     CONSTRAINT ck_ingested_files_status_values CHECK (status IN ('archived', 'loaded', 'refused', 'superseded', 'withdrawn')),
@@ -344,6 +347,14 @@ CREATE TABLE ingested_files (
 );
 
 CREATE INDEX ix_ingested_files_sha256 ON ingested_files (tenant_id, sha256);
+
+CREATE TABLE accepted_removals (
+    tenant_id VARCHAR(50) NOT NULL,
+    delivered_on DATE NOT NULL,
+    accepted_by VARCHAR(255),
+    accepted_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    CONSTRAINT pk_accepted_removals PRIMARY KEY (tenant_id, delivered_on)
+);
 
 CREATE TABLE quarantined_records (
     id CHAR(32) DEFAULT (lower(hex(randomblob(16)))) NOT NULL,
@@ -362,12 +373,42 @@ CREATE TABLE quarantined_records (
     corrected JSON,
     corrected_at DATETIME,
     replay_run_id VARCHAR(50),
+    accepted_at DATETIME,
+    accepted_by VARCHAR(255),
+    accepted_reason TEXT,
     CONSTRAINT pk_quarantined_records PRIMARY KEY (id),
     CONSTRAINT ck_quarantined_records_line_number_range CHECK (line_number >= 1),
     CONSTRAINT uq_quarantined_records_table_name_file_hash_line_number UNIQUE (tenant_id, table_name, file_hash, line_number)
 );
 
 CREATE INDEX ix_quarantined_records_table_name_delivered_on ON quarantined_records (tenant_id, table_name, delivered_on);
+
+CREATE TABLE disputed_numbers (
+    tenant_id VARCHAR(50) NOT NULL,
+    district_id VARCHAR(50) NOT NULL,
+    since DATE NOT NULL,
+    until DATE,
+    CONSTRAINT pk_disputed_numbers PRIMARY KEY (tenant_id, district_id, since)
+);
+
+CREATE TABLE student_merges (
+    id CHAR(32) DEFAULT (lower(hex(randomblob(16)))) NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    old_number VARCHAR(50) NOT NULL,
+    new_number VARCHAR(50) NOT NULL,
+    reason TEXT NOT NULL,
+    merged_by VARCHAR(255),
+    merged_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    undone_by VARCHAR(255),
+    undone_at DATETIME,
+    in_force BOOLEAN NOT NULL,
+    moved JSON,
+    CONSTRAINT pk_student_merges PRIMARY KEY (id)
+);
+
+CREATE INDEX ix_student_merges_new_number ON student_merges (tenant_id, new_number);
+
+CREATE UNIQUE INDEX uq_student_merges_in_force ON student_merges (tenant_id, old_number) WHERE in_force;
 
 CREATE TABLE instructional_days (
     tenant_id VARCHAR(50) NOT NULL,

@@ -148,9 +148,12 @@ def _records(report: Any) -> tuple[str, str]:
     sums = {name: sum(getattr(delivery, name) for delivery in report.deliveries) for name in names}
     parts = [counted(sum(delivery.read for delivery in report.deliveries), "row")]
     parts += [f"{sums[name]:,} {name}" for name in names[:3] if sums[name]]
-    parts += [f"[yellow]{sums['quarantined']:,} quarantined[/]"] if sums["quarantined"] else []
+    waiting = sum(delivery.waiting for delivery in report.deliveries)
+    bad = sums["quarantined"] - waiting
+    parts += [f"[yellow]{bad:,} quarantined[/]"] if bad else []
+    parts += [f"{waiting:,} waiting"] if waiting else []
     parts += [f"{report.replayed:,} replayed from quarantine"] if report.replayed else []
-    return ("[yellow]![/]" if sums["quarantined"] else "[green]✓[/]"), " · ".join(parts)
+    return ("[yellow]![/]" if bad else "[green]✓[/]"), " · ".join(parts)
 
 
 def _training(report: Any) -> tuple[str, str]:

@@ -60,11 +60,11 @@ def show_summary(on: Console, summary: Mapping[str, Any], look: str) -> None:
 
 
 def _show_accounts(on: Console, tables: Mapping[str, Mapping[str, int]]) -> None:
-    accounts = table_of_figures("Records", "read", "inserted", "updated", "unchanged", "quarantined")
+    accounts = table_of_figures("Records", "read", "inserted", "updated", "unchanged", "quarantined", "waiting")
     for name, counts in tables.items():
         cells = [f"{value:,}" if value else "[dim]0[/]" for value in counts.values()]
-        if counts["quarantined"]:
-            cells[-1] = f"[yellow]{counts['quarantined']:,}[/]"
+        if counts["quarantined"] > counts["waiting"]:
+            cells[-2] = f"[yellow]{counts['quarantined']:,}[/]"
         accounts.add_row(name, *cells)
     on.print(accounts)
     on.print()

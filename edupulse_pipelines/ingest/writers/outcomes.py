@@ -45,7 +45,8 @@ ARROW_TYPES: dict[str, pa.DataType] = {
 class Target:
     """Where a delivery's rows go: the transaction of the delivery, and what its rows are about and make stale.
 
-    warnings: counted by name while rows are written; a warning quarantines nothing.
+    warnings: counted by name while rows are written; a warning quarantines nothing. raised: numbers of students whose
+    rows name the child otherwise than what is stored, so that whose they are has to be looked at.
     """
 
     connection: Connection
@@ -55,6 +56,7 @@ class Target:
     students: Students
     marks: Marks
     warnings: Counter[str]
+    raised: set[str]
 
 
 @dataclass
@@ -68,6 +70,8 @@ class Prepared:
     def good(self) -> Mask:
         """The rows to write: asked for, without a reason, and not said before in the delivery."""
         good = self.asked & ~self.piece.repeat
+        if self.piece.silent is not None:
+            good &= ~self.piece.silent
         if self.reasons:
             good[list(self.reasons)] = False
         return good

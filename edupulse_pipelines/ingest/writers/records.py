@@ -75,6 +75,7 @@ class PieceMerge:
         self.per_field = self.contract.keeps_field_dates
         """Whether single fields may be older than the row."""
         self.first_delivery = self.contract.record.first_delivery
+        self.piece = piece
         self.rows = rows
         self.deleted = piece.deleted[rows]
         self.keys = record_keys(piece, rows)
@@ -118,10 +119,12 @@ class PieceMerge:
     def _arrow_type(self, name: str) -> pa.DataType:
         return ARROW_TYPES[self.declared.column(name).type]
 
-    def _is_of_another_student(self, old: Record, record: Record) -> bool:
-        if not self.contract.record.about_students or self.contract.reference is None:
-            return False
-        return bool(record.get(self.contract.reference, old[self.contract.reference]) != old[self.contract.reference])
+    def refusal(self, place: int, old: Record, record: Record) -> str | None:
+        """Why the row at `place` cannot be the record that is stored; None when it can."""
+        reference = self.contract.reference
+        if not self.contract.record.about_students or reference is None or reference not in old:
+            return None
+        return MOVED_STUDENT if record.get(reference, old[reference]) != old[reference] else None
 
     def _refuse(self, place: int, code: str) -> None:
         self.outcomes[place] = QUARANTINED
@@ -238,8 +241,9 @@ class PieceMerge:
                         record[name] = orjson.loads(record[name])
                 if self.first_delivery is not None and record.get(self.first_delivery) is None:
                     record.pop(self.first_delivery, None)
-                if self._is_of_another_student(old, record):
-                    self._refuse(place, MOVED_STUDENT)
+                refusal = self.refusal(place, old, record)
+                if refusal is not None:
+                    self._refuse(place, refusal)
                     continue
             self.outcomes[place] = self._decide(old, record, bool(self.deleted[place]), updates, redated)
         self._update(updates, (*self.contract.fields, "deleted_on"))

@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 
 from edupulse_pipelines.ingest.frames import Integers, Piece
+from edupulse_pipelines.ingest.names import Identity
+from edupulse_pipelines.ingest.validation import ANOTHER_CHILD
 from edupulse_pipelines.ingest.writers.outcomes import Outcomes
 from edupulse_pipelines.ingest.writers.records import PieceMerge, PreparedRecords, RecordWriter
 from edupulse_pipelines.sources.profiles import MISSING_DATE_OF_BIRTH
@@ -22,6 +24,18 @@ _ENROLMENT = ("enrollment_date", "exit_date")
 
 class StudentMerge(PieceMerge):
     """The merge of one piece of students."""
+
+    def refusal(self, place: int, old: dict[str, Any], record: dict[str, Any]) -> str | None:
+        """`another_child` for a row whose names and date of birth are all others, unless a person has accepted it."""
+        marker = self.target.tenant.profile.missing_date_of_birth
+        before, now = Identity.of(old, marker), Identity.of(record, marker)
+        if before == now or self.target.rows.is_joined(self.keys[place].as_py()):
+            return None
+        is_other = before.is_another(now) and not self.target.rows.is_accepted(self.piece, int(self.rows[place]))
+        if is_other or self.delivered_on < old["delivered_on"]:
+            # Whose the number is depends on all deliveries that name it, and is settled when these are loaded.
+            self.target.raised.add(self.keys[place].as_py())
+        return ANOTHER_CHILD if is_other else None
 
     def mark_inserted(self, columns: dict[str, pa.Array]) -> None:
         """New students: each has vectors from the week of enrolment on."""

@@ -51,11 +51,16 @@ def _raw_asset(settings: Settings, tenant: TenantSettings, table: str) -> Assets
             week: Counter(dict.fromkeys(("files", "rows", "bytes", ARCHIVED, KNOWN, REFUSED), 0)) for week in weeks
         }
         for file in report.files:
-            by_week[file.week].update({"files": 1, "rows": file.rows or 0, "bytes": file.size_bytes, file.status: 1})
+            # A file of an earlier week that has changed is taken along.
+            of_week = by_week.setdefault(file.week, Counter())
+            of_week.update({"files": 1, "rows": file.rows or 0, "bytes": file.size_bytes, file.status: 1})
         notes: Counter[str] = Counter()
         for file in report.files:
             notes.update(file.notes)
         noted: list[dict[str, str | int]] = [{"note": name, "rows": rows} for name, rows in sorted(notes.items())]
+        along: list[dict[str, str | int]] = [
+            {"file": f"{file.delivered_on}/{file.file_name}"} for file in report.files if file.week not in set(weeks)
+        ]
         reporting.write_week_metadata(context, by_week, rows="rows")
         return reporting.materialized(
             check_results=[
@@ -63,6 +68,7 @@ def _raw_asset(settings: Settings, tenant: TenantSettings, table: str) -> Assets
                 *([] if left is None else [landing_checks.everything_read(left)]),
             ],
             notes=checks.table(noted) if noted else None,
+            taken_along=checks.table(along) if along else None,
             **reporting.totals(by_week, ("files", "rows", ARCHIVED, KNOWN, REFUSED)),
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from dagster import AssetCheckResult, AssetExecutionContext, AssetsDefinition, MaterializeResult, ResourceParam
 
-from edupulse_pipelines.orchestration import checks, number_checks, reporting
+from edupulse_pipelines.orchestration import checks, delivery_checks, number_checks, reporting
 from edupulse_pipelines.orchestration.partitions import asset_key, weekly_asset, weeks_of
 from edupulse_pipelines.orchestration.resources import Database, Progress
 from edupulse_pipelines.orchestration.retries import is_tried_again
@@ -14,6 +14,9 @@ from edupulse_pipelines.orchestration.steps import step
 from edupulse_pipelines.schema.delivery import DELIVERED, STUDENT_NUMBER
 from edupulse_pipelines.schema.tables import ACCOUNTS, RECORD_TABLES, TABLES
 from edupulse_pipelines.settings import Settings, TenantSettings
+
+FIGURES = (*ACCOUNTS, "waiting", "deleted")
+"""What is told of each week: the account, how many of the quarantined only wait, and what was taken back."""
 
 
 def record_assets(settings: Settings, tenant: TenantSettings) -> list[AssetsDefinition]:
@@ -25,11 +28,16 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
     # Students are merged before the tables whose rows name one.
     deps = [f"raw_{table}", *(["students"] if DELIVERED[table].record.about_students else [])]
     by_month = TABLES[table].partition_by_month is not None
-    specs = checks.record_check_specs(asset_key(tenant, table), tenant.max_quarantined, by_month=by_month)
+    asset = asset_key(tenant, table)
+    specs = [
+        *checks.record_check_specs(asset, tenant.max_quarantined, by_month=by_month),
+        *delivery_checks.delivery_check_specs(asset, tenant, table),
+    ]
+    dated = DELIVERED[table].record.event_date is not None
 
     numbered = DELIVERED[table].natural_key == (STUDENT_NUMBER,)
     if numbered:
-        specs = [*specs, number_checks.number_check_spec(asset_key(tenant, table))]
+        specs = [*specs, number_checks.number_check_spec(asset)]
 
     @weekly_asset(tenant, table, deps=deps, check_specs=specs)
     def records(
@@ -40,8 +48,10 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
             with step(context, progress, database, tenant) as work:
                 from edupulse_pipelines.ingest.load import load_records
                 from edupulse_pipelines.ingest.padded_numbers import count_padded_numbers
+                from edupulse_pipelines.ingest.sizes import unusual_sizes
                 from edupulse_pipelines.storage import manifest, months
-                from edupulse_pipelines.storage.counts import row_count
+                from edupulse_pipelines.storage.counts import row_count, rows_before
+                from edupulse_pipelines.storage.snapshots import snapshots
 
                 report = load_records(
                     work,
@@ -56,6 +66,9 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
                     on_record = manifest.accounts(connection, work, table, days)
                     stored = row_count(connection, work, table)
                     padded = count_padded_numbers(connection, work) if numbered else 0
+                    too_old = rows_before(connection, work, table, tenant.no_event_before) if dated else 0
+                    full = snapshots(connection, work, table)
+                    unusual = unusual_sizes(manifest.rows_delivered(connection, work, table), days)
                     unclaimed = None
                     if by_month and months.is_partitioned(connection):
                         unclaimed = months.default_months(connection, table, work)
@@ -66,14 +79,10 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
                     (spec.name for spec in specs), f"the load stopped ({type(error).__name__})"
                 )
             raise
-        by_week: dict[dt.date, Counter[str]] = {
-            week: Counter(dict.fromkeys((*ACCOUNTS, "deleted"), 0)) for week in weeks
-        }
+        by_week: dict[dt.date, Counter[str]] = {week: Counter(dict.fromkeys(FIGURES, 0)) for week in weeks}
         for delivery in report.deliveries:
             # A delivery of an earlier week may have been left over by a run that stopped.
-            by_week.setdefault(delivery.week, Counter()).update(
-                {name: getattr(delivery, name) for name in (*ACCOUNTS, "deleted")}
-            )
+            by_week.setdefault(delivery.week, Counter()).update({name: getattr(delivery, name) for name in FIGURES})
         left_out: Counter[str] = Counter()
         unmapped: Counter[tuple[str, str]] = Counter()
         blank = 0
@@ -95,10 +104,14 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
                 checks.expectations(report, tenant.max_quarantined),
                 *([checks.default_partition_empty(unclaimed)] if by_month else []),
                 *([number_checks.numbers_without_blanks(padded)] if numbered else []),
+                delivery_checks.removals_believed(full, tenant.max_taken_back),
+                delivery_checks.usual_size(unusual, len(report.deliveries)),
+                delivery_checks.waiting_rows(report.deliveries, tenant.max_waiting),
+                *([delivery_checks.no_event_too_old(too_old, tenant.no_event_before)] if dated else []),
             ],
             replayed=report.replayed,
             blank=blank,
-            **reporting.totals(by_week, (*ACCOUNTS, "deleted")),
+            **reporting.totals(by_week, FIGURES),
             **{name: checks.table(rows) for name, rows in told.items() if rows},
         )
 
