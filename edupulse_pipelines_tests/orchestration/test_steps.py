@@ -45,7 +45,7 @@ def test_a_stopped_load_fails_its_checks_and_stops_what_is_downstream(
         *(
             (asset, name)
             for asset in ("students", "training_feedback")
-            for name in ("accounting_identity", "expectations")
+            for name in ("accounting_identity", "expectations", "removals_believed", "usual_size", "waiting_rows")
         ),
     }
 
