@@ -147,7 +147,7 @@ def test_what_a_model_is_made_of_by_default(tmp_path: Path) -> None:
     written(tmp_path)
     tenant = load_settings(home=tmp_path).tenant("lakeside")
     assert (tenant.label.horizon_weeks, tenant.label.weeks) == (8, 8)
-    assert (tenant.label.attendance_below, tenant.label.failing_below) == (0.9, 60)
+    assert (tenant.label.rule, tenant.label.attendance_below, tenant.label.failing_below) == ("federal", None, 60)
     assert tenant.label.exit_types == ("dropped_out", "failed")
     assert (tenant.cohort.group_by, tenant.cohort.starts) == ((), {})
     assert (tenant.inputs.record, tenant.inputs.metadata) == (None, {})

@@ -64,9 +64,9 @@ def model_list(tenant_name: str | None, as_json: bool, home: Path | None) -> Non
         for tenant in tenants:
             rows = _model_records(works(tenant.name)) if works is not None else []
             if as_json:
-                print_json({"tenant": tenant.name, "models": [_model_facts(row) for row in rows]})
+                print_json({"tenant": tenant.name, "models": [_model_facts(row, tenant) for row in rows]})
             else:
-                show_models(console(), tenant.name, [_model_facts(row) for row in rows])
+                show_models(console(), tenant.name, [_model_facts(row, tenant) for row in rows])
 
 
 @model.command("show")
@@ -97,7 +97,7 @@ def model_show(version: str | None, tenant_name: str | None, as_json: bool, home
             ]
         facts = {
             "tenant": tenant.name,
-            **_model_facts(row),
+            **_model_facts(row, tenant),
             "metrics": row.metrics,
             "data_hash": row.data_hash,
             "settings_hash": row.settings_hash,
@@ -121,8 +121,13 @@ def model_show(version: str | None, tenant_name: str | None, as_json: bool, home
 def model_card(
     version: str | None, tenant_name: str | None, as_html: bool, out: Path | None, as_json: bool, home: Path | None
 ) -> None:
-    """The model card: intended use, data, figures by subgroup, limits.  VERSION defaults to the champion."""
+    """The model card: intended use, data, figures by subgroup, limits.  VERSION defaults to the champion.
+
+    A card of a model that learned another label than the settings name now says so below its title.
+    """
+    from edupulse_pipelines.risk.book.learned_label import learned_another_label
     from edupulse_pipelines.risk.book.registry import CARD_DOCUMENTS
+    from edupulse_pipelines.risk.telling.model_card import OTHER_LABEL, marked
 
     form = "html" if as_html else "markdown"
     with _models(home, tenant_name) as (settings, tenant, work):
@@ -131,11 +136,14 @@ def model_card(
         card = _registry(settings).run_document(run, CARD_DOCUMENTS[form]) if run else None
     if card is None:
         raise PermanentError(f"MLflow holds no card of model {row.model_version} ({CARD_DOCUMENTS[form]} of its run).")
+    other_label = learned_another_label(row, tenant)
+    if other_label:
+        card = marked(card, OTHER_LABEL, as_html=as_html)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(card, encoding="utf-8")
     if as_json:
-        facts = {"tenant": tenant.name, "version": row.model_version, "format": form}
+        facts = {"tenant": tenant.name, "version": row.model_version, "format": form, "other_label": other_label}
         print_json({**facts, "path": str(out)} if out else {**facts, "card": card})
     else:
         click.echo(f"Written to {out}." if out else card, nl=out is not None)
@@ -319,7 +327,9 @@ def _mlflow_facts(record: ModelRecord) -> dict[str, Any]:
     return {**facts, "lost": True} if record.set_aside else facts
 
 
-def _model_facts(row: ModelRecord) -> dict[str, Any]:
+def _model_facts(row: ModelRecord, tenant: TenantSettings) -> dict[str, Any]:
+    from edupulse_pipelines.risk.book.learned_label import learned_another_label
+
     metrics = row.metrics
     return {
         "version": row.model_version,
@@ -333,6 +343,7 @@ def _model_facts(row: ModelRecord) -> dict[str, Any]:
         "champion": row.is_active,
         "set_aside": row.set_aside,
         "registry_version": row.registry_version,
+        "other_label": learned_another_label(row, tenant),
     }
 
 

@@ -367,5 +367,9 @@ in which nobody is behind).
 """
 
 STANDING_NAMES: tuple[str, ...] = tuple(feature.name for feature in STANDING_FEATURES)
+YEAR_DAYS: tuple[str, ...] = ("days_enrolled_ytd", "days_absent_ytd", "days_missed_ytd")
+"""Days of this school year so far: enrolled, of absence (excused ones among them), and what was missed of all of them.
+They come with the standing, because the simple rule looks at them; a model sees rates. Missing without a day."""
+STANDING_COLUMNS: tuple[str, ...] = (*STANDING_NAMES, *YEAR_DAYS)
 MODEL_FEATURES_BY_NAME: dict[str, Feature] = {feature.name: feature for feature in (*FEATURES, *STANDING_FEATURES)}
 """Every feature a model may see by name; a name that is not here is an input the tenant declared."""

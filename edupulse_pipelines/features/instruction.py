@@ -26,9 +26,10 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
     students,
     weekly_activity,
 )
-from edupulse_pipelines.settings import WEEKDAYS, AttendanceSettings, CalendarSettings, DaySpan
+from edupulse_pipelines.settings import WEEKDAYS, AttendanceSettings, CalendarSettings, DayRule, DaySpan
 from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.bulk import ID, Bytes, as_text, read_arrays
+from edupulse_pipelines.storage.months import detached_months, month_of
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_of_delivery, week_start, weeks_between
 
@@ -154,19 +155,28 @@ def _first_record(connection: Connection, work: Work, since: dt.date) -> dt.date
 
 
 def stale_sessions(
-    connection: Connection, work: Work, calendar: Instruction | None
+    connection: Connection, work: Work, calendar: Instruction | None, absent_day: DayRule
 ) -> Iterator[tuple[dt.date, Bytes | None]]:
-    """Per week the students whose stored sessions do not follow the calendar and enrolments of now; None: everybody.
+    """Per week the students whose stored sessions and days do not follow what is true now; None: everybody.
 
-    They are found by `sessions_basis`. A change of the calendar, of an enrolment or of what is recorded therefore
-    needs no marks.
+    They are found by `sessions_basis` (calendar and enrolments) and by `days_basis` (the day rule; NULL before there
+    were days). A change of the calendar, of an enrolment, of what is recorded or of the day rule therefore needs no
+    marks. Where the records of a week have been taken out of the table, its days stay as they are.
     """
+    detached = detached_months(connection, ATTENDANCE)
     days_of, otherwise = ({}, None) if calendar is None else (calendar.days, UNKNOWN)
+    made_otherwise = set()
     for week in activity_weeks(connection, work):
-        if week not in days_of and _needs_everybody(connection, work, week, otherwise):
+        other_rule = _day_rule(connection, work, week) != absent_day
+        if (other_rule and _attendance_is_there(connection, work, week, detached)) or (
+            week not in days_of and _needs_everybody(connection, work, week, otherwise)
+        ):
+            made_otherwise.add(week)
             yield week, None
     if calendar is not None:
         for week, days in days_of.items():
+            if week in made_otherwise:
+                continue
             (ids,) = read_arrays(connection, _differing(work, calendar, week, days), ID)
             if week in calendar.in_doubt:
                 doubted = calendar.in_doubt[week]
@@ -200,6 +210,29 @@ def _needs_everybody(connection: Connection, work: Work, week: dt.date, otherwis
     if otherwise is not None:
         query = query.where(basis != otherwise)
     return (connection.execute(query).scalar() or None) not in (None, otherwise)
+
+
+def _attendance_is_there(connection: Connection, work: Work, week: dt.date, detached: Collection[dt.date]) -> bool:
+    """Whether the records that the week's sessions were counted from are still in the table, or there were none.
+
+    `detached`: the months (their first days) whose tables stand alone.
+    """
+    if {month_of(week), month_of(feature_date(week))} & set(detached):
+        return False
+    record, row = attendance_records.c, weekly_activity.c
+    sessions = row.sessions_present + row.sessions_absent + row.sessions_tardy + row.sessions_excused
+    recorded = sa.exists().where(
+        record.tenant_id == work.tenant, record.date.between(week, feature_date(week)), record.deleted_on.is_(None)
+    )
+    counted = sa.exists().where(row.tenant_id == work.tenant, row.week_start == week, sessions > 0)
+    return bool(connection.scalar(sa.select(sa.or_(recorded, sa.not_(counted)))))
+
+
+def _day_rule(connection: Connection, work: Work, week: dt.date) -> str | None:
+    """`days_basis` of any row: all rows of a week are made by one day rule."""
+    rows = weekly_activity.c
+    query = sa.select(rows.days_basis).where(rows.tenant_id == work.tenant, rows.week_start == week)
+    return connection.execute(query.limit(1)).scalar()
 
 
 def _differing(work: Work, calendar: Instruction, week: dt.date, days: Sequence[dt.date]) -> sa.Select[tuple[str]]:

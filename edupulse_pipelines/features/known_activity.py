@@ -23,7 +23,10 @@ def known_sessions(status: str) -> sa.ColumnElement[int]:
 
 
 def known_measure(name: str) -> sa.ColumnElement[Any]:
-    """A column of weekly activity by its name; those of sessions as `known_sessions` gives them."""
+    """A column of weekly activity by its name; those of sessions as `known_sessions` gives them.
+
+    Days are NULL in a week whose sessions are unknown.
+    """
     status = name.removeprefix("sessions_")
     return weekly_activity.c[name] if status == name else known_sessions(status)
 

@@ -17,11 +17,13 @@ import numpy.typing as npt
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from edupulse_pipelines.features.days import DAY_MEASURES, Minutes, days_of
 from edupulse_pipelines.features.enrolment import Students
 from edupulse_pipelines.features.instruction import Instruction
 from edupulse_pipelines.features.known_activity import UNKNOWN
 from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES, STATUSES, Booleans, Floats
 from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records, discipline_incidents, grades
+from edupulse_pipelines.settings import DayRule
 from edupulse_pipelines.storage.bulk import (
     DAY,
     ID,
@@ -40,7 +42,9 @@ from edupulse_pipelines.storage.work import Work
 
 BASIS = "S20"
 """Type of `sessions_basis` in arrays; empty is NULL."""
-NULLABLE = frozenset({"grade_mean", "grade_lowest", "severity_highest"})
+ROW_MEASURES: tuple[str, ...] = (*ACTIVITY_MEASURES, *DAY_MEASURES)
+"""The numbers of a row of weekly activity."""
+NULLABLE = frozenset({"grade_mean", "grade_lowest", "severity_highest", *DAY_MEASURES})
 Span = Literal["day", "week", "students"]
 """How a batch of all students finds its rows in a table: day by day, a week at once, or by naming the students."""
 
@@ -99,7 +103,7 @@ class RolledUp:
     """What the records say of a batch's cells."""
 
     measures: Floats
-    """[`ACTIVITY_MEASURES` x cells]"""
+    """[`ROW_MEASURES` x cells]"""
     basis: Bytes
     """`sessions_basis` of the cells; empty where every session is recorded."""
     exists: Booleans
@@ -114,14 +118,15 @@ def rolled_up(
     courses: Courses,
     calendar: Instruction | None,
     people: Students,
+    absent_day: DayRule,
 ) -> RolledUp:
     """The batch's weekly activity as the records have it now.
 
     `calendar` is None where every session is recorded; `people`, all students of the tenant, is only used with one.
     """
     cells = len(batch.marked)
-    measure = {name: np.full(cells, np.nan) if name in NULLABLE else np.zeros(cells) for name in ACTIVITY_MEASURES}
-    sessions = _sessions_by_day(connection, work, batch)
+    measure = {name: np.full(cells, np.nan) if name in NULLABLE else np.zeros(cells) for name in ROW_MEASURES}
+    sessions, minutes = _sessions_by_day(connection, work, batch, minutes=absent_day == "minutes")
     exists: Booleans = np.any(sessions > 0, axis=(0, 2))
     basis = np.zeros(cells, dtype=BASIS)
     if calendar is not None:
@@ -138,6 +143,9 @@ def rolled_up(
     for number, status in enumerate(STATUSES):
         measure[f"sessions_{status}"] = sessions[number].sum(axis=1).astype(np.float64)
     measure["unexcused_absences"] = (sessions[STATUSES.index("absent")] > 0).sum(axis=1).astype(np.float64)
+    known = basis != UNKNOWN.encode()
+    for name, days in days_of(sessions, absent_day, minutes).items():
+        measure[name][known] = days[known]
 
     cell, (score, course) = _all_of(
         read_cells(
@@ -177,9 +185,7 @@ def rolled_up(
     measure["severity_highest"] = np.where(highest > 0, highest, np.nan)
     exists[cell] = True
 
-    return RolledUp(
-        np.stack([measure[name] for name in ACTIVITY_MEASURES]), basis, exists & batch.marked, course_grades
-    )
+    return RolledUp(np.stack([measure[name] for name in ROW_MEASURES]), basis, exists & batch.marked, course_grades)
 
 
 def read_cells(
@@ -201,20 +207,33 @@ def read_cells(
     yield from _cells(connection, batch, _on_record(wanted, table, work), date, columns.values(), everyones)
 
 
-def _sessions_by_day(connection: Connection, work: Work, batch: Batch) -> npt.NDArray[np.int32]:
-    """Recorded sessions [`STATUSES` x cells x 7 days].
+def _sessions_by_day(
+    connection: Connection, work: Work, batch: Batch, *, minutes: bool
+) -> tuple[npt.NDArray[np.int32], Minutes | None]:
+    """Recorded sessions [`STATUSES` x cells x 7 days], and where they are asked for the minutes of each day.
 
     The database counts them: a student has up to ten a day, and the rows would take longer to send.
     """
     table, record = attendance_records, attendance_records.c
-    counts = [sa.func.count().filter(record.status == status) for status in STATUSES]
+    counts: list[sa.ColumnElement[int]] = [sa.func.count().filter(record.status == status) for status in STATUSES]
+    if minutes:
+        told = record.minutes_absent <= record.minutes_possible
+        counts += [_total(record.minutes_absent, told), _total(record.minutes_possible, told)]
+        counts.append(sa.func.count().filter(told))
     wanted = sa.select(as_text(record.student_id), as_text(record.date), *counts)
     statement = _on_record(wanted, table, work).group_by(record.student_id, record.date)
-    sessions = np.zeros((len(STATUSES), len(batch.marked) * 7), dtype=np.int32)
-    for cell, day, values in _cells(connection, batch, statement, record.date, ["i4"] * len(STATUSES), "day"):
+    found = np.zeros((len(counts), len(batch.marked) * 7), dtype=np.int32)
+    for cell, day, values in _cells(connection, batch, statement, record.date, ["i4"] * len(counts), "day"):
         for number, value in enumerate(values):
-            sessions[number, cell * 7 + day] = value
-    return sessions.reshape(len(STATUSES), -1, 7)
+            found[number, cell * 7 + day] = value
+    by_day = found.reshape(len(counts), -1, 7)
+    statuses = len(STATUSES)
+    return by_day[:statuses], Minutes(*by_day[statuses:]) if minutes else None
+
+
+def _total(column: sa.ColumnElement[int], where: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    """The sum of a column over some rows of a group, 0 without any."""
+    return sa.cast(sa.func.coalesce(sa.func.sum(column).filter(where), 0), sa.Integer)
 
 
 def _on_record(statement: sa.Select[Any], table: sa.Table, work: Work) -> sa.Select[Any]:

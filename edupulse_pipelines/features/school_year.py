@@ -15,7 +15,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from edupulse_pipelines.features.definitions import LOOKBACK_WEEKS, RECENT_WEEKS, STANDING_NAMES, SUMMER_WEEKS
+from edupulse_pipelines.features.definitions import (
+    LOOKBACK_WEEKS,
+    RECENT_WEEKS,
+    STANDING_COLUMNS,
+    SUMMER_WEEKS,
+    YEAR_DAYS,
+)
 from edupulse_pipelines.features.school_calendar import SchoolCalendar
 from edupulse_pipelines.features.vectors import DECIMALS, STATUSES, Booleans, Floats, Integers, attendance_rate
 from edupulse_pipelines.weeks import feature_date, week_start
@@ -24,6 +30,10 @@ STANDING_ACTIVITY: tuple[str, ...] = (
     *(f"sessions_{status}" for status in STATUSES),
     "incident_count",
     "severity_highest",
+    "days_enrolled",
+    "days_absent",
+    "days_excused",
+    "days_missed",
 )
 """Columns of weekly activity that the standing is made of."""
 STANDING_COURSES: tuple[str, ...] = ("grade_count", "grade_mean", "grade_lowest")
@@ -70,6 +80,7 @@ class SchoolYear:
         self._behaviour_since = calendar.domain_since.get("behavioral")
         self._sessions = np.zeros((len(STATUSES), count))
         self._incidents, self._severity = np.zeros(count), np.zeros(count)
+        self._days = np.zeros((len(YEAR_DAYS), count))
         self._weeks = np.zeros(count)
         self._attended_weeks, self._low_weeks = np.zeros(count), np.zeros(count)
         # Per week the courses with a mean below `LOW_GRADE`, newest week first.
@@ -105,22 +116,26 @@ class SchoolYear:
         self._weeks += counts
         counted = counts[student]
         student, measures = student[counted], [np.nan_to_num(measure[counted]) for measure in measures]
-        *sessions, incidents, severity = measures
+        *sessions, incidents, severity, days_enrolled, days_absent, days_excused, days_missed = measures
         for total, number in zip(self._sessions, sessions, strict=True):
             total[student] += number
         rate = attendance_rate(*sessions)
         self._attended_weeks[student] += ~np.isnan(rate)
         self._low_weeks[student] += rate < LOW_RATE
+        for total, number in zip(self._days, (days_enrolled, days_absent + days_excused, days_missed), strict=True):
+            total[student] += number
         self._incidents[student] += incidents
         self._severity[student] = np.maximum(self._severity[student], severity)
         counted = counts[graded_student]
         self._add_grades(graded_student[counted], course[counted], [grade[counted] for grade in grades])
 
     def standing(self) -> Floats:
-        """The standing of every student at the end of the newest week, enrolled or not; rounded."""
+        """`STANDING_COLUMNS` of every student at the end of the newest week, enrolled or not; rounded."""
         assert self._week is not None
         count = len(self._enrolled_on)
-        values = {name: np.full(count, np.nan) for name in STANDING_NAMES}
+        values = {name: np.full(count, np.nan) for name in STANDING_COLUMNS}
+        any_day = self._days[0] > 0
+        values |= {name: np.where(any_day, days, np.nan) for name, days in zip(YEAR_DAYS, self._days, strict=True)}
         present, tardy, absent, excused = self._sessions
         total = present + tardy + absent + excused
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -140,7 +155,7 @@ class SchoolYear:
         taught = (np.datetime64(self._week, "D") - self._first_monday).astype("timedelta64[D]").astype(float) // 7 + 1
         values["teaching_weeks"] = np.where(np.isnat(self._first_monday) | (taught < 1), np.nan, taught)
         self._from_grades(values)
-        return np.column_stack([np.round(values[name], DECIMALS) + 0.0 for name in STANDING_NAMES])
+        return np.column_stack([np.round(values[name], DECIMALS) + 0.0 for name in STANDING_COLUMNS])
 
     def _counts(self, week: dt.date) -> Booleans:
         """For whom the week counts: students enrolled by its end, whose group has begun to be taught by then."""
@@ -151,6 +166,7 @@ class SchoolYear:
         """Forget the sums of last year, except those of groups whose first day of teaching the settings give."""
         over = np.isnat(self._start)
         self._sessions[:, over] = 0
+        self._days[:, over] = 0
         for total in (self._incidents, self._severity, self._weeks, self._attended_weeks, self._low_weeks):
             total[over] = 0
         self._low_courses[:, over] = 0

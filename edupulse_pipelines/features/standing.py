@@ -20,7 +20,7 @@ import pandas as pd
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.features.definitions import STANDING_NAMES, SUMMER_WEEKS
+from edupulse_pipelines.features.definitions import STANDING_COLUMNS, SUMMER_WEEKS
 from edupulse_pipelines.features.known_activity import known_measure
 from edupulse_pipelines.features.school_calendar import SchoolCalendar, school_calendar
 from edupulse_pipelines.features.school_year import NO_POSITIONS, STANDING_ACTIVITY, STANDING_COURSES, SchoolYear
@@ -39,16 +39,16 @@ class Standing:
     ids: npt.NDArray[np.bytes_]
     """The students, as the database's text of the id, sorted."""
     by_week: dict[dt.date, Floats]
-    """Shape (students, STANDING_NAMES), NaN where missing."""
+    """Shape (students, STANDING_COLUMNS), NaN where missing."""
 
     def of(self, week: dt.date, student_ids: npt.NDArray[np.object_]) -> pd.DataFrame:
-        """The standing of some students (UUIDs, all on record) in one week; columns STANDING_NAMES."""
+        """The standing of some students (UUIDs, all on record) in one week; columns STANDING_COLUMNS."""
         texts = [str(key).encode() if isinstance(key, uuid.UUID) else key for key in student_ids]
         place = positions(np.array(texts, dtype=ID), self.ids)
         if (place < 0).any():  # SQLite writes ids without hyphens
             place = positions(np.array([key.hex.encode() for key in student_ids], dtype=ID), self.ids)
-        values = self.by_week[week][place] if len(place) else np.empty((0, len(STANDING_NAMES)))
-        return pd.DataFrame(values, columns=list(STANDING_NAMES))
+        values = self.by_week[week][place] if len(place) else np.empty((0, len(STANDING_COLUMNS)))
+        return pd.DataFrame(values, columns=list(STANDING_COLUMNS))
 
 
 def standing_features(
@@ -65,7 +65,7 @@ def standing_features(
     activity: student_id, week_start and `STANDING_ACTIVITY`; courses: student_id, course_id, week_start and
     `STANDING_COURSES`; at most one row per key, any superset of what is needed. Dates are dates or datetimes.
 
-    Returns student_id, feature_date and `STANDING_NAMES`, ordered by week and then as `people`.
+    Returns student_id, feature_date and `STANDING_COLUMNS`, ordered by week and then as `people`.
     """
     index = pd.Index(people["student_id"])
     year = SchoolYear(people, calendar)
@@ -82,12 +82,12 @@ def standing_features(
         year.add(week, student, measures, graded_student, course_code[rows].astype(np.int64), grades)
         if week in wanted:
             enrolled = np.flatnonzero(year.enrolled(week))
-            frame = pd.DataFrame(year.standing()[enrolled], columns=list(STANDING_NAMES))
+            frame = pd.DataFrame(year.standing()[enrolled], columns=list(STANDING_COLUMNS))
             frame.insert(0, "student_id", people["student_id"].to_numpy()[enrolled])
             frame.insert(1, "feature_date", pd.Series([feature_date(week)] * len(enrolled), dtype=object))
             frames.append(frame)
     if not frames:
-        return pd.DataFrame(columns=["student_id", "feature_date", *STANDING_NAMES])
+        return pd.DataFrame(columns=["student_id", "feature_date", *STANDING_COLUMNS])
     return pd.concat(frames, ignore_index=True)
 
 
@@ -132,7 +132,7 @@ def read_standing(connection: Connection, work: Work, tenant: TenantSettings, we
         if week in wanted:
             by_week[week] = year.standing()
     for week in weeks:
-        by_week.setdefault(week, np.full((len(ids), len(STANDING_NAMES)), np.nan))
+        by_week.setdefault(week, np.full((len(ids), len(STANDING_COLUMNS)), np.nan))
     return Standing(ids, by_week)
 
 

@@ -25,16 +25,18 @@ from edupulse_pipelines.features.instruction import InDoubt, Instruction, instru
 from edupulse_pipelines.features.roll_up import (
     BASIS,
     NULLABLE,
+    ROW_MEASURES,
     Batch,
     CourseGrades,
     Courses,
+    RolledUp,
     read_cells,
     rolled_up,
 )
 from edupulse_pipelines.features.school_calendar import SchoolCalendar, school_calendar
-from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES, Booleans, Floats
+from edupulse_pipelines.features.vectors import Booleans, Floats
 from edupulse_pipelines.schema.sqlalchemy_tables import weekly_activity, weekly_course_grades
-from edupulse_pipelines.settings import AttendanceSettings, CalendarSettings
+from edupulse_pipelines.settings import AttendanceSettings, CalendarSettings, DayRule
 from edupulse_pipelines.storage import step_accounts
 from edupulse_pipelines.storage.bulk import (
     ID,
@@ -54,7 +56,7 @@ from edupulse_pipelines.storage.work import Work
 _CELLS_PER_BATCH = 20_000
 """Student-weeks of named students worked on at a time."""
 _KEY = ("student_id", "week_start")
-_FRACTIONAL = frozenset({"grade_mean", "grade_lowest"})
+_FRACTIONAL = frozenset({"grade_mean", "grade_lowest", "days_missed"})
 _COUNTED = ("recomputed", "inserted", "updated", "unchanged", "deleted", "empty")
 
 
@@ -83,13 +85,15 @@ def update_weekly_activity(
     attendance: AttendanceSettings | None = None,
     calendar: CalendarSettings | None = None,
     in_doubt: InDoubt | None = None,
+    absent_day: DayRule = "half",
 ) -> ActivityReport:
     """Recompute the stale student-weeks of `weekly_activity` and `weekly_course_grades`, in one transaction.
 
     Takes the 'weekly_activity' marks; a mark without a student is the week of every student. `attendance` and
     `calendar` are the tenant's settings (default: every session is recorded); where only exceptions are recorded,
     student-weeks are stale too when their `sessions_basis` is not what calendar and enrolment say now. `in_doubt` then
-    gives the student-weeks of whose attendance something could not be read: their sessions are unknown.
+    gives the student-weeks of whose attendance something could not be read: their sessions are unknown. `absent_day` is
+    the tenant's day rule; weeks whose days were made by another one (`days_basis`) are stale as well.
 
     Leaves 'student_features' marks: each student's earliest recomputed week (one mark for everybody where a whole week
     was recomputed) and, when a school week appeared or vanished or a domain is now known since another week, that week
@@ -103,7 +107,7 @@ def update_weekly_activity(
             connection, work, first_week, attendance or AttendanceSettings(), calendar or CalendarSettings(), in_doubt
         )
         unknown = {} if teaching is None else _unknown(teaching)
-        stale = list(stale_sessions(connection, work, teaching))
+        stale = list(stale_sessions(connection, work, teaching, absent_day))
         if not taken and not stale:
             return _report(connection, work, [0] * len(_COUNTED), unknown)
         before = school_calendar(connection, work, first_week)
@@ -114,7 +118,7 @@ def update_weekly_activity(
         counts = np.zeros(5, dtype=np.int64)
         recomputed = 0
         for batch in _batches(marks, people):
-            counts += _recompute(connection, work, batch, courses, teaching, people)
+            counts += _recompute(connection, work, batch, courses, teaching, people, absent_day)
             recomputed += int(batch.marked.sum())
         put_marks(connection, work, "student_features", _vectors_of(marks))
         moved = _first_difference(before, school_calendar(connection, work, first_week))
@@ -247,57 +251,59 @@ def _recompute(
     courses: Courses,
     teaching: Instruction | None,
     people: Students,
+    absent_day: DayRule,
 ) -> Integers:
     """Bring the batch's rows of both tables up to date; inserted, updated, unchanged, deleted, empty."""
-    now = rolled_up(connection, work, batch, courses, teaching, people)
-    measures, basis, stored = _stored(connection, work, batch)
+    now = rolled_up(connection, work, batch, courses, teaching, people, absent_day)
+    measures, basis, day_rule, stored = _stored(connection, work, batch)
     both = stored & now.exists
     equal = (now.measures == measures) | (np.isnan(now.measures) & np.isnan(measures))
-    same = both & equal.all(axis=0) & (now.basis == basis)
+    same = both & equal.all(axis=0) & (now.basis == basis) & (day_rule == absent_day.encode())
     new, changed, gone = now.exists & ~stored, both & ~same, stored & ~now.exists
 
     _delete(connection, weekly_activity, work, batch, np.flatnonzero(gone))
-    _write(connection, work, batch, now.measures, now.basis, np.flatnonzero(new), changed=False)
-    _write(connection, work, batch, now.measures, now.basis, np.flatnonzero(changed), changed=True)
+    for cells, overwrite in ((new, ()), (changed, _KEY)):
+        _write(connection, work, batch, now, absent_day, np.flatnonzero(cells), overwrite)
     _write_courses(connection, work, batch, courses, now.course_grades)
     empty = batch.marked & ~now.exists & ~stored
     return np.array([part.sum() for part in (new, changed, same, gone, empty)], dtype=np.int64)
 
 
-def _stored(connection: Connection, work: Work, batch: Batch) -> tuple[Floats, Bytes, Booleans]:
-    """The stored measures of the marked cells [measures x cells], their basis, and which cells have a row."""
-    measures = np.full((len(ACTIVITY_MEASURES), len(batch.marked)), np.nan)
-    basis = np.zeros(len(batch.marked), dtype=BASIS)
+def _stored(connection: Connection, work: Work, batch: Batch) -> tuple[Floats, Bytes, Bytes, Booleans]:
+    """The stored measures of the marked cells [measures x cells], their bases, and which cells have a row."""
+    measures = np.full((len(ROW_MEASURES), len(batch.marked)), np.nan)
+    basis, day_rule = (np.zeros(len(batch.marked), dtype=BASIS) for _ in range(2))
     exists = np.zeros(len(batch.marked), dtype=np.bool_)
-    columns = {**dict.fromkeys(ACTIVITY_MEASURES, NUMBER), "sessions_basis": OBJECT}
+    columns = {**dict.fromkeys(ROW_MEASURES, NUMBER), "sessions_basis": OBJECT, "days_basis": OBJECT}
     week_start = weekly_activity.c.week_start
-    for cell, _, (*numbers, texts) in read_cells(connection, work, batch, week_start, columns, everyones="week"):
+    for cell, _, (*numbers, texts, rules) in read_cells(connection, work, batch, week_start, columns, everyones="week"):
         exists[cell] = True
         for number, column in enumerate(numbers):
             measures[number, cell] = column
         basis[cell] = [(text or "").encode() for text in texts]
-    return measures, basis, exists
+        day_rule[cell] = [(text or "").encode() for text in rules]
+    return measures, basis, day_rule, exists
 
 
 def _write(
     connection: Connection,
     work: Work,
     batch: Batch,
-    measures: Floats,
-    basis: Bytes,
+    now: RolledUp,
+    absent_day: DayRule,
     cells: Integers,
-    *,
-    changed: bool,
+    overwrite: Sequence[str],
 ) -> None:
-    """Insert the cells' rows, or overwrite them where they have `changed`."""
+    """Insert the cells' rows, or overwrite those with the same `overwrite` columns."""
     cells = cells[np.argsort(cells % batch.weeks, kind="stable")]  # week by week, as they will be read
     for start in range(0, len(cells), ROWS_PER_WRITE):
         here = cells[start : start + ROWS_PER_WRITE]
         columns: dict[str, Sequence[Any]] = _keys(work, batch, here)
-        for number, name in enumerate(ACTIVITY_MEASURES):
-            columns[name] = _values(measures[number, here], nullable=name in NULLABLE, fractional=name in _FRACTIONAL)
-        columns["sessions_basis"] = [text.decode() or None for text in basis[here].tolist()]
-        write_columns(connection, weekly_activity, columns, overwrite=_KEY if changed else ())
+        for name, measure in zip(ROW_MEASURES, now.measures, strict=True):
+            columns[name] = _values(measure[here], nullable=name in NULLABLE, fractional=name in _FRACTIONAL)
+        columns["sessions_basis"] = [text.decode() or None for text in now.basis[here].tolist()]
+        columns["days_basis"] = [absent_day] * len(here)
+        write_columns(connection, weekly_activity, columns, overwrite=overwrite)
 
 
 def _keys(work: Work, batch: Batch, cells: Integers) -> dict[str, Sequence[Any]]:

@@ -32,6 +32,8 @@ from edupulse_pipelines.settings import quiet_libraries
 
 FUTURE_DATE = "future_date"
 TOO_OLD = "too_old"
+MORE_THAN = "more_than"
+"""A number is more than the one that it is a part of."""
 UNKNOWN_STUDENT = "unknown_student"
 UNKNOWN_PREDICTION = "unknown_prediction"
 MISSING_PREDICTION = "required:prediction_id"
@@ -129,6 +131,8 @@ def validate(pieces: Sequence[Piece], table: str, *, weighted: bool, earliest: d
             _give(of_piece, piece, name, TOO_OLD, _before(piece, name, earliest), empty=False)
         spoilt = [text for text in piece.column(STUDENT_NUMBER).texts.to_pylist() if _SPOILT.fullmatch(text)]
         _give(of_piece, piece, STUDENT_NUMBER, SPOILT_NUMBER, spoilt, empty=False)
+        for part, whole in DELIVERED[table].record.within:
+            _give_more_than(of_piece, piece, part, whole)
         for row, codes in piece.given_reasons.items():
             _replace(of_piece, row, codes)
     return reasons
@@ -198,6 +202,26 @@ def _replace(reasons: Reasons, row: int, codes: list[str]) -> None:
     columns = {code.partition(":")[2] for code in codes}
     others = [code for code in reasons.get(row, []) if code.partition(":")[2] not in columns]
     reasons[row] = [*others, *codes]
+
+
+def _give_more_than(reasons: Reasons, piece: Piece, part: str, whole: str) -> None:
+    """Add the code to the readable rows in which one number is more than another, and neither has a reason itself.
+
+    A field that is empty or no number is not more than another, nor less.
+    """
+    numbers = [_numbers(piece, name) for name in (part, whole)]
+    for row in np.flatnonzero((numbers[0] > numbers[1]) & piece.readable).tolist():
+        codes = reasons.setdefault(row, [])
+        if not any(code.partition(":")[2] in (part, whole) for code in codes):
+            codes.append(f"{MORE_THAN}:{part}")
+
+
+def _numbers(piece: Piece, name: str) -> np.ndarray:
+    """The numbers of a column by row; NaN where there is none."""
+    column = piece.column(name)
+    if not len(column.texts):
+        return np.full(len(piece), np.nan)
+    return np.append(as_numbers(column.texts, "integer"), np.nan)[column.codes]
 
 
 def _after(piece: Piece, name: str) -> list[str]:

@@ -60,8 +60,9 @@ _MERGED = (
 )
 _DERIVED = {
     "weekly_activity": (
-        "One row per student and school week: sessions by status, unexcused absences, grade count, mean and lowest, "
-        "incidents and the highest severity (and the same by course in `weekly_course_grades`). A row counts in the "
+        "One row per student and school week: sessions by status, unexcused absences, days enrolled, present, absent "
+        "and excused (made of sessions by the district's day rule), grade count, mean and lowest, incidents and the "
+        "highest severity (and the same by course in `weekly_course_grades`). A row counts in the "
         "week of its own date. Where the district records only absences, everybody else is counted as present on the "
         "days of its calendar; a week without a calendar has no attendance rate.\n\n"
         "Only the student-weeks that a merge has touched are recomputed, so a late correction of an old week costs "

@@ -6,9 +6,9 @@
   inputs), `predicted_event_rate` and `flagged_share`.
 * scope `matured`, dated the as-of week of the predictions: those whose horizon has passed by the week and had not the
   school week before, against what happened. Scores as they were given, each model version by itself; rescored ones,
-  whose model knew the outcome, are left out. `event_rate`, `event_rate_change` against the validation (parameter `low`,
-  `high`: its 95 % interval), `auc_roc`, `average_precision`, `brier_score`,
-  `calibration_error` and `precision_at` the tenant's capacity.
+  whose model knew the outcome, are left out, and so are those of a model that learned another label.
+  `event_rate`, `event_rate_change` against the validation (parameter `low`, `high`: its 95 % interval), `auc_roc`,
+  `average_precision`, `brier_score`, `calibration_error` and `precision_at` the tenant's capacity.
 
 `health_series` reads it back and `health_plots` draws it. Trains nothing and scores nobody; `judging.retraining` says
 whether a training is due.
@@ -27,6 +27,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from edupulse_pipelines.risk.book.decisions import record_measures
+from edupulse_pipelines.risk.book.learned_label import learned_another_label
 from edupulse_pipelines.risk.book.records import ModelRecord, model_records
 from edupulse_pipelines.risk.judging.drift import CHANGED_FROM, STABLE_BELOW, as_reference, event_rate_change, psi
 from edupulse_pipelines.risk.judging.evaluation import (
@@ -103,12 +104,15 @@ def verdict_health(
     return rows
 
 
-def health_series(connection: sa.Connection, work: Work) -> pd.DataFrame:
+def health_series(connection: sa.Connection, work: Work, tenant: TenantSettings) -> pd.DataFrame:
     """Every stored health figure: week (Monday), model_version, scope, metric, parameter, value (NaN = undefined),
     samples; ordered by week and model version.
 
-    Of `matured` the week is the as-of week of the predictions.
+    Of `matured` the week is the as-of week of the predictions, and models that learned another label are left out.
     """
+    others = [
+        record.model_version for record in model_records(connection, work) if learned_another_label(record, tenant)
+    ]
     table = model_evaluations.c
     rows = connection.execute(
         sa.select(
@@ -119,7 +123,12 @@ def health_series(connection: sa.Connection, work: Work) -> pd.DataFrame:
             table.parameter,
             table.value,
             table.samples,
-        ).where(table.tenant_id == work.tenant, table.scope.in_((HEALTH, MATURED)), table.subgroup == "")
+        ).where(
+            table.tenant_id == work.tenant,
+            table.scope.in_((HEALTH, MATURED)),
+            table.subgroup == "",
+            sa.or_(table.scope == HEALTH, table.model_version.not_in(others)),
+        )
     ).all()
     rows = sorted(rows, key=lambda row: tuple(row)[:5])
     columns = ("week", "model_version", "scope", "metric", "parameter", "value", "samples")
@@ -218,7 +227,10 @@ def _newly_matured(connection: sa.Connection, work: Work, tenant: TenantSettings
 def _matured(
     connection: sa.Connection, work: Work, tenant: TenantSettings, as_of: dt.date, week: dt.date
 ) -> list[tuple[str, list[Measure]]]:
-    """(model version, measures) of the predictions of one as-of week, as known by `week`; oldest training first."""
+    """(model version, measures) of the predictions of one as-of week, as known by `week`; oldest training first.
+
+    Of models that learned the label of now: what others predicted is another event.
+    """
     table, person, model = predictions.c, students.c, model_metadata.c
     rows = connection.execute(
         sa.select(table.model_version, model.training_date, person.district_id, table.risk_score, person.exit_date)
@@ -236,22 +248,24 @@ def _matured(
     ).all()
     if tenant.label.weeks is None:  # who is still there has no outcome yet
         rows = [row for row in rows if row.exit_date is not None and row.exit_date <= feature_date(week)]
+    recorded = {
+        record.model_version: record
+        for record in model_records(connection, work)
+        if not learned_another_label(record, tenant)
+    }
+    rows = [row for row in rows if row.model_version in recorded]
     rows = sorted(rows, key=lambda row: (row.training_date, row.model_version, row.district_id))
     if not rows:
         return []
     happened = labels(connection, work, tenant, [as_of])
     adverse = happened.adverse[:, 0]
-    references = {
-        record.model_version: as_reference(record.hyperparameters.get("reference"))
-        for record in model_records(connection, work)
-    }
     by_version = []
     for version in dict.fromkeys(row.model_version for row in rows):
         mine = [row for row in rows if row.model_version == version]
         numbers = np.array([row.district_id for row in mine], dtype=object)
         outcome = adverse[np.searchsorted(happened.district_ids, numbers)].astype(np.int8)
         score = np.array([row.risk_score for row in mine], dtype=np.float64)
-        reference = references[version]
+        reference = as_reference(recorded[version].hyperparameters.get("reference"))
         change = None if reference is None else event_rate_change(reference["event_rate"], outcome)
         by_version.append((version, _matured_measures(score, outcome, change, tenant.promotion.capacity)))
     return by_version

@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 
 from edupulse_pipelines.errors import ModelArtifactError
-from edupulse_pipelines.features.definitions import STANDING_NAMES
+from edupulse_pipelines.features.definitions import STANDING_COLUMNS
 from edupulse_pipelines.progress import Progress
 from edupulse_pipelines.risk.book.champion import marks, record_gate_decision, scoring_model
 from edupulse_pipelines.risk.book.decisions import record_measures
 from edupulse_pipelines.risk.book.identity import Identity, identity_of, settings_of_model
+from edupulse_pipelines.risk.book.learned_label import label_hash_of, learned_another_label
 from edupulse_pipelines.risk.book.records import ModelRecord, load_recorded, trained_models, write_record
 from edupulse_pipelines.risk.book.registry import LoggedRun, Registry
 from edupulse_pipelines.risk.book.run_contents import RunContents
@@ -206,9 +207,9 @@ def _active(work: Work) -> list[ModelRecord]:
 
 
 def _loaded(attempt: _Attempt) -> RiskModel | None:
-    """The champion's model. None when there is no champion, or when it is damaged: then it can score nobody, there is
-    nothing to be better than, and the decision says so."""
-    if attempt.champion is None:
+    """The champion's model, to compare with. None when there is no champion, when it learned another label, or when it
+    is damaged and can score nobody: there is nothing to be better than then, and the decision says so."""
+    if attempt.champion is None or learned_another_label(attempt.champion, attempt.tenant):
         return None
     try:
         return load_recorded(attempt.registry, attempt.tenant.name, attempt.champion)
@@ -252,6 +253,7 @@ def _result(attempt: _Attempt, judged: Judged) -> TrainingResult:
         decision,
         champion_version=attempt.champion.model_version if attempt.champion else None,
         compared="champion" in judged.scores,
+        other_label=attempt.champion is not None and learned_another_label(attempt.champion, tenant),
         leakage=proof.as_json(),
     )
     metrics = {**judged.metrics[judged.tuned.kind], "baseline": judged.metrics["rule"]}
@@ -292,6 +294,7 @@ def _log_and_record(attempt: _Attempt, result: TrainingResult, *, champion: bool
         data_through=attempt.point,
         data_hash=attempt.identity.data_hash,
         settings_hash=attempt.identity.settings_hash,
+        label_hash=label_hash_of(attempt.tenant),
         promoted=decision.promoted,
     )
     report = training_report(
@@ -419,7 +422,7 @@ def _hyperparameters(attempt: _Attempt, result: TrainingResult) -> dict[str, Any
         "reference": model_reference(
             # The validation's, not the training's: it is nearer. Without the standing, which adds up over the year and
             # moves with the calendar: it would always have drifted by spring.
-            judged.frame.drop(columns=list(STANDING_NAMES), errors="ignore"),
+            judged.frame.drop(columns=list(STANDING_COLUMNS), errors="ignore"),
             judged.student,
             judged.outcome,
             judged.predicted,

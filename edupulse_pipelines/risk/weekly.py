@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from edupulse_pipelines.progress import Progress
 from edupulse_pipelines.risk.book.identity import settings_hash_of
+from edupulse_pipelines.risk.book.learned_label import learned_another_label
 from edupulse_pipelines.risk.book.records import ModelRecord, trained_models
 from edupulse_pipelines.risk.book.registry import Registry
 from edupulse_pipelines.risk.book.shown import active_model
@@ -94,8 +95,9 @@ def train_when_due(
 ) -> Training:
     """Train for those of `weeks` (Mondays, ascending) for which it is due: by schedule, drift, verdicts or demand.
 
-    Models under other settings (another label, another cohort) answer another question and do not count. Without any
-    model a training is tried, so that the reason why there is none is recorded.
+    Models under other settings (another label, another cohort) answer another question and do not count: after such a
+    change a training is due at once. Without any model a training is tried, so that the reason why there is none is
+    recorded.
     """
     with work.reading() as connection:
         recorded = trained_models(connection, work)
@@ -104,6 +106,12 @@ def train_when_due(
     newest = max((model.data_through for model in current if model.data_through), default=None)
     points = weeks_to_train(weeks, newest, tenant.training.retrain_weeks, train_now)
     because = "train_now" if train_now else "schedule" if points else None
+    if (
+        because == "schedule"
+        and newest is None
+        and any(model.is_active and learned_another_label(model, tenant) for model in recorded)
+    ):
+        because = "The champion learned another label than the one that the settings name now."
     if not points and newest is not None and weeks[-1] > newest:
         with work.reading() as connection:
             because = retraining_due(connection, work, tenant)

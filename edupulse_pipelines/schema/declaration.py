@@ -85,6 +85,8 @@ class Record:
     snapshot of some days takes back the records dated within them. Without one a snapshot is of the whole table."""
     further_events: tuple[str, ...] = ()
     """Further dates of events of the district, which bind like `event_date` but decide no week."""
+    within: tuple[tuple[str, str], ...] = ()
+    """(part, whole): numbers of a row of which the first cannot be more than the second."""
     never_ahead: tuple[str, ...] = ()
     """Dates that are no events (a birth) and still cannot lie after the delivery."""
     first_delivery: str | None = None

@@ -92,6 +92,13 @@ _ROW = (
         "id or a period of its own: taking a row out would lose a record. Exact repeats are no conflict.",
     ),
     Reason(
+        code="more_than",
+        kind="row",
+        column=True,
+        meaning="The number is more than the one that it is a part of, as minutes missed are of a session's minutes.",
+        fix="Correct one of the two numbers in the source.",
+    ),
+    Reason(
         code="future_date",
         kind="row",
         meaning="The event lies after the date of its delivery.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from edupulse_pipelines.schema.declaration import Column, ForeignKey, Index, Record, Table, Unique
+from edupulse_pipelines.schema.declaration import Column, ColumnType, ForeignKey, Index, Record, Table, Unique
 
 ATTENDANCE_STATUSES = ("present", "absent", "tardy", "excused")
 EXIT_TYPES = ("completed", "transferred", "dropped_out", "failed", "other")
@@ -242,8 +242,34 @@ ATTENDANCE_RECORDS = Table(
         _CREATED,
         _UPDATED,
         _DELETED_ON,
+        Column(
+            name="minutes_absent",
+            type="integer",
+            nullable=True,
+            minimum=0,
+            maximum=1440,
+            pii="indirect",
+            delivered=True,
+            comment="Minutes of the session that the student missed; NULL where they are not sent.",
+        ),
+        Column(
+            name="minutes_possible",
+            type="integer",
+            nullable=True,
+            minimum=1,
+            maximum=1440,
+            delivered=True,
+            comment="Minutes of the session; NULL where they are not sent.",
+        ),
+        _FIELD_DELIVERIES,
     ),
-    record=Record(key=("district_id", "date", "period"), refers_to="students", event_date="date", domain="attendance"),
+    record=Record(
+        key=("district_id", "date", "period"),
+        refers_to="students",
+        event_date="date",
+        within=(("minutes_absent", "minutes_possible"),),
+        domain="attendance",
+    ),
     # (id, date) and not id alone: PostgreSQL wants the partition column in the key of a table partitioned by month.
     partition_by_month="date",
     primary_key=("id", "date"),
@@ -515,6 +541,13 @@ MODEL_METADATA = Table(
             comment="SHA-256 of the model's files, as they were logged.",
         ),
         Column(name="artifact_uri", type="text", nullable=True, comment="Where the model's files lie."),
+        Column(
+            name="label_hash",
+            type="text",
+            length=64,
+            nullable=True,
+            comment="Hash of the definition of the label that it learned; figures of another label are not comparable.",
+        ),
     ),
     primary_key=("id",),
     # Two active models would make the champion ambiguous.
@@ -1029,6 +1062,13 @@ INSTRUCTIONAL_DAYS = Table(
     primary_key=("tenant_id", "date"),
 )
 
+_DAYS_OF_A_WEEK: tuple[tuple[str, ColumnType, str], ...] = (
+    ("days_enrolled", "integer", "School days of which a session is recorded, or that the calendar names."),
+    ("days_present", "integer", "Days enrolled that are no day of absence."),
+    ("days_absent", "integer", "Days of absence without an excuse; tardy is present."),
+    ("days_excused", "integer", "Days of absence that are excused; for chronic absence they count as well."),
+    ("days_missed", "number", "What was missed of the days, in days: half a day is 0.5."),
+)
 WEEKLY_ACTIVITY = Table(
     name="weekly_activity",
     comment="What each student's records say about one school week; no row when they say nothing.",
@@ -1113,6 +1153,17 @@ WEEKLY_ACTIVITY = Table(
                 "instruction while enrolled (1 = Monday) x sessions a day, such as `12345 x 1`; or `unknown` without "
                 "a calendar or delivery for the week: then no rate can be given."
             ),
+        ),
+        *(
+            Column(name=name, type=kind, nullable=True, pii="indirect", comment=f"{meaning} NULL while unknown.")
+            for name, kind, meaning in _DAYS_OF_A_WEEK
+        ),
+        Column(
+            name="days_basis",
+            type="text",
+            length=20,
+            nullable=True,
+            comment="The rule by which sessions were made into days, such as `half`; NULL: not computed yet.",
         ),
     ),
     primary_key=("student_id", "week_start"),

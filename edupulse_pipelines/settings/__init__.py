@@ -4,17 +4,21 @@ Reads environment variables and one TOML file, and checks them; opens no databas
 Everything a district may decide lives in `TenantSettings`.
 
 One module a subject: `environment` (`load_settings`, `Settings`), `document` (reading the file), `tenant` (a district),
-and the tables of a district: `model`, `profile`, `files`, `calendar`. `section` is what the tables have in common,
+and the tables of a district: `model`, `profile`, `files`, `calendar`. `absence_rules` has the rules of
+authorities that a district may name. `section` is what the tables have in common,
 `database_url` spells a URL, `libraries` quiets the libraries we call.
 """
 
+from edupulse_pipelines.settings.absence_rules import DAY_RULES, RULE_NAMES, AbsenceRule, DayRule, absence_rule
 from edupulse_pipelines.settings.calendar import WEEKDAYS, AttendanceSettings, CalendarSettings, DaySpan, Weekday
 from edupulse_pipelines.settings.database_url import normalise_database_url
 from edupulse_pipelines.settings.environment import Settings, load_settings
 from edupulse_pipelines.settings.files import FilesSettings
 from edupulse_pipelines.settings.libraries import quiet_libraries
 from edupulse_pipelines.settings.model import (
+    DEFAULT_ATTENDANCE_BELOW,
     GRADE_DIGITS,
+    THRESHOLD,
     CategorySettings,
     CohortSettings,
     FeedbackSettings,
@@ -30,14 +34,20 @@ from edupulse_pipelines.settings.section import Day
 from edupulse_pipelines.settings.tenant import TenantSettings
 
 __all__ = [
+    "DAY_RULES",
+    "DEFAULT_ATTENDANCE_BELOW",
     "GRADE_DIGITS",
     "ISO_DATE",
+    "RULE_NAMES",
+    "THRESHOLD",
     "WEEKDAYS",
+    "AbsenceRule",
     "AttendanceSettings",
     "CalendarSettings",
     "CategorySettings",
     "CohortSettings",
     "Day",
+    "DayRule",
     "DaySpan",
     "FeedbackSettings",
     "FilesSettings",
@@ -51,6 +61,7 @@ __all__ = [
     "TenantSettings",
     "TrainingSettings",
     "Weekday",
+    "absence_rule",
     "load_settings",
     "normalise_database_url",
     "quiet_libraries",

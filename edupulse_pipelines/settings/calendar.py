@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from edupulse_pipelines.settings.absence_rules import DayRule
 from edupulse_pipelines.settings.section import Day, Section
 
 Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]
@@ -20,6 +21,8 @@ class AttendanceSettings(Section):
     """`auto`: exceptions where the newest attendance came as Ed-Fi, which knows nothing else; all otherwise."""
     sessions_per_day: int = Field(1, ge=1, le=20)
     """Sessions of one school day where only exceptions are recorded; 1: attendance is daily."""
+    absent_day: DayRule | None = None
+    """When a day is one of absence (`absence_rules.DayRule`); by default as the label's rule says, else `half`."""
 
 
 class DaySpan(Section):

@@ -11,11 +11,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from edupulse_pipelines.settings.absence_rules import FEDERAL, RULE_NAMES, AbsenceRule, absence_rule
 from edupulse_pipelines.settings.section import Day, Section
 
 GRADE_DIGITS = 6
 """A course's mean is rounded to so many decimals before it is compared with `failing_below`: weekly means come as
 doubles, and a mean of exactly the threshold must not fail by a rounding error."""
+THRESHOLD = "threshold"
+"""The rule of a tenant that sets its own attendance rate."""
+_DEFAULT_RATE = 0.9
 
 
 class LabelSettings(Section):
@@ -23,7 +27,10 @@ class LabelSettings(Section):
 
     horizon_weeks: Annotated[int, Field(ge=1, le=52)] | Literal["exit"] = 8
     """Calendar weeks after the as-of week, or `exit`: how the student leaves, any time later."""
-    attendance_below: float | None = Field(0.9, gt=0, le=1)
+    rule: str | None = FEDERAL
+    """Chronic absence by an authority's rule (`absence_rules`), or `threshold`: an attendance rate of sessions."""
+    attendance_below: float | None = Field(None, gt=0, le=1)
+    """The rate of `threshold`; given without `rule`, it means that rule."""
     failing_below: float | None = Field(60.0, gt=0, le=100)
     serious_severity: int | None = Field(4, ge=1, le=5)
     incident_count: int | None = Field(3, ge=1)
@@ -32,12 +39,37 @@ class LabelSettings(Section):
         "failed",
     )
 
-    @field_validator("attendance_below", "failing_below", "serious_severity", "incident_count", mode="before")
+    @field_validator("rule", "attendance_below", "failing_below", "serious_severity", "incident_count", mode="before")
     @classmethod
     def _false_is_off(cls, value: Any) -> Any:
         if value is True:
             raise ValueError("give a threshold, or false to switch the event off")
         return None if value is False else value
+
+    @field_validator("rule")
+    @classmethod
+    def _known_rule(cls, value: str | None) -> str | None:
+        if value is not None and value not in (*RULE_NAMES, THRESHOLD):
+            raise ValueError(f"{value} is no rule of absence; there are {', '.join(RULE_NAMES)} and {THRESHOLD}")
+        return value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_attendance_event(cls, values: Any) -> Any:
+        """`attendance_below` alone keeps its meaning: a number is the rule `threshold`, `False` no event."""
+        if not isinstance(values, dict):
+            return values
+        rate, rule = values.get("attendance_below"), values.get("rule")
+        if "rule" not in values:
+            if "attendance_below" in values:
+                values = {**values, "rule": THRESHOLD if rate not in (None, False) else None}
+        elif rule == THRESHOLD and "attendance_below" not in values:
+            values = {**values, "attendance_below": _DEFAULT_RATE}
+        elif rule == THRESHOLD and rate in (None, False):
+            raise ValueError(f'attendance_below: rule = "{THRESHOLD}" needs a rate; to switch it off, set rule = false')
+        elif rule != THRESHOLD and rate not in (None, False):
+            raise ValueError(f'attendance_below: it is the rate of rule = "{THRESHOLD}"; remove it, or name that rule')
+        return values
 
     @model_validator(mode="before")
     @classmethod
@@ -45,11 +77,16 @@ class LabelSettings(Section):
         """Until exit, nearly everybody has a bad month: only the way of leaving tells students apart."""
         if not isinstance(values, dict) or values.get("horizon_weeks") != "exit":
             return values
-        others = ("attendance_below", "failing_below", "serious_severity", "incident_count")
+        others = ("rule", "attendance_below", "failing_below", "serious_severity", "incident_count")
         thresholds = [name for name in others if values.get(name) not in (None, False)]
         if thresholds:
             raise ValueError(f'{thresholds[0]}: with horizon_weeks = "exit" only exit_types count; remove it')
         return {**values, **dict.fromkeys(others, False)}
+
+    @property
+    def absence_rule(self) -> AbsenceRule | None:
+        """The authority's rule of chronic absence; None with a rate of the tenant's own, or without the event."""
+        return None if self.rule in (None, THRESHOLD) else absence_rule(self.rule)
 
     @property
     def weeks(self) -> int | None:
@@ -58,9 +95,7 @@ class LabelSettings(Section):
 
     @model_validator(mode="after")
     def _some_event(self) -> LabelSettings:
-        if not any(
-            (self.attendance_below, self.failing_below, self.serious_severity, self.incident_count, self.exit_types)
-        ):
+        if not any((self.rule, self.failing_below, self.serious_severity, self.incident_count, self.exit_types)):
             raise ValueError("every adverse event is switched off; there would be nothing to predict")
         return self
 
@@ -109,10 +144,15 @@ class CategorySettings(Section):
         return self
 
 
+DEFAULT_ATTENDANCE_BELOW = _DEFAULT_RATE
+
+
 class RuleSettings(Section):
     """The simple attendance-behaviour-course rule that every model is measured beside."""
 
-    attendance_below: float = Field(0.9, gt=0, le=1)
+    attendance_below: float | None = Field(None, gt=0, le=1)
+    """Attendance rate of the last four school weeks; by default the flag is chronic absence by the label's rule, this
+    school year so far, or `DEFAULT_ATTENDANCE_BELOW` where the label names no authority's rule."""
     incidents_at_least: int = Field(2, ge=1)
     failing_below: float = Field(60.0, gt=0, le=100)
 

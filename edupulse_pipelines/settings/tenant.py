@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
+from edupulse_pipelines.settings.absence_rules import AbsenceRule, DayRule
 from edupulse_pipelines.settings.calendar import AttendanceSettings, CalendarSettings
 from edupulse_pipelines.settings.files import FilesSettings
 from edupulse_pipelines.settings.model import (
@@ -99,6 +100,33 @@ class TenantSettings(Section):
             return dt.date.min
         is_leap_day = (self.first_week.month, self.first_week.day) == (2, 29)
         return self.first_week.replace(year=year, day=28 if is_leap_day else self.first_week.day)
+
+    @model_validator(mode="after")
+    def _days_within_the_horizon(self) -> TenantSettings:
+        """A rule that could never be met within the horizon would be a label without effect."""
+        rule, weeks = self.label.absence_rule, self.label.weeks
+        if rule is not None and weeks is not None:
+            a_week = len(self.calendar.weekdays)
+            needed = max(rule.minimum_days, rule.days or 0)
+            if needed > weeks * a_week:
+                raise ValueError(
+                    f"label.rule: {rule.name} needs {needed} days, and a horizon of {weeks} weeks holds "
+                    f"{weeks * a_week}; set horizon_weeks = {-(-needed // a_week)} or more"
+                )
+        return self
+
+    @property
+    def flagged_absence(self) -> AbsenceRule | None:
+        """The authority's rule that the simple rule flags absence by; None: an attendance rate."""
+        return self.label.absence_rule if self.rule.attendance_below is None else None
+
+    @property
+    def absent_day(self) -> DayRule:
+        """What makes a day one of absence: the tenant's own rule, else that of the label's rule."""
+        if self.attendance.absent_day is not None:
+            return self.attendance.absent_day
+        rule = self.label.absence_rule
+        return "half" if rule is None else rule.absent_day
 
     @property
     def identifier(self) -> str:

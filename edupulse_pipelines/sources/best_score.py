@@ -30,7 +30,17 @@ from numpy.typing import NDArray
 
 from edupulse_pipelines.settings import GRADE_DIGITS, LabelSettings
 from edupulse_pipelines.sources import DEFAULT_SEED
-from edupulse_pipelines.sources.synthetic_year import DAYS, DEFAULT_STORY, PRESENT, TARDY, Story, Year, first_day
+from edupulse_pipelines.sources.synthetic_year import (
+    ABSENT,
+    DAYS,
+    DEFAULT_STORY,
+    EXCUSED,
+    PRESENT,
+    TARDY,
+    Story,
+    Year,
+    first_day,
+)
 from edupulse_pipelines.weeks import WEEK
 
 # Students times futures that are played at a time: about 100 MB for a year of 40 weeks.
@@ -148,6 +158,11 @@ def _adverse(year: Year, first: int, stop: int, label: LabelSettings) -> NDArray
     The definition of `risk.samples.labels`, on what happened instead of what was recorded.
     """
     adverse = np.zeros(year.n, dtype=bool)
+    if (rule := label.absence_rule) is not None:
+        # One session a day, so that every day rule says the same.
+        status = year.status[:, first:stop]
+        absent = ((status == ABSENT) | (status == EXCUSED)).sum(axis=(1, 2))
+        adverse |= rule.is_met((status >= 0).sum(axis=(1, 2)), absent, absent)
     if label.attendance_below is not None:
         status = year.status[:, first:stop]
         attended = ((status == PRESENT) | (status == TARDY)).sum(axis=(1, 2))

@@ -186,6 +186,17 @@ end = 2026-12-18
 start = 2027-01-04
 end = 2027-06-04
 ```
+
+## Days, minutes and suspensions
+
+Chronic absence is counted in days. A day is one of absence by a rule of yours (`absent_day` in your settings: at least
+half of its sessions missed, more than half, any, all) or of the authority whose definition you use. Tardy is present.
+Send `minutes_absent` and `minutes_possible` with each session if what was missed of a day is to be counted in time: the
+rule `minutes` takes them for every day whose sessions all say them.
+
+Send every absence, excused or not: the status says which (`absent`, `excused`), and authorities count both. A
+suspension out of school is an absence, one in school is none: map your codes to `absent` or `excused`, and to
+`present`.
 """
 
 _CHANGES = """## Corrections, deletions and full snapshots

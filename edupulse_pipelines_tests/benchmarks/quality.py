@@ -237,7 +237,9 @@ def compare(tenant: TenantSettings, learners: Learners, train: Sequence[str], te
         if beside and len(rows) != COHORTS[week]:
             raise RuntimeError(f"week {week}: {len(rows)} learners are tested, the yardstick has {COHORTS[week]}")
         scores = {kind: model.probabilities(matrix.frame(rows)) for kind, model in fitted[week].fitted.items()}
-        scores["rule"] = fit_baseline(frame, learners.outcome[learned], tenant.rule).probabilities(matrix.frame(rows))
+        scores["rule"] = fit_baseline(
+            frame, learners.outcome[learned], tenant.rule, tenant.flagged_absence
+        ).probabilities(matrix.frame(rows))
         in_training = np.isin(learners.module[rows], seen)
         found[week] = {kind: figures_of(score, learners.outcome[rows], in_training) for kind, score in scores.items()}
         found[week]["base"] = {"n": len(rows), "rate": round(float(learners.outcome[rows].mean()), 3)}
@@ -359,7 +361,9 @@ def synthetic_district(students: int, *, weeks: int = DISTRICT_WEEKS, futures: i
     outcome, week = usable.outcome[rows], matrix.week[rows]
     frame = matrix.frame(rows)
     scores = {kind: model.probabilities(frame) for kind, model in tuned.fitted.items()}
-    rule = fit_baseline(matrix.frame(usable.training), usable.outcome[usable.training], tenant.rule)
+    rule = fit_baseline(
+        matrix.frame(usable.training), usable.outcome[usable.training], tenant.rule, tenant.flagged_absence
+    )
     scores["rule"] = rule.probabilities(frame)
     # `again` is independent of `probability`: a score judged by its own luck would look better than it is.
     table: dict[str, Figures] = {}
@@ -461,7 +465,7 @@ def loaded(tenant: TenantSettings, home: Path) -> tuple[sa.Engine, float]:
     for table in RECORD_TABLES:
         archive_files(work, home / "raw", tenant, table, weeks)
         load_records(work, home / "raw", tenant, table, weeks)
-    update_weekly_activity(work, tenant.first_week, tenant.attendance, tenant.calendar)
+    update_weekly_activity(work, tenant.first_week, tenant.attendance, tenant.calendar, absent_day=tenant.absent_day)
     update_student_features(work, tenant.first_week)
     return engine, time.perf_counter() - started
 

@@ -30,7 +30,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
     weekly_activity,
     weekly_course_grades,
 )
-from edupulse_pipelines.settings import WEEKDAYS, AttendanceSettings, CalendarSettings
+from edupulse_pipelines.settings import WEEKDAYS, AttendanceSettings, CalendarSettings, DayRule
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_of_delivery, week_start
 
@@ -75,6 +75,7 @@ class District:
     attendance: AttendanceSettings = field(default_factory=AttendanceSettings)
     calendar: CalendarSettings = field(default_factory=CalendarSettings)
     source_days: set[dt.date] = field(default_factory=set)
+    absent_day: DayRule = "half"
 
     @property
     def work(self) -> Work:
@@ -277,6 +278,11 @@ def expected_activity(district: District) -> dict[tuple[int, dt.date], dict[str,
             here = [status for one, status in cell["attendance_records"] if one == day]
             said = here.count("present")
             present += max(said, district.attendance.sessions_per_day - (len(here) - said)) - said
+        unsaid = {
+            day: max(0, district.attendance.sessions_per_day - sum(one == day for one, _ in cell["attendance_records"]))
+            for day in taught.get(key, [])
+        }
+        days = expected_days(district, cell["attendance_records"], unsaid)
         scores = [score for _, score in cell["grades"] if score is not None]
         severities = [severity for _, severity in cell["discipline_incidents"]]
         activity[key] = {
@@ -289,13 +295,40 @@ def expected_activity(district: District) -> dict[tuple[int, dt.date], dict[str,
             "incident_count": len(severities),
             "severity_highest": max(severities, default=None),
             "sessions_basis": None,
+            **days,
+            "days_basis": district.absent_day,
         }
         if exceptions and weeks.get(key[1]) is None:
-            activity[key]["sessions_basis"] = "unknown"
+            activity[key] |= {"sessions_basis": "unknown"} | dict.fromkeys(days)
         elif exceptions:
             digits = "".join(str(day.isoweekday()) for day in taught[key]) or "-"
             activity[key]["sessions_basis"] = f"{digits} x {district.attendance.sessions_per_day}"
     return activity
+
+
+def expected_days(
+    district: District, records: list[tuple[dt.date, str]], unsaid: dict[dt.date, int]
+) -> dict[str, float]:
+    """The days of a week by the district's day rule; `unsaid`: sessions that nobody speaks of, which were attended."""
+    kinds = []
+    missed_days = 0.0
+    for day in {day for day, _ in records} | {day for day, number in unsaid.items() if number}:
+        here = [status for one, status in records if one == day] + ["present"] * unsaid.get(day, 0)
+        missed = sum(status in ("absent", "excused") for status in here)
+        missed_days += missed / len(here)
+        away = {
+            "half": missed >= len(here) / 2,
+            "minutes": missed >= len(here) / 2,
+            "more_than_half": missed > len(here) / 2,
+            "any": missed > 0,
+            "all": missed == len(here),
+        }[district.absent_day]
+        kinds.append(("absent" if "absent" in here else "excused") if away else "present")
+    return {
+        "days_enrolled": len(kinds),
+        **{f"days_{kind}": kinds.count(kind) for kind in ("present", "absent", "excused")},
+        "days_missed": missed_days,
+    }
 
 
 def calendar_weeks(district: District) -> dict[dt.date, list[dt.date] | None]:

@@ -15,7 +15,7 @@ from edupulse_pipelines.features import update_student_features, update_weekly_a
 from edupulse_pipelines.features.instruction import attendance_weeks
 from edupulse_pipelines.risk.samples.labels import labels
 from edupulse_pipelines.schema.sqlalchemy_tables import ingested_files
-from edupulse_pipelines.settings import AttendanceSettings, CalendarSettings
+from edupulse_pipelines.settings import DAY_RULES, AttendanceSettings, CalendarSettings, LabelSettings
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines_tests.features.district import FIRST_WEEK, Delivery, District, record, week
 from edupulse_pipelines_tests.features.test_pipeline import (
@@ -82,7 +82,7 @@ def test_whatever_changes_the_tables_say_what_the_records_and_the_calendar_say(
     update(district)
     assert_as_expected(district)
 
-    for change in data.draw(st.lists(st.sampled_from(range(5)), max_size=4), label="changes"):
+    for change in data.draw(st.lists(st.sampled_from(range(6)), max_size=4), label="changes"):
         if change == 0:
             district.calendar = data.draw(calendars())
         elif change == 1:
@@ -92,18 +92,24 @@ def test_whatever_changes_the_tables_say_what_the_records_and_the_calendar_say(
                 district.change_enrolment(number, enrolled, left)
         elif change == 3:
             district.attendance = data.draw(st.sampled_from([AttendanceSettings(), EXCEPTIONS, by_exception]))
+        elif change == 4:
+            district.absent_day = data.draw(st.sampled_from(DAY_RULES))
         else:
             district.delete_student(1, deleted=1 not in district.deleted)
         update(district)
         assert_as_expected(district)
-        settings = {"attendance": district.attendance, "calendar": district.calendar}
+        settings = {
+            "attendance": district.attendance,
+            "calendar": district.calendar,
+            "absent_day": district.absent_day,
+        }
         assert update_weekly_activity(district.work, **settings).recomputed == 0
 
 
 def sessions_of(district: District) -> dict[tuple[int, int], tuple[Any, ...]]:
     """Present, absent, tardy and excused sessions, and their basis, by student and number of the week."""
     rows = district.snapshot()["weekly_activity"]
-    return {(row[0], (row[1] - FIRST_WEEK).days // 7): (*row[2:6], row[-1]) for row in rows}
+    return {(row[0], (row[1] - FIRST_WEEK).days // 7): (*row[2:6], row[12]) for row in rows}
 
 
 def rates_of(district: District) -> dict[tuple[int, int], tuple[float | None, float | None]]:
@@ -145,7 +151,7 @@ def test_without_a_calendar_the_rate_is_missing_and_the_absences_are_kept(engine
     update(district)
     assert sessions_of(district) == {(0, 0): (0, 1, 0, 1, "unknown"), (0, 1): (0, 1, 0, 1, "unknown")}
     assert set(rates_of(district).values()) == {(None, None)}
-    tenant = tenant_settings(district.name)
+    tenant = tenant_settings(district.name, label=LabelSettings(attendance_below=0.9))
     with engine.connect() as connection:
         assert not labels(connection, work_of(connection, tenant), tenant, [FIRST_WEEK]).events["attendance"].any()
     report = update_weekly_activity(district.work, attendance=EXCEPTIONS)

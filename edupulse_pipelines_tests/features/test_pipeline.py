@@ -80,7 +80,9 @@ enrolments = st.lists(
 
 
 def update(district: District) -> None:
-    update_weekly_activity(district.work, attendance=district.attendance, calendar=district.calendar)
+    update_weekly_activity(
+        district.work, attendance=district.attendance, calendar=district.calendar, absent_day=district.absent_day
+    )
     update_student_features(district.work)
     assert district.marks() == 0
 

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edupulse_pipelines.features.definitions import STANDING_FEATURES, STANDING_NAMES, SUMMER_WEEKS
+from edupulse_pipelines.features.definitions import STANDING_COLUMNS, STANDING_FEATURES, STANDING_NAMES, SUMMER_WEEKS
 from edupulse_pipelines.features.school_calendar import SchoolCalendar
 from edupulse_pipelines.features.school_year import STANDING_ACTIVITY, STANDING_COURSES
 from edupulse_pipelines.features.standing import read_standing, standing_features
@@ -54,7 +54,7 @@ class School:
     def of(self, student: Any, number: int) -> dict[str, float]:
         """One student's standing at the end of week `number`."""
         rows = self.standing([week(number)])
-        return rows[rows["student_id"] == student].iloc[0][list(STANDING_NAMES)].astype(float).to_dict()
+        return rows[rows["student_id"] == student].iloc[0][list(STANDING_COLUMNS)].astype(float).to_dict()
 
 
 def school(
@@ -211,7 +211,11 @@ def expected(found: School, monday: dt.date) -> dict[Any, dict[str, float]]:
             for row in here
             if (all_ := sum(row[f"sessions_{kind}"] for kind in kinds))
         ]
-        values: dict[str, float] = dict.fromkeys(STANDING_NAMES, math.nan)
+        values: dict[str, float] = dict.fromkeys(STANDING_COLUMNS, math.nan)
+        if any(row["days_enrolled"] for row in here):
+            values["days_enrolled_ytd"] = sum(row["days_enrolled"] for row in here)
+            values["days_absent_ytd"] = sum(row["days_absent"] + row["days_excused"] for row in here)
+            values["days_missed_ytd"] = sum(row["days_missed"] for row in here)
         if total:
             values["attendance_rate_ytd"] = (kinds["present"] + kinds["tardy"]) / total
             values["unexcused_rate_ytd"] = kinds["absent"] / total
@@ -307,6 +311,13 @@ def made_up(seed: int, *, students_: int = 14, weeks: int = 20, groups: bool = T
                     "incident_count": incidents,
                     "severity_highest": int(random.integers(1, 6)) if incidents else None,
                 }
+                absent, excused = (int(random.integers(0, 3)) for _ in range(2))
+                measures |= {
+                    "days_enrolled": 5,
+                    "days_absent": absent,
+                    "days_excused": excused,
+                    "days_missed": absent + excused + 0.25 * (absent < 2),
+                }
                 activity.append((name, monday, measures))
             for course in ("ENG", "MATH", "ART"):
                 if random.random() < busy * {"ENG": 0.7, "MATH": 0.5, "ART": 0.05}[course]:
@@ -318,7 +329,7 @@ def made_up(seed: int, *, students_: int = 14, weeks: int = 20, groups: bool = T
 
 
 def same(found: Mapping[str, float], wanted: Mapping[str, float]) -> bool:
-    return all(found[name] == pytest.approx(wanted[name], abs=2e-6, nan_ok=True) for name in STANDING_NAMES)
+    return all(found[name] == pytest.approx(wanted[name], abs=2e-6, nan_ok=True) for name in STANDING_COLUMNS)
 
 
 @pytest.mark.parametrize("groups", [False, True], ids=["one class", "groups"])
@@ -333,15 +344,15 @@ def test_the_definitions_student_by_student(seed: int, groups: bool) -> None:
         here = rows[rows["feature_date"] == feature_date(monday)].set_index("student_id")
         assert list(here.index) == [one for one in found.people["student_id"] if one in wanted]
         for student, values in wanted.items():
-            got = here.loc[student, list(STANDING_NAMES)].astype(float).to_dict()
+            got = here.loc[student, list(STANDING_COLUMNS)].astype(float).to_dict()
             wrong = {
                 name: (got[name], values[name])
-                for name in STANDING_NAMES
+                for name in STANDING_COLUMNS
                 if got[name] != pytest.approx(values[name], abs=2e-6, nan_ok=True)
             }
             assert not wrong, (monday, student, wrong)
             seen |= {name for name, value in values.items() if not math.isnan(value)}
-    assert seen >= set(STANDING_NAMES) - ({"teaching_weeks"} if not groups else set())
+    assert seen >= set(STANDING_COLUMNS) - ({"teaching_weeks"} if not groups else set())
 
 
 # By hand.
@@ -349,7 +360,8 @@ def test_the_definitions_student_by_student(seed: int, groups: bool) -> None:
 
 def test_every_feature_is_declared_once() -> None:
     assert len(set(STANDING_NAMES)) == len(STANDING_FEATURES)
-    assert list(school(persons("a")).standing([week(0)]).columns) == ["student_id", "feature_date", *STANDING_NAMES]
+    assert len(set(STANDING_COLUMNS)) == len(STANDING_COLUMNS)
+    assert list(school(persons("a")).standing([week(0)]).columns) == ["student_id", "feature_date", *STANDING_COLUMNS]
 
 
 def test_attendance_and_behaviour_of_the_year() -> None:
@@ -523,8 +535,8 @@ def test_later_rows_never_change_an_earlier_standing(seed: int, number: int) -> 
     for changed in (ended, more):
         after = changed.standing([monday])
         assert after["student_id"].tolist() == before["student_id"].tolist()
-        assert after[list(STANDING_NAMES)].to_numpy(float).tobytes() == before[
-            list(STANDING_NAMES)
+        assert after[list(STANDING_COLUMNS)].to_numpy(float).tobytes() == before[
+            list(STANDING_COLUMNS)
         ].to_numpy(float).tobytes()  # fmt: skip
 
 
@@ -780,12 +792,12 @@ def test_the_database_says_the_same(engine: sa.Engine, groups: bool) -> None:
         for monday in weeks:
             here = pure[pure["feature_date"] == feature_date(monday)]
             asked = np.array([ids[one] for one in here["student_id"]], dtype=object)
-            wanted = here[list(STANDING_NAMES)].to_numpy(float)
+            wanted = here[list(STANDING_COLUMNS)].to_numpy(float)
             assert together.of(monday, asked).to_numpy().tobytes() == wanted.tobytes(), monday
             if weeks.index(monday) % 3 == 0:
                 alone = read_standing(connection, Work(engine, tenant.name), tenant, [monday]).of(monday, asked)
                 assert alone.to_numpy().tobytes() == wanted.tobytes(), monday
-        assert list(together.of(weeks[0], np.empty(0, dtype=object)).columns) == list(STANDING_NAMES)
+        assert list(together.of(weeks[0], np.empty(0, dtype=object)).columns) == list(STANDING_COLUMNS)
 
 
 def test_of_a_week_without_school_nothing_is_known(engine: sa.Engine) -> None:
@@ -815,7 +827,7 @@ def test_a_deleted_student_is_nobodys_classmate(engine: sa.Engine) -> None:
     left = ~found.people["student_id"].isin(gone)
     pure = replace(found, people=found.people[left]).standing([monday])
     asked = np.array([ids[one] for one in pure["student_id"]], dtype=object)
-    assert standing.of(monday, asked).to_numpy().tobytes() == pure[list(STANDING_NAMES)].to_numpy(float).tobytes()
+    assert standing.of(monday, asked).to_numpy().tobytes() == pure[list(STANDING_COLUMNS)].to_numpy(float).tobytes()
     assert len(standing.ids) == len(found.people) - 2
     assert not same(found.standing([monday]).set_index("student_id").loc[pure["student_id"].iloc[0]], pure.iloc[0])
 

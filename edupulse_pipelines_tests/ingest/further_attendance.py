@@ -55,10 +55,9 @@ AGAIN = (
 
 
 def declare() -> None:
-    """Give attendance the fields, and the column that tells how old each is."""
-    dates = tables.STUDENTS.column("field_deliveries")
+    """Give attendance the fields."""
     declared = tables.TABLES[TABLE]
-    tables.TABLES[TABLE] = replace(declared, columns=(*declared.columns, *FIELDS, dates))
+    tables.TABLES[TABLE] = replace(declared, columns=(*declared.columns, *FIELDS))
 
 
 def load(url: str, folder: Path) -> dict[str, object]:

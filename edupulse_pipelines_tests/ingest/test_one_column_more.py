@@ -46,19 +46,20 @@ def test_fields_of_attendance_are_as_new_as_the_deliveries_that_carried_them(
     older = {
         "ZQ1": of_second | {"minutes": first, "detail": first},
         "ZQ2": dict.fromkeys(("note", "minutes", "share", "since", "detail"), first),
-        "ZQ3": of_second | {"detail": first},
+        # The third delivery carried its minutes, and they were empty.
+        "ZQ3": of_second | {"detail": first, "minutes": third},
     }
-    never = dict.fromkeys(("note", "share", "since", "detail"))
     outcome = {
         "stored": [
             ["ZQ1", "2025-09-02", "present", "ZQb", 30, 0.25, "2025-09-02", {"a": [1, 2]}, third, older["ZQ1"]],
             ["ZQ2", "2025-09-02", "absent", "ZQa", 5, None, None, None, third, older["ZQ2"]],
             ["ZQ3", "2025-09-03", "tardy", None, None, None, None, {}, third, older["ZQ3"]],
-            ["ZQ3", "2025-09-04", "tardy", None, 9, None, None, None, third, never],
+            ["ZQ3", "2025-09-04", "tardy", None, 9, None, None, None, third, None],
         ],
         "again": [1, 0, 0, 1, 0],
         "unchanged": True,
-        "all_new": 1,
+        # Of one record the newest delivery carried every field; of the other the empty ones never came.
+        "all_new": 2,
     }
     orders = ["d123", "d132", "d213", "d231", "d312", "d321"]
     assert json.loads(process.stdout.splitlines()[-1]) == dict.fromkeys(orders, outcome)

@@ -34,7 +34,10 @@ SNAPSHOT = {
         "district_id", "first_name", "gpa", "gender", "enrollment_date", "exit_date", "student_metadata",
         "delivered_on", "field_deliveries",
     ),
-    "attendance_records": ("district_id", "date", "period", "status", "delivered_on"),
+    "attendance_records": (
+        "district_id", "date", "period", "status", "minutes_absent", "minutes_possible", "delivered_on",
+        "field_deliveries",
+    ),
     "grades": (
         "district_id", "record_key", "source_record_id", "course_id", "submission_date", "grade_value",
         "grade_letter", "delivered_on", "field_deliveries",
@@ -68,7 +71,11 @@ COLUMNS: dict[str, tuple[dict[str, st.SearchStrategy[str]], dict[str, st.SearchS
     ),
     "attendance_records": (
         {"district_id": NUMBERS, "date": DAYS, "status": st.sampled_from(["present", "absent"])},
-        {"period": st.sampled_from(["", "1", "01"])},
+        {
+            "period": st.sampled_from(["", "1", "01"]),
+            "minutes_absent": st.sampled_from(["", "10", "70"]),
+            "minutes_possible": st.sampled_from(["", "60"]),
+        },
     ),
     "grades": (
         {"district_id": NUMBERS, "course_id": st.just("ZQm"), "submission_date": DAYS},

@@ -108,7 +108,17 @@ def made_up_district(*, count: int = 80, weeks: int = 26, seed: int = 0, attenda
                 "incident_count": incidents,
                 "severity_highest": int(random.integers(1, 6)) if incidents else None,
             }
+            # Attendance is daily: a session is a day.
+            row |= {
+                "days_enrolled": 5,
+                "days_present": 5 - absent - excused,
+                "days_absent": absent,
+                "days_excused": excused,
+                "days_missed": float(absent + excused),
+                "days_basis": "half",
+            }
             if not attendance:
+                row |= {name: 0 for name in row if name.startswith("days_") and name != "days_basis"}
                 row |= dict.fromkeys((name for name in row if name.startswith("sessions_")), 0) | {
                     "unexcused_absences": 0
                 }

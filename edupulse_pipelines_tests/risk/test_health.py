@@ -118,7 +118,7 @@ def test_a_week_and_what_matured_in_it(
         cohort = cohort_of(connection, tenant, week(18))
         past = cohort_of(connection, tenant, week(10))
         happened = labels(connection, work_of(connection, tenant), tenant, [week(10)])
-        series = health_series(connection, work_of(connection, tenant))
+        series = health_series(connection, work_of(connection, tenant), tenant)
     one = by_name(found)
     assert {parameter for metric, parameter in one if metric == "psi"} == set(model_features(tenant))
     assert one["psi", "attendance_rate_4w"].samples == one["score_psi", ""].samples == len(cohort)
@@ -153,7 +153,7 @@ def test_a_week_and_what_matured_in_it(
             )
             == found
         )
-        again = health_series(connection, work_of(connection, tenant))
+        again = health_series(connection, work_of(connection, tenant), tenant)
         candidates = set(connection.scalars(sa.select(model_evaluations.c.candidate)))
     pd.testing.assert_frame_equal(again, series)
     assert candidates == {IN_USE}
@@ -205,7 +205,7 @@ def test_what_ended_in_the_holidays_matures_when_school_is_back(engine: sa.Engin
 
 
 def matured_weeks(connection: sa.Connection, tenant: TenantSettings) -> list[dt.date]:
-    series = health_series(connection, work_of(connection, tenant))
+    series = health_series(connection, work_of(connection, tenant), tenant)
     return series[series["scope"] == "matured"]["week"].tolist()
 
 
@@ -223,7 +223,7 @@ def test_rescored_predictions_and_deleted_students_are_left_out(engine: sa.Engin
         after = by_name(week_health(connection, work_of(connection, tenant), tenant, week(16), model))[
             "event_rate", ""
         ].samples
-        series = health_series(connection, work_of(connection, tenant))
+        series = health_series(connection, work_of(connection, tenant), tenant)
     assert after == before - 1
     assert set(series["model_version"]) == {VERSION}
 
@@ -272,8 +272,8 @@ def test_a_model_without_a_reference_and_a_week_without_anybody(engine: sa.Engin
     with engine.begin() as connection:
         without = by_name(week_health(connection, work_of(connection, tenant), tenant, week(8), old))
         nobody = by_name(week_health(connection, work_of(connection, tenant), tenant, week(40), model))
-        series = health_series(connection, work_of(connection, tenant))
-        nothing = health_series(connection, work_of(connection, tenant_settings()))
+        series = health_series(connection, work_of(connection, tenant), tenant)
+        nothing = health_series(connection, work_of(connection, tenant_settings()), tenant)
     assert ("psi", "attendance_rate_4w") not in without
     assert (without["score_psi", ""].value, without["psi_changed_share", ""].value) == (None, None)
     assert {one.value for one in nobody.values()} == {None}

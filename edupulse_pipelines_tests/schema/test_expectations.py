@@ -89,8 +89,16 @@ def limits(column: Column, *, weighted: bool) -> Iterator[str]:
 
 
 def good_row(table: str) -> dict[str, str]:
-    """A valid row that says something of every column (and takes no record back)."""
-    return {column.name: "" if column.name == DELETED else valid_text(column) for column in DELIVERED[table].columns}
+    """A valid row that says something of every column (and takes no record back); a whole is as large as it can be."""
+    wholes = {whole for _, whole in DELIVERED[table].record.within}
+    return {
+        column.name: ""
+        if column.name == DELETED
+        else f"{column.maximum}"
+        if column.name in wholes
+        else valid_text(column)
+        for column in DELIVERED[table].columns
+    }
 
 
 def judged(table: str, rows: list[dict[str, str]], versions: list[int], *, weighted: bool) -> list[list[str]]:
@@ -139,6 +147,9 @@ def test_one_poison_row_per_declared_constraint(table: str, weighted: bool) -> N
             before = EARLIEST - dt.timedelta(days=1)
             rows += [{**good, column.name: day.isoformat()} for day in (EARLIEST, before, dt.date(1027, 10, 6))]
             expected += [[], *[["too_old"] if is_event else []] * 2]
+    for part, whole in DELIVERED[table].record.within:
+        rows += [{**good, part: "8", whole: "7"}, {**good, part: "7", whole: "7"}, {**good, part: "8", whole: ""}]
+        expected += [[f"more_than:{part}"], [], []]
     versions += [1] * (len(rows) - len(versions))
     found = judged(table, rows, versions, weighted=weighted)
     wrong = [

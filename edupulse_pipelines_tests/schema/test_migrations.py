@@ -10,10 +10,12 @@ import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
+from edupulse_pipelines.features import update_weekly_activity
 from edupulse_pipelines.schema import ddl, migrations
 from edupulse_pipelines.schema.dictionary import dictionary
 from edupulse_pipelines.storage import versions
 from edupulse_pipelines.storage.engine import create_engine, writing
+from edupulse_pipelines.storage.work import Work
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = Path(migrations.__file__).parent / "versions"
@@ -169,6 +171,62 @@ def test_0006_gives_incidents_keys_with_their_student_and_changes_nothing_else(e
     assert keys == [*(student_record_key(source, "1001-2025") for source in sources if source), "hash:0#0"]
     assert [tuple(mark) for mark in marks] == [("lake", "student_features", None)]
     assert versions.check(engine) == []
+    engine.dispose()
+
+
+BEFORE_DAYS = "0006"
+"""The revision before days of attendance."""
+
+
+def test_weeks_from_before_days_have_none_and_keep_what_they_had(empty_database_url: str) -> None:
+    engine = create_engine(empty_database_url)
+    student, monday = uuid.UUID(int=1), dt.date(2025, 9, 1)
+    with writing(engine) as connection:
+        migrations.run_versions(connection, BEFORE_DAYS)
+        keys = {"student": student.hex, "day": str(monday)}
+        connection.execute(
+            sa.text(
+                "INSERT INTO students (id, tenant_id, district_id, first_name, last_name, date_of_birth, delivered_on)"
+                " VALUES (:student, 'north', 'ZQ1', '-', '-', '2010-01-01', :day)"
+            ),
+            keys,
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO weekly_activity (tenant_id, student_id, week_start, sessions_present, sessions_absent)"
+                " VALUES ('north', :student, :day, 4, 1)"
+            ),
+            keys,
+        )
+        for number, status in enumerate(("present", "present", "present", "present", "absent")):
+            connection.execute(
+                sa.text(
+                    "INSERT INTO attendance_records (tenant_id, student_id, date, status, period, delivered_on)"
+                    " VALUES ('north', :student, :on, :status, 7, :day)"
+                ),
+                {**keys, "on": str(monday + dt.timedelta(days=number)), "status": status},
+            )
+    kept = sa.text("SELECT id, date, status, period, delivered_on, created_at, updated_at FROM attendance_records")
+    days = sa.text(
+        "SELECT days_enrolled, days_present, days_absent, days_excused, days_missed, days_basis, sessions_absent"
+        " FROM weekly_activity"
+    )
+    with engine.connect() as connection:
+        before = sorted(connection.execute(kept).all(), key=str)
+    versions.upgrade(engine)
+    assert versions.check(engine) == []
+    with engine.connect() as connection:
+        assert sorted(connection.execute(kept).all(), key=str) == before and len(before) == 5
+        assert connection.execute(days).all() == [(None, None, None, None, None, None, 1)]
+        assert connection.scalar(sa.text("SELECT count(minutes_absent) FROM attendance_records")) == 0
+    assert update_weekly_activity(Work(engine, "north")).updated == 1
+    with engine.connect() as connection:
+        assert connection.execute(days).all() == [(5, 4, 1, 0, 1.0, "half", 1)]
+    # A week whose records have been taken out of the table since keeps what it says.
+    with writing(engine) as connection:
+        connection.execute(sa.text("UPDATE weekly_activity SET days_basis = NULL"))
+        connection.execute(sa.text("DELETE FROM attendance_records"))
+    assert update_weekly_activity(Work(engine, "north")).recomputed == 0
     engine.dispose()
 
 

@@ -128,7 +128,7 @@ def test_futures_leave_the_present_alone() -> None:
 def test_events_can_be_switched_off_and_add_up() -> None:
     arguments: dict[str, Any] = {"students": 300, "last_week": LAST, "as_of": [WEEKS[20]], "futures": 5}
     off: dict[str, Any] = {
-        "attendance_below": False,
+        "rule": False,
         "failing_below": False,
         "serious_severity": False,
         "incident_count": False,

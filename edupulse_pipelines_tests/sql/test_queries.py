@@ -341,6 +341,7 @@ def test_every_query_is_run_and_says_what_it_answers() -> None:
         "model_performance",
         "feedback_performance",
         "model_evaluations",
+        "chronic_absence",
     }
     for path in QUERIES.glob("*.sql"):
         assert path.read_text(encoding="utf-8").startswith("-- "), path.name

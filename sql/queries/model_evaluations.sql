@@ -2,7 +2,8 @@
 -- One row a model version, candidate, scope, metric, parameter and subgroup (NULL: everybody), the active model first.
 -- Runs unchanged on PostgreSQL and SQLite. Latest: by as-of date, then by when it was measured. `difference` is the
 -- subgroup's figure less everybody's. A NULL figure with samples is not defined by the data (an AUC of one class);
--- without samples it is of a subgroup of too few students to show.
+-- without samples it is of a subgroup of too few students to show. Figures of models with another `label_hash` are about
+-- another event: they are not to be compared. NULL: of a model from before it was kept.
 WITH latest AS (
     SELECT e.*,
            ROW_NUMBER() OVER (
@@ -11,7 +12,7 @@ WITH latest AS (
            ) AS newest
     FROM model_evaluations e
 )
-SELECT l.tenant_id, l.model_version, m.is_active, l.candidate, l.scope, l.as_of_date, l.metric,
+SELECT l.tenant_id, l.model_version, m.is_active, m.label_hash, l.candidate, l.scope, l.as_of_date, l.metric,
        NULLIF(l.parameter, '') AS parameter,
        NULLIF(l.subgroup, '') AS subgroup,
        l.value, l.samples,

@@ -104,9 +104,14 @@ CREATE TABLE attendance_records (
     created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     deleted_on DATE,
+    minutes_absent INTEGER,
+    minutes_possible INTEGER,
+    field_deliveries JSONB,
     CONSTRAINT pk_attendance_records PRIMARY KEY (id, date),
     CONSTRAINT ck_attendance_records_status_values CHECK (status IN ('present', 'absent', 'tardy', 'excused')),
     CONSTRAINT ck_attendance_records_period_range CHECK (period >= 0),
+    CONSTRAINT ck_attendance_records_minutes_absent_range CHECK (minutes_absent >= 0 AND minutes_absent <= 1440),
+    CONSTRAINT ck_attendance_records_minutes_possible_range CHECK (minutes_possible >= 1 AND minutes_possible <= 1440),
     CONSTRAINT fk_attendance_records_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
 )
  PARTITION BY RANGE (date);
@@ -139,7 +144,13 @@ COMMENT ON COLUMN attendance_records.updated_at IS 'When the row last changed; k
 
 COMMENT ON COLUMN attendance_records.deleted_on IS 'Delivery that took the record back (`_deleted`, or missing from a full snapshot); NULL while it stands.';
 
-CREATE OR REPLACE TRIGGER tr_attendance_records_updated_at BEFORE UPDATE OF student_id, date, status, period, deleted_on
+COMMENT ON COLUMN attendance_records.minutes_absent IS 'Minutes of the session that the student missed; NULL where they are not sent.';
+
+COMMENT ON COLUMN attendance_records.minutes_possible IS 'Minutes of the session; NULL where they are not sent.';
+
+COMMENT ON COLUMN attendance_records.field_deliveries IS 'For fields that the newest delivery did not carry: the date of the newest delivery that did (null: none yet). NULL when every field is as new as the row; it keeps the result independent of the order of deliveries.';
+
+CREATE OR REPLACE TRIGGER tr_attendance_records_updated_at BEFORE UPDATE OF student_id, date, status, period, deleted_on, minutes_absent, minutes_possible
 ON attendance_records FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
 CREATE TABLE grades (
@@ -331,6 +342,7 @@ CREATE TABLE model_metadata (
     registry_version VARCHAR(20),
     artifact_sha256 VARCHAR(64),
     artifact_uri TEXT,
+    label_hash VARCHAR(64),
     CONSTRAINT pk_model_metadata PRIMARY KEY (id),
     CONSTRAINT uq_model_metadata_model_version UNIQUE (tenant_id, model_version)
 );
@@ -381,7 +393,9 @@ COMMENT ON COLUMN model_metadata.artifact_sha256 IS 'SHA-256 of the model''s fil
 
 COMMENT ON COLUMN model_metadata.artifact_uri IS 'Where the model''s files lie.';
 
-CREATE OR REPLACE TRIGGER tr_model_metadata_updated_at BEFORE UPDATE OF model_version, model_type, training_date, performance_metrics, hyperparameters, is_active, data_through, data_hash, settings_hash, promoted, set_aside, mlflow_run_id, mlflow_model_id, registered_model, registry_version, artifact_sha256, artifact_uri
+COMMENT ON COLUMN model_metadata.label_hash IS 'Hash of the definition of the label that it learned; figures of another label are not comparable.';
+
+CREATE OR REPLACE TRIGGER tr_model_metadata_updated_at BEFORE UPDATE OF model_version, model_type, training_date, performance_metrics, hyperparameters, is_active, data_through, data_hash, settings_hash, promoted, set_aside, mlflow_run_id, mlflow_model_id, registered_model, registry_version, artifact_sha256, artifact_uri, label_hash
 ON model_metadata FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
 CREATE TABLE predictions (
@@ -880,6 +894,12 @@ CREATE TABLE weekly_activity (
     incident_count INTEGER DEFAULT 0 NOT NULL,
     severity_highest INTEGER,
     sessions_basis VARCHAR(20),
+    days_enrolled INTEGER,
+    days_present INTEGER,
+    days_absent INTEGER,
+    days_excused INTEGER,
+    days_missed DOUBLE PRECISION,
+    days_basis VARCHAR(20),
     CONSTRAINT pk_weekly_activity PRIMARY KEY (student_id, week_start),
     CONSTRAINT ck_weekly_activity_sessions_present_range CHECK (sessions_present >= 0),
     CONSTRAINT ck_weekly_activity_sessions_absent_range CHECK (sessions_absent >= 0),
@@ -925,6 +945,18 @@ COMMENT ON COLUMN weekly_activity.incident_count IS 'Incidents.';
 COMMENT ON COLUMN weekly_activity.severity_highest IS 'Highest severity.';
 
 COMMENT ON COLUMN weekly_activity.sessions_basis IS 'How the sessions were counted. NULL: as recorded. Where only absences are recorded: the days of instruction while enrolled (1 = Monday) x sessions a day, such as `12345 x 1`; or `unknown` without a calendar or delivery for the week: then no rate can be given.';
+
+COMMENT ON COLUMN weekly_activity.days_enrolled IS 'School days of which a session is recorded, or that the calendar names. NULL while unknown.';
+
+COMMENT ON COLUMN weekly_activity.days_present IS 'Days enrolled that are no day of absence. NULL while unknown.';
+
+COMMENT ON COLUMN weekly_activity.days_absent IS 'Days of absence without an excuse; tardy is present. NULL while unknown.';
+
+COMMENT ON COLUMN weekly_activity.days_excused IS 'Days of absence that are excused; for chronic absence they count as well. NULL while unknown.';
+
+COMMENT ON COLUMN weekly_activity.days_missed IS 'What was missed of the days, in days: half a day is 0.5. NULL while unknown.';
+
+COMMENT ON COLUMN weekly_activity.days_basis IS 'The rule by which sessions were made into days, such as `half`; NULL: not computed yet.';
 
 CREATE TABLE weekly_course_grades (
     tenant_id VARCHAR(50) NOT NULL,

@@ -54,9 +54,14 @@ CREATE TABLE attendance_records (
     created_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
     deleted_on DATE,
+    minutes_absent INTEGER,
+    minutes_possible INTEGER,
+    field_deliveries JSON,
     CONSTRAINT pk_attendance_records PRIMARY KEY (id, date),
     CONSTRAINT ck_attendance_records_status_values CHECK (status IN ('present', 'absent', 'tardy', 'excused')),
     CONSTRAINT ck_attendance_records_period_range CHECK (period >= 0),
+    CONSTRAINT ck_attendance_records_minutes_absent_range CHECK (minutes_absent >= 0 AND minutes_absent <= 1440),
+    CONSTRAINT ck_attendance_records_minutes_possible_range CHECK (minutes_possible >= 1 AND minutes_possible <= 1440),
     CONSTRAINT fk_attendance_records_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
 );
 
@@ -64,7 +69,7 @@ CREATE INDEX ix_attendance_records_date ON attendance_records (date, tenant_id);
 
 CREATE UNIQUE INDEX uq_attendance_records_student_id_date_period ON attendance_records (student_id, date, coalesce(period, -1));
 
-CREATE TRIGGER tr_attendance_records_updated_at AFTER UPDATE OF student_id, date, status, period, deleted_on
+CREATE TRIGGER tr_attendance_records_updated_at AFTER UPDATE OF student_id, date, status, period, deleted_on, minutes_absent, minutes_possible
 ON attendance_records FOR EACH ROW
 BEGIN
     UPDATE attendance_records SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
@@ -182,13 +187,14 @@ CREATE TABLE model_metadata (
     registry_version VARCHAR(20),
     artifact_sha256 VARCHAR(64),
     artifact_uri TEXT,
+    label_hash VARCHAR(64),
     CONSTRAINT pk_model_metadata PRIMARY KEY (id),
     CONSTRAINT uq_model_metadata_model_version UNIQUE (tenant_id, model_version)
 );
 
 CREATE UNIQUE INDEX uq_model_metadata_is_active ON model_metadata (tenant_id) WHERE is_active;
 
-CREATE TRIGGER tr_model_metadata_updated_at AFTER UPDATE OF model_version, model_type, training_date, performance_metrics, hyperparameters, is_active, data_through, data_hash, settings_hash, promoted, set_aside, mlflow_run_id, mlflow_model_id, registered_model, registry_version, artifact_sha256, artifact_uri
+CREATE TRIGGER tr_model_metadata_updated_at AFTER UPDATE OF model_version, model_type, training_date, performance_metrics, hyperparameters, is_active, data_through, data_hash, settings_hash, promoted, set_aside, mlflow_run_id, mlflow_model_id, registered_model, registry_version, artifact_sha256, artifact_uri, label_hash
 ON model_metadata FOR EACH ROW
 BEGIN
     UPDATE model_metadata SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
@@ -432,6 +438,12 @@ CREATE TABLE weekly_activity (
     incident_count INTEGER DEFAULT 0 NOT NULL,
     severity_highest INTEGER,
     sessions_basis VARCHAR(20),
+    days_enrolled INTEGER,
+    days_present INTEGER,
+    days_absent INTEGER,
+    days_excused INTEGER,
+    days_missed DOUBLE,
+    days_basis VARCHAR(20),
     CONSTRAINT pk_weekly_activity PRIMARY KEY (student_id, week_start),
     CONSTRAINT ck_weekly_activity_sessions_present_range CHECK (sessions_present >= 0),
     CONSTRAINT ck_weekly_activity_sessions_absent_range CHECK (sessions_absent >= 0),

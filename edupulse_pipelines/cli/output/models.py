@@ -60,6 +60,8 @@ def show_models(on: Console, tenant: str, models: Sequence[Mapping[str, Any]]) -
             state = "[red]gone from MLflow[/]"
         elif model["promoted"]:
             state = "promoted"
+        if model["other_label"]:
+            state += "[yellow], another label[/]"
         figures = [
             "[dim]-[/]" if model[name] is None else f"{model[name]:.3f}" for name in ("auc_roc", "precision_at_k10")
         ]
@@ -75,6 +77,7 @@ def show_model_facts(on: Console, facts: Mapping[str, Any], zone: str) -> None:
         ("type", facts["type"]),
         ("data through", facts["data_through"]),
         ("champion", "yes" if facts["champion"] else "no"),
+        ("label", "another than the settings name now" if facts["other_label"] else None),
         ("data hash", facts["data_hash"]),
         ("MLflow run", mlflow.get("run_id")),
         ("MLflow version", facts["registry_version"] or ("gone" if facts["set_aside"] else None)),

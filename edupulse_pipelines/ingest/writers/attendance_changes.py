@@ -17,7 +17,15 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.ingest.frames import Integers, Mask
 from edupulse_pipelines.ingest.references import Students
-from edupulse_pipelines.ingest.writers.attendance_rows import FIELD_TYPES, FIELDS, PER_FIELD, TABLE, Rows, as_dates
+from edupulse_pipelines.ingest.writers.attendance_rows import (
+    FIELD_TYPES,
+    FIELDS,
+    PER_FIELD,
+    TABLE,
+    Rows,
+    as_dates,
+    empty_fields,
+)
 from edupulse_pipelines.ingest.writers.field_dates import EPOCH, NEVER, days_of_fields, field_deliveries
 from edupulse_pipelines.ingest.writers.outcomes import ARROW_TYPES, UNCHANGED, UPDATED, Outcomes
 from edupulse_pipelines.schema.delivery import FIELD_DELIVERIES
@@ -66,7 +74,7 @@ def update_met(
     outcomes[mine.place] = np.where(changed.updated, UPDATED, UNCHANGED)
     records = {"id": stored["id"], "date": as_dates(mine.date), "delivered_on": as_dates(changed.delivered)}
     if PER_FIELD:
-        records[FIELD_DELIVERIES] = field_deliveries(changed.days, changed.delivered)
+        records[FIELD_DELIVERIES] = field_deliveries(changed.days, changed.delivered, empty_fields(changed.values))
     # Only the bookkeeping of deliveries: the record says what it said, so `updated_at` stays.
     confirmed = pa.table(records).filter(pa.array(changed.confirmed))
     update_rows(connection, attendance_records, confirmed, name=name, key=_KEY)
@@ -84,7 +92,8 @@ def _compare(stored: pa.Table, mine: Rows, day: int) -> _Changed:
     deleted = deleted_on.fill_null(NEVER).to_numpy(zero_copy_only=False)
     days = dict.fromkeys(FIELDS, before)
     if PER_FIELD:
-        days = days_of_fields(stored[FIELD_DELIVERIES], FIELDS, before)
+        theirs = {name: stored[name].combine_chunks() for name in FIELDS}
+        days = days_of_fields(stored[FIELD_DELIVERIES], FIELDS, before, empty_fields(theirs))
     current, gives = day >= before, ~mine.deleted
     delivered = np.where(gives & current, day, before)
     differs = np.zeros(len(mine), dtype=np.bool_)

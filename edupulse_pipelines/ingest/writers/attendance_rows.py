@@ -6,6 +6,7 @@ Which of them are written, and where, is in `attendance`; what they change of st
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ import sqlalchemy as sa
 
 from edupulse_pipelines.ingest.frames import Integers, Mask, Piece
 from edupulse_pipelines.ingest.references import Students
-from edupulse_pipelines.ingest.writers.field_dates import never_carried
+from edupulse_pipelines.ingest.writers.field_dates import EPOCH, NEVER, field_deliveries
 from edupulse_pipelines.ingest.writers.outcomes import ARROW_TYPES, typed
 from edupulse_pipelines.schema.delivery import DELIVERED, FIELD_DELIVERIES, STUDENT_NUMBER
 from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records
@@ -106,10 +107,17 @@ def new_records(rows: Rows, students: Students, tenant: str, delivered_on: dt.da
     }
     columns |= rows.fields
     if PER_FIELD:
-        columns[FIELD_DELIVERIES] = never_carried(rows.carried, count)
+        day = (delivered_on - EPOCH).days
+        days = {name: np.where(there, day, NEVER) for name, there in rows.carried.items()}
+        columns[FIELD_DELIVERIES] = field_deliveries(days, np.full(count, day), empty_fields(rows.fields))
     if binary:
         columns |= {name: columns[name].cast(type_) for name, type_ in _BINARY_TYPES.items() if name in columns}
     return pa.table(columns)
+
+
+def empty_fields(fields: Mapping[str, pa.Array]) -> dict[str, Mask]:
+    """By field in which rows it is empty."""
+    return {name: values.is_null().to_numpy(zero_copy_only=False) for name, values in fields.items()}
 
 
 def as_dates(days: Integers) -> pa.Array:

@@ -41,7 +41,12 @@ def _weekly_activity(tenant: TenantSettings) -> AssetsDefinition:
                     allow_retries=False,
                 )
             report = update_weekly_activity(
-                work, tenant.first_week, tenant.attendance, tenant.calendar, partial(attendance_in_doubt, work, tenant)
+                work,
+                tenant.first_week,
+                tenant.attendance,
+                tenant.calendar,
+                partial(attendance_in_doubt, work, tenant),
+                tenant.absent_day,
             )
             progress.finished("weekly_activity", report)
             with work.reading() as connection:

@@ -180,7 +180,7 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
             report, health = measured.report, measured.health
             progress.finished("predictions", report)
             with work.reading() as connection:
-                drawn = health_plots(health_series(connection, work))
+                drawn = health_plots(health_series(connection, work, tenant))
                 stored = row_count(connection, work, "predictions")
                 students = features_by_week(connection, work, weeks)
                 models = {scored.week: scored.model_version for scored in report.weeks if scored.model_version}

@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from edupulse_pipelines.risk.book.learned_label import label_definition
 from edupulse_pipelines.risk.models.model import MODEL_REVISION
 from edupulse_pipelines.risk.samples.assembly import Samples, Usable
 from edupulse_pipelines.risk.samples.cohorts import model_features
@@ -43,7 +44,7 @@ def settings_of_model(tenant: TenantSettings) -> dict[str, Any]:
     return {
         "model_revision": MODEL_REVISION,
         "features": list(model_features(tenant)),
-        "label": tenant.label.model_dump(mode="json"),
+        **label_definition(tenant.label, tenant.absent_day),
         "cohort": tenant.cohort.model_dump(mode="json"),
         "inputs": tenant.inputs.model_dump(mode="json"),
         "rule": tenant.rule.model_dump(mode="json"),

@@ -29,7 +29,7 @@ _MLFLOW_COLUMNS = {
     "artifact_uri": "artifact_uri",
 }
 """Columns of `model_metadata`, and the fields of `LoggedRun` that they hold."""
-_FACTS = ("data_through", "data_hash", "settings_hash", "promoted")
+_FACTS = ("data_through", "data_hash", "settings_hash", "label_hash", "promoted")
 """What documents of runs before these were columns keep among the hyperparameters."""
 
 
@@ -50,6 +50,8 @@ class ModelRecord:
     """Monday of the newest week that it knew; None of a row that no training of ours wrote."""
     data_hash: str | None = None
     settings_hash: str | None = None
+    label_hash: str | None = None
+    """Of the label's definition (`learned_label`); None of models from before it was kept."""
     mlflow: LoggedRun | None = None
     """Its run and registered version; None when none was recorded."""
     promoted: bool = False
@@ -78,6 +80,7 @@ class ModelRecord:
             "data_through": self.data_through.isoformat() if self.data_through else None,
             "data_hash": self.data_hash,
             "settings_hash": self.settings_hash,
+            "label_hash": self.label_hash,
             "promoted": self.promoted,
             "hyperparameters": dict(self.hyperparameters),
         }
@@ -101,6 +104,7 @@ def record_of_document(model_version: str, document: Mapping[str, Any], mlflow: 
         data_through=dt.date.fromisoformat(through) if through else None,
         data_hash=facts["data_hash"],
         settings_hash=facts["settings_hash"],
+        label_hash=facts["label_hash"],
         mlflow=mlflow,
         promoted=bool(facts["promoted"]),
     )
@@ -157,6 +161,7 @@ def write_record(connection: sa.Connection, work: Work, record: ModelRecord) -> 
         "data_through": record.data_through,
         "data_hash": record.data_hash,
         "settings_hash": record.settings_hash,
+        "label_hash": record.label_hash,
         "set_aside": record.set_aside,
         **{column: getattr(mlflow, name) for column, name in _MLFLOW_COLUMNS.items()},
     }
@@ -196,6 +201,7 @@ def _record(row: sa.Row[Any]) -> ModelRecord:
         data_through=row.data_through,
         data_hash=row.data_hash,
         settings_hash=row.settings_hash,
+        label_hash=row.label_hash,
         mlflow=None if mlflow == LoggedRun() else mlflow,
         promoted=bool(row.promoted),
         is_active=bool(row.is_active),

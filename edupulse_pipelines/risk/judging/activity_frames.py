@@ -17,10 +17,10 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from edupulse_pipelines.features.known_activity import known_measure
+from edupulse_pipelines.features.roll_up import ROW_MEASURES
 from edupulse_pipelines.features.school_calendar import SchoolCalendar, distinct_days, school_calendar
 from edupulse_pipelines.features.school_year import STANDING_COURSES
 from edupulse_pipelines.features.standing import read_people
-from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES
 from edupulse_pipelines.schema.sqlalchemy_tables import (
     student_features,
     students,
@@ -43,7 +43,7 @@ class ActivityFrames:
     """student_id (any hashable, unique), district_id, enrollment_date, exit_date (missing = none), exit_type, and
     whatever else a feature function needs to know about a student, such as the group."""
     activity: pd.DataFrame
-    """student_id, week_start and `ACTIVITY_MEASURES`; one row per student and week."""
+    """student_id, week_start and `ROW_MEASURES`; one row per student and week."""
     courses: pd.DataFrame
     """student_id, course_id, week_start and `STANDING_COURSES`; one row per student, course and week."""
     calendar: SchoolCalendar
@@ -80,7 +80,7 @@ def read_sample(
     people = people.assign(student_id=np.arange(len(people)))
     row, course = weekly_activity.c, weekly_course_grades.c
     grades = [course[name] for name in STANDING_COURSES]
-    measures = [known_measure(name) for name in ACTIVITY_MEASURES]
+    measures = [known_measure(name) for name in ROW_MEASURES]
     return ActivityFrames(
         people,
         _rows(connection, work, sa.select(row.student_id, row.week_start, *measures), row, keys, ()),
@@ -114,7 +114,7 @@ def _rows(
     texts: Sequence[str],
 ) -> pd.DataFrame:
     """The rows of these students, `student_id` being the position in `keys`, in the order of their keys."""
-    measures = ACTIVITY_MEASURES if not texts else STANDING_COURSES
+    measures = ROW_MEASURES if not texts else STANDING_COURSES
     columns = ("student_id", "week_start", *texts, *measures)
     place = {key: position for position, key in enumerate(keys)}
     rows = [

@@ -92,7 +92,7 @@ def judge(samples: Samples, usable: Usable, champion: RiskModel | None) -> Judge
         seed=SEED,
         max_rows=len(training),
     )
-    rule = fit_baseline(train_frame, train_outcome, tenant.rule)
+    rule = fit_baseline(train_frame, train_outcome, tenant.rule, tenant.flagged_absence)
     frame, outcome = matrix.frame(validation), usable.outcome[validation]
     week = matrix.week[validation]
     scores = {kind: model.probabilities(frame) for kind, model in tuned.fitted.items()}

@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from edupulse_pipelines.features.roll_up import ROW_MEASURES
 from edupulse_pipelines.features.school_calendar import SchoolCalendar
 from edupulse_pipelines.features.school_year import STANDING_COURSES
-from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES
 from edupulse_pipelines.risk.judging.activity_frames import ActivityFrames, object_array
 from edupulse_pipelines.schema.tables import EXIT_TYPES
 from edupulse_pipelines.weeks import WEEK, feature_date
@@ -118,7 +118,7 @@ def _with_more(
     graded = rows.assign(course_id=_new_course(frames.courses["course_id"]))
     return ActivityFrames(
         people,
-        _together(frames.activity, _with_numbers(rows, ACTIVITY_MEASURES, random)),
+        _together(frames.activity, _with_numbers(rows, ROW_MEASURES, random)),
         _together(frames.courses, _with_numbers(graded, STANDING_COURSES, random)),
         SchoolCalendar(
             tuple(sorted({*calendar.weeks, *later})),
@@ -173,6 +173,8 @@ def _with_numbers(rows: pd.DataFrame, measures: Sequence[Any], random: np.random
     mean = np.round(random.uniform(0, 100, size), 3)
     made["grade_mean"] = np.where(graded, mean, np.nan)
     made["grade_lowest"] = np.where(graded, np.floor(mean * random.random(size)), np.nan)
+    if "days_enrolled" in made:
+        made["days_enrolled"] = made["days_present"] + made["days_absent"] + made["days_excused"]
     if "incident_count" in made:
         made["severity_highest"] = np.where(made["incident_count"] > 0, random.integers(1, 6, size), np.nan)
     return rows.assign(**{name: made[name] for name in measures})

@@ -115,16 +115,23 @@ def decide(
 
 
 def with_circumstances(
-    decision: Decision, *, champion_version: str | None, compared: bool, leakage: Mapping[str, Any]
+    decision: Decision,
+    *,
+    champion_version: str | None,
+    compared: bool,
+    leakage: Mapping[str, Any],
+    other_label: bool = False,
 ) -> Decision:
     """The decision with what `decide` does not see; a leak refuses whatever the numbers say.
 
     champion_version: the model that the challenger would replace; `compared`: whether its scores were compared, which
-    they are not when it cannot be loaded or needs other inputs. `leakage`: the leakage proof, as JSON.
+    they are not when it cannot be loaded, needs other inputs or learned another label (`other_label`). `leakage`: the
+    leakage proof, as JSON.
     """
     circumstances = {
         "champion_version": champion_version,
         "champion_compared": compared,
+        "champion_learned_another_label": other_label,
         "leakage": dict(leakage),
     }
     return Decision(decision.promoted and bool(leakage["passed"]), {**decision.numbers, **circumstances})

@@ -30,7 +30,7 @@ def retraining_due(connection: sa.Connection, work: Work, tenant: TenantSettings
     if not recorded:
         return None
     newest = max(recorded, key=lambda model: model.trained_at)
-    series = health_series(connection, work)
+    series = health_series(connection, work, tenant)
     measured = latest_health(series[series["model_version"] == newest.model_version])
     return retraining_reason(measured, tenant.training, new_verdicts_since(connection, work, newest.trained_at))
 

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from edupulse_pipelines.errors import ConfigurationError
-from edupulse_pipelines.features.definitions import FEATURE_NAMES, MODEL_FEATURES_BY_NAME, STANDING_NAMES
+from edupulse_pipelines.features.definitions import FEATURE_NAMES, MODEL_FEATURES_BY_NAME, STANDING_NAMES, YEAR_DAYS
 from edupulse_pipelines.features.standing import read_standing
 from edupulse_pipelines.features.store import read_features
 from edupulse_pipelines.risk.rounding import DIGITS
@@ -66,7 +66,7 @@ def directions(names: Sequence[str]) -> dict[str, int]:
 
 def _columns(tenant: TenantSettings) -> tuple[str, ...]:
     """Everything that is assembled: a rule or an earlier model may ask for more than the tenant's models see now."""
-    return (*RECORD_FEATURES, *tenant.inputs.metadata)
+    return (*RECORD_FEATURES, *YEAR_DAYS, *tenant.inputs.metadata)
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,14 @@
 
 The horizon of as-of week w is the calendar weeks w+1 to w+H, that is the days after the week's Sunday up to Sunday +
 7 H; where the horizon is the exit, all that comes later, and only how the student leaves counts. An event needs to be
-recorded: without a session there is no low attendance, without a grade no failed course.
+recorded: without enough days there is no chronic absence, without a grade no failed course.
 Weeks whose sessions are unknown (only absences are sent, and no calendar says what they are a share of) have none.
 Deleted students have no labels.
+
+Of attendance there is one event. `chronic_absence`: an authority's rule is met by the days of the horizon alone, as
+what was before is known already; excused days of absence count, and days recorded in weeks after the student has left
+do not. `attendance`: the rate of sessions attended is below
+the tenant's own threshold. The unexcused rate, which is a feature, counts neither excused days nor excused sessions.
 `labels` reads, `labels_of` decides: a pure function, so that a proof can ask what other records would have changed.
 Who is in the cohort is the business of `cohorts`; whether a horizon has passed, of `splits`.
 """
@@ -41,10 +46,12 @@ from edupulse_pipelines.storage.bulk import (
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, weeks_between
 
-EVENTS = ("attendance", "course", "incident", "exit")
+EVENTS = ("chronic_absence", "attendance", "course", "incident", "exit")
 SESSIONS = ("sessions_present", "sessions_tardy", "sessions_absent", "sessions_excused")
-LABEL_ACTIVITY: tuple[str, ...] = (*SESSIONS, "incident_count", "severity_highest")
-"""Columns of weekly activity that labels are made of."""
+DAYS = ("days_enrolled", "days_absent", "days_excused", "days_missed")
+_INCIDENTS = ("incident_count", "severity_highest")
+LABEL_ACTIVITY: tuple[str, ...] = (*SESSIONS, *DAYS, *_INCIDENTS)
+"""Columns of weekly activity that labels may be made of: sessions for a rate, days for an authority's rule."""
 
 _PAIRS_AT_ONCE = 50_000
 
@@ -86,7 +93,7 @@ def labels(connection: sa.Connection, work: Work, tenant: TenantSettings, as_of_
         return labels_of(_no_rows(LABEL_ACTIVITY), _no_rows(_COURSES), people, tenant.label, weeks)
     horizon = _Horizon(weeks, tenant.label.weeks)
     span = list(weeks_between(horizon.first, horizon.last))
-    activity = _activity(connection, work, ids, span)
+    activity = _activity(connection, work, ids, span, _measures(tenant.label))
     courses = _no_rows(_COURSES)
     if tenant.label.failing_below is not None:
         courses = _courses(connection, work, ids, span)
@@ -103,8 +110,8 @@ def labels_of(
     """The adverse events after each as-of week (Mondays) of these students. Pure: no database, no clock.
 
     people: student_id (any hashable, unique), district_id, exit_date (missing = none), exit_type.
-    activity: student_id, week_start and `LABEL_ACTIVITY`, at most one row per student and week; sessions are 0 in weeks
-    whose sessions are unknown.
+    activity: student_id, week_start and those of `LABEL_ACTIVITY` that the settings need, at most one row per student
+    and week; sessions and days are 0 or missing in weeks whose sessions are unknown.
     courses: student_id, course_id, week_start, grade_count, grade_mean, at most one row per student, course and week.
     Dates are `datetime.date` or datetimes. Rows of other students, and of weeks that are in no horizon, are ignored.
     """
@@ -117,7 +124,7 @@ def labels_of(
         return Labels(district_ids, weeks, {"exit": _exits(people, settings, weeks)})
     horizon = _Horizon(weeks, settings.weeks)
     student = pd.Index(people["student_id"])
-    events = _activity_events(activity, student, settings, horizon)
+    events = _activity_events(activity, student, settings, horizon, _not_left(people, student, horizon))
     if settings.failing_below is not None:
         events["course"] = _failed_courses(courses, student, settings.failing_below, horizon)
     if settings.exit_types:
@@ -159,17 +166,27 @@ class _Horizon:
         return top
 
 
+def _measures(settings: LabelSettings) -> tuple[str, ...]:
+    """The columns of weekly activity that the settings ask for."""
+    attendance = () if settings.rule is None else SESSIONS if settings.absence_rule is None else DAYS
+    return (*attendance, *_INCIDENTS)
+
+
 def _activity_events(
-    activity: pd.DataFrame, students_: pd.Index, settings: LabelSettings, horizon: _Horizon
+    activity: pd.DataFrame, students_: pd.Index, settings: LabelSettings, horizon: _Horizon, not_left: Grid
 ) -> dict[str, Grid]:
     keep, student, column = _places(activity, students_, horizon)
 
-    def grid(measure: str) -> NDArray[np.int32]:
-        cells = np.zeros((len(students_), horizon.size), dtype=np.int32)
+    def grid(measure: str, kind: Any = np.int32) -> NDArray[Any]:
+        cells = np.zeros((len(students_), horizon.size), dtype=kind)
         cells[student, column] = np.nan_to_num(activity[measure].to_numpy(np.float64, na_value=np.nan)[keep])
         return cells
 
     events: dict[str, Grid] = {}
+    if (rule := settings.absence_rule) is not None:
+        enrolled, absent, excused = (horizon.sums(grid(days) * not_left) for days in DAYS[:3])
+        missed = horizon.sums(grid("days_missed", np.float64) * not_left)
+        events["chronic_absence"] = rule.is_met(enrolled, absent + excused, missed)
     if settings.attendance_below is not None:
         present, tardy, absent, excused = (horizon.sums(grid(sessions)) for sessions in SESSIONS)
         # One rate over the whole horizon; NaN, and so not below anything, when no session was recorded.
@@ -182,6 +199,16 @@ def _activity_events(
             incident |= horizon.sums(grid("incident_count")) >= settings.incident_count
         events["incident"] = incident
     return events
+
+
+def _not_left(people: pd.DataFrame, students_: pd.Index, horizon: _Horizon) -> Grid:
+    """Whether each student has not left for good before each week of the grid; some systems go on marking absences."""
+    left = _day_numbers(people["exit_date"]).astype(np.float64)
+    left[left == _NO_DAY] = np.inf
+    last = np.full(len(students_), -np.inf)
+    np.maximum.at(last, students_.get_indexer(pd.Index(people["student_id"])), left)
+    mondays = horizon.first.toordinal() + 7 * np.arange(horizon.size)
+    return last[:, None] > mondays[None, :]
 
 
 def _failed_courses(courses: pd.DataFrame, students_: pd.Index, failing_below: float, horizon: _Horizon) -> Grid:
@@ -271,19 +298,21 @@ def _people(connection: sa.Connection, work: Work) -> tuple[Bytes, pd.DataFrame]
     )
 
 
-def _activity(connection: sa.Connection, work: Work, ids: Bytes, span: Sequence[dt.date]) -> pd.DataFrame:
-    """Weekly activity of the weeks, as `labels_of` takes it."""
+def _activity(
+    connection: sa.Connection, work: Work, ids: Bytes, span: Sequence[dt.date], measures: Sequence[str]
+) -> pd.DataFrame:
+    """These measures of the weeks, as `labels_of` takes them."""
     table = weekly_activity.c
-    measures = [known_measure(name) for name in SESSIONS]
-    query = sa.select(
-        as_text(table.student_id),
-        *(plain(column) for column in (*measures, table.incident_count, sa.func.coalesce(table.severity_highest, 0))),
-    ).where(table.tenant_id == work.tenant, table.week_start == sa.bindparam("week", type_=sa.Date()))
+    columns = [sa.func.coalesce(known_measure(name), 0) for name in measures]
+    query = sa.select(as_text(table.student_id), *(plain(column) for column in columns)).where(
+        table.tenant_id == work.tenant, table.week_start == sa.bindparam("week", type_=sa.Date())
+    )
+    types = [NUMBER if name == "days_missed" else "i4" for name in measures]
     parts = []
     for week in span:  # week by week, so that no row need say its week
-        of, *values = read_arrays(connection, query.params(week=week), ID, *("i4" for _ in LABEL_ACTIVITY))
+        of, *values = read_arrays(connection, query.params(week=week), ID, *types)
         parts.append(_of_students(of, ids, week, values))
-    return pd.DataFrame(dict(zip(("student_id", "week_start", *LABEL_ACTIVITY), concatenated(parts), strict=True)))
+    return pd.DataFrame(dict(zip(("student_id", "week_start", *measures), concatenated(parts), strict=True)))
 
 
 def _courses(connection: sa.Connection, work: Work, ids: Bytes, span: Sequence[dt.date]) -> pd.DataFrame:

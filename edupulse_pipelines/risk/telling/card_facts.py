@@ -11,7 +11,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edupulse_pipelines.risk.judging.evaluation import Measure
-from edupulse_pipelines.settings import CategorySettings, CohortSettings, LabelSettings, RuleSettings
+from edupulse_pipelines.settings import (
+    CategorySettings,
+    CohortSettings,
+    DayRule,
+    LabelSettings,
+    RuleSettings,
+)
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,8 @@ class CardFacts:
     validation: DataFacts
     measures: Sequence[Measure]
     """The model on the held-out weeks, for everybody and for subgroups."""
+    absent_day: DayRule = "half"
+    """What makes a day one of absence."""
     rule_measures: Sequence[Measure] = ()
     champion_measures: Sequence[Measure] = ()
     unseen_measures: Sequence[Measure] = ()

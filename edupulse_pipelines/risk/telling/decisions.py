@@ -53,11 +53,12 @@ def _precision(numbers: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
     precision, against = numbers["precision_at_capacity"], numbers["against"]
     if against["champion"] is None:
         version = numbers.get("champion_version")
+        why = "could not be loaded or needs other inputs"
+        if numbers.get("champion_learned_another_label"):
+            why = "learned another label"
         yield (
             True,
-            f"The champion {version} could not be loaded or needs other inputs, so it was not compared."
-            if version
-            else "There is no champion to beat.",
+            f"The champion {version} {why}, so it was not compared." if version else "There is no champion to beat.",
         )
     where = f"among the top {_percent(numbers['capacity'])} of each week"
     for name, called in (("champion", "the champion's"), ("rule", "the simple rule's")):

@@ -8,6 +8,7 @@ a small one cannot be found by subtraction.
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ from edupulse_pipelines.risk.telling.card_page import (
     markdown,
     page_html,
 )
+from edupulse_pipelines.settings import DEFAULT_ATTENDANCE_BELOW, DayRule
 
 KIND_WORDS = {
     "logistic": "Logistic regression with missing indicators",
@@ -54,6 +56,18 @@ _OF_SUBGROUPS = (
     ("false_negative_rate", CAPACITY, "False-negative rate at capacity"),
     ("calibration_error", "", "Calibration error"),
 )
+DAY_WORDS: dict[DayRule, str] = {
+    "half": "A day is one of absence when half of its sessions or more were missed.",
+    "more_than_half": "A day is one of absence when more than half of its sessions were missed.",
+    "any": "A day is one of absence when any of its sessions was missed.",
+    "all": "A day is one of absence when all of its sessions were missed.",
+    "minutes": "A day is one of absence when half of its minutes (or sessions) or more were missed.",
+}
+"""What the day rule says, as a sentence."""
+OTHER_LABEL = (
+    "This model learned another label than the one that the district's settings name now. It scores until a model of "
+    "that label takes its place; its figures are about the label below, and not comparable with those of the new one."
+)
 _RATES = {"base_rate", "precision_at", "recall_at", "false_negative_rate"}
 _LARGEST_SUMMARY = 4500
 
@@ -68,6 +82,15 @@ def card_summary(facts: CardFacts) -> str:
     blocks = [*_title(facts), *_metrics(facts, short=True), *_decision(facts)]
     text = markdown([*blocks, Text("The whole card: artifacts `model_card.md` and `model_card.html` of the run.")])
     return text if len(text) <= _LARGEST_SUMMARY else markdown(_title(facts))
+
+
+def marked(card: str, note: str, *, as_html: bool) -> str:
+    """A written card with a note below its title."""
+    end_of_title = "</h1>\n" if as_html else "\n\n"
+    title, _, rest = card.partition(end_of_title)
+    if as_html:
+        return f"{title}{end_of_title}<p><strong>{html.escape(note)}</strong></p>\n{rest}"
+    return f"{title}{end_of_title}**{note}**\n\n{rest}"
 
 
 def card_html(facts: CardFacts) -> str:
@@ -134,6 +157,8 @@ def _use(facts: CardFacts) -> list[Block]:
 def _question(facts: CardFacts) -> list[Block]:
     label, cohort = facts.label, facts.cohort
     events = []
+    if label.absence_rule is not None:
+        events.append(label.absence_rule.words)
     if label.attendance_below is not None:
         events.append(f"attends less than {_percent(label.attendance_below)} of the sessions")
     if label.failing_below is not None:
@@ -153,12 +178,30 @@ def _question(facts: CardFacts) -> list[Block]:
             "counts more than the record):"
         ),
         Bullets([f"the student {event}" for event in events]),
+        *_rule_of_absence(facts),
         Text(
             f"Cohort: students enrolled at the week's end with at least "
             f"{_count(cohort.minimum_weeks_of_data, 'school week')} of data.{within} Categories by score: medium from "
             f"{_percent(facts.categories.medium)}, high from {_percent(facts.categories.high)}, critical from "
             f"{_percent(facts.categories.critical)}; high and critical are flagged."
         ),
+    ]
+
+
+def _rule_of_absence(facts: CardFacts) -> list[Block]:
+    """Whose rule of absence it is, since when, where it is written, and what makes a day one of absence."""
+    rule = facts.label.absence_rule
+    if rule is None:
+        return []
+    until = f"to {rule.effective_to}" if rule.effective_to else "on"
+    # Addresses as text: the page links to nothing.
+    sources = "; ".join(source.removeprefix("https://") for source in rule.sources)
+    return [
+        Text(
+            f"**Chronic absence** by the rule `{rule.name}` of the {rule.authority}, in force from "
+            f"{rule.effective_from} {until}, counted over the days of the horizon alone. {DAY_WORDS[facts.absent_day]} "
+            f"Excused absences count; tardy is present. Written in: {sources}."
+        )
     ]
 
 
@@ -283,9 +326,13 @@ def _metrics(facts: CardFacts, *, short: bool = False) -> list[Block]:
         details.append(f"The champion compared with is {facts.champion_version}.")
     if facts.unseen_measures:
         details.append("Unseen students: the same kind of model without the students it was then measured on.")
-    rule = facts.rule
+    rule, absence = facts.rule, facts.label.absence_rule
+    if rule.attendance_below is None and absence is not None:
+        flag = f"chronic absence by the rule {absence.name} in the school year so far"
+    else:
+        flag = f"attendance below {_percent(rule.attendance_below or DEFAULT_ATTENDANCE_BELOW)}"
     details.append(
-        f"The simple rule counts flags: attendance below {_percent(rule.attendance_below)}, at least "
+        f"The simple rule counts flags: {flag}, at least "
         f"{_count(rule.incidents_at_least, 'incident')}, a course below {rule.failing_below:g}."
     )
     return [*blocks, Text(" ".join(details))]

@@ -110,6 +110,7 @@ def _card_facts(
         cohort=tenant.cohort,
         categories=tenant.categories,
         rule=tenant.rule,
+        absent_day=tenant.absent_day,
         capacity=tenant.promotion.capacity,
         training=data["training"],
         validation=data["validation"],

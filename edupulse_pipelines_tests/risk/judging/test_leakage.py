@@ -21,7 +21,7 @@ from edupulse_pipelines.risk.judging.leakage import (
     record_labels,
     weeks_to_prove,
 )
-from edupulse_pipelines.risk.samples.labels import Labels
+from edupulse_pipelines.risk.samples.labels import EVENTS, Labels
 from edupulse_pipelines.settings import LabelSettings
 from edupulse_pipelines.weeks import WEEK, feature_date
 from edupulse_pipelines_tests.risk.district import District, made_up_district, tenant_settings, week, work_of, write
@@ -206,7 +206,7 @@ def test_a_leaky_label_is_caught(frames: ActivityFrames, labels: Callable) -> No
     assert not found.passed
     caught = [check for check in found.checks if check.moved]
     assert {check.subject for check in caught} == {"labels"}
-    assert {name for check in caught for name in check.names} <= {"attendance", "course", "incident", "exit"}
+    assert {name for check in caught for name in check.names} <= set(EVENTS)
 
 
 def test_until_exit_no_past_decides(frames: ActivityFrames) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.special import expit
 
 from edupulse_pipelines.risk.models.baseline import Baseline, fit_baseline, flags
-from edupulse_pipelines.settings import RuleSettings
+from edupulse_pipelines.settings import RuleSettings, absence_rule
 
 RULE = RuleSettings()
 
@@ -39,6 +39,22 @@ def test_raised_flags_share_equally_and_nothing_else_contributes() -> None:
     for row, which in zip(contributions, raised, strict=True):
         assert len(set(row[which])) <= 1
     assert (flags(frame, RULE) == raised.sum(axis=1)).all()
+
+
+def test_absence_by_the_rule_of_an_authority_takes_the_place_of_the_rate() -> None:
+    days = pd.DataFrame(
+        [(40, 4, 4.0), (40, 3, 3.9), (9, 9, 9.0), (0, 0, 0.0), (np.nan, np.nan, np.nan)],
+        columns=["days_enrolled_ytd", "days_absent_ytd", "days_missed_ytd"],
+    ).assign(attendance_rate_4w=0.5, incidents_8w=0.0, grade_mean_8w=90.0)
+    assert flags(days, RULE, absence_rule("federal")).tolist() == [1, 0, 0, 0, 0]
+    assert flags(days, RULE, absence_rule("connecticut")).tolist() == [1, 0, 1, 0, 0]
+    assert flags(days, RULE).tolist() == [1] * 5
+    assert flags(days, RuleSettings(attendance_below=0.4)).tolist() == [0] * 5
+    outcome = np.array([1, 0, 0, 0, 0], dtype=np.int8)
+    rule = fit_baseline(days, outcome, RULE, absence_rule("federal"))
+    assert rule.features[0] == "days_absent_ytd"
+    assert (rule.contributions(days)[:, 0] > 0).tolist() == [True, False, False, False, False]
+    assert rule.probabilities(days)[0] > rule.probabilities(days)[1]
 
 
 def test_a_rule_that_never_saw_an_event_has_log_odds() -> None:

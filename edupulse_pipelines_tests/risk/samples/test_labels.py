@@ -20,9 +20,8 @@ def one_by_one(
     district: District, settings: LabelSettings, as_of: list[dt.date]
 ) -> dict[str, dict[tuple[str, dt.date], bool]]:
     """The definition, student by student and week by week."""
-    found: dict[str, dict[tuple[str, dt.date], bool]] = {
-        name: {} for name in ("attendance", "course", "incident", "exit")
-    }
+    absence = "attendance" if settings.rule == "threshold" else "chronic_absence"
+    found: dict[str, dict[tuple[str, dt.date], bool]] = {name: {} for name in (absence, "course", "incident", "exit")}
     for person in district.students.itertuples():
         rows = district.activity[district.activity.student_id == person.student_id]
         graded = district.courses[district.courses.student_id == person.student_id]
@@ -31,9 +30,14 @@ def one_by_one(
             end = sunday + dt.timedelta(weeks=settings.horizon_weeks)
             here = rows[(rows.week_start > sunday) & (rows.week_start <= end)]
             key = (person.district_id, monday)
-            attended = int(here.sessions_present.sum() + here.sessions_tardy.sum())
-            sessions = attended + int(here.sessions_absent.sum() + here.sessions_excused.sum())
-            found["attendance"][key] = sessions > 0 and attended / sessions < settings.attendance_below
+            if absence == "attendance":
+                attended = int(here.sessions_present.sum() + here.sessions_tardy.sum())
+                sessions = attended + int(here.sessions_absent.sum() + here.sessions_excused.sum())
+                found[absence][key] = sessions > 0 and attended / sessions < settings.attendance_below
+            else:
+                days = here[here.week_start < (person.exit_date or dt.date.max)]
+                enrolled, away = int(days.days_enrolled.sum()), int((days.days_absent + days.days_excused).sum())
+                found[absence][key] = enrolled >= 10 and 10 * away >= enrolled
             some = graded[(graded.week_start > sunday) & (graded.week_start <= end)]
             found["course"][key] = any(
                 round(float((one.grade_count * one.grade_mean).sum() / one.grade_count.sum()), 6)
@@ -47,9 +51,10 @@ def one_by_one(
     return found
 
 
+@pytest.mark.parametrize("rule", ["federal", "threshold"])
 @pytest.mark.parametrize("horizon", [8, 3])
-def test_labels_are_those_of_the_definition(engine: sa.Engine, horizon: int) -> None:
-    tenant = tenant_settings(label=LabelSettings(horizon_weeks=horizon, failing_below=70))
+def test_labels_are_those_of_the_definition(engine: sa.Engine, horizon: int, rule: str) -> None:
+    tenant = tenant_settings(label=LabelSettings(horizon_weeks=horizon, failing_below=70, rule=rule))
     district = made_up_district(count=40, weeks=20, seed=horizon)
     write(engine, tenant, district)
     as_of = [week(number) for number in (0, 1, 4, 5, 9, 19)]
@@ -83,6 +88,12 @@ def _one_student(engine: sa.Engine, tenant: TenantSettings, **changes: object) -
         "sessions_absent": 1,
         "sessions_excused": 1,
         "unexcused_absences": 1,
+        "days_enrolled": 20,
+        "days_present": 18,
+        "days_absent": 1,
+        "days_excused": 1,
+        "days_missed": 2.0,
+        "days_basis": "half",
         "grade_count": 3,
         "grade_mean": 60.0,
         "grade_lowest": 50.0,
@@ -117,11 +128,64 @@ def _one_student(engine: sa.Engine, tenant: TenantSettings, **changes: object) -
     ids=json.dumps,
 )
 def test_a_value_on_its_threshold(engine: sa.Engine, changes: dict[str, object], event: str | None) -> None:
-    tenant = tenant_settings()
+    tenant = tenant_settings(label=LabelSettings(attendance_below=0.9))
     _one_student(engine, tenant, **changes)
     with engine.connect() as connection:
         found = labels(connection, work_of(connection, tenant), tenant, [week(0)])
     assert {name for name, grid in found.events.items() if grid.any()} == ({event} if event else set())
+
+
+DAYS = ("days_enrolled", "days_absent", "days_excused", "days_missed")
+
+
+@pytest.mark.parametrize(
+    ("rule", "days", "happened"),
+    [
+        # Exactly a tenth is chronic, whatever the reason; a share of nine days, or of one session, is nothing.
+        ("federal", (20, 2, 0, 2.0), True),
+        ("federal", (20, 0, 2, 2.0), True),
+        ("federal", (20, 1, 1, 2.0), True),
+        ("federal", (20, 1, 0, 1.0), False),
+        ("federal", (9, 9, 0, 9.0), False),
+        ("federal", (1, 1, 0, 1.0), False),
+        ("federal", (None, None, None, None), False),
+        ("california", (30, 30, 0, 30.0), False),
+        ("california", (31, 4, 0, 4.0), True),
+        ("hawaii", (40, 10, 5, 15.0), True),
+        ("hawaii", (40, 10, 4, 14.0), False),
+        ("ohio", (20, 0, 0, 2.0), True),
+        ("ohio", (20, 2, 0, 1.9), False),
+    ],
+)
+def test_chronic_absence_by_the_rule_that_the_tenant_names(
+    engine: sa.Engine, rule: str, days: tuple[float | None, ...], happened: bool
+) -> None:
+    tenant = tenant_settings(label=LabelSettings(rule=rule))
+    _one_student(engine, tenant, **dict(zip(DAYS, days, strict=True)))
+    with engine.connect() as connection:
+        found = labels(connection, work_of(connection, tenant), tenant, [week(0)])
+    assert set(found.events) == {"chronic_absence", "course", "incident", "exit"}
+    assert found.events["chronic_absence"].tolist() == [[happened]]
+    assert found.adverse.tolist() == [[happened]]
+
+
+def test_absences_recorded_after_the_exit_are_of_no_day_enrolled(engine: sa.Engine) -> None:
+    """A student transfers out at the end of the first week; the system goes on marking absences."""
+    tenant = tenant_settings(label=LabelSettings(failing_below=False))
+    district = made_up_district(count=1, weeks=4, seed=1)
+    district.students = district.students.assign(
+        enrollment_date=week(0), exit_date=week(2) - dt.timedelta(days=2), exit_type="transferred"
+    )
+    days = {"sessions_present": 0, "sessions_absent": 5, "days_enrolled": 5, "days_absent": 5, "days_missed": 5.0}
+    nothing = {"incident_count": 0, "severity_highest": None, "days_excused": 0, "days_present": 0}
+    rows = [{**district.activity.iloc[0], "week_start": week(number), **days, **nothing} for number in range(4)]
+    district.activity = pd.DataFrame(rows)
+    write(engine, tenant, district)
+    with engine.connect() as connection:
+        found = labels(connection, work_of(connection, tenant), tenant, [week(0)])
+        assert not found.adverse.any()
+        stayed = district.students.assign(exit_date=None, exit_type=None)
+        assert labels_of(district.activity, district.courses, stayed, tenant.label, [week(0)]).adverse.all()
 
 
 def test_events_can_be_switched_off(engine: sa.Engine) -> None:
@@ -133,7 +197,7 @@ def test_events_can_be_switched_off(engine: sa.Engine) -> None:
     tenant = tenant.model_copy(update={"label": LabelSettings(exit_types=())})
     with engine.connect() as connection:
         assert set(labels(connection, work_of(connection, tenant), tenant, [week(0)]).events) == {
-            "attendance",
+            "chronic_absence",
             "course",
             "incident",
         }

@@ -21,7 +21,7 @@ def test_the_card_has_every_section_and_figure() -> None:
     for said in (
         "School district **north**",
         "within 8 weeks",
-        "attends less than 90 % of the sessions",
+        "is absent on 10 % or more of the days enrolled, of at least 10",
         "4,400 | 520 (11.8 %)",
         "**Additive (chosen)** | 0.3921",
         "the budget did not reach it",
@@ -69,6 +69,19 @@ def test_what_is_not_known_is_left_out() -> None:
         card_facts(promoted=False, decision="Not promoted. It is bad."),
     ):
         assert "Not promoted." in model_card(facts)
+
+
+def test_the_card_says_whose_rule_of_absence_it_is() -> None:
+    card = model_card(card_facts(label=LabelSettings(), absent_day="half"))
+    assert "- the student is absent on 10 % or more of the days enrolled, of at least 10" in card
+    assert "rule `federal` of the U.S. Department of Education, in force from 2018-07-01 on" in card
+    assert "FS195" in card and "half of its sessions or more" in card
+    assert "flags: chronic absence by the rule federal in the school year so far," in card
+    ended = model_card(card_facts(label=LabelSettings(rule="federal_2013"), absent_day="any"))
+    assert "in force from 2013-07-01 to 2018-06-30" in ended and "when any of its sessions was missed" in ended
+    own = model_card(card_facts(label=LabelSettings(attendance_below=0.9)))
+    assert "attends less than 90 % of the sessions" in own and "Chronic absence" not in own
+    assert "flags: attendance below 90 %," in own
 
 
 class _Checked(html.parser.HTMLParser):
