@@ -65,7 +65,8 @@ REQUIRED = {table: tuple(name for name, rule in columns.items() if rule[1]) for 
 EARLIEST = dt.date(2023, 9, 1)
 """Two years before the first week."""
 DELETED = "_deleted"
-FLAGS = ("true", "TRUE", "True", "false", "FALSE", "False")
+YES = ("true", "TRUE", "True", "yes", "Yes", "YES", "y", "Y", "t", "T", "1")
+FLAGS = (*YES, "false", "FALSE", "False", "no", "No", "NO", "n", "N", "f", "F", "0")
 WAITS = {"unknown_student", "unknown_record"}
 
 
@@ -76,6 +77,11 @@ class Line:
     text: str
     fields: tuple[str, ...] | None = None
     problem: str | None = None
+
+    @property
+    def is_row(self) -> bool:
+        """Whether it has a value at all, be it one that cannot be read."""
+        return self.problem is not None or any(value.strip() for value in self.fields or ())
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,7 @@ class Row:
 
     @property
     def takes_back(self) -> bool:
-        return self.values.get(DELETED) in FLAGS[:3]
+        return self.values.get(DELETED) in YES
 
     @property
     def good(self) -> bool:
@@ -160,7 +166,7 @@ def expected(landing: Landing) -> Expected:
         for file in files:
             if file.refused:
                 continue
-            read[day, file.name] = sum(line.fields is not None or line.problem is not None for line in file.lines)
+            read[day, file.name] = sum(line.is_row for line in file.lines)
             if contents[file.content] == 1:
                 held[day, file.name] = {
                     row.line: row.reasons
@@ -208,8 +214,8 @@ def _rows(day: dt.date, file: File) -> Iterable[Row]:
     for line in file.lines:
         if line.problem is not None:
             yield Row(day, file, line_number, {}, {line.problem}, readable=False)
-        elif line.fields is not None:
-            values = {name: value or None for name, value in zip(file.header, line.fields, strict=True)}
+        elif line.fields is not None and line.is_row:
+            values = {name: value.strip() or None for name, value in zip(file.header, line.fields, strict=True)}
             yield Row(day, file, line_number, values)
         line_number += 1 + line.text.count("\n")
 

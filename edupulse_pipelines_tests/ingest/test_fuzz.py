@@ -84,7 +84,7 @@ SAID: dict[str, dict[str, tuple[list[str], list[str]]]] = {
         "resolution": (["", "ZQ"], ["ZQ\nZQ", "Z" * 201]),
     },
 }
-FLAGS = ["", "", "false", "true", "TRUE", "yes"]
+FLAGS = ["", "", "false", "true", "TRUE", "yes", "perhaps"]
 DAMAGES = ["cut", "one field more", "broken quote", "NUL", "blank line", "quoted"]
 
 
