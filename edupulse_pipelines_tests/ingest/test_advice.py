@@ -103,6 +103,7 @@ def file(name: str, bad: bytes, good: bytes, replaced_by: str | None = None) -> 
 
 TAKEN_BACK = grades("1,MATH,2025-09-02,80,B,G9,true", header=f"{HEADER},_deleted")
 EARLIER = {"grades.csv": grades("1,ART,2025-09-02,70,B,G0")}
+MINUTES = b"district_id,date,status,minutes_absent,minutes_possible\n1,2025-09-02,absent,30,300\n"
 BOMB = grades(GOOD) + b"\n" * (9 << 20)
 
 ADVICE: list[tuple[str, Advice]] = [
@@ -121,6 +122,10 @@ ADVICE: list[tuple[str, Advice]] = [
     ("values", Advice(
         {"attendance_records.csv": b"district_id,date,status\n1,2025-09-02,P\n"},
         settings={"profile": {"codes": {"attendance_records": {"status": {"P": "present"}}}}},
+        tables=("students", "attendance_records"),
+    )),
+    ("more_than", Advice(
+        {"attendance_records.csv": MINUTES.replace(b"30,300", b"400,300")}, {"attendance_records.csv": MINUTES},
         tables=("students", "attendance_records"),
     )),
     ("range", row("1,MATH,2025-09-02,180,B,G1")),
