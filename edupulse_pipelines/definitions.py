@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import logging
+
 from edupulse_pipelines.orchestration.assembly import build_defs
+from edupulse_pipelines.private_home import keep_private
 from edupulse_pipelines.settings import load_settings, quiet_libraries
 
 __all__ = ["build_defs", "defs"]
 
 quiet_libraries()
-defs = build_defs(load_settings(placeholder=True))
+settings = load_settings(placeholder=True)
+for trouble in settings.broken_tenants.values():
+    logging.getLogger(__name__).error(trouble)
+keep_private(settings)  # also a bare `dagster dev` writes for the home's owner alone
+defs = build_defs(settings)

@@ -11,6 +11,8 @@ column and rule are enough.
 
 from __future__ import annotations
 
+import traceback
+
 
 class EduPulseError(Exception):
     """The work failed for a reason a person can act on; the command exits with `exit_code`. Raise one of its kinds.
@@ -67,6 +69,10 @@ class DatabaseUnavailable(TransientError):
     """The database does not answer."""
 
 
+class DiskFull(PermanentError):
+    """There is no space left to write to, here or on the database's server."""
+
+
 class DatabaseBusy(TransientError):
     """Others were using what the work needed: a lock was not had in time, or the database ended one of two at odds."""
 
@@ -81,3 +87,13 @@ class RegistryRefused(PermanentError):
 
 class ModelArtifactError(PermanentError):
     """A registered model cannot be used: its version or artifact is gone, or is not the one that was logged."""
+
+
+def unexpected_in_words(error: BaseException) -> str:
+    """The kind of an unexpected error and the places it came through: enough to mend it, without its text.
+
+    Libraries quote what they choke on, and that may be a student's value.
+    """
+    frames = traceback.extract_tb(error.__traceback__)
+    path = "\n".join(f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames[1:])
+    return f"Unexpected {type(error).__name__}; its text is left out, because it may quote a student's record.\n{path}"

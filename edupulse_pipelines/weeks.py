@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from zoneinfo import ZoneInfo
 
 WEEK = dt.timedelta(days=7)
+EARLIEST_DAY, LATEST_DAY = dt.date(1970, 1, 1), dt.date(2199, 12, 31)
+"""What settings and options may name: around these there are days for the arithmetic of weeks, months and horizons."""
 
 
 def week_start(day: dt.date) -> dt.date:
@@ -20,6 +22,8 @@ def week_start(day: dt.date) -> dt.date:
 
 def week_of_delivery(delivered_on: dt.date) -> dt.date:
     """The Monday of the school week that a delivery of this date carries (the week of the day before)."""
+    if delivered_on == dt.date.min:  # no day before it; a folder can have any name
+        return delivered_on
     return week_start(delivered_on - dt.timedelta(days=1))
 
 

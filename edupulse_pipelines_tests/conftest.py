@@ -43,6 +43,14 @@ def _no_inherited_settings(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+@pytest.fixture(autouse=True)
+def _umask_of_the_session() -> Iterator[None]:
+    """Commands and definitions make the umask narrow for their process, which here is that of all tests."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _verdicts_are_asked_for_once() -> Iterator[None]:
     """Great Expectations judges each distinct frame once per process."""

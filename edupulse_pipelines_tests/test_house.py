@@ -18,7 +18,7 @@ GROUND = {"schema"}
 STORAGE = {"storage"}
 DOMAIN = {"sources", "ingest", "features", "risk", "operations"}
 ROOF = {"orchestration", "cli", "definitions"}
-SHARED = {"settings", "weeks", "errors", "progress"}
+SHARED = {"errors", "file_locks", "full_disk", "private_home", "progress", "settings", "weeks"}
 """Small modules that every room may use; they stand on nothing but each other (and plain libraries)."""
 
 MAY_IMPORT: dict[str, set[str]] = {

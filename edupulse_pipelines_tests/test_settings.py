@@ -541,3 +541,72 @@ def test_settings_do_not_show_a_password(tmp_path: Path, monkeypatch: pytest.Mon
     assert "hunter2" in settings.database_url
     assert settings.tracking_uri.endswith("mlflow.example.org")
     assert "hunter2" not in f"{settings} {settings!r}"
+
+
+@pytest.mark.parametrize("name", ["con", "nul", "aux", "prn", "com1", "lpt9", "com0"])
+def test_a_tenant_is_not_named_like_a_device(tmp_path: Path, name: str) -> None:
+    (tmp_path / "edupulse.toml").write_text(f"[tenants.{name}]\ntimezone = 'UTC'\nfirst_week = 2025-09-01\n")
+    with pytest.raises(ConfigurationError, match=rf"\[tenants.{name}\] name: '{name}' is the name of a dev") as caught:
+        load_settings(home=tmp_path)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["raw", "originals", "landing", "dagster", "mlflow", "logs"])
+def test_a_tenant_is_not_named_like_a_folder_of_ours(tmp_path: Path, name: str) -> None:
+    (tmp_path / "edupulse.toml").write_text(f"[tenants.{name}]\ntimezone = 'UTC'\nfirst_week = 2025-09-01\n")
+    with pytest.raises(ConfigurationError, match=rf"\[tenants.{name}\] name: '{name}' is the name of a folder"):
+        load_settings(home=tmp_path)
+
+
+@pytest.mark.parametrize("name", ["console", "nullschool", "rawlins", "com", "lpt10", "con-valley", "demo", "class"])
+def test_names_that_only_begin_like_one_are_names(tmp_path: Path, name: str) -> None:
+    (tmp_path / "edupulse.toml").write_text(f"[tenants.{name}]\ntimezone = 'UTC'\nfirst_week = 2025-09-01\n")
+    assert load_settings(home=tmp_path).tenant(name).identifier == name.replace("-", "_")
+
+
+@pytest.mark.parametrize("key", ["columns", "codes"])
+@pytest.mark.parametrize("table", ["con", "raw", "originals", "''", "'..'"])
+def test_a_profile_is_of_tables_that_are_delivered(tmp_path: Path, key: str, table: str) -> None:
+    written(tmp_path, extra=f"[tenants.lakeside.profile.{key}.{table}]\nx = {{ y = 'z' }}\n")
+    with pytest.raises(ConfigurationError, match=rf"profile.{key}.*(not a table that is delivered|string)"):
+        load_settings(home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("x = " + "[" * 100_000, "nested too deeply"),
+        ("[tenants.lakeside]\nx = " + "[" * 5_000 + "]" * 5_000, "nested too deeply"),
+        ("x = " + "{a=" * 100_000, "nested too deeply"),
+        ("[" * 100_000, "not valid TOML"),
+        (f"x = {'9' * 5_000}", "a number that is too long"),
+        (f"[tenants.lakeside]\nmax_quarantined = {'9' * 5_000}", "a number that is too long"),
+        ("#" * (5 << 20), "larger than 4 MiB"),
+        ("\0", "not valid TOML"),
+        ("tenants" + ".a" * 20_000 + " = 1", "lakeside|tenants|a"),
+    ],
+    ids=lambda value: value[:20],
+)
+def test_a_hostile_settings_file_is_refused_in_words(tmp_path: Path, content: str, words: str) -> None:
+    from click.testing import CliRunner
+
+    from edupulse_pipelines.cli import main
+
+    (tmp_path / "edupulse.toml").write_text(content)
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        load_settings(home=tmp_path)
+    assert len(str(caught.value)) < 2_000
+    done = CliRunner().invoke(main, ["run", "--home", str(tmp_path)])
+    assert done.exit_code == 2
+    assert done.output.startswith("Error:")
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "1899-12-25", "9999-12-27", "2200-01-06"])
+@pytest.mark.parametrize("key", ["first_week = {}", "calendar.terms = [{{ start = 2025-09-01, end = {} }}]"])
+def test_days_that_no_school_has_seen_are_refused(tmp_path: Path, day: str, key: str) -> None:
+    """Around them there is no room for the arithmetic of weeks."""
+    week = "" if key.startswith("first_week") else "first_week = 2025-09-01\n"
+    text = f"[tenants.lakeside]\ntimezone = 'UTC'\n{week}{key.format(day)}\n"
+    (tmp_path / "edupulse.toml").write_text(text)
+    with pytest.raises(ConfigurationError, match=rf"{day} is not a day from 1970-01-01 to 2199-12-31|lies before"):
+        load_settings(home=tmp_path)

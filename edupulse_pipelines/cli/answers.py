@@ -12,6 +12,9 @@ from typing import Any
 
 import click
 
+from edupulse_pipelines.errors import EduPulseError, unexpected_in_words
+from edupulse_pipelines.full_disk import full_disk_in_words
+
 
 def answer(sentence: str, facts: dict[str, Any], as_json: bool) -> None:
     """Print the sentence, or with `--json` the facts."""
@@ -33,6 +36,15 @@ def say_error(message: str) -> None:
     from rich.markup import escape
 
     Console(stderr=True, highlight=False).print(f"[red]Error:[/] {escape(message)}", soft_wrap=True)
+
+
+def error_in_words(error: Exception) -> str:
+    """What to say of any error; of an unexpected one not its text, which may quote a student's record."""
+    if isinstance(error, EduPulseError):
+        return str(error)
+    if isinstance(error, click.ClickException):
+        return error.format_message()
+    return full_disk_in_words(error) or unexpected_in_words(error)
 
 
 def command_to_type(words: str, home: Path | None) -> str:

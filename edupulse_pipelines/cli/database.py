@@ -10,8 +10,9 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edupulse_pipelines.cli.home import settings_of
 from edupulse_pipelines.errors import SchemaBehind
-from edupulse_pipelines.settings import Settings, load_settings
+from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.storage.database import Works, database_of
 
 if TYPE_CHECKING:
@@ -37,5 +38,5 @@ def database_with_schema(home: Path | None) -> Iterator[Work]:
     """Work that belongs to no tenant in a database at this version's schema; SchemaBehind for any other."""
     from edupulse_pipelines.storage.work import EVERY_TENANT
 
-    with works_in(load_settings(home=home)) as works:
+    with works_in(settings_of(home, make=True)) as works:
         yield works(EVERY_TENANT)

@@ -10,9 +10,9 @@ import click
 
 from edupulse_pipelines.cli.answers import answer, command_to_type, print_json
 from edupulse_pipelines.cli.database import database_with_schema
+from edupulse_pipelines.cli.home import settings_of
 from edupulse_pipelines.cli.options import command, json_option
 from edupulse_pipelines.schema.tables import ATTENDANCE_RECORDS
-from edupulse_pipelines.settings import load_settings
 from edupulse_pipelines.storage.database import database_of
 
 
@@ -38,7 +38,7 @@ def db_upgrade(as_json: bool, home: Path | None) -> None:
     A database that a newer version made is refused, and stays as it is.
     On PostgreSQL as the role that owns the tables, or is to own them.
     """
-    before, head = database_of(load_settings(home=home)).upgrade()
+    before, head = database_of(settings_of(home, make=True)).upgrade()
     sentence = f"Already at {head}." if before == head else f"Upgraded from {before or 'empty'} to {head}."
     answer(sentence, {"before": before, "current": head, "head": head}, as_json)
 
@@ -52,7 +52,7 @@ def db_current(as_json: bool, home: Path | None) -> None:
     Also when the revision is right, but the functions, triggers and comments are another version's, and when a newer
     version made the database. A SQLite file that is not there is not made.
     """
-    state = database_of(load_settings(home=home)).state()
+    state = database_of(settings_of(home, make=True)).state()
     behind = ""
     if state.revision != state.head:
         behind = f" This version needs {state.head}: run `edupulse db upgrade`."
@@ -74,7 +74,7 @@ def db_check(as_json: bool, home: Path | None) -> None:
     """
     from edupulse_pipelines.cli.output.drawing import console, counted, show_lines
 
-    differences = database_of(load_settings(home=home)).check()
+    differences = database_of(settings_of(home, make=True)).check()
     if differences and not as_json:
         show_lines(console(), counted(len(differences), "difference"), differences)
     else:

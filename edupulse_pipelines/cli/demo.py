@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from edupulse_pipelines.cli.answers import own_name, print_json
+from edupulse_pipelines.cli.home import settings_of
 from edupulse_pipelines.cli.options import Command, command, json_option
 from edupulse_pipelines.cli.weekly_job import planned_weeks, run_plan
-from edupulse_pipelines.settings import load_settings
 from edupulse_pipelines.sources import DEFAULT_SEED
 from edupulse_pipelines.weeks import last_closed_week
 
@@ -58,7 +58,7 @@ def demo(students: int, weeks: int, seed: int, as_json: bool, home: Path | None)
 
     started = time.monotonic()
     on = console(to_stderr=as_json)
-    before = load_settings(home=home)
+    before = settings_of(home, make=True)
     if not before.database_url.startswith("sqlite"):
         database_of(before).ensure_current()  # before a file is written
     asked = demo_home.demo_district(students, weeks, seed)

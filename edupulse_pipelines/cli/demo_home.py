@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edupulse_pipelines.errors import ConfigurationError, PermanentError
+from edupulse_pipelines.private_home import as_senders_write
 from edupulse_pipelines.settings import Settings, load_settings
 from edupulse_pipelines.weeks import last_closed_week
 
@@ -71,14 +72,15 @@ def prepare(
         return load_settings(home=settings.home)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(_toml(asked, first_week(asked.weeks, asked.last_week)), encoding="utf-8")
-    generate_district(
-        landing,
-        students=asked.students,
-        weeks=asked.weeks,
-        seed=asked.seed,
-        last_week=asked.last_week,
-        progress=progress,
-    )
+    with as_senders_write():
+        generate_district(
+            landing,
+            students=asked.students,
+            weeks=asked.weeks,
+            seed=asked.seed,
+            last_week=asked.last_week,
+            progress=progress,
+        )
     return load_settings(home=settings.home)
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
+from edupulse_pipelines.cli.home import settings_of
 from edupulse_pipelines.cli.options import command
+from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.risk.book.mlflow_pages import MLFLOW_PORT, server_of, start_page
-from edupulse_pipelines.settings import load_settings
 
 
 @click.command()
@@ -29,15 +30,23 @@ def dev(dagster_port: int, mlflow_port: int, home: Path | None) -> None:
     The weekly schedule runs while this does.
     """
     from edupulse_pipelines.cli.output.drawing import console
-    from edupulse_pipelines.orchestration.homes import prepare_dagster_home
+    from edupulse_pipelines.orchestration.homes import dagster_instance, secrets_in_the_file
     from edupulse_pipelines.orchestration.servers import Server, development_servers, serve
+    from edupulse_pipelines.risk.book.mlflow_connection import make_store
     from edupulse_pipelines.storage.database import database_of
 
-    settings = load_settings(home=home, placeholder=True)
+    settings = settings_of(home, placeholder=True)
     on = console()
     database_of(settings).ensure_current()  # now rather than in a failed run
-    prepare_dagster_home(settings.dagster_home)
-    settings.mlflow_dir.mkdir(parents=True, exist_ok=True)
+    if secrets := secrets_in_the_file(settings.dagster_home):
+        raise ConfigurationError(
+            f"{settings.dagster_home / 'dagster.yaml'}: {secrets[0]} stands in the file itself, and `dagster dev` "
+            "would show it in the list of processes, to every user of this machine. Name an environment variable that "
+            "holds it instead: `env: NAME`."
+        )
+    with dagster_instance(settings):  # makes its store, before several processes open it
+        pass
+    make_store(settings.tracking_uri)
     servers = development_servers(settings, dagster_port, mlflow_port)
     on.print(
         f"[dim]Starting over {settings.home}; logs in {settings.home / 'logs'}. Ctrl-C stops both.[/]", soft_wrap=True

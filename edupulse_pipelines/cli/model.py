@@ -13,10 +13,11 @@ import click
 
 from edupulse_pipelines.cli.answers import answer, command_to_type, print_json
 from edupulse_pipelines.cli.database import works_if_filled, works_in
+from edupulse_pipelines.cli.home import settings_of
 from edupulse_pipelines.cli.options import command, json_option, tenant_option
 from edupulse_pipelines.cli.tenants import chosen_tenant, chosen_tenants
 from edupulse_pipelines.errors import PermanentError
-from edupulse_pipelines.settings import Settings, TenantSettings, load_settings
+from edupulse_pipelines.settings import Settings, TenantSettings
 
 if TYPE_CHECKING:
     from edupulse_pipelines.risk.book.champion import ChampionChange
@@ -58,7 +59,7 @@ def model_list(tenant_name: str | None, as_json: bool, home: Path | None) -> Non
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.cli.output.models import show_models
 
-    settings = load_settings(home=home)
+    settings = settings_of(home)
     tenants = chosen_tenants(settings, tenant_name, as_json=as_json)
     with works_if_filled(settings) as works:
         for tenant in tenants:
@@ -205,7 +206,7 @@ def model_sync(tenant_name: str | None, apply: bool, source: str, as_json: bool,
     from edupulse_pipelines.cli.output.models import show_differences
     from edupulse_pipelines.risk.book import mirror
 
-    settings = load_settings(home=home)
+    settings = settings_of(home)
     tenants = chosen_tenants(settings, tenant_name, as_json=as_json)
     left = 0
     with works_in(settings) as works:
@@ -298,7 +299,7 @@ def _registry(settings: Settings) -> Registry:
 @contextmanager
 def _models(home: Path | None, tenant_name: str | None) -> Iterator[tuple[Settings, TenantSettings, Work]]:
     """What a command about one tenant's models needs."""
-    settings = load_settings(home=home)
+    settings = settings_of(home)
     tenant = chosen_tenant(settings, tenant_name)
     with works_in(settings) as works:
         yield settings, tenant, works(tenant.name)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import click
 
-from edupulse_pipelines.cli.answers import say_error
+from edupulse_pipelines.cli.answers import error_in_words, say_error
 from edupulse_pipelines.errors import EduPulseError
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 
@@ -43,6 +43,11 @@ def command(function: Command) -> Command:
         except EduPulseError as error:
             say_error(str(error))
             sys.exit(error.exit_code)
+        except (click.ClickException, click.Abort, click.exceptions.Exit):
+            raise
+        except Exception as error:
+            say_error(error_in_words(error))
+            sys.exit(1)
         except KeyboardInterrupt:
             say_error("Interrupted. What had been merged stays; running again goes on from there.")
             sys.exit(1)

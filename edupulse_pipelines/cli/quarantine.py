@@ -15,11 +15,11 @@ import click
 
 from edupulse_pipelines.cli.answers import command_to_type, print_json
 from edupulse_pipelines.cli.database import works_if_filled
+from edupulse_pipelines.cli.home import settings_of
 from edupulse_pipelines.cli.options import Command, command, json_option, table_option, tenant_option
 from edupulse_pipelines.cli.tenants import chosen_tenant, chosen_tenants
 from edupulse_pipelines.cli.weekly_job import libraries_to_log
 from edupulse_pipelines.errors import PermanentError
-from edupulse_pipelines.settings import load_settings
 
 if TYPE_CHECKING:
     from edupulse_pipelines.ingest.load import ReplayCounts
@@ -79,7 +79,7 @@ def quarantine_list(
     from edupulse_pipelines.cli.output.quarantine import show_quarantine
     from edupulse_pipelines.ingest import quarantine as rows
 
-    settings = load_settings(home=home)
+    settings = settings_of(home)
     tenants = chosen_tenants(settings, tenant_name, as_json=as_json)
     selection = rows.Selection(tables, reasons, files, closed=closed)
     with works_if_filled(settings) as works:
@@ -158,7 +158,7 @@ def quarantine_show(
     shown = sys.stdout.isatty() if values is None else values
     if shown and not (tables or reasons or files or lines or ids):
         raise click.UsageError("Say which rows: an ID, --table, --reason, --file or --line (or --no-values).")
-    settings = load_settings(home=home)
+    settings = settings_of(home)
     tenant = chosen_tenant(settings, tenant_name)
     selection = rows.Selection(tables, reasons, files, lines, ids, closed=closed or bool(ids))
     on = console(to_stderr=as_json)
@@ -219,7 +219,7 @@ def quarantine_export(
     from edupulse_pipelines.ingest import quarantine as rows
     from edupulse_pipelines.ingest.export import ExportedFile, export_rows
 
-    settings = load_settings(home=home)
+    settings = settings_of(home)
     tenant = chosen_tenant(settings, tenant_name)
     on = console(to_stderr=as_json)
     written: list[ExportedFile] = []
@@ -279,7 +279,7 @@ def quarantine_replay(
     if check_only and not edited:
         raise click.UsageError("--check needs the files to read.")
     started = time.monotonic()
-    settings = load_settings(home=home)
+    settings = settings_of(home)
     tenant = chosen_tenant(settings, tenant_name)
     on = console(to_stderr=as_json)
     run_id = f"replay-{uuid.uuid4()}"
@@ -361,7 +361,7 @@ def quarantine_accept(
         raise click.UsageError(
             "Say which rows, by --file (and --line) or by --id; `edupulse quarantine show` has them."
         )
-    settings = load_settings(home=home)
+    settings = settings_of(home)
     tenant = chosen_tenant(settings, tenant_name)
     counts: dict[str, ReplayCounts] = {}
     with works_if_filled(settings) as works:

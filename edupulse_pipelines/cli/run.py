@@ -9,13 +9,14 @@ from pathlib import Path
 
 import click
 
-from edupulse_pipelines.cli.answers import print_json, say_error
+from edupulse_pipelines.cli.answers import error_in_words, print_json, say_error
+from edupulse_pipelines.cli.home import settings_of
 from edupulse_pipelines.cli.options import command, json_option
 from edupulse_pipelines.cli.tenants import chosen_tenants
 from edupulse_pipelines.cli.weekly_job import accept_removals, late_weeks, planned_weeks, run_plan, week_in_words
 from edupulse_pipelines.errors import EduPulseError
-from edupulse_pipelines.settings import TenantSettings, load_settings
-from edupulse_pipelines.weeks import last_closed_week, week_start
+from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.weeks import EARLIEST_DAY, LATEST_DAY, last_closed_week, week_start
 
 
 @click.command()
@@ -56,17 +57,17 @@ def run(
         raise click.UsageError("--week and --all exclude each other.")
     day = _date(week, "--week")
     removals = [found for text in accepted if (found := _date(text, "--accept-removals")) is not None]
-    settings = load_settings(home=home)
+    settings = settings_of(home)
     tenants = chosen_tenants(settings, tenant_name, as_json=as_json)
     if removals and len(tenants) > 1:
         raise click.UsageError("--accept-removals is about one district's deliveries: name it with --tenant.")
-    for tenant in tenants:
-        if day is not None:
-            _refuse_week(tenant, week_start(day))
     on = console(to_stderr=as_json)
-    failed = 0
+    broken = 0 if tenant_name else len(settings.broken_tenants)
+    failed = broken
     for tenant in tenants:
         try:
+            if day is not None:
+                _refuse_week(tenant, week_start(day))
             accept_removals(settings, tenant, removals)
             plan = planned_weeks(
                 tenant, week=week_start(day) if day else None, every_week=every_week, accepted=removals
@@ -74,21 +75,24 @@ def run(
             if not plan.weeks and day is None:
                 plan = late_weeks(settings, tenant, plan)
             summary = run_plan(settings, tenant, plan, rescore=rescore, on=on, started=time.monotonic(), home=home)
-        except EduPulseError as error:
-            if len(tenants) == 1:
+        except Exception as error:  # whatever it is, it is this district's alone
+            if len(tenants) + broken == 1:
                 raise
-            say_error(f"{tenant.name}: {error}" if error.tenant is None else str(error))
+            say_error(_in_words(error, tenant))
             failed += 1
             continue
         failed += not summary["success"]
         if as_json:
             print_json(summary)
-    if len(tenants) > 1:
-        on.print(
-            f"{len(tenants) - failed} of {len(tenants)} tenants done."
-            + (f" [red]{failed} failed.[/]" if failed else "")
-        )
+    if (count := len(tenants) + broken) > 1:
+        on.print(f"{count - failed} of {count} tenants done." + (f" [red]{failed} failed.[/]" if failed else ""))
     sys.exit(1 if failed else 0)
+
+
+def _in_words(error: Exception, tenant: TenantSettings) -> str:
+    """What to say of an error, with the tenant's name."""
+    words = error_in_words(error)
+    return words if isinstance(error, EduPulseError) and error.tenant is not None else f"{tenant.name}: {words}"
 
 
 def _refuse_week(tenant: TenantSettings, week: dt.date) -> None:
@@ -105,7 +109,12 @@ def _refuse_week(tenant: TenantSettings, week: dt.date) -> None:
 
 
 def _date(text: str | None, option: str) -> dt.date | None:
+    if text is None:
+        return None
     try:
-        return None if text is None else dt.date.fromisoformat(text)
+        day = dt.date.fromisoformat(text)
     except ValueError:
         raise click.BadParameter(f"{text!r} is not a date like 2026-03-09.", param_hint=option) from None
+    if not EARLIEST_DAY <= day <= LATEST_DAY:
+        raise click.BadParameter(f"{text} is not a date from {EARLIEST_DAY} to {LATEST_DAY}.", param_hint=option)
+    return day

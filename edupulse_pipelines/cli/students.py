@@ -8,9 +8,9 @@ from typing import Any
 import click
 
 from edupulse_pipelines.cli.answers import command_to_type, print_json
+from edupulse_pipelines.cli.home import settings_of
 from edupulse_pipelines.cli.options import command, json_option, tenant_option
 from edupulse_pipelines.cli.tenants import chosen_tenant
-from edupulse_pipelines.settings import load_settings
 from edupulse_pipelines.storage.database import database_of
 
 
@@ -33,7 +33,7 @@ def students_merge(old: str, new: str, reason: str, tenant_name: str | None, hom
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.ingest.joining import join
 
-    settings = load_settings(home=home)
+    settings = settings_of(home)
     tenant = chosen_tenant(settings, tenant_name)
     with database_of(settings).work(tenant.name) as work:
         join(work, settings.raw_dir, tenant, old, new, reason)
@@ -51,7 +51,7 @@ def students_unmerge(old: str, tenant_name: str | None, home: Path | None) -> No
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.ingest.joining import part
 
-    settings = load_settings(home=home)
+    settings = settings_of(home)
     tenant = chosen_tenant(settings, tenant_name)
     with database_of(settings).work(tenant.name) as work:
         part(work, settings.raw_dir, tenant, old)
@@ -73,7 +73,7 @@ def students_list(tenant_name: str | None, as_json: bool, home: Path | None) -> 
     from edupulse_pipelines.ingest.joining import look_alikes
     from edupulse_pipelines.storage import numbers
 
-    settings = load_settings(home=home)
+    settings = settings_of(home)
     tenant = chosen_tenant(settings, tenant_name)
     with database_of(settings).work(tenant.name) as work:
         alike = look_alikes(work)

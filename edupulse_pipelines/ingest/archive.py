@@ -9,22 +9,24 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from edupulse_pipelines.errors import DeliveryUnfinished, LandingError
+from edupulse_pipelines.errors import DeliveryUnfinished, LandingError, PermanentError
 from edupulse_pipelines.ingest.archived_file import (
     archive_facts,
     archive_path,
+    hash_of_archive,
     is_archived,
     share_archive,
     write_archive,
 )
 from edupulse_pipelines.ingest.changed_files import changed_files
-from edupulse_pipelines.ingest.landing import Delivery, landed_deliveries
+from edupulse_pipelines.ingest.landing import Delivery, landed_deliveries, readable
 from edupulse_pipelines.progress import Progress
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.tables import ARCHIVED, KNOWN, LOADED, REFUSED
@@ -94,21 +96,24 @@ def archive_files(
     earlier = [
         delivery for delivery in deliveries if wanted and delivery.week < max(wanted) and delivery.week not in wanted
     ]
-    late = [(changed.delivery, changed.file) for changed in changed_files(work, earlier, [table])]
-    landed = [*late, *((delivery, file) for delivery in asked for file in delivery.files.get(table, []))]
-    steps = _Steps(progress, sum(file.size_on_disk for _, file in landed))
     archive = _Archive(work, raw_dir, tenant, table, deliveries)
-    try:
+    with readable(tenant):
+        late = [(changed.delivery, changed.file) for changed in changed_files(work, earlier, [table])]
+        landed = [*late, *((delivery, file) for delivery in asked for file in delivery.files.get(table, []))]
+        steps = _Steps(progress, sum(file.size_on_disk for _, file in landed))
         files = [archive.add(delivery, file, steps) for delivery, file in landed]
-    except OSError as error:
-        if not error.filename or not Path(error.filename).is_relative_to(tenant.landing):
-            raise
-        raise LandingError(
-            f"{error.filename} cannot be read ({error.strerror}): let the delivery finish, or put it right, and run "
-            "again."
-        ) from None
     archive.withdraw_missing(asked, wanted)
     return ArchiveReport(sorted(files, key=lambda file: (file.delivered_on, file.file_name)))
+
+
+def make_again(work: Work, raw_dir: Path, tenant: TenantSettings, entry: manifest.Entry) -> bool:
+    """Write the archive of a file anew from its landed file; False when that is gone or has another content by now."""
+    try:
+        archive = _Archive(work, raw_dir, tenant, entry.table_name, landed_deliveries(tenant))
+        with readable(tenant):
+            return archive.make_again(entry)
+    except (LandingError, RefusedFile):
+        return False
 
 
 def refused_files(work: Work, weeks: Iterable[dt.date]) -> list[str]:
@@ -182,7 +187,7 @@ class _Archive:
         }
         read_with = file.read_with(self._tenant, delivery.delivered_on)
         entered = self._entry(identity)
-        if entered is not None and entered.status in (ARCHIVED, LOADED) and is_archived(target, sha256, read_with):
+        if entered is not None and self._is_known(delivery, file, entered, read_with, steps):
             steps.end()
             of_file = archive_facts(target)
             with self._work.writing() as connection:
@@ -198,20 +203,11 @@ class _Archive:
             "archived_at": dt.datetime.now(dt.UTC),
         }
         try:
-            shared = self._archive_of(sha256, read_with, target)
+            shared = self._archive_of(sha256, read_with)
             if shared is not None:
                 share_archive(shared, target)
             else:
-                source = file.open(
-                    self._tenant,
-                    delivered_on=delivery.delivered_on,
-                    earlier=self._bundles_before(delivery) if file.is_delta else (),
-                    on_bytes=steps.read,
-                )
-                _refuse_reserved_columns(source)
-                facts = {"sha256": sha256, "read_with": read_with}
-                event_date = DELIVERED[self._table].record.event_date
-                write_archive(target, source, facts, event_date, lambda: _check_unchanged(file, state))
+                self._write(delivery, file, sha256, read_with, state, steps)
             if file.is_bundle:
                 self._keep_original(delivery, file, sha256)
             of_file = archive_facts(target)
@@ -224,6 +220,7 @@ class _Archive:
                 "source_format": of_file["source_format"],
                 "left_out": of_file["left_out"] or None,
                 "snapshot": self._snapshot(delivery, of_file),
+                "archive_sha256": hash_of_archive(target),
             }
         except RefusedFile as refusal:
             kept = target.with_suffix(".refused")
@@ -237,6 +234,69 @@ class _Archive:
             if values["status"] == ARCHIVED:
                 manifest.supersede_unloaded(connection, identity)
         return self._report(delivery, identity, size, values["status"], values, of_file.get("notes"))
+
+    def make_again(self, entry: manifest.Entry) -> bool:
+        """Write the archive of a file anew from its landed file, if that still has the content that was archived."""
+        for delivery in self._deliveries:
+            for file in delivery.files.get(self._table, []):
+                if (delivery.delivered_on, file.name) != (entry.delivered_on, entry.file_name):
+                    continue
+                state = file.state()
+                sha256, size = file.fingerprint()
+                if sha256 != entry.sha256:
+                    return False
+                read_with = file.read_with(self._tenant, delivery.delivered_on)
+                target = self._write(delivery, file, sha256, read_with, state, _Steps(None, size))
+                with self._work.writing() as connection:
+                    manifest.note_archive(connection, entry, hash_of_archive(target))
+                return True
+        return False
+
+    def _is_known(
+        self,
+        delivery: Delivery,
+        file: LandedFile,
+        entered: manifest.Entry,
+        read_with: Mapping[str, str],
+        steps: _Steps,
+    ) -> bool:
+        """Whether there is an archive of the file, read with the settings of now and as it was written.
+
+        One from before archives had a hash is made again of the landed file, and has one from then on.
+        """
+        target = self._path(delivery.delivered_on, file.name, entered.sha256)
+        if entered.status not in (ARCHIVED, LOADED) or not is_archived(target, entered.sha256, read_with):
+            return False
+        if entered.archive_sha256 is not None:
+            return hash_of_archive(target) == entered.archive_sha256
+        with suppress(RefusedFile):  # by a limit of later: what is there is judged when it is read
+            self._write(delivery, file, entered.sha256, read_with, file.state(), steps)
+            with self._work.writing() as connection:
+                manifest.note_archive(connection, entered, hash_of_archive(target))
+        return True
+
+    def _write(
+        self,
+        delivery: Delivery,
+        file: LandedFile,
+        sha256: str,
+        read_with: Mapping[str, str],
+        state: object,
+        steps: _Steps,
+    ) -> Path:
+        """Write the archive of a landed file; RefusedFile when it cannot be read as its table."""
+        target = self._path(delivery.delivered_on, file.name, sha256)
+        source = file.open(
+            self._tenant,
+            delivered_on=delivery.delivered_on,
+            earlier=self._bundles_before(delivery) if file.is_delta else (),
+            on_bytes=steps.read,
+        )
+        _refuse_reserved_columns(source)
+        facts = {"sha256": sha256, "read_with": read_with}
+        event_date = DELIVERED[self._table].record.event_date
+        write_archive(target, source, facts, event_date, lambda: _check_unchanged(file, state))
+        return target
 
     def withdraw_missing(self, asked: list[Delivery], weeks: set[dt.date]) -> None:
         """A refused file that is no longer landed has been taken away by a person; it stops nothing any more."""
@@ -258,12 +318,17 @@ class _Archive:
         with self._work.reading() as connection:
             return manifest.entry(connection, identity)
 
-    def _archive_of(self, sha256: str, read_with: Mapping[str, str], target: Path) -> Path | None:
-        """An archive of this content that was read as it would be read now: in its place, or elsewhere."""
+    def _archive_of(self, sha256: str, read_with: Mapping[str, str]) -> Path | None:
+        """An intact archive of this content that was read as it would be read now."""
         with self._work.reading() as connection:
-            elsewhere = manifest.places_of_content(connection, self._work, self._table, sha256)
-        for path in (target, *(self._path(day, name, sha256) for day, name in elsewhere)):
-            if archive_facts(path) and is_archived(path, sha256, read_with):
+            archived = manifest.with_content(connection, self._work, self._table, sha256)
+        for entry in archived:
+            path = self._path(entry.delivered_on, entry.file_name, sha256)
+            if (
+                is_archived(path, sha256, read_with)
+                and entry.archive_sha256 is not None
+                and hash_of_archive(path) == entry.archive_sha256
+            ):
                 return path
         return None
 
@@ -291,23 +356,35 @@ class _Archive:
 
         Those that have been cleared away from the landing folder are taken from what was kept of them.
         """
-        by_day: dict[dt.date, list[LandedFile]] = {}
-        for kept in sorted(self._originals(delivery.delivered_on).parent.glob("*/*.zip")):
-            by_day.setdefault(dt.date.fromisoformat(kept.parent.name), []).extend(
-                bundles_kept(kept, self._tenant.files)
-            )
-        for landed in self._deliveries:
-            bundles = [file for files in landed.files.values() for file in files if file.is_bundle]
+        kept: dict[dt.date, list[Path]] = {}
+        for path in sorted(self._originals(delivery.delivered_on).parent.glob("*/*.zip")):
+            kept.setdefault(dt.date.fromisoformat(path.parent.name), []).append(path)
+        landed: dict[dt.date, list[LandedFile]] = {}
+        for other in self._deliveries:
+            bundles = [file for files in other.files.values() for file in files if file.is_bundle]
             if bundles:
-                by_day[landed.delivered_on] = bundles
+                landed[other.delivered_on] = bundles
         before: list[LandedFile] = []
-        for day in sorted((day for day in by_day if day < delivery.delivered_on), reverse=True):
+        for day in sorted((day for day in {*kept, *landed} if day < delivery.delivered_on), reverse=True):
+            of_day = landed.get(day) or [file for path in kept[day] for file in self._kept_bundles(path)]
             # Of one bundle there is a landed file for each table.
-            distinct = {file.contents: file for file in by_day[day] if file.format == "oneroster"}
+            distinct = {file.contents: file for file in of_day if file.format == "oneroster"}
             before[:0] = distinct.values()
             if any(not file.is_delta for file in distinct.values()):
                 break
         return before
+
+    def _kept_bundles(self, path: Path) -> list[LandedFile]:
+        """The bundle that was kept in a zip, for each of its tables. PermanentError when it is not the one any more."""
+        bundles = bundles_kept(path, self._tenant.files)
+        sha256 = path.suffixes[-2].removeprefix(".")  # the beginning of it, see `_keep_original`
+        if not bundles or not bundles[0].fingerprint()[0].startswith(sha256):
+            raise PermanentError(
+                f"The bundle that was kept of the delivery of {path.parent.name} is damaged ({path}), and the changes "
+                "delivered after it cannot be read without it. Land that delivery again under its date, or restore "
+                "the raw archive."
+            )
+        return bundles
 
     def _report(
         self,

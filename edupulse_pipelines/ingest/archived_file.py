@@ -8,6 +8,7 @@ complete, never changed afterwards. Which files are archived, and when, is in `a
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import os
 import re
 import shutil
@@ -29,6 +30,8 @@ from edupulse_pipelines.sources.records import LINE_NUMBER, SYSTEM_COLUMNS, Reco
 FORMER_COLUMNS = ("_file_name", "_sha256")
 """Columns of archives that the first release wrote; they have no metadata of ours."""
 _METADATA = "edupulse."
+_UNREADABLE = (OSError, pa.ArrowException, ValueError, KeyError)
+"""What pyarrow and the reading of the metadata say of bytes that are not an archive, or not one any more."""
 _DICTIONARY_BYTES = 4 << 20  # so that a row group's student numbers stay a dictionary
 
 
@@ -51,30 +54,54 @@ def archived_instructional_days(path: Path) -> list[dt.date]:
 
 
 def archive_facts(path: Path) -> dict[str, Any]:
-    """What an archive says of its whole file; nothing when there is none, or one of the first release."""
+    """What an archive says of its whole file; nothing for none, a damaged one, or one of the first release."""
     try:
         stored = pq.read_schema(path).metadata or {}
-    except (FileNotFoundError, pa.ArrowInvalid):
+        return {
+            key.decode().removeprefix(_METADATA): orjson.loads(value)
+            for key, value in stored.items()
+            if key.startswith(_METADATA.encode())
+        }
+    except _UNREADABLE:
         return {}
-    return {
-        key.decode().removeprefix(_METADATA): orjson.loads(value)
-        for key, value in stored.items()
-        if key.startswith(_METADATA.encode())
-    }
 
 
 def is_archived(path: Path, sha256: str, read_with: Mapping[str, str]) -> bool:
-    """Whether there is a whole archive of this content that was read with the settings of now."""
+    """Whether there is an archive that says it is of this content and was read with the settings of now."""
     if not path.exists():
         return False
     facts = archive_facts(path)
     if not facts:
-        with suppress(pa.ArrowInvalid):
+        with suppress(*_UNREADABLE):
             return "_sha256" in pq.read_schema(path).names
         return False
-    return bool(facts["sha256"] == sha256) and all(
-        value in ("auto", facts["read_with"].get(name)) for name, value in read_with.items()
+    of_now = facts.get("read_with")
+    return (
+        facts.get("sha256") == sha256
+        and isinstance(of_now, dict)
+        and all(value in ("auto", of_now.get(name)) for name, value in read_with.items())
     )
+
+
+def hash_of_archive(path: Path) -> str | None:
+    """SHA-256 of the archive itself, every byte of it; None when there is none."""
+    try:
+        with path.open("rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
+    except FileNotFoundError:
+        return None
+
+
+def is_whole(path: Path, rows: int) -> bool:
+    """Whether every row of an archive can be read, and they are as many as the manifest has.
+
+    All that can be known of an archive whose hash nobody took: a changed value may go unnoticed.
+    """
+    try:
+        with pq.ParquetFile(path) as archive:
+            return sum(len(batch) for batch in archive.iter_batches()) == rows
+    except _UNREADABLE:
+        return False
 
 
 def _temporary(target: Path) -> Path:

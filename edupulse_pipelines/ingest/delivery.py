@@ -13,10 +13,10 @@ from typing import Literal
 
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.ingest import delivered_rows, quarantine
 from edupulse_pipelines.ingest.delivered_rows import ArchivedContent, DeliveredRows
 from edupulse_pipelines.ingest.frames import Piece
+from edupulse_pipelines.ingest.intact import intact_archive
 from edupulse_pipelines.ingest.table_load import TableLoad
 from edupulse_pipelines.ingest.validation import FUTURE_DATE, Reasons
 from edupulse_pipelines.schema.source_formats import format_of
@@ -117,28 +117,23 @@ def read_and_judged(load: TableLoad, delivered_on: dt.date, files: list[Entry]) 
 
 
 def rows_of(load: TableLoad, files: list[Entry]) -> DeliveredRows:
-    """The rows of one delivery's files, with what people have corrected. PermanentError when an archive is gone."""
+    """The rows of one delivery's files, with what people have corrected. PermanentError as `intact_archive` says."""
+    originals = without_copies(files)
+    paths = [intact_archive(load, file) for file in originals]
     with load.work.reading() as connection:
         joined = numbers.joined_numbers(connection, load.work)
         contents = [
             ArchivedContent(
                 file.file_name,
-                load.archive_of(file),
+                path,
                 file.rows_read,
                 quarantine.corrections(connection, load.work, load.table, file.sha256),
                 converted=format_of(file.source_format).converted,
                 accepted=frozenset(quarantine.accepted_lines(connection, load.work, load.table, file.sha256)),
             )
-            for file in without_copies(files)
+            for file, path in zip(originals, paths, strict=True)
         ]
-    delivered_on = files[0].delivered_on
-    lost = [content.path for content in contents if not content.path.exists()]
-    if lost:
-        raise PermanentError(
-            f"{load.table}: the archive of {delivered_on}/{files[0].file_name} is gone ({lost[0]}). Land the "
-            "delivery again under its date, or restore the raw archive."
-        )
-    return DeliveredRows(load.table, delivered_on, contents, load.tenant.profile, joined)
+    return DeliveredRows(load.table, files[0].delivered_on, contents, load.tenant.profile, joined)
 
 
 def without_copies(files: list[Entry]) -> list[Entry]:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,8 +19,10 @@ from edupulse_pipelines.errors import LandingError
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.landed_files import DELIVERY_MANIFEST, LandedFile, landed_files
+from edupulse_pipelines.sources.plain_files import open_plain, shown
 from edupulse_pipelines.weeks import week_of_delivery
 
+_LARGEST_MANIFEST = 1 << 20  # bytes; it says a few words about each table
 _DATE_FOLDER = re.compile(r"^\d{4}-\d{2}-\d{2}$")
 
 
@@ -46,55 +50,83 @@ class Delivery:
 def landed_deliveries(tenant: TenantSettings) -> list[Delivery]:
     """Every delivery in the tenant's landing folder, oldest first; those of weeks still open included.
 
-    LandingError when the folder is missing, when a delivery lies before the tenant's `first_week`, or when its
-    `manifest.json` is wrong. Names that are no deliveries are left alone: `ignored_folders` tells them.
+    LandingError when the folder is missing or cannot be read, when a delivery lies before the tenant's `first_week`, or
+    when its `manifest.json` is wrong. Names that are no deliveries are left alone: `ignored_folders` tells them.
     """
     folder = tenant.landing
-    if not folder.is_dir():
-        raise LandingError(
-            f"Tenant {tenant.name}: the landing folder {folder} does not exist. Deliveries are expected in "
-            f"{folder}/<YYYY-MM-DD>/<table>.csv.",
-            tenant=tenant.name,
-        )
-    deliveries = []
-    for path in sorted(folder.iterdir()):
-        delivered_on = _delivery_date(path)
-        if delivered_on is None:
-            continue
-        if week_of_delivery(delivered_on) < tenant.first_week:
+    with readable(tenant):
+        if not folder.is_dir():
             raise LandingError(
-                f"Tenant {tenant.name}: the delivery {path} carries the week of {week_of_delivery(delivered_on)}, "
-                f"before first_week = {tenant.first_week}. Set an earlier first_week, or move the folder away.",
+                f"Tenant {tenant.name}: the landing folder {folder} does not exist. Deliveries are expected in "
+                f"{folder}/<YYYY-MM-DD>/<table>.csv.",
                 tenant=tenant.name,
             )
-        files, unknown = landed_files(path, tenant)
-        declared = _snapshots(path / DELIVERY_MANIFEST, files, tenant.first_week, delivered_on)
-        deliveries.append(
-            Delivery(
-                delivered_on,
-                path,
-                files,
-                unknown,
-                snapshots={table: days for table, days in declared.items() if days is not None},
-                no_snapshots=frozenset(table for table, days in declared.items() if days is None),
-            )
+        dates = {path: delivered_on for path in sorted(folder.iterdir()) if (delivered_on := _delivery_date(path))}
+        return [_delivery(tenant, path, delivered_on) for path, delivered_on in dates.items()]
+
+
+@contextmanager
+def readable(tenant: TenantSettings) -> Iterator[None]:
+    """Turn what the system says when something in the landing folder cannot be read into a LandingError that names it.
+
+    Every other error of the system stays as it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not error.filename or not Path(os.fsdecode(error.filename)).is_relative_to(tenant.landing):
+            raise
+        raise LandingError(
+            f"Tenant {tenant.name}: {shown(error.filename)} cannot be read ({error.strerror}): let the delivery "
+            "finish, or put it right, and run again.",
+            tenant=tenant.name,
+        ) from None
+
+
+def _delivery(tenant: TenantSettings, path: Path, delivered_on: dt.date) -> Delivery:
+    """The delivery in the folder `path`. LandingError as `landed_deliveries` says."""
+    if week_of_delivery(delivered_on) < tenant.first_week:
+        raise LandingError(
+            f"Tenant {tenant.name}: the delivery {path} carries the week of {week_of_delivery(delivered_on)}, "
+            f"before first_week = {tenant.first_week}. Set an earlier first_week, or move the folder away.",
+            tenant=tenant.name,
         )
-    return deliveries
+    files, unknown = landed_files(path, tenant)
+    declared = _snapshots(path / DELIVERY_MANIFEST, files, tenant.first_week, delivered_on)
+    return Delivery(
+        delivered_on,
+        path,
+        files,
+        unknown,
+        snapshots={table: days for table, days in declared.items() if days is not None},
+        no_snapshots=frozenset(table for table, days in declared.items() if days is None),
+    )
 
 
 def ignored_folders(tenant: TenantSettings) -> list[str]:
     """What lies in the landing folder and is no delivery, for a warning; hidden names are left out.
 
-    A file says what to do with it: nobody puts one there to be left alone.
+    A file or a link says what to do with it: nobody puts one there to be left alone. LandingError when the folder
+    cannot be read.
     """
-    return [
-        path.name
-        if path.is_dir()
-        else f"{path.name} (a file: move it into a folder named after its delivery date, such as "
-        f"{tenant.landing.name}/{dt.date.today()}/{path.name})"
-        for path in sorted(tenant.landing.iterdir())
-        if not path.name.startswith(".") and _delivery_date(path) is None
-    ]
+    with readable(tenant):
+        return [
+            _ignored(tenant, path)
+            for path in sorted(tenant.landing.iterdir())
+            if not path.name.startswith(".") and _delivery_date(path) is None
+        ]
+
+
+def _ignored(tenant: TenantSettings, path: Path) -> str:
+    name = shown(path.name)
+    if path.is_symlink():
+        return f"{name} (a link, and links are not followed: land the folder itself)"
+    if path.is_dir():
+        return name
+    return (
+        f"{name} (a file: move it into a folder named after its delivery date, such as "
+        f"{tenant.landing.name}/{dt.date.today()}/{name})"
+    )
 
 
 def _snapshots(
@@ -104,13 +136,13 @@ def _snapshots(
 
     LandingError, which names file and key, when the manifest is not what it may be.
     """
-    if not manifest.is_file():
+    if not os.path.lexists(manifest):
         return {}
     declared = _declared_snapshots(manifest, files)
     whole = {"from": first_week.isoformat(), "to": delivered_on.isoformat()}
     snapshots: dict[str, dict[str, str] | None] = {}
     for table, days in declared.items():
-        key = f"{manifest}: snapshot.{table}"
+        key = f"{manifest}: snapshot.{shown(table)}"
         if table not in RECORD_TABLES:
             raise LandingError(f"{key}: no table of that name ({', '.join(RECORD_TABLES)}).")
         if days is False:
@@ -127,17 +159,25 @@ def _snapshots(
 
 def _declared_snapshots(manifest: Path, files: Mapping[str, list[LandedFile]]) -> dict[str, Any]:
     """The manifest's `snapshot` by table; `true` stands for every table that the delivery has files for."""
+    with open_plain(manifest) as stream:
+        content = stream.read(_LARGEST_MANIFEST + 1)
+    if len(content) > _LARGEST_MANIFEST:
+        raise LandingError(f"{manifest}: larger than 1 MiB; it says no more than which tables are snapshots.")
     try:
-        document = json.loads(manifest.read_text(encoding="utf-8-sig"))
+        document = json.loads(content.decode("utf-8-sig"))
     except json.JSONDecodeError as error:
         raise LandingError(f"{manifest}: line {error.lineno}: not valid JSON ({error.msg}).") from None
     except UnicodeDecodeError:
         raise LandingError(f"{manifest}: not valid JSON (not UTF-8).") from None
+    except RecursionError:
+        raise LandingError(f"{manifest}: brackets are nested too deeply.") from None
+    except ValueError:  # Python refuses to read an integer of thousands of digits
+        raise LandingError(f"{manifest}: holds a number that is too long to be read.") from None
     if not isinstance(document, dict):
         raise LandingError(f'{manifest}: must be an object such as {{"snapshot": true}}.')
     unknown = sorted(set(document) - {"snapshot"})
     if unknown:
-        raise LandingError(f"{manifest}: unknown key {unknown[0]!r}; only 'snapshot' is known.")
+        raise LandingError(f"{manifest}: unknown key '{shown(unknown[0])}'; only 'snapshot' is known.")
     declared = document.get("snapshot", {})
     if isinstance(declared, bool):
         return dict.fromkeys(files, declared)
@@ -152,7 +192,7 @@ def _days(key: str, given: Any, whole: Mapping[str, str]) -> dict[str, str]:
         raise LandingError(f"{key}: must be true, false, or an object with 'from' and 'to'.")
     for name, day in given.items():
         if name not in whole:
-            raise LandingError(f"{key}: unknown key {name!r}; only 'from' and 'to' are known.")
+            raise LandingError(f"{key}: unknown key '{shown(name)}'; only 'from' and 'to' are known.")
         if not _is_date(day):
             raise LandingError(f"{key}.{name}: not a date such as {whole['to']}.")
     held = {**whole, **given}
@@ -172,4 +212,6 @@ def _is_date(value: Any) -> bool:
 
 
 def _delivery_date(path: Path) -> dt.date | None:
-    return dt.date.fromisoformat(path.name) if _is_date(path.name) and path.is_dir() else None
+    if not _is_date(path.name) or path.is_symlink() or not path.is_dir():
+        return None
+    return dt.date.fromisoformat(path.name)

@@ -12,9 +12,10 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from edupulse_pipelines.ingest.landing import ignored_folders, landed_deliveries
+from edupulse_pipelines.ingest.landing import ignored_folders, landed_deliveries, readable
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.file_names import read_name
+from edupulse_pipelines.sources.plain_files import shown
 
 _BEGINS_WITH_A_DATE = re.compile(r"[0-9]{4}[-_.]?[0-9]{2}[-_.]?[0-9]{2}")
 
@@ -51,11 +52,12 @@ def left_alone(tenant: TenantSettings, weeks: Collection[dt.date]) -> LeftAlone:
     names = [f"{delivery.delivered_on}/{name}" for delivery in deliveries for name in delivery.unknown_files]
     unread = [str(delivery.delivered_on) for delivery in deliveries if delivery.unknown_files and not delivery.files]
     known = {str(delivery.delivered_on) for delivery in landed_deliveries(tenant)}
-    beside = [
-        path.name
-        for path in sorted(tenant.landing.iterdir())
-        if path.name not in known and not path.name.startswith(".") and _looks_like_a_delivery(path)
-    ]
+    with readable(tenant):
+        beside = [
+            shown(path.name)
+            for path in sorted(tenant.landing.iterdir())
+            if path.name not in known and not path.name.startswith(".") and _looks_like_a_delivery(path)
+        ]
     return LeftAlone([*names, *ignored_folders(tenant)], [*unread, *beside])
 
 

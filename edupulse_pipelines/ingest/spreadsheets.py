@@ -11,10 +11,12 @@ import csv
 import datetime as dt
 import io
 import re
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -38,7 +40,7 @@ def own_header(
 ) -> list[str]:
     """The columns of a file: from its archive, else from a row of it, else the landing contract's."""
     path = archive_path(raw_dir, work.tenant, table, day, file_name.partition("/")[2], file_hash)
-    if path.exists():
+    with suppress(OSError, pa.ArrowException):  # gone or damaged
         return archived_header(path)
     columns = quarantined_records.c
     for raw in connection.scalars(

@@ -17,6 +17,8 @@ from dagster import AssetCheckSeverity, DagsterEvent, DagsterEventType, DagsterI
 from edupulse_pipelines.orchestration.checks import COMPUTED
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 
+DISK_FULL = "disk_full"
+"""In the metadata of a step's failure: that a disk was full, which is one cause for however many steps."""
 _TOLD_BY = {
     DagsterEventType.ASSET_MATERIALIZATION,
     DagsterEventType.ASSET_CHECK_EVALUATION,
@@ -150,15 +152,23 @@ def _messages(events: Sequence[DagsterEvent]) -> tuple[list[str], list[str], lis
             told = reason.message.strip().splitlines()[0].partition(": ")[2] if reason is not None else ""
             warnings.append(f"{_asset_of(event)}: tried again{f', because: {told}' if told else ''}")
         elif event.event_type_value == "STEP_FAILURE":
-            failure = event.step_failure_data
-            asset = _asset_of(event)
-            if failure.user_failure_data is not None and failure.user_failure_data.description:
-                errors.append(f"{asset}: {failure.user_failure_data.description}")
-            elif failure.error is not None and failure.error.cls_name != "DagsterAssetCheckFailedError":
-                cause = failure.error
-                while cause.cause is not None:
-                    cause = cause.cause
-                errors.append(f"{asset}: {cause.message.strip().splitlines()[0]}")
-            elif str(event.step_key) not in failed_checks:
-                errors.append(f"{asset}: the step failed")
+            failure = _failure_in_words(event)
+            if failure is None and str(event.step_key) not in failed_checks:
+                failure = f"{_asset_of(event)}: the step failed"
+            if failure is not None and failure not in errors:
+                errors.append(failure)
     return errors, warnings, warned_checks
+
+
+def _failure_in_words(event: DagsterEvent) -> str | None:
+    """Why a step failed; None when a check of it says so. A full disk is one cause for however many steps."""
+    failure = event.step_failure_data
+    raised = failure.user_failure_data
+    if raised is not None and raised.description:
+        return raised.description if DISK_FULL in raised.metadata else f"{_asset_of(event)}: {raised.description}"
+    cause = failure.error
+    if cause is None or cause.cls_name == "DagsterAssetCheckFailedError":
+        return None
+    while cause.cause is not None:
+        cause = cause.cause
+    return f"{_asset_of(event)}: {cause.message.strip().splitlines()[0]}"

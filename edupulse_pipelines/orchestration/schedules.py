@@ -21,7 +21,7 @@ from dagster import (
     schedule,
 )
 
-from edupulse_pipelines.errors import EduPulseError
+from edupulse_pipelines.errors import EduPulseError, unexpected_in_words
 from edupulse_pipelines.orchestration.jobs import TenantJobs
 from edupulse_pipelines.orchestration.partitions import week_tags
 from edupulse_pipelines.orchestration.resources import Database
@@ -71,6 +71,9 @@ def _late_weeks(
     except EduPulseError as error:
         # The run itself will say what is wrong, where people look for it.
         context.log.warning(f"Could not look for late deliveries: {error}")
+        return []
+    except Exception as error:
+        context.log.warning(f"Could not look for late deliveries. {unexpected_in_words(error)}")
         return []
 
 

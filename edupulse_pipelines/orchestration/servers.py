@@ -36,6 +36,8 @@ class Server:
     log: Path
     page: str = ""
     """What follows the address in the link to its first page."""
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Of its environment alone: what may hold a password, which a command line would show to every user."""
     process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @property
@@ -79,8 +81,10 @@ def development_servers(settings: Settings, dagster_port: int, mlflow_port: int)
             "--workers",
             "1",
         ]
-        command += ["--backend-store-uri", settings.tracking_uri, "--default-artifact-root", artifacts]
-        servers.append(Server("MLflow", command, mlflow_port, settings.home / "logs" / "mlflow.log", start_page("")))
+        command += ["--default-artifact-root", artifacts]
+        store = {"MLFLOW_BACKEND_STORE_URI": settings.tracking_uri}
+        log = settings.home / "logs" / "mlflow.log"
+        servers.append(Server("MLflow", command, mlflow_port, log, start_page(""), store))
     return servers
 
 
@@ -122,7 +126,7 @@ def serve(
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    env=environment(settings, os.environ),
+                    env={**environment(settings, os.environ), **server.variables},
                     start_new_session=True,  # an interrupt at the terminal reaches us alone; we stop them in order
                 )
         waiting, give_up = list(servers), time.monotonic() + _READY_SECONDS

@@ -7,14 +7,15 @@ choice to try the step again (`orchestration.retries`).
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from dagster import AssetExecutionContext, Failure, OpExecutionContext
 
-from edupulse_pipelines.errors import DatabaseRefused, EduPulseError, TransientError
+from edupulse_pipelines.errors import DatabaseRefused, DiskFull, EduPulseError, TransientError, unexpected_in_words
+from edupulse_pipelines.full_disk import full_disk_in_words
+from edupulse_pipelines.orchestration.recorded_runs import DISK_FULL
 from edupulse_pipelines.orchestration.resources import Database, Progress
 from edupulse_pipelines.orchestration.retries import is_tried_again
 from edupulse_pipelines.settings import TenantSettings
@@ -52,23 +53,15 @@ def step(
         raise
     except EduPulseError as error:
         message = f"{error} {_ROLLED_BACK}" if isinstance(error, DatabaseRefused) else str(error)
-        told = Failure(message, allow_retries=isinstance(error, TransientError))
+        metadata = {DISK_FULL: True} if isinstance(error, DiskFull) else None
+        told = Failure(message, metadata=metadata, allow_retries=isinstance(error, TransientError))
         if is_tried_again(context, told):
             progress.delayed(name, message)
         else:
             progress.failed(name, message)
         raise told from None
     except Exception as error:
-        message = _where(error)
+        full = full_disk_in_words(error)
+        message = full or unexpected_in_words(error)
         progress.failed(name, message)
-        raise Failure(message, allow_retries=False) from None
-
-
-def _where(error: Exception) -> str:
-    """The kind of an unexpected error and the frames it came through: enough to mend it, without its text.
-
-    Libraries quote what they choke on, and that may be a student's value.
-    """
-    frames = traceback.extract_tb(error.__traceback__)
-    path = "\n".join(f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in frames[1:])
-    return f"Unexpected {type(error).__name__}; its text is left out, because it may quote a student's record.\n{path}"
+        raise Failure(message, metadata={DISK_FULL: True} if full else None, allow_retries=False) from None

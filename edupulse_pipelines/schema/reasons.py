@@ -238,6 +238,12 @@ _FILE = (
         fix="Remove the declaration; Ed-Fi files need none.",
     ),
     Reason(
+        code="too_many_columns",
+        kind="file",
+        meaning="The header row has more columns than `max_columns` allows.",
+        fix="Deliver fewer columns, or raise `max_columns` in `[tenants.<name>.files]`.",
+    ),
+    Reason(
         code="malformed_header",
         kind="file",
         meaning="The header row is not valid CSV.",
@@ -356,6 +362,13 @@ _WARNING = (
         meaning="A full snapshot takes nothing back yet: a row of it is in quarantine, or a file of it was refused, "
         "and that may be the record that seems to be missing.",
         fix="Mend the rows and the files of that delivery; then it does.",
+    ),
+    Reason(
+        code="archive_unverified",
+        kind="warning",
+        meaning="A file's archive is from before archives had a hash, and the file is no longer landed: all its rows "
+        "could be read and are as many as they were, but a changed value would not have been noticed.",
+        fix="Nothing has to be done; from now on the archive has a hash. To be sure, land that delivery again.",
     ),
 )
 

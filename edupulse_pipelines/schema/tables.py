@@ -934,6 +934,13 @@ INGESTED_FILES = Table(
                 "NULL where the table's records have no such date, and for files loaded before this was noted."
             ),
         ),
+        Column(
+            name="archive_sha256",
+            type="text",
+            length=64,
+            nullable=True,
+            comment="Hash of the archive that was written of it; NULL for one from before archives had a hash.",
+        ),
     ),
     primary_key=("id",),
     uniques=(Unique(("tenant_id", "table_name", "delivered_on", "file_name", "sha256")),),

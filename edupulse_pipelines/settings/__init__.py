@@ -5,7 +5,7 @@ Everything a district may decide lives in `TenantSettings`.
 
 One module a subject: `environment` (`load_settings`, `Settings`), `document` (reading the file), `tenant` (a district),
 and the tables of a district: `model`, `profile`, `files`, `calendar`. `absence_rules` has the rules of
-authorities that a district may name. `section` is what the tables have in common,
+authorities that a district may name. `permissions` is the home's table, `section` is what the tables have in common,
 `database_url` spells a URL, `libraries` quiets the libraries we call.
 """
 
@@ -29,6 +29,7 @@ from edupulse_pipelines.settings.model import (
     RuleSettings,
     TrainingSettings,
 )
+from edupulse_pipelines.settings.permissions import PermissionsSettings
 from edupulse_pipelines.settings.profile import ISO_DATE, ProfileSettings
 from edupulse_pipelines.settings.section import Day
 from edupulse_pipelines.settings.tenant import TenantSettings
@@ -53,6 +54,7 @@ __all__ = [
     "FilesSettings",
     "InputSettings",
     "LabelSettings",
+    "PermissionsSettings",
     "ProfileSettings",
     "PromotionSettings",
     "ReviewSettings",

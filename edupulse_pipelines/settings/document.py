@@ -1,57 +1,109 @@
-"""Reading `edupulse.toml`: its districts, or the file, the key and the rule that is broken."""
+"""Reading `edupulse.toml`: its districts and who may read the home, or the file, the key and the broken rule."""
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from edupulse_pipelines.errors import ConfigurationError
+from edupulse_pipelines.settings.permissions import PermissionsSettings
 from edupulse_pipelines.settings.tenant import TenantSettings
 
+_LARGEST_FILE = 4 << 20  # bytes
 
-def read_tenants(path: Path, home: Path) -> dict[str, TenantSettings]:
-    """The districts of the file by name; `home` holds their landing folders unless they say otherwise.
 
-    ConfigurationError names the file, the key and the rule that is broken.
+class SettingsFile(NamedTuple):
+    """What `edupulse.toml` says; of a district whose table is wrong, what is wrong with it."""
+
+    tenants: dict[str, TenantSettings]
+    broken_tenants: dict[str, str]
+    permissions: PermissionsSettings
+
+
+def read_settings_file(path: Path, home: Path) -> SettingsFile:
+    """The districts of the file by name, and the rest; `home` holds their landing folders unless they say otherwise.
+
+    A wrong table is its district's trouble alone. ConfigurationError names the file, the key and the rule that is
+    broken: when the file as a whole cannot be used, or no table of a district can.
     """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
-    except OSError as error:
-        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not valid TOML: {error}") from None
-    unknown = sorted(set(document) - {"tenants"})
+    document = _document(path)
+    unknown = sorted(set(document) - {"tenants", "permissions"})
     if unknown:
-        raise ConfigurationError(f"{path}: unknown key {unknown[0]!r}; only [tenants.<name>] tables are expected.")
+        raise ConfigurationError(
+            f"{path}: unknown key {unknown[0]!r}; only [tenants.<name>] tables and [permissions] are expected."
+        )
+    try:
+        permissions = PermissionsSettings.model_validate(document.get("permissions", {}))
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: [permissions] {rules_in_words(error)}") from None
+    tenants, broken = _tenants(path, home, document)
+    return SettingsFile(tenants, broken, permissions)
+
+
+def _tenants(path: Path, home: Path, document: dict[str, Any]) -> tuple[dict[str, TenantSettings], dict[str, str]]:
+    """The districts that are declared rightly, and of the others what is wrong."""
     declared = document.get("tenants", {})
     if not isinstance(declared, dict) or not declared:
         raise ConfigurationError(f"{path} declares no tenant; add a [tenants.<name>] table.")
     tenants: dict[str, TenantSettings] = {}
+    broken: dict[str, str] = {}
     identifiers: dict[str, str] = {}
     for name, table in declared.items():
-        if not isinstance(table, dict):
-            raise ConfigurationError(f"{path}: tenants.{name} must be a table, [tenants.{name}].")
-        if "name" in table:
-            raise ConfigurationError(f"{path}: [tenants.{name}] name: the table's own name is the tenant's; remove it.")
-        declared_landing = table.get("landing", str(home / "landing" / name))
-        if not isinstance(declared_landing, str) or not declared_landing:
-            raise ConfigurationError(f"{path}: [tenants.{name}] landing: not the path of a folder.")
-        # Joining an absolute path leaves it as it is.
-        landing = (path.parent / Path(declared_landing).expanduser()).absolute()
-        values = {**table, "name": name, "landing": landing}
         try:
-            tenant = TenantSettings.model_validate(values)
-        except ValidationError as error:
-            raise ConfigurationError(f"{path}: [tenants.{name}] {rules_in_words(error)}") from None
+            tenant = _tenant(path, home, name, table)
+        except ConfigurationError as error:
+            broken[name] = str(error)
+            continue
         if tenant.identifier in identifiers:
-            raise ConfigurationError(
+            broken[name] = (
                 f"{path}: tenants {identifiers[tenant.identifier]!r} and {name!r} differ only in - and _; rename one."
             )
+            continue
         identifiers[tenant.identifier] = name
         tenants[name] = tenant
-    return tenants
+    if not tenants:
+        raise ConfigurationError(" ".join(broken.values()))
+    return tenants, broken
+
+
+def _tenant(path: Path, home: Path, name: str, table: Any) -> TenantSettings:
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{path}: tenants.{name} must be a table, [tenants.{name}].")
+    if "name" in table:
+        raise ConfigurationError(f"{path}: [tenants.{name}] name: the table's own name is the tenant's; remove it.")
+    declared_landing = table.get("landing", str(home / "landing" / name))
+    if not isinstance(declared_landing, str) or not declared_landing:
+        raise ConfigurationError(f"{path}: [tenants.{name}] landing: not the path of a folder.")
+    try:
+        # Joining an absolute path leaves it as it is.
+        landing = (path.parent / Path(declared_landing).expanduser()).absolute()
+        return TenantSettings.model_validate({**table, "name": name, "landing": landing})
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: [tenants.{name}] {rules_in_words(error)}") from None
+    except RuntimeError:  # Python knows no home folder of `~somebody`
+        raise ConfigurationError(f"{path}: [tenants.{name}] landing: there is no such user.") from None
+
+
+def _document(path: Path) -> dict[str, Any]:
+    """What the file says, as TOML reads it."""
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_LARGEST_FILE + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}.") from None
+    if len(content) > _LARGEST_FILE:
+        raise ConfigurationError(f"{path} is larger than {_LARGEST_FILE >> 20} MiB: that is no file of settings.")
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{path} cannot be read: brackets are nested too deeply.") from None
+    except ValueError:  # Python refuses to read an integer of thousands of digits
+        raise ConfigurationError(f"{path} cannot be read: it holds a number that is too long.") from None
 
 
 def rules_in_words(error: ValidationError) -> str:

@@ -10,7 +10,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.settings.database_url import normalise_database_url
-from edupulse_pipelines.settings.document import read_tenants, rules_in_words
+from edupulse_pipelines.settings.document import read_settings_file, rules_in_words
+from edupulse_pipelines.settings.permissions import PermissionsSettings
 from edupulse_pipelines.settings.section import Section
 from edupulse_pipelines.settings.tenant import TenantSettings
 from edupulse_pipelines.weeks import week_start
@@ -35,6 +36,9 @@ class Settings(Section):
     tracking_uri: str = Field(repr=False)
     config_path: Path
     tenants: dict[str, TenantSettings]
+    broken_tenants: dict[str, str] = Field(default_factory=dict)
+    """Districts whose table is wrong, with what is wrong: they do not run, and the others do."""
+    permissions: PermissionsSettings = PermissionsSettings()
 
     @property
     def raw_dir(self) -> Path:
@@ -53,6 +57,8 @@ class Settings(Section):
 
     def tenant(self, name: str) -> TenantSettings:
         """The tenant of this name; ConfigurationError names the ones there are."""
+        if name in self.broken_tenants:
+            raise ConfigurationError(self.broken_tenants[name])
         try:
             return self.tenants[name]
         except KeyError:
@@ -65,7 +71,7 @@ def load_settings(*, home: Path | None = None, placeholder: bool = False) -> Set
 
     `home` overrides `EDUPULSE_HOME`. Without a TOML file there are no tenants; with `placeholder` there is then one
     named `demo`, so that the asset graph can be looked at before anything has been set up. ConfigurationError names
-    the file, the key and the rule that is broken.
+    the file, the key and the rule that is broken; a district's own are in `broken_tenants` while others are in order.
     """
     try:
         environment = Environment()
@@ -73,8 +79,10 @@ def load_settings(*, home: Path | None = None, placeholder: bool = False) -> Set
         raise ConfigurationError(f"An environment variable is wrong: {rules_in_words(error)}") from None
     root = (home if home is not None else environment.home).expanduser().absolute()
     config_path = (environment.config or root / "edupulse.toml").expanduser().absolute()
+    broken: dict[str, str] = {}
+    permissions = PermissionsSettings()
     if config_path.is_file():
-        tenants = read_tenants(config_path, root)
+        tenants, broken, permissions = read_settings_file(config_path, root)
     elif environment.config is not None or config_path.exists():
         problem = "is not a file" if config_path.exists() else "does not exist"
         source = "EDUPULSE_CONFIG names " if environment.config is not None else ""
@@ -87,6 +95,8 @@ def load_settings(*, home: Path | None = None, placeholder: bool = False) -> Set
         tracking_uri=environment.mlflow_tracking_uri or f"sqlite:///{root / 'mlflow' / 'mlflow.db'}",
         config_path=config_path,
         tenants=tenants,
+        broken_tenants=broken,
+        permissions=permissions,
     )
 
 

@@ -1,4 +1,4 @@
-"""How large one landed file may be."""
+"""How large one landed file may be, and how wide."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ class FilesSettings(Section):
     max_file_gib: float = Field(20.0, gt=0)
     """Uncompressed size of one file, or of all that one zip or bundle holds."""
     max_compression_ratio: float = Field(200.0, ge=1)
+    max_columns: int = Field(2000, ge=1)
+    """Columns in the header row of a CSV."""
 
     @property
     def max_bytes(self) -> int:

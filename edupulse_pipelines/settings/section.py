@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, field_validator
 
+from edupulse_pipelines.weeks import EARLIEST_DAY, LATEST_DAY
+
 
 class Section(BaseModel):
     """A table of `edupulse.toml`: unknown keys are an error, because a misspelt threshold must not pass silently."""
@@ -31,4 +33,11 @@ def plain_date(value: Any) -> Any:
     return value
 
 
-Day = Annotated[dt.date, BeforeValidator(plain_date)]
+def _day_of_school(value: Any) -> Any:
+    day = plain_date(value)
+    if not EARLIEST_DAY <= day <= LATEST_DAY:
+        raise ValueError(f"{day} is not a day from {EARLIEST_DAY} to {LATEST_DAY}")
+    return day
+
+
+Day = Annotated[dt.date, BeforeValidator(_day_of_school)]

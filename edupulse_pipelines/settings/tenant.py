@@ -29,6 +29,10 @@ from edupulse_pipelines.settings.section import Day, Section
 from edupulse_pipelines.weeks import week_start
 
 _TENANT_NAME = re.compile(r"[a-z][a-z0-9]*([_-][a-z0-9]+)*")
+_DEVICE = re.compile(r"con|prn|aux|nul|(com|lpt)[0-9]")
+"""Names that Windows keeps for devices: a folder or an archive with one of them cannot be copied there."""
+_OUR_FOLDERS = frozenset(("dagster", "landing", "logs", "mlflow", "originals", "raw"))
+"""Folders of the home and of the raw archive, in which a tenant's own folder would be taken for one of ours."""
 
 
 class TenantSettings(Section):
@@ -66,6 +70,10 @@ class TenantSettings(Section):
     def _plain_name(cls, value: str) -> str:
         if not _TENANT_NAME.fullmatch(value):
             raise ValueError("a tenant's name is lower-case letters and digits, joined by single - or _")
+        if _DEVICE.fullmatch(value):
+            raise ValueError(f"{value!r} is the name of a device on Windows, where its folder could not be copied to")
+        if value in _OUR_FOLDERS:
+            raise ValueError(f"{value!r} is the name of a folder of our own in the home or in the raw archive")
         return value
 
     @field_validator("timezone")

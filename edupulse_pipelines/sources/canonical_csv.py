@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.source_formats import CSV
-from edupulse_pipelines.settings import ProfileSettings
+from edupulse_pipelines.settings import FilesSettings, ProfileSettings
 from edupulse_pipelines.sources.csv_rows import NUL_BYTE
 from edupulse_pipelines.sources.csv_text import BLOCK_BYTES, CsvText
 from edupulse_pipelines.sources.profiles import check_header, known_names
@@ -38,11 +38,12 @@ class CanonicalCsv(CsvText):
         profile: ProfileSettings | None = None,
         *,
         source_format: str = CSV.name,
+        max_columns: int = FilesSettings().max_columns,
         block_bytes: int = BLOCK_BYTES,
         strict: bool = False,
     ) -> None:
         profile = profile or ProfileSettings()
-        super().__init__(content, profile.encoding, block_bytes=block_bytes, strict=strict)
+        super().__init__(content, profile.encoding, max_columns=max_columns, block_bytes=block_bytes, strict=strict)
         self.source_format = source_format
         self.delimiter, self.header = self._find_header(table, profile)
         canonical = check_header(self.header, table, profile)

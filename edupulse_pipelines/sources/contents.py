@@ -22,6 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO, Literal, cast
 
 from edupulse_pipelines.settings import FilesSettings
+from edupulse_pipelines.sources.plain_files import copy_plain, open_plain
 from edupulse_pipelines.sources.records import RefusedFile
 
 TOO_LARGE = "too_large"
@@ -62,7 +63,7 @@ class Content:
         if self.packed == "" and self.path.stat().st_size > limits.max_bytes:
             raise _too_large(limits)
         with ExitStack() as opened:
-            stream: IO[bytes] = opened.enter_context(self.path.open("rb"))
+            stream: IO[bytes] = opened.enter_context(open_plain(self.path))
             file, share = stream, 1.0
             if self.packed == "gzip":
                 stream = cast(IO[bytes], opened.enter_context(gzip.GzipFile(fileobj=file, mode="rb")))
@@ -88,7 +89,7 @@ class Content:
         """Keep the bytes as they came: the file itself, compressed as it is, or the member of the zip unpacked."""
         target.parent.mkdir(parents=True, exist_ok=True)
         if self.packed != "zip":
-            shutil.copyfile(self.path, target)
+            copy_plain(self.path, target)
             return
         with self.open(limits) as source, target.open("wb") as kept:
             shutil.copyfileobj(source, kept, _BUFFER)
@@ -186,7 +187,7 @@ def zip_entries(path: Path) -> tuple[zipfile.ZipInfo, ...]:
 @lru_cache(maxsize=64)
 def _directory(path: Path, _modified: int, _size: int) -> tuple[zipfile.ZipInfo, ...]:
     try:
-        with zipfile.ZipFile(path) as archive:
+        with open_plain(path) as stream, zipfile.ZipFile(stream) as archive:
             return tuple(entry for entry in archive.infolist() if not entry.is_dir())
     except (*_DAMAGED, UnicodeDecodeError, ValueError) as error:
         raise _damaged("zip", error) from None

@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 import pyarrow as pa
 
+from edupulse_pipelines.settings import FilesSettings
 from edupulse_pipelines.sources.csv_blocks import read_block
 from edupulse_pipelines.sources.csv_rows import Row, StrictReader, as_table, whole_lines
 from edupulse_pipelines.sources.records import RefusedFile, archive_schema
@@ -41,7 +42,7 @@ class CsvText:
     """The rows of a CSV, whatever they are about: the encoding is found when it is made, `header` is the subclass's.
 
     `content` is a path, or gives the file's bytes from the beginning each time it is called. RefusedFile `empty_file`,
-    `not_csv` or `encoding`.
+    `not_csv`, `encoding` or `too_many_columns`.
     """
 
     header: list[str]
@@ -51,11 +52,13 @@ class CsvText:
         content: Path | Callable[[], BinaryIO],
         encoding: str = "auto",
         *,
+        max_columns: int = FilesSettings().max_columns,
         block_bytes: int = BLOCK_BYTES,
         strict: bool = False,
     ) -> None:
         """`encoding` as the profile declares it. With `strict` every row is read one by one: the same rows, slowly."""
         self._open = (lambda: content.open("rb")) if isinstance(content, Path) else content
+        self._max_columns = max_columns
         self._block_bytes = block_bytes
         self._strict = strict
         self.delimiter = ","
@@ -116,11 +119,17 @@ class CsvText:
         return _Encoding(declared, 0, ", as the tenant's profile declares")
 
     def read_header(self, delimiter: str) -> Row:
-        """The first row, read with this delimiter. RefusedFile `empty_file`."""
+        """The first row, read with this delimiter. RefusedFile `empty_file` or `too_many_columns`."""
         with self._open() as stream:
             row = StrictReader(self._blocks(stream, _HEADER_BLOCK), delimiter).next_row(None)
         if row is None:
             raise RefusedFile("empty_file", "the file is empty: not even a header row")
+        if row.problem is None and len(row.fields) > self._max_columns:
+            raise RefusedFile(
+                "too_many_columns",
+                f"line 1: the header row has {len(row.fields):,} columns, more than {self._max_columns:,}",
+                "deliver fewer, or raise max_columns in the tenant's files table of edupulse.toml",
+            )
         return row
 
     def _blocks(self, stream: BinaryIO, block_bytes: int) -> Iterator[bytes]:

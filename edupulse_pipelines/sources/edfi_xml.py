@@ -18,12 +18,14 @@ from edupulse_pipelines.sources.records import RefusedFile
 
 Open = Callable[[], BinaryIO]
 
-_NAMESPACE = re.compile(r"https?://(?:www\.)?ed-fi\.org/(?P<version>.+)")
+_NAMESPACE = re.compile(r"https?://(?:www\.)?ed-fi\.org/(?P<version>.{1,30})")
 _INTERCHANGE = "Interchange"
 _BEGINNING = 1 << 12
 _LONGEST_PROLOG = 1 << 16
 _CHUNK = 1 << 18
 _LONGEST_RECORD = 1 << 20  # characters of one top-level element; what is longer is no record but an attack
+_LONGEST_TOKEN = 4 << 20  # bytes of one tag or comment: the parser begins it anew with every chunk until it has its end
+_LONGEST_NAME = 1000  # characters of an element's name with its namespace, which is given with each of its elements
 _MOST_ELEMENTS = 20_000  # within one top-level element
 
 
@@ -191,10 +193,14 @@ class Reading:
         self._parser.EntityDeclHandler = self._forbid
 
     def __iter__(self) -> Iterator[Element]:
+        given = 0
         try:
             with self._file.open() as stream:
                 while data := stream.read(_CHUNK):
                     self._parser.Parse(data, False)
+                    given += len(data)
+                    if given - self._parser.CurrentByteIndex > _LONGEST_TOKEN:
+                        raise self._refused("malformed_xml", f"more than {_LONGEST_TOKEN:,} bytes in one tag")
                     yield from self._done
                     self._done.clear()
                 self._parser.Parse(b"", True)
@@ -215,6 +221,8 @@ class Reading:
         raise self._refused("forbidden_xml", "a document type declaration (DTD), which is never read; remove it")
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
+        if len(name) > _LONGEST_NAME:
+            raise self._refused("malformed_xml", f"a name of more than {_LONGEST_NAME:,} characters")
         self._depth += 1
         if self._depth == 1:
             self._namespace = name.rpartition(" ")[0] + " "
@@ -237,10 +245,12 @@ class Reading:
             self._count += 1
             if self._count > _MOST_ELEMENTS:
                 raise self._refused("malformed_xml", f"more than {_MOST_ELEMENTS:,} elements in one entry")
+            self._add(attributes)
         elif self._depth == 2:
             if local in self._wanted:
                 self._open.append(Element(local, attributes, self._parser.CurrentLineNumber))
                 self._characters = self._count = 0
+                self._add(attributes)
             elif self._others is not None:
                 self._others[local.rpartition(" ")[2]] += 1
 
@@ -257,9 +267,16 @@ class Reading:
     def _data(self, text: str) -> None:
         if self._open and not self._passed_over:
             self._open[-1].own += text
-            self._characters += len(text)
-            if self._characters > _LONGEST_RECORD:
-                raise self._refused("malformed_xml", f"more than {_LONGEST_RECORD:,} characters in one entry")
+            self._grow(len(text))
+
+    def _add(self, attributes: Mapping[str, str]) -> None:
+        if attributes:
+            self._grow(sum(len(name) + len(value) for name, value in attributes.items()))
+
+    def _grow(self, characters: int) -> None:
+        self._characters += characters
+        if self._characters > _LONGEST_RECORD:
+            raise self._refused("malformed_xml", f"more than {_LONGEST_RECORD:,} characters in one entry")
 
 
 class Bundle:

@@ -25,6 +25,7 @@ from edupulse_pipelines.sources.canonical_csv import CanonicalCsv
 from edupulse_pipelines.sources.contents import Content, OnBytes, zip_members
 from edupulse_pipelines.sources.edfi_xml import has_a_root, interchange_of
 from edupulse_pipelines.sources.file_names import FileName, read_name
+from edupulse_pipelines.sources.plain_files import copy_plain, open_plain, shown
 from edupulse_pipelines.sources.records import RecordSource, RefusedFile
 from edupulse_pipelines.sources.workbook import WorkbookSheet, sheets_of_tables
 
@@ -42,6 +43,7 @@ _ONEROSTER = frozenset(
     )
 )  # fmt: skip
 _BUFFER = 1 << 20
+_LINK = " (a link, and links are not followed: land the file itself)"
 _PACKED = {"": "", "gzip": ", gzip", "zip": " in zip"}
 """How a CSV is packed, in the words of the manifest."""
 
@@ -137,7 +139,13 @@ class LandedFile:
             named = WORKBOOK.named(_PACKED[content.packed])
             return WorkbookSheet(openers[name], self.table, tenant.profile, source_format=named, sheet=self.sheet)
         source_format = CSV.named(_PACKED[content.packed])
-        return CanonicalCsv(openers[name], self.table, tenant.profile, source_format=source_format)
+        return CanonicalCsv(
+            openers[name],
+            self.table,
+            tenant.profile,
+            source_format=source_format,
+            max_columns=self.limits.max_columns,
+        )
 
     def read_with(self, tenant: TenantSettings, delivered_on: dt.date) -> dict[str, str]:
         """What decides, beside its bytes, what its rows say: with other settings it has to be read and loaded again."""
@@ -173,13 +181,14 @@ class LandedFile:
                 try:
                     self.contents[0][1].copy_to(temporary, self.limits)
                 except RefusedFile:
-                    shutil.copyfile(self.paths[0], temporary)
+                    copy_plain(self.paths[0], temporary)
             elif len(self.paths) == 1:
-                shutil.copyfile(self.paths[0], temporary)
+                copy_plain(self.paths[0], temporary)
             else:
                 with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
                     for path in self.paths:
-                        archive.write(path, path.name)
+                        with open_plain(path) as source, archive.open(path.name, "w", force_zip64=True) as kept:
+                            shutil.copyfileobj(source, kept, _BUFFER)
             temporary.replace(target)
         finally:
             temporary.unlink(missing_ok=True)
@@ -192,7 +201,7 @@ class LandedFile:
         for path in self.paths:
             length = path.stat().st_size
             size += length
-            with path.open("rb") as stream:
+            with open_plain(path) as stream:
                 if length > self.limits.max_bytes:
                     digest.update(str(length).encode() + stream.read(_BUFFER))
                     continue
@@ -219,12 +228,16 @@ def landed_files(folder: Path, tenant: TenantSettings) -> tuple[dict[str, list[L
         if path.name.startswith(".") or (path.name == DELIVERY_MANIFEST and path.is_file()):
             continue
         named = _name_of_ours(path.name)
-        if not _storable(path.name):
+        if path.is_symlink():
+            unknown.append(f"{path.name}{_LINK}")
+        elif not _storable(path.name):
             unknown.append(path.name)
         elif path.is_dir():
-            bundles, left = _bundles(f"{path.name}/", _files_in(path), tenant.files)
+            contents, others = _files_in(path)
+            bundles, left = _bundles(f"{path.name}/", contents, tenant.files)
             landed += bundles
-            unknown += [f"{path.name}/{name}" for name in left] if bundles else [path.name]
+            alone = [*left, *others] if bundles else [name for name in others if name.endswith(_LINK)]
+            unknown += [f"{path.name}/{name}" for name in alone] + ([] if bundles else [path.name])
         elif not path.is_file():
             unknown.append(path.name)
         elif named is not None and named.kind == "zip":
@@ -245,7 +258,7 @@ def landed_files(folder: Path, tenant: TenantSettings) -> tuple[dict[str, list[L
     files: dict[str, list[LandedFile]] = {}
     for file in sorted(landed + bundles, key=lambda file: file.name):
         files.setdefault(file.table, []).append(file)
-    return files, sorted(unknown + left)
+    return files, sorted(map(shown, unknown + left))
 
 
 def _name_of_ours(name: str) -> FileName | None:
@@ -291,12 +304,20 @@ def _sheets(path: Path, limits: FilesSettings) -> list[LandedFile]:
     ]
 
 
-def _files_in(folder: Path) -> dict[str, Content]:
-    return {
-        path.name: Content(path)
-        for path in sorted(folder.iterdir())
-        if path.is_file() and not path.name.startswith(".")
-    }
+def _files_in(folder: Path) -> tuple[dict[str, Content], list[str]]:
+    """The plain files of a folder by name, and the names of what else is there."""
+    contents: dict[str, Content] = {}
+    others: list[str] = []
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_symlink():
+            others.append(f"{path.name}{_LINK}")
+        elif path.is_file() and _storable(f"{folder.name}/{path.name}"):
+            contents[path.name] = Content(path)
+        else:
+            others.append(path.name)
+    return contents, others
 
 
 def _in_zip(path: Path, of_table: str | None, limits: FilesSettings) -> tuple[list[LandedFile], list[str]]:

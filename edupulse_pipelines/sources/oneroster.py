@@ -49,5 +49,5 @@ def open_bundle(
     oldest first, in which a delta's rows find what has not changed; without them they may not find their student.
     RefusedFile `missing_file`, `missing_column`, `duplicate_column` and what reading CSV raises, with file and column.
     """
-    bundle = Bundle(files, earlier, tenant.profile)
+    bundle = Bundle(files, earlier, tenant.profile, max_columns=tenant.files.max_columns)
     return cast(RecordSource, _SOURCES[table](bundle, tenant, delivered_on))

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from edupulse_pipelines.schema.answers import NO, YES, answer
-from edupulse_pipelines.settings import ProfileSettings
+from edupulse_pipelines.settings import FilesSettings, ProfileSettings
 from edupulse_pipelines.sources.blanks import trimmed, trimmed_rows
 from edupulse_pipelines.sources.canonical_csv import DELIMITERS
 from edupulse_pipelines.sources.csv_rows import Row
@@ -41,11 +41,12 @@ class BundleFile(CsvText):
     The standard has UTF-8 and commas. A file that has not is read as the profile says, else refused.
     """
 
-    def __init__(self, name: str, open_file: Open, profile: ProfileSettings) -> None:
+    def __init__(self, name: str, open_file: Open, profile: ProfileSettings, max_columns: int) -> None:
         self.name = name
         try:
             declared = profile.encoding not in ("auto", "utf-8") and not _is_utf_8(open_file)
-            super().__init__(open_file, profile.encoding if declared else "utf-8", block_bytes=8 << 20)
+            encoding = profile.encoding if declared else "utf-8"
+            super().__init__(open_file, encoding, max_columns=max_columns, block_bytes=8 << 20)
             self.delimiter, first = self._first_row(profile.delimiter)
         except RefusedFile as refusal:
             raise self._refused(refusal) from None
@@ -138,13 +139,21 @@ class Bundle:
     stands in them. A file that is no delta is complete, and nothing older counts beside it.
     """
 
-    def __init__(self, files: Files, earlier: Sequence[Files] = (), profile: ProfileSettings | None = None) -> None:
+    def __init__(
+        self,
+        files: Files,
+        earlier: Sequence[Files] = (),
+        profile: ProfileSettings | None = None,
+        *,
+        max_columns: int = FilesSettings().max_columns,
+    ) -> None:
         self._profile = profile or ProfileSettings()
+        self._max_columns = max_columns
         self.contradictions: dict[str, int] = {}
         """By list (without `.csv`): objects that several rows describe differently, since they were asked for."""
         self._open = {name.casefold(): open_file for name, open_file in files.items()}
         self._opened: dict[str, BundleFile] = {}
-        self._earlier = [Bundle(older, profile=profile) for older in earlier]
+        self._earlier = [Bundle(older, profile=profile, max_columns=max_columns) for older in earlier]
         self._manifest: dict[str, str] = {}
         manifest = self.file("manifest.csv")
         if manifest is not None:
@@ -168,7 +177,7 @@ class Bundle:
         """The file of this name; None when the bundle lacks it."""
         key = name.casefold()
         if key not in self._opened and key in self._open:
-            self._opened[key] = BundleFile(name, self._open[key], self._profile)
+            self._opened[key] = BundleFile(name, self._open[key], self._profile, self._max_columns)
         return self._opened.get(key)
 
     def needed(self, name: str, *columns: str) -> BundleFile:

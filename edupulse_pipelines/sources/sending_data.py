@@ -43,8 +43,8 @@ registry of reason codes; do not edit.
   an Excel workbook `<table>.xlsx`, or in a `.zip` of any name. Capitals do not matter, a date or number may follow
   (`Attendance 2026-09-07.csv`), and usual words are known: `student`, `attendance`, `grade`, `discipline`, `incidents`,
   `behavior`, `feedback`. OneRoster and Ed-Fi files are known by their content. Other names are reported and left
-  alone; when nothing at all is read of a delivery, or of a folder that looks like one (`2026-09-07_final`), the run
-  ends with exit 1.
+  alone, and so is every link (`<landing>` as a whole may be one); when nothing at all is read of a delivery, or of a
+  folder that looks like one (`2026-09-07_final`), the run ends with exit 1.
 - Write a file under a name that begins with a dot, or elsewhere, and rename it into place when it is complete.
 - Send what is new or has changed, or everything each time: unchanged rows cost little and change nothing. The newest
   delivery of a record wins, in whatever order deliveries are loaded; late rows are welcome.
@@ -77,8 +77,8 @@ _FORMATS = f"""## How files may be written
 - **Encoding**: UTF-8, or UTF-16 with a byte order mark; `cp1252` and `latin-1` when the profile declares them.
 - **Packing**: none, gzip, or zip (no password, no archive inside).
 - **Size**: unpacked at most {_LIMITS.max_file_gib:g} GiB (`max_file_gib`), and {_LIMITS.max_compression_ratio:g} times
-  the packed size (`max_compression_ratio`); both are keys of `[tenants.<name>.files]`. A file beyond them is refused
-  while it is read, before it fills the disk.
+  the packed size (`max_compression_ratio`); a CSV has at most {_LIMITS.max_columns:,} columns (`max_columns`). These
+  are keys of `[tenants.<name>.files]`. A file beyond them is refused while it is read, before it fills the disk.
 """
 
 _PROFILE = """## Your own way of writing: the profile

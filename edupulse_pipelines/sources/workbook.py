@@ -25,6 +25,7 @@ from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.settings import ProfileSettings
 from edupulse_pipelines.sources.csv_rows import TOO_MANY_FIELDS
 from edupulse_pipelines.sources.file_names import table_named
+from edupulse_pipelines.sources.plain_files import open_plain
 from edupulse_pipelines.sources.profiles import check_header
 from edupulse_pipelines.sources.records import RefusedFile, archive_schema
 
@@ -154,7 +155,7 @@ def sheets_of_tables(path: Path) -> list[tuple[str, str]]:
 @lru_cache(maxsize=64)
 def _sheets_of_tables(path: Path, _modified: int, _size: int) -> tuple[tuple[str, str], ...]:
     try:
-        with path.open("rb") as stream:
+        with open_plain(path) as stream:
             workbook = _opened(stream.read(_MOST_BYTES + 1))
     except RefusedFile:
         return ()

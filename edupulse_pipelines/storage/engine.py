@@ -15,7 +15,8 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine, make_url
 
-from edupulse_pipelines.errors import DatabaseBusy, DatabaseUnavailable, DatabaseUnusable
+from edupulse_pipelines.errors import DatabaseBusy, DatabaseUnavailable, DatabaseUnusable, DiskFull
+from edupulse_pipelines.full_disk import full_disk_in_words
 from edupulse_pipelines.settings import normalise_database_url
 
 CONNECT_TIMEOUT_SECONDS = 10
@@ -62,7 +63,10 @@ def create_engine(url: str) -> Engine:
         return engine
     if parsed.database and parsed.database != ":memory:":
         try:
-            Path(parsed.database).absolute().parent.mkdir(parents=True, exist_ok=True)
+            path = Path(parsed.database).absolute()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not parsed.database.startswith("file:") and not path.exists():
+                path.touch()  # SQLite makes files that no group may write, whatever the umask; -wal and -shm follow
         except OSError as error:
             raise DatabaseUnusable(f"The database {parsed.database} cannot be made: {error.strerror}.") from None
     engine = sa.create_engine(parsed, connect_args={"timeout": LOCK_TIMEOUT_SECONDS}, **common)
@@ -139,12 +143,14 @@ def reachable(engine: Engine) -> Iterator[None]:
 
     DatabaseUnavailable when it does not answer, DatabaseBusy when others held what was needed (a lock, the whole
     SQLite file, a row that a transaction of ours had read): both may be gone with another try. DatabaseUnusable when
-    it cannot be opened with these settings. Every other error stays as it is.
+    it cannot be opened with these settings, DiskFull when there is no space left. Every other error stays as it is.
     """
     try:
         yield
     except sa.exc.DBAPIError as error:
         where = engine.url.render_as_string(hide_password=True)
+        if full := full_disk_in_words(error, _files_of(engine)):
+            raise DiskFull(full) from None
         if busy := _busy(error):
             raise DatabaseBusy(busy) from None
         if _refuses_us(error):
@@ -152,6 +158,11 @@ def reachable(engine: Engine) -> Iterator[None]:
         if is_gone(error):
             raise DatabaseUnavailable(f"The database {where} does not answer: {_first_line(error)}") from None
         raise
+
+
+def _files_of(engine: Engine) -> list[Path]:
+    name = engine.url.database if engine.dialect.name == "sqlite" else None
+    return [Path(name).absolute()] if name and name != ":memory:" else []
 
 
 def database_error_in_words(error: Exception) -> str | None:

@@ -53,6 +53,8 @@ class Entry:
     rows_quarantined: int
     rows_deleted: int
     rows_by_week: dict[str, int] | None
+    archive_sha256: str | None
+    """Hash of the archive; None for one that was written before archives had one."""
 
     @property
     def is_loaded(self) -> bool:
@@ -264,12 +266,15 @@ def enter(connection: Connection, identity: Mapping[str, Any], before: Entry | N
         connection.execute(ingested_files.update().where(_column.id == row.id).values(**values))
 
 
-def places_of_content(connection: Connection, work: Work, table: str, sha256: str) -> list[tuple[dt.date, str]]:
-    """(delivery, file name) under which this content of a table has been archived."""
-    query = sa.select(_column.delivered_on, _column.file_name).where(
-        _of_table(work, table, ARCHIVED, LOADED, SUPERSEDED), _column.sha256 == sha256
-    )
-    return [(row.delivered_on, row.file_name) for row in connection.execute(query)]
+def with_content(connection: Connection, work: Work, table: str, sha256: str) -> list[Entry]:
+    """The files of a table with this content that have been archived, whatever became of them later."""
+    query = sa.select(*_ENTRY).where(_of_table(work, table, ARCHIVED, LOADED, SUPERSEDED), _column.sha256 == sha256)
+    return [_entry(row) for row in connection.execute(query)]
+
+
+def note_archive(connection: Connection, entry: Entry, archive_sha256: str | None) -> None:
+    """Keep the hash of an archive that has been made again, or had none."""
+    connection.execute(ingested_files.update().where(_column.id == entry.id).values(archive_sha256=archive_sha256))
 
 
 def note_snapshot(connection: Connection, entry: Entry, snapshot: dict[str, str] | None) -> None:

@@ -29,6 +29,8 @@ def home(tmp_path: Path) -> Path:
     [
         (["--week", "2026-13-45"], "not a date"),
         (["--week", "2100-01-04"], "still open"),
+        (["--week", "9999-12-31"], "not a date from 1970-01-01 to 2199-12-31"),
+        (["--week", "0001-01-01"], "not a date from 1970-01-01 to 2199-12-31"),
         (["--week", "2020-01-06"], "first_week"),
         (["--week", "2026-02-02", "--all"], "exclude each other"),
         (["--tenant", "south"], "there are: north"),
@@ -76,6 +78,98 @@ def test_an_error_that_names_no_tenant_gets_the_name_before_it(home: Path) -> No
     done = edupulse("run", "--home", home)
     assert done.exit_code == 1
     assert f"Error: aaa: {delivery}" in done.output.replace("\n", "")
+
+
+def _two_tenants(home: Path) -> None:
+    with (home / "edupulse.toml").open("a", encoding="utf-8") as toml:
+        toml.write(TOML.format(name="aaa"))
+    (home / "landing" / "aaa").mkdir()
+
+
+@pytest.mark.parametrize(
+    "error", [RuntimeError("Ada Lovelace"), OverflowError("Ada"), MemoryError(), RecursionError(), OSError(5, "Ada")]
+)
+@pytest.mark.parametrize("stage", ["cli.run.planned_weeks", "cli.run.run_plan", "orchestration.assembly.tenant_assets"])
+def test_an_unexpected_error_is_one_tenants_alone(
+    home: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, stage: str
+) -> None:
+    """Whatever it is, it is told without its text, and the others run."""
+    from edupulse_pipelines.cli import run
+    from edupulse_pipelines.orchestration import assembly
+
+    _two_tenants(home)
+    module, name = (assembly, "tenant_assets") if stage.endswith("tenant_assets") else (run, stage.rpartition(".")[2])
+    whole = getattr(module, name)
+
+    def broken(*arguments: object, **options: object) -> object:
+        if any(getattr(argument, "name", None) == "aaa" for argument in arguments):
+            raise error
+        return whole(*arguments, **options)
+
+    if name == "tenant_assets":  # reached only with something to run
+        folder = home / "landing" / "aaa" / "2026-01-12"
+        folder.mkdir()
+        (folder / "students.csv").write_text("district_id,first_name,last_name,date_of_birth\n", encoding="utf-8")
+    monkeypatch.setattr(module, name, broken)
+    done = edupulse("run", "--all", "--home", home)
+    assert done.exit_code == 1
+    assert f"aaa: Unexpected {type(error).__name__}" in done.output
+    assert "Ada" not in done.output
+    assert "north: there is no delivery" in done.output
+    assert "1 of 2 tenants done" in done.output
+
+
+def test_an_unexpected_error_of_any_command_is_told_without_its_text(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edupulse_pipelines.storage import engine
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("Ada Lovelace")
+
+    monkeypatch.setattr(engine, "create_engine", broken)
+    for words in (["run"], ["quarantine", "list"], ["model", "list"], ["db", "current"]):
+        done = edupulse(*words, "--home", home)
+        assert done.exit_code == 1, words
+        assert "Unexpected RuntimeError" in done.output, words
+        assert "Ada" not in done.output
+
+
+def test_a_week_before_one_tenants_first_is_that_tenants_alone(home: Path) -> None:
+    with (home / "edupulse.toml").open("a", encoding="utf-8") as toml:
+        toml.write(TOML.format(name="late").replace("2026-01-05", "2026-03-02"))
+    (home / "landing" / "late").mkdir()
+    done = edupulse("run", "--home", home, "--week", "2026-02-02")
+    assert done.exit_code == 1
+    assert "late begins with the week of 2026-03-02" in done.output
+    assert "north: there is no delivery" in done.output
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        "[tenants.aaa]\ntimezone = 'UTC'\n",
+        "[tenants.aaa]\ntimezone = 'UTC'\nfirst_week = 2026-01-06\n",
+        "[tenants.aaa]\ntimezone = 'Nowhere'\nfirst_week = 2026-01-05\nmax_quarantine = 3\n",
+        "[tenants.con]\ntimezone = 'UTC'\nfirst_week = 2026-01-05\n",
+        "[tenants]\naaa = 5\n",
+        "[tenants.aaa]\ntimezone = 'UTC'\nfirst_week = 2026-01-05\nlanding = '~nobody-of-this-name/x'\n",
+    ],
+)
+def test_wrong_settings_of_a_tenant_are_that_tenants_alone(home: Path, table: str) -> None:
+    with (home / "edupulse.toml").open("a", encoding="utf-8") as toml:
+        toml.write(table if not table.startswith("[tenants]") else "")
+    if table.startswith("[tenants]"):
+        text = (home / "edupulse.toml").read_text(encoding="utf-8")
+        (home / "edupulse.toml").write_text(table + text, encoding="utf-8")
+    done = edupulse("run", "--home", home)
+    assert done.exit_code == 1
+    assert "Error: " in done.output
+    assert "north: there is no delivery" in done.output
+    assert "1 of 2 tenants done" in done.output
+    assert edupulse("run", "--home", home, "--tenant", "north").exit_code == 0
+    name = "con" if "con]" in table else "aaa"
+    assert edupulse("run", "--home", home, "--tenant", name).exit_code == 2
 
 
 @pytest.mark.parametrize("arguments", [[], ["--all"], ["--week", "2026-02-02"]])

@@ -77,6 +77,21 @@ def test_weekly_takes_deliveries_along_that_came_after_their_own_run(tmp_path: P
     assert (request.tags[RANGE_START_TAG], request.tags[RANGE_END_TAG]) == ("2026-02-09", "2026-02-23")
 
 
+def test_weekly_runs_whatever_looking_for_late_deliveries_comes_upon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from edupulse_pipelines.ingest import changed_files
+
+    def broken(*_: object) -> None:
+        raise RuntimeError("Ada Lovelace")
+
+    monkeypatch.setattr(changed_files, "changed_weeks", broken)
+    _, evaluate = _schedule(tmp_path, "America/Denver", "d_weekly_schedule")
+    [request] = evaluate(dt.datetime(2026, 3, 2, 13, tzinfo=dt.UTC)).run_requests
+    assert request.partition_key == "2026-02-23"
+    assert "Ada" not in caplog.text
+
+
 def test_training_is_the_first_of_the_month_for_the_last_closed_week(tmp_path: Path) -> None:
     schedule, evaluate = _schedule(tmp_path, "America/Denver", "d_training_schedule")
     assert schedule.cron_schedule == TRAINING_CRON

@@ -776,6 +776,9 @@ BOMB = b"""<!DOCTYPE InterchangeStudent [<!ENTITY a "ha"><!ENTITY b "&a;&a;"><!E
 """
 
 
+MANY_ATTRIBUTES = " ".join(f"attribute_{number}='Grace'" for number in range(80_000))
+
+
 @pytest.mark.parametrize(
     ("content", "reason", "line"),
     [
@@ -784,7 +787,13 @@ BOMB = b"""<!DOCTYPE InterchangeStudent [<!ENTITY a "ha"><!ENTITY b "&a;&a;"><!E
         (xml("Student", student("1"))[:-30], "malformed_xml", 2),
         (xml("Student", f"<Student>{'<x/>' * 20_001}</Student>"), "malformed_xml", 2),
         (xml("Student", f"<Student>{'Grace ' * 200_000}</Student>"), "malformed_xml", 2),
+        (xml("Student", f"<Student id='{'Grace ' * 200_000}'></Student>"), "malformed_xml", 2),
+        (xml("Student", f"<Student><Name x='{'Grace ' * 200_000}'/></Student>"), "malformed_xml", 2),
+        (xml("Student", f"<x:Other xmlns:x='{'Grace' * 300}'/>"), "malformed_xml", 2),
+        (xml("Student", f"<Student><{'Grace' * 300}/></Student>"), "malformed_xml", 2),
+        (xml("Student", f"<Student {MANY_ATTRIBUTES}></Student>"), "malformed_xml", 2),
     ],
+    ids=lambda value: None if isinstance(value, int) else value[:24] if isinstance(value, str) else "xml",
 )
 def test_bad_xml_is_refused_by_file_and_line_and_shows_no_value(content: bytes, reason: str, line: int) -> None:
     with pytest.raises(RefusedFile) as refused:
@@ -792,6 +801,34 @@ def test_bad_xml_is_refused_by_file_and_line_and_shows_no_value(content: bytes, 
     assert refused.value.reason == reason
     assert f"0.xml: line {line}:" in refused.value.detail
     assert not any(value in refused.value.detail for value in ("Grace", "Ada", "passwd"))
+
+
+@pytest.mark.parametrize(
+    "endless",
+    [
+        "<Student id='{}'/>",
+        "<Other id='{}'/>",
+        "<Student><Name x='{}'/></Student>",
+        "<!-- {} -->",
+        "<?x {} ?>",
+        "<{}/>",
+    ],
+)
+def test_a_tag_without_end_is_refused_long_before_it_has_been_read(endless: str) -> None:
+    """The parser begins a tag anew with every chunk of the file: 32 MB of one cost seconds, and twice as much four
+    times as many."""
+    content = xml("Student", student("1"), endless.format("Grace" * 8_000_000))
+    streams: list[io.BytesIO] = []
+
+    def open_file() -> io.BytesIO:
+        streams.append(io.BytesIO(content))
+        return streams[-1]
+
+    with pytest.raises(RefusedFile, match=r"0.xml: line [1-3]: more than 4,194,304 bytes in one tag") as refused:
+        read(open_bundle({"0.xml": open_file}, "students", TENANT, DELIVERED_ON))
+    assert refused.value.reason == "malformed_xml"
+    streams[-1].seek(0, io.SEEK_CUR)
+    assert streams[-1].tell() < 6 << 20
 
 
 def test_a_bundle_without_the_interchange_is_refused() -> None:

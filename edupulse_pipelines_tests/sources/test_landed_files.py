@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import io
 import stat
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import pytest
 from edupulse_pipelines.schema.reasons import REASONS
 from edupulse_pipelines.settings import FilesSettings, ProfileSettings, TenantSettings
 from edupulse_pipelines.sources.landed_files import LandedFile, landed_files
+from edupulse_pipelines.sources.plain_files import shown
 from edupulse_pipelines.sources.records import RefusedFile
 
 ATTENDANCE = b"district_id,date,status\nS1,2025-09-02,present\nS2,2025-09-02,absent\n"
@@ -153,7 +155,7 @@ def test_names_and_contents_tell_what_a_file_is(
     land(tmp_path, landed)
     files, others = landed_files(tmp_path, tenant(tmp_path))
     assert {table: [file.name for file in of_table] for table, of_table in files.items()} == expected
-    assert others == sorted(unknown)
+    assert others == sorted(map(shown, unknown))
 
 
 @pytest.mark.parametrize(
@@ -345,3 +347,47 @@ def test_a_bundle_opens_as_records_and_is_kept_whole(tmp_path: Path, form: str) 
     file.keep(tmp_path / "kept" / "bundle.zip")
     with zipfile.ZipFile(tmp_path / "kept" / "bundle.zip") as kept:
         assert {name: kept.read(name) for name in kept.namelist()} == inputs
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("packed", ["", "gzip", "zip"])
+def test_a_header_of_too_many_columns_is_refused_before_anything_is_made_of_it(
+    tmp_path: Path, delimiter: str, packed: str
+) -> None:
+    """Twenty thousand columns cost 14 seconds; the work grew with their square."""
+    names = ["district_id", "course_id", "submission_date", *(f"x{number}" for number in range(300_000))]
+    content = delimiter.join(names).encode() + b"\n"
+    land(
+        tmp_path,
+        {
+            "": {"grades.csv": content},
+            "gzip": {"grades.csv.gz": gzip.compress(content, mtime=0)},
+            "zip": {"week.zip": zipped({"grades.csv": content})},
+        }[packed],
+    )
+    started = time.process_time()
+    with pytest.raises(
+        RefusedFile, match=r"line 1: the header row has 300,003 columns, more than 2,000; .*max_columns"
+    ):
+        only(tmp_path).open(tenant(tmp_path))
+    assert time.process_time() - started < 3
+
+
+def test_as_many_columns_as_the_tenant_allows(tmp_path: Path) -> None:
+    header = b"district_id,course_id,submission_date,grade_value"
+    land(tmp_path, {"grades.csv": header + b",x,y\nS1,math,2025-09-02,81,,\n"})
+    assert count(only(tmp_path, files=FilesSettings(max_columns=6)), tmp_path) == 1
+    with pytest.raises(RefusedFile, match="6 columns, more than 5") as refused:
+        only(tmp_path, files=FilesSettings(max_columns=5)).open(tenant(tmp_path))
+    assert refused.value.reason == "too_many_columns"
+
+
+def test_the_columns_of_a_oneroster_file_are_counted_too(tmp_path: Path) -> None:
+    wide = USERS.split(b"\n")[0] + b"".join(b",x%d" % number for number in range(2000)) + b"\n"
+    land(tmp_path, {"users.csv": wide, "orgs.csv": ORGS, "manifest.csv": MANIFEST})
+    files, _ = landed_files(tmp_path, tenant(tmp_path))
+    with pytest.raises(RefusedFile, match=r"users.csv: line 1: the header row has 2,010 columns") as refused:
+        files["students"][0].open(tenant(tmp_path))
+    assert refused.value.reason == "too_many_columns"
+    files, _ = landed_files(tmp_path, tenant(tmp_path, files=FilesSettings(max_columns=2010)))
+    assert files["students"][0].open(tenant(tmp_path, files=FilesSettings(max_columns=2010)))

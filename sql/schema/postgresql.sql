@@ -649,6 +649,7 @@ CREATE TABLE ingested_files (
     landed_state VARCHAR(64),
     removals JSONB,
     rows_by_week JSONB,
+    archive_sha256 VARCHAR(64),
     CONSTRAINT pk_ingested_files PRIMARY KEY (id),
     CONSTRAINT ck_ingested_files_size_bytes_range CHECK (size_bytes >= 0),
     CONSTRAINT ck_ingested_files_status_values CHECK (status IN ('archived', 'loaded', 'refused', 'superseded', 'withdrawn')),
@@ -717,6 +718,8 @@ COMMENT ON COLUMN ingested_files.landed_state IS 'Hash of what the file system s
 COMMENT ON COLUMN ingested_files.removals IS 'Of a snapshot: how many records it no longer holds (`gone`) beside those it does (`held`), and whether it is `believed` and has taken them back. NULL while that was not looked at.';
 
 COMMENT ON COLUMN ingested_files.rows_by_week IS 'Rows by the Monday of the school week they are dated in; from when on a domain is known rests on it. NULL where the table''s records have no such date, and for files loaded before this was noted.';
+
+COMMENT ON COLUMN ingested_files.archive_sha256 IS 'Hash of the archive that was written of it; NULL for one from before archives had a hash.';
 
 CREATE TABLE accepted_removals (
     tenant_id VARCHAR(50) NOT NULL,

@@ -341,6 +341,7 @@ CREATE TABLE ingested_files (
     landed_state VARCHAR(64),
     removals JSON,
     rows_by_week JSON,
+    archive_sha256 VARCHAR(64),
     CONSTRAINT pk_ingested_files PRIMARY KEY (id),
     CONSTRAINT ck_ingested_files_size_bytes_range CHECK (size_bytes >= 0),
     CONSTRAINT ck_ingested_files_status_values CHECK (status IN ('archived', 'loaded', 'refused', 'superseded', 'withdrawn')),

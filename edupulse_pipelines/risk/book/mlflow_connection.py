@@ -7,8 +7,10 @@ Imports mlflow only when the connection is first used (the import takes seconds)
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +18,9 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from edupulse_pipelines.errors import RegistryRefused, RegistryUnavailable
+from edupulse_pipelines.errors import DiskFull, RegistryRefused, RegistryUnavailable
+from edupulse_pipelines.file_locks import only_one
+from edupulse_pipelines.full_disk import full_disk_in_words
 from edupulse_pipelines.risk.book.mlflow_failures import in_words, is_missing, is_transient
 from edupulse_pipelines.settings import quiet_libraries
 
@@ -45,16 +49,46 @@ class MlflowConnection:
                 mlflow.set_tracking_uri(self.tracking_uri)
                 mlflow.set_registry_uri(self.tracking_uri)
                 if self._client is None:
-                    self._prepare_store()
-                    self._client = client_type(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+                    self._client = self._opened(client_type)
             yield self._client
         except failures as error:
+            if full := full_disk_in_words(error):
+                raise DiskFull(full) from error
             kind = RegistryUnavailable if is_transient(error) else RegistryRefused
             raise kind(f"MLflow at {_without_password(self.tracking_uri)} failed: {in_words(error)}") from error
 
-    def _prepare_store(self) -> None:
-        if self.tracking_uri.startswith("sqlite:///"):
-            Path(self.tracking_uri.removeprefix("sqlite:///")).absolute().parent.mkdir(parents=True, exist_ok=True)
+    def _opened(self, client_type: type[MlflowClient]) -> MlflowClient:
+        """A client whose store has its tables: opening a new store makes them, and two who do that at once fail."""
+        client = client_type(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
+        if self.tracking_uri.startswith("http"):
+            return client
+        with only_one(self._lock_file()):
+            database = _sqlite_file(self.tracking_uri)
+            if database is not None and not database.exists():
+                database.touch()  # SQLite makes files that no group may write, whatever the umask
+            client.search_experiments(max_results=1)
+            client.search_registered_models(max_results=1)
+        return client
+
+    def _lock_file(self) -> Path:
+        database = _sqlite_file(self.tracking_uri)
+        if database is not None:
+            return database.parent / "opening.lock"
+        name = hashlib.sha256(self.tracking_uri.encode()).hexdigest()[:16]
+        return Path(tempfile.gettempdir()) / f"edupulse-mlflow-{os.getuid()}-{name}.lock"
+
+
+def make_store(tracking_uri: str) -> None:
+    """Give a new store its tables, so that processes that open it at once find them there; a server has its own."""
+    database = _sqlite_file(tracking_uri)
+    is_made = database is not None and database.exists() and database.stat().st_size > 0
+    if not is_made and not tracking_uri.startswith("http"):
+        with MlflowConnection(tracking_uri).answering():
+            pass
+
+
+def _sqlite_file(uri: str) -> Path | None:
+    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
 
 
 @contextlib.contextmanager

@@ -1,0 +1,20 @@
+"""Locks between processes of one machine: who makes a store first, while the others wait.
+
+The lock belongs to an open file, so it ends with its process, however that ends. The empty file stays.
+"""
+
+from __future__ import annotations
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def only_one(file: Path) -> Iterator[None]:
+    """Wait until no other process or thread is in a block with this lock file, and keep others out of it meanwhile."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as opened:
+        fcntl.flock(opened, fcntl.LOCK_EX)
+        yield

@@ -1,0 +1,1 @@
+ALTER TABLE ingested_files ADD COLUMN archive_sha256 VARCHAR(64)
