@@ -59,13 +59,14 @@ class MlflowConnection:
 
     def _opened(self, client_type: type[MlflowClient]) -> MlflowClient:
         """A client whose store has its tables: opening a new store makes them, and two who do that at once fail."""
-        client = client_type(tracking_uri=self.tracking_uri, registry_uri=self.tracking_uri)
-        if self.tracking_uri.startswith("http"):
-            return client
+        uri = self.tracking_uri
+        if uri.startswith("http"):
+            return client_type(tracking_uri=uri, registry_uri=uri)
         with only_one(self._lock_file()):
             database = _sqlite_file(self.tracking_uri)
             if database is not None and not database.exists():
                 database.touch()  # SQLite makes files that no group may write, whatever the umask
+            client = client_type(tracking_uri=uri, registry_uri=uri)  # the client opens the store itself
             client.search_experiments(max_results=1)
             client.search_registered_models(max_results=1)
         return client
