@@ -52,7 +52,7 @@ def db_current(as_json: bool, home: Path | None) -> None:
     Also when the revision is right, but the functions, triggers and comments are another version's, and when a newer
     version made the database. A SQLite file that is not there is not made.
     """
-    state = database_of(settings_of(home, make=True)).state()
+    state = database_of(settings_of(home)).state()
     behind = ""
     if state.revision != state.head:
         behind = f" This version needs {state.head}: run `edupulse db upgrade`."
@@ -74,7 +74,7 @@ def db_check(as_json: bool, home: Path | None) -> None:
     """
     from edupulse_pipelines.cli.output.drawing import console, counted, show_lines
 
-    differences = database_of(settings_of(home, make=True)).check()
+    differences = database_of(settings_of(home)).check()
     if differences and not as_json:
         show_lines(console(), counted(len(differences), "difference"), differences)
     else:

@@ -127,6 +127,7 @@ def test_an_unexpected_error_of_any_command_is_told_without_its_text(
     def broken(*_: object) -> None:
         raise RuntimeError("Ada Lovelace")
 
+    (home / "edupulse.db").touch()  # without one, reading commands open nothing
     monkeypatch.setattr(engine, "create_engine", broken)
     for words in (["run"], ["quarantine", "list"], ["model", "list"], ["db", "current"]):
         done = edupulse(*words, "--home", home)

@@ -11,7 +11,7 @@ from rich.console import Console
 from edupulse_pipelines.cli.output.drawing import printable
 from edupulse_pipelines.cli.output.summary import show_summary
 
-ACCOUNT = {"read": 9, "inserted": 0, "updated": 0, "unchanged": 0, "quarantined": 9}
+ACCOUNT = {"read": 9, "inserted": 0, "updated": 0, "unchanged": 0, "quarantined": 9, "waiting": 0}
 
 
 def summary(**more: Any) -> dict[str, Any]:
