@@ -106,7 +106,10 @@ EARLIER = {"grades.csv": grades("1,ART,2025-09-02,70,B,G0")}
 MINUTES = b"district_id,date,status,minutes_absent,minutes_possible\n1,2025-09-02,absent,30,300\n"
 BOMB = grades(GOOD) + b"\n" * (9 << 20)
 
+WIDE = grades(GOOD + "," * 2000, header=HEADER + "".join(f",x{number}" for number in range(2000)))
+
 ADVICE: list[tuple[str, Advice]] = [
+    ("too_many_columns", file("grades.csv", WIDE, grades(GOOD))),
     ("required", row("1,,2025-09-02,80,B,G1")),
     ("type", row("1,MATH,2025-99-02,80,B,G1")),
     ("type", mended("1,MATH,09/02/2025,80,B,G1", profile={"date_format": "MM/DD/YYYY"})),
@@ -231,6 +234,7 @@ FOLLOWED_ELSEWHERE = {
     "exit_before_enrollment": "test_rows",
     "missing_date_of_birth": "test_quarantine",
     "snapshot_waits": "test_deletions",
+    "archive_unverified": "test_damaged_archives",
 }
 """Reasons whose advice takes more than files and settings: the test beside this one that follows it."""
 
