@@ -63,7 +63,7 @@ def test_steps_in_processes_of_their_own_give_the_same_summary(tmp_path: Path) -
     assert apart == together
     assert together["success"], together["errors"]
     assert together["tables"]["students"] == {
-        "read": 13, "inserted": 12, "updated": 0, "unchanged": 0, "quarantined": 1,
+        "read": 13, "inserted": 12, "updated": 0, "unchanged": 0, "quarantined": 1, "waiting": 0,
     }  # fmt: skip
     assert together["tables"]["attendance_records"]["quarantined"] == 2
     assert together["quarantine_reasons"]["attendance_records"]
