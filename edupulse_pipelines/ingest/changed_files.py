@@ -22,8 +22,8 @@ from edupulse_pipelines.sources.landed_files import LandedFile
 from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.work import Work
 
-_SETTLED = 2.0
-"""Seconds after which a file's times tell any further change: no file system counts in larger steps."""
+SETTLED_SECONDS = 2.0
+"""From then on a file's times tell any further change: no file system counts in larger steps."""
 
 
 @dataclass(frozen=True)
@@ -92,4 +92,4 @@ def _described(file: LandedFile) -> str:
 def _is_settled(file: LandedFile, moment: float) -> bool:
     """Whether nothing had touched the files for a while before `moment` (seconds since 1970)."""
     newest = max(max(stat.st_mtime, stat.st_ctime) for path in file.paths for stat in [path.stat()])
-    return newest < moment - _SETTLED
+    return newest < moment - SETTLED_SECONDS

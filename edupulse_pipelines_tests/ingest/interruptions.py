@@ -370,6 +370,9 @@ def state(engine: sa.Engine, raw: Path, tenant: str) -> State:
 _MOMENTS_THAT_TELL = ("loaded_at", "replayed_at", "superseded_at", "corrected_at")
 """When does not matter, whether does."""
 
+_OF_ONE_RUN = ("id", "tenant_id", "run_id", "replay_run_id", "landed_state")
+"""These differ between two runs over copies of the same files."""
+
 
 def _lasting(row: Any, numbers: dict[Any, str]) -> dict[str, Any]:
     lasting: dict[str, Any] = {}
@@ -378,6 +381,6 @@ def _lasting(row: Any, numbers: dict[Any, str]) -> dict[str, Any]:
             lasting[name] = numbers.get(value)
         elif name in _MOMENTS_THAT_TELL:
             lasting[name] = value is not None
-        elif name not in ("id", "tenant_id", "run_id", "replay_run_id") and not isinstance(value, dt.datetime):
+        elif name not in _OF_ONE_RUN and not isinstance(value, dt.datetime):
             lasting[name] = value
     return lasting

@@ -65,7 +65,7 @@ def test_a_run_of_an_earlier_week_leaves_later_ones_alone(loaded: District) -> N
 
 
 def test_files_nobody_has_touched_are_read_once(loaded: District, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changed_files, "_SETTLED", -60)  # as if they had been landed a minute ago
+    monkeypatch.setattr(changed_files, "SETTLED_SECONDS", -60)  # as if they had been landed a minute ago
     assert found(loaded) == []
 
     def read(_self: LandedFile) -> tuple[str, int]:

@@ -10,6 +10,7 @@ import copy
 import datetime as dt
 import re
 import shutil
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ import sqlalchemy as sa
 from edupulse_pipelines.features.store import update_student_features
 from edupulse_pipelines.features.weekly_activity import update_weekly_activity
 from edupulse_pipelines.ingest.archive import archive_files
+from edupulse_pipelines.ingest.changed_files import SETTLED_SECONDS
 from edupulse_pipelines.ingest.load import load_records
 from edupulse_pipelines.ingest.validation import Expectations
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, predictions, students
@@ -217,6 +219,7 @@ def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         patch.setattr(Expectations, "judge", _judge)
         district.run(weeks=[FIRST_WEEK])
     _predict(district)
+    time.sleep(SETTLED_SECONDS)  # else which files are read again would depend on the moment
     if request.param == "sqlite":
         with district.engine.connect() as connection:
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")

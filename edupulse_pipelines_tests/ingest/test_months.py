@@ -25,6 +25,8 @@ pytestmark = [
 TABLE = "attendance_records"
 SEPTEMBER = dt.date(2025, 9, 1)
 NUMBERS = [f"ZQ{number}" for number in range(4)]
+NO_EARLIEST = {"earliest_date": dt.date.min}
+"""For a district whose days may be of any year."""
 
 
 def rows(*days: str, status: str = "present") -> str:
@@ -71,6 +73,7 @@ def test_days_of_long_ago_lie_in_the_default_partition_until_maintenance_moves_t
     district: District, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attendance, "BULK_ROWS", 1)
+    district.tenant = district.tenant.model_copy(update=NO_EARLIEST)
     district.enrol(*NUMBERS)
     district.land(1, attendance_records=rows("2025-09-02", "2019-05-06", "0025-09-02"))
     district.land(2, attendance_records=rows("2025-09-02", "2019-05-06", "0025-09-02", "2019-05-07", status="absent"))
@@ -86,6 +89,7 @@ def test_months_that_lie_in_the_default_partition_are_found_when_a_district_begi
     district: District, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(attendance, "BULK_ROWS", 1)
+    district.tenant = district.tenant.model_copy(update=NO_EARLIEST)
     district.enrol(*NUMBERS)
     district.land(1, attendance_records=rows("2019-05-06"))
     assert district.run(TABLE)[TABLE].counts == (4, 4, 0, 0, 0)
@@ -102,6 +106,7 @@ def test_two_districts_with_a_mistyped_day_each_build_their_months_at_once(
     """Both have read the default partition, which attaching a month needs."""
     both = [District(engine, tmp_path, name=name) for name in ("north", "south")]
     for district in both:
+        district.tenant = district.tenant.model_copy(update=NO_EARLIEST)
         district.enrol(*NUMBERS)
         district.land(6, attendance_records=rows(day, "2025-09-02", "2025-10-06"))
     engine.dispose()

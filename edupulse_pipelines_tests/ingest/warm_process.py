@@ -21,7 +21,7 @@ with tempfile.TemporaryDirectory() as _folder:
     _district = District(_engine, Path(_folder), name="warm")
     for _table, _contract in DELIVERED.items():
         _columns = dict.fromkeys((*_contract.required, "district_id", *_contract.column_names[:3]))
-        _district.land(delivery_day(1), **{_table: f"{','.join(_columns)}\n{',' * (len(_columns) - 1)}\n"})
+        _district.land(delivery_day(1), **{_table: f"{','.join(_columns)}\n{','.join('?' for _ in _columns)}\n"})
     for _table in DELIVERED:
         archive_files(_district.work, _district.raw, _district.tenant, _table, [delivery_day(0)])
         load_records(_district.work, _district.raw, _district.tenant, _table, [delivery_day(0)])
