@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import orjson
@@ -25,7 +26,7 @@ from edupulse_pipelines.ingest.archived_file import FORMER_COLUMNS
 from edupulse_pipelines.ingest.frames import Coded, Identities, Integers, Mask, Piece, fingerprints
 from edupulse_pipelines.schema.delivery import DELIVERED, STUDENT_NUMBER
 from edupulse_pipelines.schema.tables import TABLES
-from edupulse_pipelines.settings import ProfileSettings
+from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.blanks import trimmed_rows
 from edupulse_pipelines.sources.profiles import add_codes, apply_profile, canonical_names
 from edupulse_pipelines.sources.records import FIELDS, LINE_NUMBER, PROBLEM, SYSTEM_COLUMNS, RefusedFile
@@ -68,7 +69,7 @@ class DeliveredRows:
         table: str,
         delivered_on: dt.date,
         files: list[ArchivedContent],
-        profile: ProfileSettings,
+        tenant: TenantSettings,
         joined: Mapping[str, str] | None = None,
     ) -> None:
         """`joined`: by each number that was given up the number of the joined child, under which its rows are read."""
@@ -78,7 +79,8 @@ class DeliveredRows:
         self.unmapped: Counter[tuple[str, str]] = Counter()
         self.count = sum(file.rows for file in files)
         self._files = files
-        self._profile = profile
+        self._profile = tenant.profile
+        self._zone = ZoneInfo(tenant.timezone)
         self._joined = joined or {}
         self._event_date = DELIVERED[table].record.event_date
         self._piece_rows = PIECE_ROWS if TABLES[table].partition_by_month else min(PIECE_ROWS, _PIECE_ROWS_OF_TEXT)
@@ -247,7 +249,9 @@ class DeliveredRows:
         for file, part in parts:
             converted = self._files[file].converted
             bare, with_blanks = trimmed_rows(part)
-            rows, of_part, codes = apply_profile(bare, self.table, self._profile, converted=converted, named=True)
+            rows, of_part, codes = apply_profile(
+                bare, self.table, self._profile, zone=self._zone, converted=converted, named=True
+            )
             reasons.update({offset + row: given for row, given in of_part.items()})
             add_codes(unmapped, codes)
             present[file] = frozenset(rows.column_names)

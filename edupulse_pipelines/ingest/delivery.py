@@ -133,7 +133,7 @@ def rows_of(load: TableLoad, files: list[Entry]) -> DeliveredRows:
             )
             for file, path in zip(originals, paths, strict=True)
         ]
-    return DeliveredRows(load.table, files[0].delivered_on, contents, load.tenant.profile, joined)
+    return DeliveredRows(load.table, files[0].delivered_on, contents, load.tenant, joined)
 
 
 def without_copies(files: list[Entry]) -> list[Entry]:

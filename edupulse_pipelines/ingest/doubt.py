@@ -11,6 +11,7 @@ import datetime as dt
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -23,7 +24,7 @@ from edupulse_pipelines.schema.reasons import WAITING
 from edupulse_pipelines.schema.source_formats import NOT_SENT, format_of
 from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records, students
 from edupulse_pipelines.schema.tables import RECORD_TABLES
-from edupulse_pipelines.settings import ProfileSettings, TenantSettings
+from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.blanks import trimmed_rows
 from edupulse_pipelines.sources.profiles import apply_profile, canonical_names
 from edupulse_pipelines.sources.records import LINE_NUMBER, PROBLEM
@@ -67,7 +68,7 @@ def attendance_in_doubt(work: Work, tenant: TenantSettings) -> Doubt:
             if file.table_name == _TABLE or _may_be_of_any_table(file)
         )
         converted = {file.sha256: format_of(file.source_format).converted for file in files}
-        for week, number in _quarantined(connection, work, tenant.profile, converted):
+        for week, number in _quarantined(connection, work, tenant, converted):
             if number is None:
                 everybody.add(week)
             else:
@@ -87,7 +88,7 @@ def _may_be_of_any_table(file: manifest.Entry) -> bool:
 
 
 def _quarantined(
-    connection: Connection, work: Work, profile: ProfileSettings, converted: Mapping[str, bool]
+    connection: Connection, work: Work, tenant: TenantSettings, converted: Mapping[str, bool]
 ) -> Iterator[tuple[dt.date, str | None]]:
     """Week and student number of the rows in quarantine; no number for a row that names no student."""
     joined = joined_numbers(connection, work)
@@ -96,16 +97,16 @@ def _quarantined(
         if not _OF_NOBODY.issuperset(row.reasons):
             by_file[row.file_hash].append(row)
     for sha256, rows in by_file.items():
-        fields = _canonical([row.corrected or row.raw for row in rows], profile, converted=converted.get(sha256, False))
+        fields = _canonical([row.corrected or row.raw for row in rows], tenant, converted=converted.get(sha256, False))
         for row, of_row in zip(rows, fields, strict=True):
             number = of_row.get(STUDENT_NUMBER)
             yield _week(row, of_row.get(_DAY)), joined.get(number or "", number)
 
 
-def _canonical(rows: list[Any], profile: ProfileSettings, *, converted: bool) -> list[dict[str, str | None]]:
+def _canonical(rows: list[Any], tenant: TenantSettings, *, converted: bool) -> list[dict[str, str | None]]:
     """Student number and day of rows as they came, in canonical form; nothing of one that does not fit its header."""
     found = sorted({name for row in rows if isinstance(row, dict) for name in row})
-    ours = found if converted else canonical_names(found, _TABLE, profile)
+    ours = found if converted else canonical_names(found, _TABLE, tenant.profile)
     names = {known: name for name, known in zip(found, ours, strict=True) if known in DELIVERED[_TABLE].column_names}
     columns: dict[str, Any] = {
         known: [(row.get(name) or None) if isinstance(row, dict) else None for row in rows]
@@ -115,7 +116,14 @@ def _canonical(rows: list[Any], profile: ProfileSettings, *, converted: bool) ->
         {LINE_NUMBER: list(range(len(rows))), PROBLEM: pa.nulls(len(rows), pa.string())}
         | {name: pa.array(texts, pa.string()) for name, texts in columns.items()}
     )
-    canonical, _, _ = apply_profile(trimmed_rows(table)[0], _TABLE, profile, converted=converted, named=True)
+    canonical, _, _ = apply_profile(
+        trimmed_rows(table)[0],
+        _TABLE,
+        tenant.profile,
+        zone=ZoneInfo(tenant.timezone),
+        converted=converted,
+        named=True,
+    )
     wanted = [name for name in (STUDENT_NUMBER, _DAY) if name in canonical.column_names]
     return canonical.select(wanted).to_pylist() if wanted else [{} for _ in rows]
 

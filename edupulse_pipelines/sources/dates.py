@@ -66,7 +66,7 @@ def date_parser(date_format: str) -> Callable[[str], str | None]:
     return parsed
 
 
-def iso_day(text: str, zone: ZoneInfo) -> str | None:
+def iso_day(text: str, zone: dt.tzinfo) -> str | None:
     """The date of an ISO date or time stamp: of a moment its date in `zone`; None for a text that is neither.
 
     A time stamp at midnight is a date that some program wrote as one, whatever offset it gave: it stays that date.

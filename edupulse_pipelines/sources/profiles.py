@@ -11,6 +11,7 @@ import datetime as dt
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ from edupulse_pipelines.schema.delivery import DELETED, DELETED_VALUES, DELIVERE
 from edupulse_pipelines.schema.expectations import TYPE_PATTERNS
 from edupulse_pipelines.settings import ProfileSettings
 from edupulse_pipelines.settings.profile import UNUSED
-from edupulse_pipelines.sources.dates import date_parser
+from edupulse_pipelines.sources.dates import date_parser, iso_day
 from edupulse_pipelines.sources.records import PROBLEM, RefusedFile
 
 UNMAPPED_CODE = "unmapped_code"
@@ -78,16 +79,23 @@ def check_header(header: list[str], table: str, profile: ProfileSettings) -> lis
 
 
 def apply_profile(
-    rows: pa.Table, table: str, profile: ProfileSettings, *, converted: bool = False, named: bool = False
+    rows: pa.Table,
+    table: str,
+    profile: ProfileSettings,
+    *,
+    zone: dt.tzinfo = dt.UTC,
+    converted: bool = False,
+    named: bool = False,
 ) -> tuple[pa.Table, dict[int, list[str]], Counter[tuple[str, str]]]:
     """Archived rows of `table` in canonical names and values, reasons by position, rows per unmapped (column, code).
 
     A text that a rule of the profile does not understand stays as it is and gets a reason (`type:<column>`,
     `unmapped_code:<column>`); rows that could not be read are left alone, and of rows that take a record back only
-    the key is judged. The counts are those of `add_codes`. `converted`: the rows come from a converter, which has
-    written canonical columns, dates and numbers; its codes are mapped where they are not canonical already, and
-    none is let pass unmapped. `named`: the columns have our names already. RefusedFile `rename_collision` when the
-    profile has changed since the file was read, so that two columns have one name now.
+    the key is judged. The counts are those of `add_codes`. `zone`: in which a time stamp with an offset has its date.
+    `converted`: the rows come from a converter, which has written canonical columns, dates and numbers; its codes are
+    mapped where they are not canonical already, and none is let pass unmapped. `named`: the columns have our names
+    already. RefusedFile `rename_collision` when the profile has changed since the file was read, so that two columns
+    have one name now.
     """
     reasons: dict[int, list[str]] = {}
     unmapped: Counter[tuple[str, str]] = Counter()
@@ -95,11 +103,13 @@ def apply_profile(
         names = canonical_names(rows.column_names, table, profile)
         rows = rows.rename_columns(names) if names != rows.column_names else rows
     for column in DELIVERED[table].columns:
-        rule = _rule(column, table, profile, converted=converted)
+        rule = _rule(column, table, profile, zone, converted=converted)
         if rule is None or column.name not in rows.column_names:
             continue
-        rewritten = _rewritten(rows.column(column.name), rule)
-        rows = rows.set_column(rows.column_names.index(column.name), column.name, rewritten.column)
+        came = rows.column(column.name)
+        rewritten = _rewritten(came, rule)
+        if rewritten.column is not came:
+            rows = rows.set_column(rows.column_names.index(column.name), column.name, rewritten.column)
         _note(rewritten, column.name, reasons, unmapped)
     delivered = {name for name in DELIVERED[table].column_names if name in rows.column_names}
     if profile.letter_grades and "grade_letter" in delivered:
@@ -206,7 +216,9 @@ def _folded(name: str) -> str:
 # Rules for one distinct text
 
 
-def _rule(column: Column, table: str, profile: ProfileSettings, *, converted: bool) -> Callable[[str], _Judged] | None:
+def _rule(
+    column: Column, table: str, profile: ProfileSettings, zone: dt.tzinfo, *, converted: bool
+) -> Callable[[str], _Judged] | None:
     """What the profile has to say about the texts of a column; None when it says nothing."""
     codes: dict[str, str] | None
     if column.codes_in == "grade_levels":
@@ -220,8 +232,8 @@ def _rule(column: Column, table: str, profile: ProfileSettings, *, converted: bo
         return _code_rule(column, codes, decimal_comma=decimal_comma, canonical_first=converted)
     if decimal_comma:
         return _with_decimal_point
-    if not converted and column.type == "date" and not profile.iso_dates:
-        return _date_rule(profile.date_format)
+    if not converted and column.type == "date":
+        return partial(_iso_date, zone=zone) if profile.iso_dates else _date_rule(profile.date_format)
     return None
 
 
@@ -260,6 +272,10 @@ def _code_rule(
 def _with_decimal_point(text: str) -> _Judged:
     """A number with a decimal comma; one with a point may mean thousands, which nobody shall guess."""
     return _Judged(text, "type") if "." in text else _Judged(text.replace(",", ".") if text.count(",") == 1 else text)
+
+
+def _iso_date(text: str, *, zone: dt.tzinfo) -> _Judged:
+    return _Judged(iso_day(text, zone) or text)
 
 
 def _date_rule(date_format: str) -> Callable[[str], _Judged]:

@@ -61,7 +61,8 @@ used. Capitals, blanks and punctuation in their names do not matter: `District I
   row without any value is left out and counted as `blank`: it is neither read nor bad.
 - Only an empty field means "no value". `NULL`, `N/A` and `NaN` are texts, and fail where a number or a date belongs.
 - A column that is absent leaves what is stored; an empty field clears it.
-- Dates are `YYYY-MM-DD`, numbers have a decimal point, unless the profile says otherwise.
+- Dates are `YYYY-MM-DD`, numbers have a decimal point, unless the profile says otherwise. A time stamp
+  (`2025-09-02T13:05:00Z`, `2025-09-02 00:00:00`) is its date in your time zone; one at midnight is the date it names.
 - The student is named by `district_id`, the number that `students` gives.
 - Give `source_record_id` for grades and incidents if your system has one: then a corrected record is an update.
   Without it a corrected record is a new one beside the old one.

@@ -25,7 +25,7 @@ GRADE_LINES: list[tuple[str, list[str] | None]] = [
     ("g7,ZQ1,ZQm,2025-13-45,80,B", ["type:submission_date"]),
     ("g8,ZQ1,ZQm,2025-02-30,80,B", ["type:submission_date"]),
     ("g9,ZQ1,ZQm,02/09/2025,80,B", ["type:submission_date"]),
-    ("g10,ZQ1,ZQm,2025-09-02T00:00,80,B", ["type:submission_date"]),
+    ("g10,ZQ1,ZQm,2025-09-02T25:00:00Z,80,B", ["type:submission_date"]),
     ("g11,ZQ1,ZQm,2025-09-09,80,B", ["future_date"]),
     ("g12,ZQ1,ZQm,2025-09-08,80,B", None),  # on the day of the delivery itself
     ("g91,ZQ1,ZQm,1027-10-06,80,B", ["too_old"]),

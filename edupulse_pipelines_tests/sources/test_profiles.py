@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pyarrow as pa
 import pytest
@@ -110,6 +111,25 @@ def test_dates_are_read_in_the_declared_format_only(date_format: str, good: dict
     assert made["submission_date"] == [*good.values(), *bad, None]
     assert reasons == {position: ["type:submission_date"] for position in range(len(good), len(good) + len(bad))}
     assert unmapped == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "date"),
+    [
+        ("2025-09-02T13:05:00", "2025-09-02"),
+        ("2025-09-02 00:00:00.000", "2025-09-02"),
+        ("2025-09-03T01:30:00Z", "2025-09-02"),  # in New York it is still the day before
+        ("2025-09-03T00:00:00Z", "2025-09-03"),
+        ("2025-09-02T23:30:00-0400", "2025-09-02"),
+        ("2025-09-02T25:00:00Z", "2025-09-02T25:00:00Z"),
+        ("02.09.2025", "02.09.2025"),
+    ],
+)
+def test_a_time_stamp_is_its_date_in_the_zone_of_the_district(text: str, date: str) -> None:
+    rows = archived(submission_date=[text, "2025-09-01", None])
+    made, reasons, _ = apply_profile(rows, "grades", ProfileSettings(), zone=ZoneInfo("America/New_York"))
+    assert made.column("submission_date").to_pylist() == [date, "2025-09-01", None]
+    assert reasons == {}  # what is no date is judged with the other types
 
 
 def test_a_decimal_comma() -> None:
