@@ -89,7 +89,11 @@ def make_store(tracking_uri: str) -> None:
 
 
 def _sqlite_file(uri: str) -> Path | None:
-    return Path(uri.removeprefix("sqlite:///")).absolute() if uri.startswith("sqlite:///") else None
+    """The file of a SQLite store; None of another store, and of one in memory or named by a URI of SQLite's own."""
+    if not uri.startswith("sqlite:"):
+        return None
+    name = sa.engine.make_url(uri).database or ":memory:"
+    return None if name.startswith(("file:", ":memory:")) else Path(name).absolute()
 
 
 @contextlib.contextmanager

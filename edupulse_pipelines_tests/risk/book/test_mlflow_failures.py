@@ -165,11 +165,17 @@ def test_a_store_of_another_version_is_permanent(registry: Registry, tmp_path: P
         broken.champion("north")
 
 
-def test_a_store_that_may_only_be_read_is_permanent(registry: Registry, tmp_path: Path) -> None:
+def test_a_store_that_may_only_be_read_is_permanent(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     read_only = _store(tmp_path, registry)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
     address = f"sqlite:///file:{tmp_path / 'mlflow.db'}?mode=ro&uri=true"
     with pytest.raises(RegistryRefused, match="can only be read"):
         Registry(address, read_only.artifact_root).log_no_model("north", run_name="x", params={}, tags={}, documents={})
+    assert list(elsewhere.iterdir()) == []  # the address is no path
 
 
 @pytest.mark.parametrize(
