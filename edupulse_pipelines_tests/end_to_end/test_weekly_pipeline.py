@@ -185,9 +185,9 @@ def _compare_the_databases(folder: Path, urls: dict[str, str]) -> None:
 
 @pytest.mark.usefixtures("runs_in_memory")
 def test_week_by_week_ends_where_all_at_once_does(tmp_path: Path) -> None:
-    together = make_district(tmp_path / "together", f"sqlite:///{tmp_path / 'together.db'}", students=30, weeks=6)
+    together = make_district(tmp_path / "together", f"sqlite:///{tmp_path / 'together.db'}", students=20, weeks=4)
     assert together.summary("--all")["success"]
-    apart = make_district(tmp_path / "apart", f"sqlite:///{tmp_path / 'apart.db'}", students=30, weeks=6)
+    apart = make_district(tmp_path / "apart", f"sqlite:///{tmp_path / 'apart.db'}", students=20, weeks=4)
     for delivered_on in apart.deliveries:
         summary = apart.summary("--week", str(week_of_delivery(delivered_on)))
         assert summary["success"], summary["errors"]

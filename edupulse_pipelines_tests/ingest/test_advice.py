@@ -104,7 +104,8 @@ def file(name: str, bad: bytes, good: bytes, replaced_by: str | None = None) -> 
 TAKEN_BACK = grades("1,MATH,2025-09-02,80,B,G9,true", header=f"{HEADER},_deleted")
 EARLIER = {"grades.csv": grades("1,ART,2025-09-02,70,B,G0")}
 MINUTES = b"district_id,date,status,minutes_absent,minutes_possible\n1,2025-09-02,absent,30,300\n"
-BOMB = grades(GOOD) + b"\n" * (9 << 20)
+BOMB = grades(GOOD) + (b" " * 9_999 + b",,,,,\n") * 950
+"""A good row and 9 MB of rows without any value."""
 
 WIDE = grades(GOOD + "," * 2000, header=HEADER + "".join(f",x{number}" for number in range(2000)))
 

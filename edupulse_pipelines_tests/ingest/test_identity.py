@@ -167,7 +167,7 @@ def _what_is_there(district: District) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_the_order_of_deliveries_does_not_matter(district: District, seed: int) -> None:
     """Two numbers, children who change, names that change: four deliveries in any order end with the same tables."""
     draw = random.Random(seed)
@@ -181,7 +181,7 @@ def test_the_order_of_deliveries_does_not_matter(district: District, seed: int) 
             "grades": f"{GRADES}\ng{number % 2},ZQ{number % 2 + 1},ZQm,{days[0]},{50 + number}\n",
         }
     results = []
-    for place, order in enumerate([(1, 2, 3, 4), *draw.sample(list(itertools.permutations(DAY)), 3)]):
+    for place, order in enumerate([(1, 2, 3, 4), *draw.sample(list(itertools.permutations(DAY)), 2)]):
         one = District(district.engine, district.raw.parent / str(place), name=f"d{place}")
         for number in order:
             one.land(number, **landed[number])
