@@ -30,16 +30,13 @@ def students_merge(old: str, new: str, reason: str, tenant_name: str | None, hom
 
     The records of both are made anew from the archived deliveries. `students unmerge` takes it back.
     """
-    from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.ingest.joining import join
 
     settings = settings_of(home)
     tenant = chosen_tenant(settings, tenant_name)
     with database_of(settings).work(tenant.name) as work:
         join(work, settings.raw_dir, tenant, old, new, reason)
-    on = console()
-    on.print("Joined. Features and predictions are brought up to date by")
-    on.print(f"  {command_to_type(f'run --tenant {tenant.name} --all', home)}", markup=False, soft_wrap=True)
+    _say_what_follows("Joined", tenant.name, home)
 
 
 @students.command("unmerge")
@@ -48,16 +45,13 @@ def students_merge(old: str, new: str, reason: str, tenant_name: str | None, hom
 @command
 def students_unmerge(old: str, tenant_name: str | None, home: Path | None) -> None:
     """Take back that the number OLD was joined to another one."""
-    from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.ingest.joining import part
 
     settings = settings_of(home)
     tenant = chosen_tenant(settings, tenant_name)
     with database_of(settings).work(tenant.name) as work:
         part(work, settings.raw_dir, tenant, old)
-    on = console()
-    on.print("Parted. Features and predictions are brought up to date by")
-    on.print(f"  {command_to_type(f'run --tenant {tenant.name} --all', home)}", markup=False, soft_wrap=True)
+    _say_what_follows("Parted", tenant.name, home)
 
 
 @students.command("list")
@@ -103,6 +97,14 @@ def students_list(tenant_name: str | None, as_json: bool, home: Path | None) -> 
         on.print(f"{', '.join(group)}: the same names and date of birth", markup=False, soft_wrap=True)
     if not (joined or disputes or alike):
         on.print("No number is joined, in dispute, or of a child who has another one too.")
+
+
+def _say_what_follows(done: str, tenant: str, home: Path | None) -> None:
+    from edupulse_pipelines.cli.output.drawing import console
+
+    on = console()
+    on.print(f"{done}. Features and predictions are brought up to date by")
+    on.print(f"  {command_to_type(f'run --tenant {tenant} --all', home)}", markup=False, soft_wrap=True)
 
 
 def _merge_facts(merge: Any) -> dict[str, Any]:

@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from edupulse_pipelines.ingest import quarantine
 from edupulse_pipelines.ingest.delivery import rows_of, without_copies
 from edupulse_pipelines.ingest.frames import Piece
-from edupulse_pipelines.ingest.names import Identity
-from edupulse_pipelines.ingest.rebuild import begin_students_anew, deliveries_naming, rebuild
+from edupulse_pipelines.ingest.names import NAMED_BY, Identity
+from edupulse_pipelines.ingest.rebuild import begin_students_anew, deliveries_naming, rebuild, rows_under
 from edupulse_pipelines.ingest.table_load import TableLoad
 from edupulse_pipelines.ingest.validation import ANOTHER_CHILD
 from edupulse_pipelines.schema.delivery import STUDENT_NUMBER
@@ -30,7 +30,6 @@ from edupulse_pipelines.storage import numbers as stored_numbers
 from edupulse_pipelines.storage.manifest import Entry
 from edupulse_pipelines.storage.numbers import spans
 
-_NAMED_BY = ("first_name", "last_name", "date_of_birth")
 LOST_ZEROS = "lost_zeros"
 """A warning: children with the same names and date of birth whose numbers differ only by zeros in front."""
 
@@ -146,7 +145,7 @@ def _named_rows(
         for piece in rows.pieces():
             places = _good_places(load, piece, numbers)
             for place in places:
-                values = {name: _text(piece, name, place) for name in _NAMED_BY}
+                values = {name: _text(piece, name, place) for name in NAMED_BY}
                 number = _text(piece, STUDENT_NUMBER, place)
                 born = dt.date.fromisoformat(str(values["date_of_birth"]))
                 named.setdefault(str(number), []).append(
@@ -162,9 +161,7 @@ def _named_rows(
 
 
 def _good_places(load: TableLoad, piece: Piece, numbers: Collection[str]) -> list[int]:
-    column = piece.column(STUDENT_NUMBER)
-    wanted = column.where_value(np.array([text in numbers for text in column.texts.to_pylist()], dtype=np.bool_))
-    wanted &= piece.readable & ~piece.deleted & ~piece.repeat
+    wanted = rows_under(piece, numbers) & ~piece.deleted & ~piece.repeat
     if piece.silent is not None:
         wanted &= ~piece.silent
     if not wanted.any():
@@ -186,7 +183,7 @@ def _without_zeros_alike(connection: sa.Connection, load: TableLoad) -> int:
     query = (
         sa.select(sa.func.count())
         .where(columns.tenant_id == load.work.tenant, columns.deleted_on.is_(None))
-        .group_by(plain, *(columns[name] for name in _NAMED_BY))
+        .group_by(plain, *(columns[name] for name in NAMED_BY))
         .having(sa.func.count() > 1)
     )
     return sum(connection.scalars(query))

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.ingest.identity import settle
+from edupulse_pipelines.ingest.names import NAMED_BY
 from edupulse_pipelines.ingest.rebuild import deliveries_naming, rebuild
 from edupulse_pipelines.ingest.table_load import TableLoad
 from edupulse_pipelines.schema.delivery import DELIVERED
@@ -89,7 +90,7 @@ def part(work: Work, raw_dir: Path, tenant: TenantSettings, old: str) -> None:
 
 def look_alikes(work: Work) -> list[list[str]]:
     """The numbers of students who have the same names and date of birth, those joined already aside; sorted."""
-    named_by = [students.c[name] for name in ("first_name", "last_name", "date_of_birth")]
+    named_by = [students.c[name] for name in NAMED_BY]
     standing = [students.c.tenant_id == work.tenant, students.c.deleted_on.is_(None)]
     several = sa.select(*named_by).where(*standing).group_by(*named_by).having(sa.func.count() > 1).subquery()
     same = sa.and_(*(column == several.c[column.name] for column in named_by))

@@ -48,10 +48,11 @@ def left_alone(tenant: TenantSettings, weeks: Collection[dt.date]) -> LeftAlone:
 
     LandingError as `landed_deliveries` raises it.
     """
-    deliveries = [delivery for delivery in landed_deliveries(tenant) if delivery.week in weeks]
+    landed = landed_deliveries(tenant)
+    deliveries = [delivery for delivery in landed if delivery.week in weeks]
     names = [f"{delivery.delivered_on}/{name}" for delivery in deliveries for name in delivery.unknown_files]
     unread = [str(delivery.delivered_on) for delivery in deliveries if delivery.unknown_files and not delivery.files]
-    known = {str(delivery.delivered_on) for delivery in landed_deliveries(tenant)}
+    known = {str(delivery.delivered_on) for delivery in landed}
     with readable(tenant):
         beside = [
             shown(path.name)

@@ -222,10 +222,7 @@ def _keep_bad(
         freed = quarantine.keep(
             connection,
             load.work,
-            table=load.table,
-            file_hash=file.sha256,
-            file_name=f"{file.delivered_on}/{file.file_name}",
-            delivered_on=file.delivered_on,
+            file,
             lines=(int(lines.min()), int(lines.max())),
             bad=by_file.get(number, {}),
         )

@@ -12,6 +12,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+NAMED_BY = ("first_name", "last_name", "date_of_birth")
+"""The columns of students that say who a child is."""
+
 
 @dataclass(frozen=True)
 class Identity:

@@ -20,6 +20,7 @@ from sqlalchemy.engine import Connection
 from edupulse_pipelines.schema.reasons import WAITING, only_waits
 from edupulse_pipelines.schema.sqlalchemy_tables import quarantined_records
 from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.manifest import Entry
 from edupulse_pipelines.storage.work import Work
 
 _BATCH = 5_000
@@ -41,18 +42,8 @@ class BadRow:
     reasons: list[str]
 
 
-def keep(
-    connection: Connection,
-    work: Work,
-    *,
-    table: str,
-    file_hash: str,
-    file_name: str,
-    delivered_on: dt.date,
-    lines: tuple[int, int],
-    bad: Mapping[int, BadRow],
-) -> int:
-    """Make the open quarantine of this content between two `lines` (both included) exactly `bad` (by line).
+def keep(connection: Connection, work: Work, file: Entry, *, lines: tuple[int, int], bad: Mapping[int, BadRow]) -> int:
+    """Make the open quarantine of a file's content between two `lines` (both included) exactly `bad` (by line).
 
     Rows that are in quarantine already keep their entry, with the reasons of now; entries of lines that are good now
     are marked as replayed. Returns how many of these had waited for something to arrive.
@@ -65,28 +56,10 @@ def keep(
         for row in connection.execute(
             sa.select(
                 columns.id, columns.line_number, columns.reasons, columns.replayed_at, columns.superseded_at
-            ).where(_of(work, table, file_hash), columns.line_number.between(*lines))
+            ).where(_of(work, file.table_name, file.sha256), columns.line_number.between(*lines))
         )
     }
-    new = [line for line in bad if line not in stored]
-    entries = [
-        {
-            "id": identifier,
-            "tenant_id": work.tenant,
-            "table_name": table,
-            "file_hash": file_hash,
-            "file_name": file_name,
-            "delivered_on": delivered_on,
-            "line_number": line,
-            "raw": bad[line].raw,
-            "reasons": bad[line].reasons,
-            "quarantined_at": now,
-            "run_id": work.run_id,
-        }
-        for identifier, line in zip(new_ids(len(new)), new, strict=True)
-    ]
-    for start in range(0, len(entries), _BATCH):
-        connection.execute(quarantined_records.insert(), entries[start : start + _BATCH])
+    _enter(connection, work, file, {line: row for line, row in bad.items() if line not in stored}, now)
     for line, row in stored.items():
         is_open = row.replayed_at is None and row.superseded_at is None
         changed: dict[str, Any] = {}
@@ -133,47 +106,43 @@ def open_reasons(connection: Connection, work: Work, table: str, file_hash: str)
     return counts, waiting
 
 
-def hold(
-    connection: Connection,
-    work: Work,
-    *,
-    table: str,
-    file_hash: str,
-    file_name: str,
-    delivered_on: dt.date,
-    bad: Mapping[int, BadRow],
-) -> int:
-    """Have these lines in quarantine, with the reasons of now; how many of them were not (or not any more)."""
+def _enter(connection: Connection, work: Work, file: Entry, new: Mapping[int, BadRow], now: dt.datetime) -> None:
+    """Put lines of a file's content into quarantine that have no entry there."""
+    entries = [
+        {
+            "id": identifier,
+            "tenant_id": work.tenant,
+            "table_name": file.table_name,
+            "file_hash": file.sha256,
+            "file_name": f"{file.delivered_on}/{file.file_name}",
+            "delivered_on": file.delivered_on,
+            "line_number": line,
+            "raw": row.raw,
+            "reasons": row.reasons,
+            "quarantined_at": now,
+            "run_id": work.run_id,
+        }
+        for identifier, (line, row) in zip(new_ids(len(new)), new.items(), strict=True)
+    ]
+    for start in range(0, len(entries), _BATCH):
+        connection.execute(quarantined_records.insert(), entries[start : start + _BATCH])
+
+
+def hold(connection: Connection, work: Work, file: Entry, bad: Mapping[int, BadRow]) -> int:
+    """Have these lines of a file's content in quarantine, with the reasons of now.
+
+    Returns how many of them were not there, or not any more.
+    """
     columns = quarantined_records.c
     lines = list(bad)
     entered: dict[int, sa.Row] = {}
     for start in range(0, len(lines), _BATCH):
         query = sa.select(columns.id, columns.line_number, columns.replayed_at, columns.superseded_at).where(
-            _of(work, table, file_hash), columns.line_number.in_(lines[start : start + _BATCH])
+            _of(work, file.table_name, file.sha256), columns.line_number.in_(lines[start : start + _BATCH])
         )
         entered.update({row.line_number: row for row in connection.execute(query)})
-    new = [line for line in lines if line not in entered]
-    if new:
-        now = dt.datetime.now(dt.UTC)
-        connection.execute(
-            quarantined_records.insert(),
-            [
-                {
-                    "id": identifier,
-                    "tenant_id": work.tenant,
-                    "table_name": table,
-                    "file_hash": file_hash,
-                    "file_name": file_name,
-                    "delivered_on": delivered_on,
-                    "line_number": line,
-                    "raw": bad[line].raw,
-                    "reasons": bad[line].reasons,
-                    "quarantined_at": now,
-                    "run_id": work.run_id,
-                }
-                for identifier, line in zip(new_ids(len(new)), new, strict=True)
-            ],
-        )
+    new = {line: row for line, row in bad.items() if line not in entered}
+    _enter(connection, work, file, new, dt.datetime.now(dt.UTC))
     closed = 0
     for line, row in entered.items():
         closed += row.replayed_at is not None or row.superseded_at is not None

@@ -57,13 +57,18 @@ def deliveries_naming(load: TableLoad, numbers: Collection[str]) -> dict[dt.date
     return found
 
 
+def rows_under(piece: Piece, numbers: Collection[str]) -> Mask:
+    """The readable rows of a piece under one of these numbers."""
+    column = piece.column(STUDENT_NUMBER)
+    wanted = np.array([text in numbers for text in column.texts.to_pylist()], dtype=np.bool_)
+    return column.where_value(wanted) & piece.readable
+
+
 def rows_about(piece: Piece, numbers: Collection[str]) -> Mask:
     """The rows of a piece under one of these numbers, and those that take a record back by its id alone."""
-    column = piece.column(STUDENT_NUMBER)
-    about = column.where_value(np.array([text in numbers for text in column.texts.to_pylist()], dtype=np.bool_))
-    about &= piece.readable
+    about = rows_under(piece, numbers)
     if STUDENT_NUMBER not in DELIVERED[piece.table].key_columns and piece.deleted.any():
-        about |= piece.deleted & piece.names_its_record() & (column.codes < 0)
+        about |= piece.deleted & piece.names_its_record() & (piece.column(STUDENT_NUMBER).codes < 0)
     return about
 
 
@@ -185,13 +190,5 @@ def _account(
         lines = {
             line: BadRow(raw, reasons[place]) for place, (_, line, raw) in zip(bad, rows.raw(piece, bad), strict=True)
         }
-        count = quarantine.hold(
-            connection,
-            load.work,
-            table=load.table,
-            file_hash=file.sha256,
-            file_name=f"{file.delivered_on}/{file.file_name}",
-            delivered_on=file.delivered_on,
-            bad=lines,
-        )
+        count = quarantine.hold(connection, load.work, file, lines)
         manifest.move_held(connection, load.work, load.table, file.sha256, count)

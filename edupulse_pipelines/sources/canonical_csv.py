@@ -12,12 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
 
-from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.source_formats import CSV
 from edupulse_pipelines.settings import FilesSettings, ProfileSettings
 from edupulse_pipelines.sources.csv_rows import NUL_BYTE
 from edupulse_pipelines.sources.csv_text import BLOCK_BYTES, CsvText
-from edupulse_pipelines.sources.profiles import check_header, known_names
+from edupulse_pipelines.sources.profiles import check_header, known_names, unknown_columns
 from edupulse_pipelines.sources.records import RefusedFile
 
 DELIMITERS = (",", "\t", ";", "|")
@@ -46,12 +45,7 @@ class CanonicalCsv(CsvText):
         super().__init__(content, profile.encoding, max_columns=max_columns, block_bytes=block_bytes, strict=strict)
         self.source_format = source_format
         self.delimiter, self.header = self._find_header(table, profile)
-        canonical = check_header(self.header, table, profile)
-        self.unknown_columns = [
-            name or f"(column {position} has no name)"
-            for position, (name, ours) in enumerate(zip(self.header, canonical, strict=True), start=1)
-            if ours not in DELIVERED[table].column_names
-        ]
+        self.unknown_columns = unknown_columns(self.header, check_header(self.header, table, profile), table)
         self.left_out: dict[str, int] = {}
         self.instructional_days: list[dt.date] = []
 

@@ -78,6 +78,15 @@ def check_header(header: list[str], table: str, profile: ProfileSettings) -> lis
     return canonical
 
 
+def unknown_columns(header: Sequence[str], canonical: Sequence[str], table: str) -> list[str]:
+    """The columns of a header that the table has no use for, as they are called; `canonical`: by `check_header`."""
+    return [
+        name or f"(column {position} has no name)"
+        for position, (name, ours) in enumerate(zip(header, canonical, strict=True), start=1)
+        if ours not in DELIVERED[table].column_names
+    ]
+
+
 def apply_profile(
     rows: pa.Table,
     table: str,

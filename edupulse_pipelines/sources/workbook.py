@@ -21,12 +21,11 @@ from xml.etree.ElementTree import ParseError
 
 import pyarrow as pa
 
-from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.settings import ProfileSettings
 from edupulse_pipelines.sources.csv_rows import TOO_MANY_FIELDS
 from edupulse_pipelines.sources.file_names import table_named
 from edupulse_pipelines.sources.plain_files import open_plain
-from edupulse_pipelines.sources.profiles import check_header
+from edupulse_pipelines.sources.profiles import check_header, unknown_columns
 from edupulse_pipelines.sources.records import RefusedFile, archive_schema
 
 CORRUPT_WORKBOOK = "corrupt_workbook"
@@ -68,12 +67,7 @@ class WorkbookSheet:
         if not header:
             raise RefusedFile("empty_file", "the sheet is empty: not even a header row")
         self.header = [name or "" for name in header]
-        canonical = check_header(self.header, table, profile)
-        self.unknown_columns = [
-            name or f"(column {position} has no name)"
-            for position, (name, ours) in enumerate(zip(self.header, canonical, strict=True), start=1)
-            if ours not in DELIVERED[table].column_names
-        ]
+        self.unknown_columns = unknown_columns(self.header, check_header(self.header, table, profile), table)
         self.left_out: dict[str, int] = {}
         self.instructional_days: list[dt.date] = []
 
