@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from edupulse_pipelines import __version__
-from edupulse_pipelines.cli import db, demo, dev, model, quarantine, run, students
+from edupulse_pipelines.cli import db, demo, dev, enrollments, model, quarantine, run, students
 from edupulse_pipelines.cli.options import home_option
 from edupulse_pipelines.settings import quiet_libraries
 
@@ -38,5 +38,15 @@ def main(context: click.Context, home: Path | None) -> None:
     quiet_libraries()
 
 
-for part in (demo.demo, demo.generate, run.run, dev.dev, quarantine.quarantine, students.students, model.model, db.db):
+for part in (
+    demo.demo,
+    demo.generate,
+    run.run,
+    dev.dev,
+    quarantine.quarantine,
+    students.students,
+    enrollments.enrollments,
+    model.model,
+    db.db,
+):
     main.add_command(part)

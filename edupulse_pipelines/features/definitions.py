@@ -5,8 +5,9 @@ text. Not here: how a feature is computed (``vectors``).
 
 Words used below. *School week*: Monday to Sunday, a week in which the district sent anything
 (``school_calendar``); holidays are skipped, so "the last four school weeks" may span more than four calendar weeks.
-Only weeks since the student's enrolment count. *Session*: one recorded attendance mark; where a district sends only
-absences also each one of the instructional calendar that no record speaks of, and a week without a calendar has none.
+Only weeks at whose end the student was enrolled count. *Session*: one recorded attendance mark; where a district sends
+only absences also each one of the instructional calendar that no record speaks of, and a week without a calendar has
+none.
 A feature is missing (NULL) when its domain was not sent yet or the student has nothing recorded in its window, unless
 its definition says otherwise.
 """
@@ -195,7 +196,7 @@ FEATURES: tuple[Feature, ...] = (
         "weeks_of_data",
         "history",
         "school weeks",
-        "School weeks since enrolment (or the first school week) up to this one.",
+        "School weeks up to this one at whose end the student was enrolled.",
         0,
     ),
 )

@@ -14,21 +14,22 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from edupulse_pipelines.features.enrolment import Students
 from edupulse_pipelines.features.known_activity import UNKNOWN
 from edupulse_pipelines.features.school_calendar import activity_weeks
 from edupulse_pipelines.schema.source_formats import format_of
 from edupulse_pipelines.schema.sqlalchemy_tables import (
     attendance_records,
     instructional_days,
-    students,
     weekly_activity,
 )
 from edupulse_pipelines.settings import WEEKDAYS, AttendanceSettings, CalendarSettings, DayRule, DaySpan
 from edupulse_pipelines.storage import manifest
-from edupulse_pipelines.storage.bulk import ID, Bytes, as_text, read_arrays
+from edupulse_pipelines.storage.bulk import ID, Bytes, as_text, positions, read_arrays
 from edupulse_pipelines.storage.months import detached_months, month_of
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_of_delivery, week_start, weeks_between
@@ -36,6 +37,8 @@ from edupulse_pipelines.weeks import WEEK, feature_date, week_of_delivery, week_
 ATTENDANCE = attendance_records.name
 InDoubt = Callable[[], Mapping[dt.date, frozenset[str] | None]]
 """Gives by week (Monday) the students of whose attendance something could not be read; None: of every student's."""
+BASIS = "S20"
+"""Type of `sessions_basis` in arrays; empty is NULL."""
 
 
 @dataclass(frozen=True)
@@ -155,13 +158,14 @@ def _first_record(connection: Connection, work: Work, since: dt.date) -> dt.date
 
 
 def stale_sessions(
-    connection: Connection, work: Work, calendar: Instruction | None, absent_day: DayRule
+    connection: Connection, work: Work, calendar: Instruction | None, absent_day: DayRule, people: Students
 ) -> Iterator[tuple[dt.date, Bytes | None]]:
     """Per week the students whose stored sessions and days do not follow what is true now; None: everybody.
 
     They are found by `sessions_basis` (calendar and enrolments) and by `days_basis` (the day rule; NULL before there
     were days). A change of the calendar, of an enrolment, of what is recorded or of the day rule therefore needs no
     marks. Where the records of a week have been taken out of the table, its days stay as they are.
+    `people`, all students of the tenant, is only used with a calendar.
     """
     detached = detached_months(connection, ATTENDANCE)
     days_of, otherwise = ({}, None) if calendar is None else (calendar.days, UNKNOWN)
@@ -177,7 +181,7 @@ def stale_sessions(
         for week, days in days_of.items():
             if week in made_otherwise:
                 continue
-            (ids,) = read_arrays(connection, _differing(work, calendar, week, days), ID)
+            ids = _differing(connection, work, calendar, week, days, people)
             if week in calendar.in_doubt:
                 doubted = calendar.in_doubt[week]
                 known = np.intersect1d(_with_known_sessions(connection, work, week), doubted)
@@ -235,35 +239,37 @@ def _day_rule(connection: Connection, work: Work, week: dt.date) -> str | None:
     return connection.execute(query.limit(1)).scalar()
 
 
-def _differing(work: Work, calendar: Instruction, week: dt.date, days: Sequence[dt.date]) -> sa.Select[tuple[str]]:
+def _differing(
+    connection: Connection,
+    work: Work,
+    calendar: Instruction,
+    week: dt.date,
+    days: Sequence[dt.date],
+    people: Students,
+) -> Bytes:
     """The students whose row of the week has another basis, is missing or is one too many."""
-    person, row = students.c, weekly_activity.c
-
-    def enrolled(first: dt.date, last: dt.date) -> sa.ColumnElement[bool]:
-        until = sa.or_(person.exit_date.is_(None), person.exit_date > last)
-        return sa.and_(person.deleted_on.is_(None), person.enrollment_date <= first, until)
-
-    digits: sa.ColumnElement[str] = sa.literal("")
+    row = weekly_activity.c
+    query = sa.select(as_text(row.student_id), sa.func.coalesce(row.sessions_basis, "")).where(
+        row.tenant_id == work.tenant, row.week_start == week
+    )
+    ids, basis = read_arrays(connection, query, ID, BASIS)
+    stored = np.zeros(len(people), dtype=BASIS)
+    has_row = np.zeros(len(people), dtype=np.bool_)
+    place = positions(ids, people.ids)
+    stored[place], has_row[place] = basis, True
+    taught = np.zeros((len(people), 7), dtype=np.bool_)
     for day in days:
-        digits = digits.concat(sa.case((enrolled(day, day), str(day.isoweekday())), else_=""))
-    if days:  # most students by one comparison
-        digits = sa.case((enrolled(days[0], days[-1]), "".join(str(day.isoweekday()) for day in days)), else_=digits)
-    expected = sa.case((digits == "", calendar.basis("")), else_=digits.concat(calendar.basis("?").removeprefix("?")))
-    stored = students.outerjoin(
-        weekly_activity,
-        sa.and_(row.tenant_id == person.tenant_id, row.student_id == person.id, row.week_start == week),
-    )
-    return (
-        sa.select(as_text(person.id))
-        .select_from(stored)
-        .where(
-            person.tenant_id == work.tenant,
-            sa.or_(
-                sa.and_(row.student_id.is_(None), digits != ""),
-                sa.and_(row.student_id.is_not(None), sa.func.coalesce(row.sessions_basis, "") != expected),
-            ),
-        )
-    )
+        taught[:, day.weekday()] = people.enrolled_on(np.datetime64(day, "D"))
+    wanted = taught.any(axis=1)
+    return people.ids[np.where(has_row, stored != bases(calendar, taught), wanted)]
+
+
+def bases(calendar: Instruction, taught: npt.NDArray[np.bool_]) -> Bytes:
+    """`sessions_basis` of student-weeks with these days of instruction while enrolled [student-weeks x 7]."""
+    texts = [
+        calendar.basis("".join(str(day + 1) for day in range(7) if code >> day & 1)).encode() for code in range(2**7)
+    ]
+    return np.array(texts, dtype=BASIS)[taught @ (1 << np.arange(7))]
 
 
 def _covers(calendar: CalendarSettings, week: dt.date) -> bool:

@@ -19,7 +19,7 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.features.days import DAY_MEASURES, Minutes, days_of
 from edupulse_pipelines.features.enrolment import Students
-from edupulse_pipelines.features.instruction import Instruction
+from edupulse_pipelines.features.instruction import BASIS, Instruction, bases
 from edupulse_pipelines.features.known_activity import UNKNOWN
 from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES, STATUSES, Booleans, Floats
 from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records, discipline_incidents, grades
@@ -40,8 +40,6 @@ from edupulse_pipelines.storage.bulk import (
 )
 from edupulse_pipelines.storage.work import Work
 
-BASIS = "S20"
-"""Type of `sessions_basis` in arrays; empty is NULL."""
 ROW_MEASURES: tuple[str, ...] = (*ACTIVITY_MEASURES, *DAY_MEASURES)
 """The numbers of a row of weekly activity."""
 NULLABLE = frozenset({"grade_mean", "grade_lowest", "severity_highest", *DAY_MEASURES})
@@ -305,10 +303,7 @@ def _in_doubt(batch: Batch, calendar: Instruction) -> Booleans:
 
 
 def _basis(batch: Batch, calendar: Instruction, taught: Booleans) -> Bytes:
-    texts = [
-        calendar.basis("".join(str(day + 1) for day in range(7) if code >> day & 1)).encode() for code in range(2**7)
-    ]
-    basis = np.array(texts, dtype=BASIS)[taught @ (1 << np.arange(7))].reshape(-1, batch.weeks)
+    basis = bases(calendar, taught).reshape(-1, batch.weeks)
     basis[:, [week not in calendar.days for week in _weeks(batch)]] = UNKNOWN.encode()
     return basis.reshape(-1)
 

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from edupulse_pipelines.features.definitions import (
@@ -22,6 +20,7 @@ from edupulse_pipelines.features.definitions import (
     SUMMER_WEEKS,
     YEAR_DAYS,
 )
+from edupulse_pipelines.features.enrolment import Intervals, days_of
 from edupulse_pipelines.features.school_calendar import SchoolCalendar
 from edupulse_pipelines.features.vectors import DECIMALS, STATUSES, Booleans, Floats, Integers, attendance_rate
 from edupulse_pipelines.weeks import feature_date, week_start
@@ -64,14 +63,14 @@ _SUMS = 7 + RECENT_WEEKS
 class SchoolYear:
     """Running sums of the school year, per student and per (student, course), given one school week after the other."""
 
-    def __init__(self, people: pd.DataFrame, calendar: SchoolCalendar) -> None:
-        """`people` and `calendar` as `standing_features` takes them."""
+    def __init__(self, people: pd.DataFrame, enrolled: Intervals, calendar: SchoolCalendar) -> None:
+        """`people`: group and start of each, as `standing_features` takes them; `enrolled`: their enrolment."""
         count = len(people)
-        self._enrolled_on, self._left_on = _days_of(people["enrollment_date"]), _days_of(people["exit_date"])
+        self._enrolled = enrolled
         group, names = pd.factorize(people["group"], use_na_sentinel=False)
         self.group = group.astype(np.int64)
         """Position in `starts` of each of the people."""
-        self._start = _days_of(people["start"])
+        self._start = days_of(people["start"])
         self.starts = np.full(len(names), np.datetime64("NaT"), dtype="datetime64[D]")
         """Per group its first day of teaching; NaT where the settings give none."""
         self.starts[self.group] = self._start
@@ -92,8 +91,7 @@ class SchoolYear:
 
     def enrolled(self, week: dt.date) -> Booleans:
         """Who is enrolled at the end of a week."""
-        sunday = np.datetime64(feature_date(week), "D")
-        return (self._enrolled_on <= sunday) & (np.isnat(self._left_on) | (self._left_on > sunday))
+        return self._enrolled.hold(np.datetime64(feature_date(week), "D"))
 
     def add(
         self,
@@ -132,7 +130,7 @@ class SchoolYear:
     def standing(self) -> Floats:
         """`STANDING_COLUMNS` of every student at the end of the newest week, enrolled or not; rounded."""
         assert self._week is not None
-        count = len(self._enrolled_on)
+        count = len(self._enrolled)
         values = {name: np.full(count, np.nan) for name in STANDING_COLUMNS}
         any_day = self._days[0] > 0
         values |= {name: np.where(any_day, days, np.nan) for name, days in zip(YEAR_DAYS, self._days, strict=True)}
@@ -158,9 +156,9 @@ class SchoolYear:
         return np.column_stack([np.round(values[name], DECIMALS) + 0.0 for name in STANDING_COLUMNS])
 
     def _counts(self, week: dt.date) -> Booleans:
-        """For whom the week counts: students enrolled by its end, whose group has begun to be taught by then."""
+        """For whom the week counts: students enrolled at its end, whose group has begun to be taught by then."""
         sunday = np.datetime64(feature_date(week), "D")
-        return (self._enrolled_on <= sunday) & (np.isnat(self._start) | (self._start <= sunday))
+        return self.enrolled(week) & (np.isnat(self._start) | (self._start <= sunday))
 
     def _begin_year(self) -> None:
         """Forget the sums of last year, except those of groups whose first day of teaching the settings give."""
@@ -328,14 +326,6 @@ def _sums_without_grades(count: int) -> Floats:
     sums = np.zeros((_SUMS, count))
     sums[_LOWEST], sums[_SINCE] = np.inf, np.nan
     return sums
-
-
-def _days_of(column: pd.Series[Any]) -> npt.NDArray[np.datetime64]:
-    """A column of dates or datetimes as days; missing is NaT."""
-    values = column.to_numpy()
-    if values.dtype == object:
-        return np.array([None if day is None or day is pd.NaT else day for day in values], dtype="datetime64[D]")
-    return values.astype("datetime64[D]")
 
 
 def _share_above(value: Floats, members: Integers, in_class: Floats) -> Floats:

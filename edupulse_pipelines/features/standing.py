@@ -21,13 +21,14 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.features.definitions import STANDING_COLUMNS, SUMMER_WEEKS
+from edupulse_pipelines.features.enrolment import of_frame, read_students
 from edupulse_pipelines.features.known_activity import known_measure
 from edupulse_pipelines.features.school_calendar import SchoolCalendar, school_calendar
 from edupulse_pipelines.features.school_year import NO_POSITIONS, STANDING_ACTIVITY, STANDING_COURSES, SchoolYear
 from edupulse_pipelines.features.vectors import Floats, Integers
 from edupulse_pipelines.schema.sqlalchemy_tables import students, weekly_activity, weekly_course_grades
 from edupulse_pipelines.settings import TenantSettings
-from edupulse_pipelines.storage.bulk import DAY, ID, NUMBER, OBJECT, as_text, days, plain, positions, read_arrays
+from edupulse_pipelines.storage.bulk import ID, NUMBER, OBJECT, as_text, plain, positions, read_arrays
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import feature_date, week_start
 
@@ -60,15 +61,16 @@ def standing_features(
 ) -> pd.DataFrame:
     """The standing of every one of `people` enrolled at the end of each of `weeks` (Mondays of school weeks).
 
-    people: student_id (any hashable, unique), enrollment_date, exit_date (missing = still enrolled), group (any
-    hashable; one value where there are no groups), start (the group's first day of teaching; missing = none).
+    people: student_id (any hashable), enrollment_date, exit_date (missing = still enrolled), group (any hashable; one
+    value where there are no groups), start (the group's first day of teaching; missing = none); a row for each interval
+    of enrolment of each student.
     activity: student_id, week_start and `STANDING_ACTIVITY`; courses: student_id, course_id, week_start and
     `STANDING_COURSES`; at most one row per key, any superset of what is needed. Dates are dates or datetimes.
 
     Returns student_id, feature_date and `STANDING_COLUMNS`, ordered by week and then as `people`.
     """
-    index = pd.Index(people["student_id"])
-    year = SchoolYear(people, calendar)
+    index, intervals = of_frame(people)
+    year = SchoolYear(people.drop_duplicates("student_id"), intervals, calendar)
     course_code, _ = pd.factorize(courses["course_id"], sort=True)
     wanted = sorted(set(weeks))
     activity_of, courses_of = _rows_by_week(activity, index), _rows_by_week(courses, index)
@@ -83,7 +85,7 @@ def standing_features(
         if week in wanted:
             enrolled = np.flatnonzero(year.enrolled(week))
             frame = pd.DataFrame(year.standing()[enrolled], columns=list(STANDING_COLUMNS))
-            frame.insert(0, "student_id", people["student_id"].to_numpy()[enrolled])
+            frame.insert(0, "student_id", index.to_numpy()[enrolled])
             frame.insert(1, "feature_date", pd.Series([feature_date(week)] * len(enrolled), dtype=object))
             frames.append(frame)
     if not frames:
@@ -96,10 +98,11 @@ def read_standing(connection: Connection, work: Work, tenant: TenantSettings, we
 
     Memory: some 100 bytes per student and course, and 8 bytes per student, feature and week asked for.
     """
-    ids, people = read_people(connection, work, tenant)
+    students_ = read_students(connection, work, without_deleted=True)
+    ids, people = students_.ids, read_groups(connection, work, tenant, students_.ids)
     calendar = school_calendar(connection, work, tenant.first_week)
     wanted = [week for week in sorted(set(weeks)) if week in set(calendar.weeks)]
-    year = SchoolYear(people, calendar)
+    year = SchoolYear(people, students_.enrolled, calendar)
     activity_query, course_query = _queries(work)
     course_numbers: dict[str, int] = {}
     by_week: dict[dt.date, Floats] = {}
@@ -152,19 +155,11 @@ def _queries(work: Work) -> tuple[sa.Select[Any], sa.Select[Any]]:
     )
 
 
-def read_people(
-    connection: Connection, work: Work, tenant: TenantSettings
-) -> tuple[npt.NDArray[np.bytes_], pd.DataFrame]:
-    """The ids of the students on record, sorted, and the students as `standing_features` takes them, in that order.
-
-    `student_id` is the position.
-    """
+def read_groups(
+    connection: Connection, work: Work, tenant: TenantSettings, ids: npt.NDArray[np.bytes_]
+) -> pd.DataFrame:
+    """Of the students with these ids (sorted) `group` and `start`, as `standing_features` takes them, in that order."""
     table = students.c
-    columns = [as_text(table.id), as_text(table.enrollment_date), as_text(table.exit_date)]
-    query = sa.select(*columns).where(table.tenant_id == work.tenant, table.deleted_on.is_(None))
-    ids, enrolled, left = read_arrays(connection, query, ID, DAY, DAY)
-    order = np.argsort(ids)
-    ids = ids[order]
     group: npt.NDArray[Any] = np.full(len(ids), "", dtype=object)
     start = np.full(len(ids), np.datetime64("NaT"), dtype="datetime64[s]")
     if tenant.cohort.group_by:
@@ -175,20 +170,14 @@ def read_people(
         ).all()
         place = positions(np.array([text.encode() for text, _ in described], dtype=ID), ids)
         for position, (_, metadata) in zip(place.tolist(), described, strict=True):
+            if position < 0:  # came in between two queries
+                continue
             names = tenant.cohort.group_of(metadata)
             group[position] = "/".join(names)
             first = tenant.cohort.start_of(names)
             if first is not None:
                 start[position] = np.datetime64(first, "s")
-    return ids, pd.DataFrame(
-        {
-            "student_id": np.arange(len(ids)),
-            "enrollment_date": days(enrolled[order]).astype("datetime64[s]"),
-            "exit_date": days(left[order]).astype("datetime64[s]"),
-            "group": group,
-            "start": start,
-        }
-    )
+    return pd.DataFrame({"group": group, "start": start})
 
 
 def _span(calendar: SchoolCalendar, wanted: Sequence[dt.date], starts: npt.NDArray[np.datetime64]) -> Iterator[dt.date]:

@@ -32,7 +32,6 @@ from edupulse_pipelines.storage.bulk import (
     ID,
     NUMBER,
     OBJECT,
-    Bytes,
     Integers,
     as_text,
     concatenated,
@@ -59,8 +58,6 @@ READ_COLUMNS: tuple[str, ...] = (
     "student_id",
     "feature_date",
     "grade_level",
-    "enrollment_date",
-    "exit_date",
     "data_quality",
     *FEATURE_NAMES,
 )
@@ -158,31 +155,26 @@ def read_activity(
 def read_features(connection: Connection, work: Work, weeks: Sequence[dt.date]) -> pd.DataFrame:
     """The stored vectors of `weeks` (Mondays): `READ_COLUMNS`, ordered by feature_date and district_id.
 
-    Dates are `datetime.date` (exit_date None while enrolled), `student_id` is a UUID, `grade_level`, `data_quality` and
-    the named features are floats, NaN where missing. Deleted students have none.
+    `feature_date` is a `datetime.date`, `student_id` a UUID; `grade_level`, `data_quality` and the named features are
+    floats, NaN where missing. Deleted students have none.
     """
     person, vector = students.c, student_features.c
-    ids, district_ids, levels, enrolled, left = read_arrays(
+    ids, district_ids, levels = read_arrays(
         connection,
         sa.select(
             as_text(person.id),
             person.district_id,
             plain(person.grade_level),
-            as_text(person.enrollment_date),
-            as_text(person.exit_date),
         ).where(person.tenant_id == work.tenant, person.deleted_on.is_(None)),
         ID,
         OBJECT,
         NUMBER,
-        DAY,
-        DAY,
     )
     # Sorted here: the databases do not agree on the order of text.
     rank = np.empty(len(ids), dtype=np.int64)
     rank[np.argsort(district_ids)] = np.arange(len(ids))
     by_id = np.argsort(ids)
     keys = _objects(uuids(ids))
-    enrollment_dates, exit_dates = _dates(enrolled), _dates(left)
     parts = []
     for week in sorted(set(weeks)):
         sunday = feature_date(week)
@@ -207,8 +199,6 @@ def read_features(connection: Connection, work: Work, weeks: Sequence[dt.date]) 
             "student_id": keys[student],
             "feature_date": _objects([sunday] * len(student)),
             "grade_level": levels[student],
-            "enrollment_date": enrollment_dates[student],
-            "exit_date": exit_dates[student],
             "data_quality": quality,
         }
         data.update({name: values[:, number] for number, name in enumerate(FEATURE_NAMES)})
@@ -220,7 +210,7 @@ def read_features(connection: Connection, work: Work, weeks: Sequence[dt.date]) 
     return pd.concat(parts, ignore_index=True)
 
 
-_OBJECTS = frozenset({"district_id", "student_id", "feature_date", "enrollment_date", "exit_date"})
+_OBJECTS = frozenset({"district_id", "student_id", "feature_date"})
 _all_features = itemgetter(*FEATURE_NAMES)
 
 
@@ -348,12 +338,6 @@ def _parts(
 
 def _any_enrolled(people: Students, sunday: dt.date) -> bool:
     return bool(np.any(people.enrolled_on(np.datetime64(sunday, "D"))))
-
-
-def _dates(texts: Bytes) -> npt.NDArray[np.object_]:
-    """ISO texts as dates, one object per distinct date; None for empty text."""
-    distinct, code = np.unique(texts, return_inverse=True)
-    return _objects(days(distinct).tolist())[code]
 
 
 def _objects(values: Sequence[Any]) -> npt.NDArray[np.object_]:

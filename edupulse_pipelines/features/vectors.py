@@ -27,6 +27,7 @@ from edupulse_pipelines.features.definitions import (
     LOOKBACK_WEEKS,
     RECENT_WEEKS,
 )
+from edupulse_pipelines.features.enrolment import Intervals, of_frame
 from edupulse_pipelines.features.school_calendar import SchoolCalendar
 from edupulse_pipelines.weeks import feature_date
 
@@ -109,7 +110,8 @@ def feature_vectors(
 ) -> pd.DataFrame:
     """The vectors of every student enrolled at the end of each of `weeks`.
 
-    students: student_id (any hashable, unique), enrollment_date, exit_date (dates; missing = still enrolled).
+    students: student_id (any hashable), enrollment_date, exit_date (dates; missing = still enrolled), a row for each
+    interval of enrolment of each student.
     activity: student_id, week_start and the `ACTIVITY_MEASURES` of these students, at most one row per student and
     week; rows outside the weeks' look-back are ignored, so any superset will do.
     weeks: Mondays of school weeks; ValueError for a week that is not one.
@@ -119,21 +121,22 @@ def feature_vectors(
     wanted = _positions(calendar, weeks)
     if not len(wanted) or students.empty:
         return _frame([], [], [], {})
-    enrolled_from, enrolled_until = _enrolment(students, calendar)
+    index, intervals = of_frame(students)
+    enrolment = _Enrolment(intervals, calendar)
     first = max(0, wanted[0] - LOOKBACK_WEEKS + 1)
     last = wanted[-1]
-    rows = _Activity(students, activity, calendar, first, last, enrolled_from)
+    rows = _Activity(index, activity, calendar, first, last, enrolment)
 
     batches = []
     per_batch = max(1, _CELLS_PER_BATCH // (last - first + 1))
-    for start in range(0, len(students), per_batch):
-        stop = min(start + per_batch, len(students))
-        here = slice(start, stop)
-        enrolled = (enrolled_from[here] <= wanted[:, None]) & (enrolled_until[here] > wanted[:, None])
+    for start in range(0, len(index), per_batch):
+        stop = min(start + per_batch, len(index))
+        here = enrolment[start:stop]
+        enrolled = here.hold(wanted[:, None])
         week, student = np.nonzero(enrolled)
         if len(week):
             grid = _Grid(rows, start, stop, wanted - first)
-            values = _values(grid, calendar, wanted, enrolled_from[here])
+            values = _values(grid, calendar, wanted, here)
             batches.append((week, student + start, {name: value[enrolled] for name, value in values.items()}))
     week = np.concatenate([batch[0] for batch in batches]) if batches else np.empty(0, dtype=np.int64)
     student = np.concatenate([batch[1] for batch in batches]) if batches else np.empty(0, dtype=np.int64)
@@ -145,7 +148,7 @@ def feature_vectors(
         week, student = week[order], student[order]
         columns = {name: value[order] for name, value in columns.items()}
     sundays = np.array([feature_date(calendar.weeks[position]) for position in wanted], dtype=object)
-    return _frame(students["student_id"].to_numpy()[student], sundays[week], student, columns)
+    return _frame(index.to_numpy()[student], sundays[week], student, columns)
 
 
 def vector_json(vectors: pd.DataFrame) -> list[str]:
@@ -180,17 +183,19 @@ def _vector_json(numbers: list[list[float]], counts: list[list[int | None]]) -> 
     ]
 
 
-def _values(grid: _Grid, calendar: SchoolCalendar, wanted: Integers, enrolled_from: Integers) -> dict[str, Floats]:
+def _values(grid: _Grid, calendar: SchoolCalendar, wanted: Integers, enrolment: _Enrolment) -> dict[str, Floats]:
     """Every column of the vector as an array [wanted weeks x students of the grid]."""
     sent = {domain: (wanted >= _position_since(calendar, domain))[:, None] for domain in DOMAINS}
-    incidents_known_from = np.maximum(enrolled_from, _position_since(calendar, "behavioral"))
-    incidents_known = [wanted[:, None] - lag >= incidents_known_from for lag in _RECENT]
+    incidents_since = _position_since(calendar, "behavioral")
+    incidents_known = [
+        enrolment.hold(wanted[:, None] - lag) & (wanted[:, None] - lag >= incidents_since) for lag in _RECENT
+    ]
 
     values, rates = _attendance(grid)
     academic, means = _academic(grid, sent["academic"])
     behavioral, incidents = _behavioral(grid, sent["behavioral"], incidents_known)
     values |= academic | behavioral
-    values["weeks_of_data"] = (wanted[:, None] - enrolled_from + 1).astype(np.float64)
+    values["weeks_of_data"] = enrolment.weeks_through(wanted[:, None]).astype(np.float64)
 
     points = [grade_points(mean) for mean in means]
     known_cells = np.zeros(values["weeks_of_data"].shape)
@@ -261,24 +266,53 @@ def _behavioral(grid: _Grid, sent: Booleans, known_weeks: list[Booleans]) -> tup
     }, weekly
 
 
+class _Enrolment:
+    """In which school weeks (positions in the calendar) each student was enrolled at the week's end."""
+
+    def __init__(self, intervals: Intervals, calendar: SchoolCalendar) -> None:
+        sundays = np.array([feature_date(week) for week in calendar.weeks], dtype="datetime64[D]")
+        self._layers = intervals.layers(sundays)
+
+    def __getitem__(self, students: slice) -> _Enrolment:
+        part = object.__new__(_Enrolment)
+        part._layers = [(first[students], after[students]) for first, after in self._layers]
+        return part
+
+    def hold(self, week: Any, students: Any = slice(None)) -> Booleans:
+        """Whether the students (positions; default all) were enrolled at the end of weeks that broadcast with them."""
+        (first, after), *others = self._layers
+        enrolled: Booleans = (first[students] <= week) & (after[students] > week)
+        for first, after in others:
+            enrolled |= (first[students] <= week) & (after[students] > week)
+        return enrolled
+
+    def weeks_through(self, week: Any) -> Integers:
+        """The number of weeks up to these, themselves included, at whose end the students were enrolled."""
+        (first, after), *others = self._layers
+        weeks: Integers = np.maximum(np.minimum(week + 1, after) - first, 0)
+        for first, after in others:
+            weeks += np.maximum(np.minimum(week + 1, after) - first, 0)
+        return weeks
+
+
 class _Activity:
     """The rows of activity that matter, sorted by student, with their place on the grid."""
 
     def __init__(
         self,
-        students: pd.DataFrame,
+        students: pd.Index,
         activity: pd.DataFrame,
         calendar: SchoolCalendar,
         first: int,
         last: int,
-        enrolled_from: Integers,
+        enrolment: _Enrolment,
     ) -> None:
         self.weeks = last - first + 1
-        student = pd.Index(students["student_id"]).get_indexer(pd.Index(activity["student_id"]))
+        student = students.get_indexer(pd.Index(activity["student_id"]))
         position = _week_positions(activity["week_start"], calendar.weeks) - first
         keep = (student >= 0) & (position >= 0) & (position < self.weeks)
-        # Nothing before enrolment counts, so that weeks_of_data and the features speak of the same weeks.
-        keep[keep] &= position[keep] + first >= enrolled_from[student[keep]]
+        # Nothing outside of enrolment counts, so that weeks_of_data and the features speak of the same weeks.
+        keep[keep] &= enrolment.hold(position[keep] + first, student[keep])
         student, position = student[keep], position[keep]
         order: Any = slice(None)
         if np.any(student[1:] < student[:-1]):
@@ -366,24 +400,8 @@ def _position_since(calendar: SchoolCalendar, domain: str) -> int:
     return beyond if since is None else int(np.searchsorted(_days(calendar.weeks), _days([since])[0]))
 
 
-def _enrolment(students: pd.DataFrame, calendar: SchoolCalendar) -> tuple[Integers, Integers]:
-    """Per student the position of the first school week of enrolment, and that of the first week no longer enrolled."""
-    sundays = _days([feature_date(week) for week in calendar.weeks])
-    enrolled = _day_numbers(students["enrollment_date"])
-    left = _day_numbers(students["exit_date"])
-    # Enrolled at the end of a week when enrollment_date <= Sunday < exit_date.
-    return np.searchsorted(sundays, enrolled, side="left"), np.searchsorted(sundays, left, side="left")
-
-
 def _days(days: Sequence[dt.date]) -> Integers:
     return np.array([day.toordinal() for day in days], dtype=np.int64)
-
-
-def _day_numbers(days: pd.Series[Any]) -> Integers:
-    """Ordinal day numbers of a column of dates or datetimes; a missing date is the end of time."""
-    codes, distinct = pd.factorize(days)  # -1 = missing
-    numbers = np.array([*(day.toordinal() for day in distinct), dt.date.max.toordinal()], dtype=np.int64)
-    return numbers[codes]
 
 
 def _week_positions(weeks: pd.Series[Any], calendar_weeks: Sequence[dt.date]) -> Integers:

@@ -107,12 +107,13 @@ def update_weekly_activity(
             connection, work, first_week, attendance or AttendanceSettings(), calendar or CalendarSettings(), in_doubt
         )
         unknown = {} if teaching is None else _unknown(teaching)
-        stale = list(stale_sessions(connection, work, teaching, absent_day))
+        people = NOBODY if teaching is None else read_students(connection, work)
+        stale = list(stale_sessions(connection, work, teaching, absent_day, people))
         if not taken and not stale:
             return _report(connection, work, [0] * len(_COUNTED), unknown)
         before = school_calendar(connection, work, first_week)
-        everybody = teaching is not None or bool(stale) or any(student is None for student, _ in taken)
-        people = read_students(connection, work) if everybody else NOBODY
+        if teaching is None and (stale or any(student is None for student, _ in taken)):
+            people = read_students(connection, work)
         marks = _marks(taken, stale, people)
         courses = Courses()
         counts = np.zeros(5, dtype=np.int64)

@@ -48,4 +48,4 @@ def _write(connection: Connection, load: TableLoad, rows: DeliveredRows, files: 
             asked &= (piece.file != number) | ~np.isin(piece.line_numbers, lines)
         writer.write(writer.prepare(piece, reasons, asked))
     writer.close()
-    marks.write(connection)
+    load.leave(connection, marks)

@@ -151,8 +151,8 @@ def says_nothing_new(
 
     For `known` and `confirms` it has to be one and the same delivery, because rows of different files can repeat or
     contradict each other; for `known` without a row of it in quarantine. Where a record's first delivery is a fact of
-    its own (a student's `enrollment_date`), a later date does not say everything. A snapshot also says what is not
-    there, so it is always merged.
+    its own (a student's `enrollment_date`, a school's), a later date does not say everything. A snapshot also says what
+    is not there, so it is always merged.
     """
     if all(file.is_loaded for file in files):
         return "loaded"
@@ -167,7 +167,7 @@ def says_nothing_new(
         dates = of_file if dates is None else dates & of_file
     if not dates:
         return None
-    later = delivered_on if load.record.first_delivery else max(dates)
+    later = delivered_on if load.keeps_first_delivery else max(dates)
     if not quarantined and any(delivered_on <= day <= later for day in dates):
         return "known"
     if sum(file.rows_read for file in files) < CONFIRMED_LATER_ROWS:

@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from edupulse_pipelines.schema.answers import answer
 from edupulse_pipelines.schema.delivery import DELETED, DELETED_VALUES, DELIVERED, SOURCE_RECORD, STUDENT_NUMBER
 from edupulse_pipelines.schema.expectations import TYPE_PATTERNS, numeric
 
@@ -142,12 +143,14 @@ def as_numbers(texts: pa.Array, type_: str) -> npt.NDArray[np.float64]:
 
 
 def canonical_texts(texts: pa.Array, table: str, name: str) -> list[str]:
-    """Distinct values in one spelling: `07` and `7` are the same number."""
+    """Distinct values in one spelling: `07` and `7` are the same number, `Yes` and `1` the same answer."""
     column = next(column for column in DELIVERED[table].columns if column.name == name)
     plain: list[str] = texts.to_pylist()
     if not numeric(column):
         if name == DELETED:
             return ["true" if text in DELETED_VALUES else text for text in plain]
+        if column.type == "boolean":
+            return [{True: "true", False: "false", None: text}[answer(text)] for text in plain]
         return plain
     numbers = as_numbers(texts, column.type)
     return [text if np.isnan(number) else f"{number:.15g}" for text, number in zip(plain, numbers, strict=True)]

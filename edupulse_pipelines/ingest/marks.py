@@ -13,6 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.ingest.references import Students
@@ -65,6 +66,26 @@ class Marks:
         """Every student is stale in `week`."""
         self._everybody.add((stage, week))
 
+    def earliest(self, stage: Stage, student_ids: pa.Array) -> npt.NDArray[np.int64]:
+        """For each of these students the first week in which it is stale, as a number; a huge one where there is none.
+
+        Weeks are numbered so that week 0 holds 1 January 1970: `(days since then + 3) // 7`.
+        """
+        first = np.full(len(student_ids), np.iinfo(np.int64).max)
+        places = self._known_students.places_of_ids(student_ids)
+        for (of_stage, week), known in self._known.items():
+            if of_stage == stage:
+                here = np.append(known, False)[places]
+                first[here] = np.minimum(first[here], _week_number(week))
+        for (of_stage, week), touched in self._touched.items():
+            if of_stage == stage:
+                here = pc.is_in(student_ids, pa.array(sorted(touched), pa.string())).to_numpy(zero_copy_only=False)
+                first[here] = np.minimum(first[here], _week_number(week))
+        everybody = [week for of_stage, week in self._everybody | self._most if of_stage == stage]
+        if everybody:
+            first = np.minimum(first, _week_number(min(everybody)))
+        return first
+
     def students_arrived(self, count: int) -> None:
         """The district has so many students more."""
         self._students += count
@@ -90,3 +111,7 @@ class Marks:
                 continue  # that mark is for every later week, too
             marks.extend((stage, student, week) for student in sorted(students))
         leave_marks(connection, self._work, marks)
+
+
+def _week_number(monday: dt.date) -> int:
+    return ((monday - dt.date(1970, 1, 1)).days + 3) // 7

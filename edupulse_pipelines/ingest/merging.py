@@ -104,7 +104,7 @@ def _count_again(
         counts.quarantined += quarantined
         counts.unchanged += unchanged
     _mark_moved(known_before, _first_known(connection, load), marks)
-    marks.write(connection)
+    load.leave(connection, marks)
     counts.reasons = dict(sorted(reasons.items()))
     counts.left_out = accounts.left_out(files)
     load.advance(counts.read)
@@ -133,7 +133,7 @@ def _merge(connection: Connection, load: TableLoad, delivery: Delivery, rows: De
     counts.deleted += snapshots.apply(connection, load, delivered_on, marks)
     manifest.add_deleted(connection, files[0], counts.deleted)
     store_instructional_days(connection, load, delivered_on, without_copies(files))
-    marks.write(connection)
+    load.leave(connection, marks)
     counts.reasons = dict(sorted(tally.items()))
     counts.unmapped_codes = presentable_codes(rows.unmapped)
     counts.left_out = accounts.left_out(files)

@@ -22,6 +22,7 @@ from edupulse_pipelines.ingest.delivery import rows_of, without_copies
 from edupulse_pipelines.ingest.frames import Mask, Piece
 from edupulse_pipelines.ingest.marks import Marks
 from edupulse_pipelines.ingest.quarantine import BadRow
+from edupulse_pipelines.ingest.student_enrolments import forget_said
 from edupulse_pipelines.ingest.table_load import TableLoad
 from edupulse_pipelines.ingest.validation import ANOTHER_CHILD, Reasons
 from edupulse_pipelines.ingest.writers.outcomes import OUTCOMES, Outcomes
@@ -103,7 +104,7 @@ def rebuild(
         writer.close()
         manifest.note_merged(connection, load.work, load.table, delivered_on)
     snapshots.apply(connection, load, min(deliveries, default=_AFTER_ALL), marks)
-    marks.write(connection)
+    load.leave(connection, marks)
     _recount(connection, load, deliveries)
 
 
@@ -145,6 +146,7 @@ def begin_students_anew(connection: Connection, load: TableLoad, first: Mapping[
             "field_deliveries": dict.fromkeys(contract.fields),
         }
         connection.execute(table.update().where(mine).values(**values))
+        forget_said(connection, marks, row.id, as_text)
     marks.write(connection)
 
 
@@ -157,6 +159,8 @@ def _forget(connection: Connection, load: TableLoad, numbers: Collection[str], m
         students_table.c.tenant_id == load.work.tenant, students_table.c.district_id.in_(sorted(numbers))
     )
     mine = sa.and_(table.c.tenant_id == load.work.tenant, table.c[reference].in_(of_them))
+    if "origin" in table.c:  # the others follow from the students' deliveries
+        mine = sa.and_(mine, table.c.origin == "sent")
     event_date = load.record.event_date
     if event_date is not None:
         types = {"student": pa.string(), "date": pa.date32()}

@@ -82,6 +82,11 @@ class Students:
         places: Integers = pc.index_in(numbers, value_set=self._numbers).fill_null(-1).to_numpy().astype(np.int64)
         return places
 
+    def places_of_ids(self, ids: pa.Array) -> Integers:
+        """The place of each of these ids (as the database writes them), -1 where there is none."""
+        places: Integers = pc.index_in(ids, value_set=self._ids).fill_null(-1).to_numpy().astype(np.int64)
+        return places
+
     def resolve(self, piece: Piece, reasons: Reasons) -> pa.Array:
         """For each row of the piece the id of the student it is about; null where there is none.
 

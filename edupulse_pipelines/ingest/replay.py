@@ -123,7 +123,7 @@ def _merge_lines(
             freed |= _release(connection, load, file, piece, mine, reasons, outcomes)
     writer.close()
     manifest.add_deleted(connection, files[0], snapshots.apply(connection, load, rows.delivered_on, marks))
-    marks.write(connection)
+    load.leave(connection, marks)
     return freed
 
 

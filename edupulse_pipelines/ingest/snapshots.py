@@ -21,7 +21,7 @@ from sqlalchemy.engine import Connection
 from edupulse_pipelines.ingest import quarantine
 from edupulse_pipelines.ingest.marks import Marks
 from edupulse_pipelines.ingest.table_load import TableLoad
-from edupulse_pipelines.schema.sqlalchemy_tables import metadata
+from edupulse_pipelines.schema.sqlalchemy_tables import enrollments, metadata
 from edupulse_pipelines.schema.tables import Stage
 from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.bulk import read_rows
@@ -80,7 +80,7 @@ def apply_waiting(load: TableLoad) -> None:
     with load.writing() as connection:
         marks = load.marks(connection)
         manifest.add_deleted(connection, files[0], apply(connection, load, newest, marks))
-        marks.write(connection)
+        load.leave(connection, marks)
 
 
 def _is_incomplete(connection: Connection, load: TableLoad, day: dt.date) -> bool:
@@ -108,6 +108,8 @@ def _apply_one(
     lacking = [stored.c.tenant_id == load.work.tenant, stored.c.delivered_on < snapshot.delivered_on]
     if load.record.event_date is not None:
         lacking.append(stored.c[load.record.event_date].between(snapshot.first, snapshot.last))
+    if "origin" in stored.c:
+        lacking.append(stored.c.origin == "sent")  # the others follow from records of other tables
     deleted_on = stored.c.deleted_on
     # What was taken back before it, by an earlier snapshot or a row that says so, does not vanish with this one.
     gone = _count(connection, [*lacking, sa.or_(deleted_on.is_(None), deleted_on >= snapshot.delivered_on)])
@@ -155,17 +157,19 @@ def _mark(
 
 
 def _mark_stale(connection: Connection, load: TableLoad, records: list[sa.ColumnElement[bool]], marks: Marks) -> None:
-    """Mark what depends on the records: the weeks of their events; of students, all since `first_delivery`."""
+    """Mark what depends on the records: the weeks of their events; of students and enrolments, all since."""
     stored, record = metadata.tables[load.table], load.record
-    if record.about_predictions:
+    stage: Stage = "weekly_activity" if record.event_date is not None else "student_features"
+    if record.about_predictions or record.describes_only:
         return
-    stage: Stage
     if record.event_date is not None:
-        stage, student, date = "weekly_activity", stored.c.student_id, stored.c[record.event_date]
-    else:
-        assert record.first_delivery is not None  # the declaration wants it where there is no event_date
-        stage, student, date = "student_features", stored.c.id, stored.c[record.first_delivery]
+        touched_rows = sa.select(stored.c.student_id, stored.c[record.event_date])
+    elif record.counts_from is not None:
+        touched_rows = sa.select(stored.c.student_id, stored.c[record.counts_from])
+    else:  # the students themselves
+        of_student = stored.join(enrollments, enrollments.c.student_id == stored.c.id)
+        touched_rows = sa.select(stored.c.id, enrollments.c.entry_date).select_from(of_student)
     touched = read_rows(
-        connection, sa.select(student, date).where(*records), {"student": pa.string(), "date": pa.date32()}
+        connection, touched_rows.where(*records), {"student": pa.string(), "date": pa.date32()}
     ).combine_chunks()
     marks.add_dated(stage, touched["date"].combine_chunks(), touched["student"].combine_chunks())

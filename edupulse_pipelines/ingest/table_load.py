@@ -25,12 +25,14 @@ from edupulse_pipelines.ingest.delivered_rows import DeliveredRows
 from edupulse_pipelines.ingest.frames import Piece
 from edupulse_pipelines.ingest.marks import Marks
 from edupulse_pipelines.ingest.references import Students
+from edupulse_pipelines.ingest.student_enrolments import follow_events
 from edupulse_pipelines.ingest.validation import Reasons, validate
 from edupulse_pipelines.ingest.writers.choice import writer_of
 from edupulse_pipelines.ingest.writers.outcomes import Target, Writer
 from edupulse_pipelines.progress import Progress
 from edupulse_pipelines.schema.declaration import Record
-from edupulse_pipelines.schema.delivery import DELIVERED
+from edupulse_pipelines.schema.delivery import DELIVERED, FIRST_DELIVERED_ON
+from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage import step_accounts
 from edupulse_pipelines.storage.manifest import Entry
@@ -79,6 +81,11 @@ class TableLoad:
     def judged(self, pieces: Sequence[Piece]) -> list[Reasons]:
         """For each piece the reasons by row, under the settings of now."""
         return validate(pieces, self.table, weighted=self.weighted, earliest=self.tenant.no_event_before)
+
+    @property
+    def keeps_first_delivery(self) -> bool:
+        """Whether it matters which delivery was the first to hold a record."""
+        return self.record.first_delivery is not None or FIRST_DELIVERED_ON in TABLES[self.table].column_names
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -142,6 +149,12 @@ class TableLoad:
     def marks(self, connection: Connection) -> Marks:
         """Marks to collect while a delivery is written."""
         return Marks(self.work, self.students(connection))
+
+    def leave(self, connection: Connection, marks: Marks) -> None:
+        """When everything is written: let assumed enrolments follow the events, and leave the marks."""
+        if self.record.event_date is not None and self.record.about_students:
+            follow_events(connection, self.work, marks)
+        marks.write(connection)
 
     def writer(self, connection: Connection, rows: DeliveredRows, marks: Marks) -> Writer[Any]:
         """The writer of a delivery in its transaction."""

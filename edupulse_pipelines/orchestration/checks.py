@@ -36,6 +36,7 @@ EXPECTATIONS = "expectations"
 EVERY_COHORT_STUDENT_SCORED = "every_cohort_student_scored"
 REGISTRY_MATCHES_TABLE = "registry_matches_table"
 DEFAULT_PARTITION_EMPTY = "default_partition_empty"
+STUDENTS_ENROLLED = "students_enrolled"
 COMPUTED = "computed"
 """In a check's metadata: false where the step stopped before there was anything to judge. Absent elsewhere."""
 _MONTHS_SHOWN = 50
@@ -94,6 +95,35 @@ def record_check_specs(asset: AssetKey, max_quarantined: float, *, by_month: boo
         ),
         *(alerts if by_month else []),
     ]
+
+
+def feature_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:
+    """The checks of the feature vectors."""
+    return [
+        AssetCheckSpec(
+            STUDENTS_ENROLLED,
+            asset=asset,
+            description=(
+                "Every student with records has an enrolment; without one nothing is computed. A warning; nothing "
+                "stops. Its metadata say for how many students the beginning is assumed, because no delivery says it."
+            ),
+        )
+    ]
+
+
+def students_enrolled(assumed: int, never: int) -> AssetCheckResult:
+    """Passed when no student with records is without an enrolment; `assumed`: students whose entry nobody has said."""
+    return AssetCheckResult(
+        check_name=STUDENTS_ENROLLED,
+        passed=never == 0,
+        severity=AssetCheckSeverity.WARN,
+        metadata={"students_with_assumed_entry": assumed, "students_without_enrolment": never},
+        description=(
+            f"{counted(never, 'student')} with records and without an enrolment: send it, or correct its dates"
+            if never
+            else "Every student with records has an enrolment"
+        ),
+    )
 
 
 def risk_model_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:

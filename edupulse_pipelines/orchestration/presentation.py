@@ -35,6 +35,12 @@ _RECORDS = {
         "One row per student: demographics and enrolment, as the newest delivery has them. `gpa` and `attendance_rate` "
         "are the district's own undated snapshots: stored, never used as features."
     ),
+    "schools": "The district's schools, as the newest delivery has them.",
+    "enrollments": (
+        "Since when and until when each student is enrolled, and where: one row per student, school and entry. Beside "
+        "those that the district sends are those that an `enrollment_date` of a student has opened, and those assumed "
+        f"where nobody has said when a student came. {_STUDENTS_BESIDE}"
+    ),
     "attendance_records": (
         "One row per student, day and (where the district records it) period. The largest table: it is read, checked "
         f"and merged in chunks. {_STUDENTS_BESIDE}"

@@ -26,6 +26,7 @@ import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from edupulse_pipelines.features.enrolment import read_students
 from edupulse_pipelines.risk.book.decisions import record_measures
 from edupulse_pipelines.risk.book.learned_label import learned_another_label
 from edupulse_pipelines.risk.book.records import ModelRecord, model_records
@@ -46,6 +47,7 @@ from edupulse_pipelines.risk.samples.feedback import feedback_measures, known_by
 from edupulse_pipelines.risk.samples.labels import labels
 from edupulse_pipelines.schema.sqlalchemy_tables import model_evaluations, model_metadata, predictions, students
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage.bulk import ID, as_text, positions, read_arrays
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_start
 
@@ -206,22 +208,19 @@ def _newly_matured(connection: sa.Connection, work: Work, tenant: TenantSettings
         first = last if before is None else before - horizon * WEEK + WEEK
         between = scored.where(table.feature_date.between(feature_date(first), feature_date(last)))
         return sorted(week_start(day) for day in connection.scalars(between))
-    left = students.c.exit_date
-
-    def gone(by: dt.date) -> Any:
-        return sa.func.sum(sa.case((left <= feature_date(by), 1), else_=0))
-
-    counts = connection.execute(
-        sa.select(table.feature_date, sa.func.count(), gone(week), gone(before or week - WEEK))
-        .join_from(
-            predictions, students, sa.and_(students.c.tenant_id == table.tenant_id, students.c.id == table.student_id)
+    everybody = read_students(connection, work)
+    left = everybody.left
+    matured = []
+    for day in connection.scalars(scored.where(table.feature_date <= feature_date(week))).all():
+        of_day = sa.select(as_text(table.student_id)).where(table.tenant_id == work.tenant, table.feature_date == day)
+        (ids,) = read_arrays(connection, of_day, ID)
+        left_on = left[positions(ids, everybody.ids)]
+        now, earlier = (
+            int((left_on <= np.datetime64(feature_date(by), "D")).sum()) for by in (week, before or week - WEEK)
         )
-        .where(table.tenant_id == work.tenant, table.feature_date <= feature_date(week))
-        .group_by(table.feature_date)
-    ).all()
-    return sorted(
-        week_start(day) for day, everyone, now, earlier in counts if now >= RESOLVED_SHARE * everyone > earlier
-    )
+        if now >= RESOLVED_SHARE * len(ids) > earlier:
+            matured.append(week_start(day))
+    return sorted(matured)
 
 
 def _matured(
@@ -233,7 +232,13 @@ def _matured(
     """
     table, person, model = predictions.c, students.c, model_metadata.c
     rows = connection.execute(
-        sa.select(table.model_version, model.training_date, person.district_id, table.risk_score, person.exit_date)
+        sa.select(
+            table.model_version,
+            model.training_date,
+            person.district_id,
+            table.risk_score,
+            as_text(table.student_id).label("student_id"),
+        )
         .join_from(predictions, students, sa.and_(person.tenant_id == table.tenant_id, person.id == table.student_id))
         .join(
             model_metadata,
@@ -247,7 +252,10 @@ def _matured(
         )
     ).all()
     if tenant.label.weeks is None:  # who is still there has no outcome yet
-        rows = [row for row in rows if row.exit_date is not None and row.exit_date <= feature_date(week)]
+        everybody = read_students(connection, work)
+        place = positions(np.array([row.student_id.encode() for row in rows], dtype=ID), everybody.ids)
+        gone = everybody.left[place] <= np.datetime64(feature_date(week), "D")
+        rows = [row for row, is_gone in zip(rows, gone.tolist(), strict=True) if is_gone]
     recorded = {
         record.model_version: record
         for record in model_records(connection, work)

@@ -44,12 +44,19 @@ class Column:
             raise ValueError(f"{self.name}: a range is for numbers")
 
 
+NULL_AS = {"integer": "-1", "text": "''"}
+"""By the type of a column of `Unique.coalesce`: what NULL counts as, in SQL."""
+
+
 @dataclass(frozen=True)
 class Unique:
-    """A uniqueness rule. `coalesce`: a nullable integer column that counts as -1 when NULL; `where`: a predicate."""
+    """A uniqueness rule; `where`: a predicate. `coalesce`: nullable columns whose NULLs are equal to each other.
+
+    NULL then counts as -1 in a column of integers and as the empty text in one of text.
+    """
 
     columns: tuple[str, ...]
-    coalesce: str | None = None
+    coalesce: tuple[str, ...] = ()
     where: str | None = None
 
 
@@ -92,12 +99,19 @@ class Record:
     first_delivery: str | None = None
     """A date that is the first delivery's where the district does not say it. Records of students themselves have no
     event; they count from this date, so that a change of one makes its student's features stale from then on."""
+    counts_from: str | None = None
+    """Of records about students that are no events: the day from which on a change of one makes the student's features
+    stale."""
+    describes_only: bool = False
+    """Whether nothing that is computed depends on the records."""
     domain: Literal["attendance", "academic", "behavioral"] | None = None
     """The features that the records feed."""
 
     def __post_init__(self) -> None:
-        without_date = self.event_date is None and not self.about_predictions
-        if without_date and (self.about_students or self.first_delivery is None):
+        has_date = self.event_date is not None or (self.counts_from is not None and self.about_students)
+        if has_date or self.about_predictions or self.describes_only:
+            return
+        if self.about_students or self.first_delivery is None:
             raise ValueError(
                 "records need a date that they count from: event_date, or first_delivery where they are the students"
             )

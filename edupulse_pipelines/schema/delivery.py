@@ -16,6 +16,8 @@ STUDENT_NUMBER = "district_id"
 """The column by which files name a student."""
 SOURCE_RECORD = "source_record_id"
 """The column with the source's own id of a record."""
+FIRST_DELIVERED_ON = "first_delivered_on"
+"""The column of tables that keep the date of the oldest delivery of each record."""
 RECORD_KEY = "record_key"
 """The column that stores the identity of records whose delivered columns do not make one."""
 FIELD_DELIVERIES = "field_deliveries"
@@ -126,7 +128,7 @@ def _delivered(name: str) -> DeliveredTable:
     reference = table.reference
     own = tuple(column for column in table.columns if column.delivered and column.name != reference)
     columns = (*_REFERENCES[table.record.refers_to], *own)
-    key = {*table.record.key, SOURCE_RECORD}
+    key = set(table.record.key) or {SOURCE_RECORD}
     # Where the student is part of the key, another student's row is another record.
     changing = () if reference is None or STUDENT_NUMBER in key else (reference,)
     return DeliveredTable(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from edupulse_pipelines.schema.declaration import Column, Table
+from edupulse_pipelines.schema.declaration import NULL_AS, Column, Table
 from edupulse_pipelines.schema.tables import TABLES
 
 _HEAD = """# Data dictionary
@@ -42,7 +42,10 @@ def _table(table: Table) -> str:
     ]
     lines.append(f"\n- Primary key: {', '.join(table.primary_key)}.")
     for unique in table.uniques:
-        text = ", ".join(f"{name} (NULL counts as -1)" if name == unique.coalesce else name for name in unique.columns)
+        text = ", ".join(
+            f"{name} (NULL counts as {NULL_AS[table.column(name).type]})" if name in unique.coalesce else name
+            for name in unique.columns
+        )
         lines.append(f"- Unique: {text}{f', where {unique.where}' if unique.where else ''}.")
     lines += [f"- {', '.join(key.columns)} → {key.table} ({', '.join(key.references)})." for key in table.foreign_keys]
     for name, reason in table.dropped_indexes.items():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from edupulse_pipelines.schema.answers import NO, YES
 from edupulse_pipelines.schema.declaration import Column
 from edupulse_pipelines.schema.delivery import DELIVERED
 
@@ -37,6 +38,7 @@ TYPE_PATTERNS: dict[str, str] = {
     "date": _DATE,
     "guid": _GUID,
     "json": r"^\s*\{",
+    "boolean": rf"^(?i:{'|'.join((*YES, *NO))})\Z",
 }
 
 

@@ -87,7 +87,8 @@ _ROW = (
         code="conflicting_duplicate",
         kind="row",
         meaning="The delivery holds different rows for one record (same student; same student, day and period; same "
-        "`source_record_id`, of incidents with the same student). All of them are held back.",
+        "student, school and entry date; same `source_record_id`, of incidents with the same student). All of them are "
+        "held back.",
         fix="If they are one record, send the file again with the row that is right. If they are several, give each an "
         "id or a period of its own: taking a row out would lose a record. Exact repeats are no conflict.",
     ),
@@ -119,6 +120,14 @@ _ROW = (
         waits=True,
         meaning="No `students` file has named this student yet.",
         fix="Nothing, if the student arrives with a later `students` file. Otherwise correct `district_id`.",
+    ),
+    Reason(
+        code="unknown_school",
+        kind="row",
+        waits=True,
+        meaning="The enrolment names a school that no `schools` file has named yet, in a district that sends schools.",
+        fix="Nothing, if the school arrives with a later `schools` file. Otherwise correct `school_id`, or send the "
+        "school.",
     ),
     Reason(
         code="unknown_prediction",
@@ -337,6 +346,13 @@ _FILE = (
 )
 
 _WARNING = (
+    Reason(
+        code="assumed_enrollment",
+        kind="warning",
+        meaning="No delivery has said since when the student is enrolled. The first recorded event counts as the "
+        "entry, or the first delivery if there is no earlier event.",
+        fix="Send `enrollment_date` with the students, or send `enrollments`.",
+    ),
     Reason(
         code="exit_before_enrollment",
         kind="warning",

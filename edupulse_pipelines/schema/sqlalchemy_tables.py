@@ -16,7 +16,7 @@ from sqlalchemy.dialects import postgresql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.types import CHAR, TypeDecorator, TypeEngine
 
-from edupulse_pipelines.schema.declaration import Column, Table
+from edupulse_pipelines.schema.declaration import NULL_AS, Column, Table
 from edupulse_pipelines.schema.tables import TABLES
 
 
@@ -162,16 +162,18 @@ def _build(table: Table, metadata: sa.MetaData) -> sa.Table:
         *(
             sa.UniqueConstraint(*unique.columns, name=f"uq_{table.name}_{_part(unique.columns)}")
             for unique in table.uniques
-            if unique.coalesce is None and unique.where is None
+            if not unique.coalesce and unique.where is None
         ),
         comment=table.comment,
         postgresql_partition_by=f"RANGE ({table.partition_by_month})" if table.partition_by_month else None,
     )
     for unique in table.uniques:
-        if unique.coalesce is None and unique.where is None:
+        if not unique.coalesce and unique.where is None:
             continue
         parts = [
-            sa.func.coalesce(built.c[name], sa.text("-1")) if name == unique.coalesce else built.c[name]
+            sa.func.coalesce(built.c[name], sa.text(NULL_AS[table.column(name).type]))
+            if name in unique.coalesce
+            else built.c[name]
             for name in unique.columns
         ]
         predicate = sa.text(unique.where) if unique.where else None
@@ -191,6 +193,9 @@ metadata = sa.MetaData()
 _built = {name: _build(table, metadata) for name, table in TABLES.items()}
 
 students = _built["students"]
+schools = _built["schools"]
+enrollments = _built["enrollments"]
+enrollment_statements = _built["enrollment_statements"]
 attendance_records = _built["attendance_records"]
 grades = _built["grades"]
 discipline_incidents = _built["discipline_incidents"]

@@ -17,6 +17,8 @@ RISK_CATEGORIES = ("low", "medium", "high", "critical")
 FEEDBACK_TYPES = ("true_positive", "false_positive", "true_negative", "false_negative")
 ACCOUNTS = ("read", "inserted", "updated", "unchanged", "quarantined")
 """What the account of a delivery counts: read = inserted + updated + unchanged + quarantined."""
+ENROLLMENT_ORIGINS = ("sent", "student", "assumed")
+"""Where an enrolment comes from: a delivery of enrollments, an entry date of students, or neither said when."""
 ARCHIVED, LOADED, REFUSED, SUPERSEDED, WITHDRAWN = "archived", "loaded", "refused", "superseded", "withdrawn"
 FILE_STATUSES = (ARCHIVED, LOADED, REFUSED, SUPERSEDED, WITHDRAWN)
 """What can have become of a file: kept and not loaded yet; in its table; unreadable; replaced by another content;
@@ -56,6 +58,9 @@ _DELETED_ON = Column(
     type="date",
     nullable=True,
     comment="Delivery that took the record back (`_deleted`, or missing from a full snapshot); NULL while it stands.",
+)
+_FIRST_DELIVERED_ON = Column(
+    name="first_delivered_on", type="date", comment="Date of the oldest delivery that held this record."
 )
 _OF_STUDENT = ForeignKey(("tenant_id", "student_id"), "students", ("tenant_id", "id"))
 _SOURCE_RECORD = Column(
@@ -167,7 +172,10 @@ STUDENTS = Table(
             default="today",
             pii="indirect",
             delivered=True,
-            comment="First day of enrolment; the first delivery's date when the district does not say.",
+            comment=(
+                "Newest first day of enrolment that was sent; the first delivery's date when the district does not "
+                "say. For people: what is computed comes from `enrollments`."
+            ),
         ),
         Column(
             name="exit_date",
@@ -175,7 +183,7 @@ STUDENTS = Table(
             nullable=True,
             pii="indirect",
             delivered=True,
-            comment="First day on which the student is no longer enrolled.",
+            comment="Newest first day of being enrolled no more that was sent; for people, as the enrollment date.",
         ),
         Column(
             name="exit_type",
@@ -210,6 +218,175 @@ STUDENTS = Table(
         "idx_students_district_id": "repeats the unique constraint on (tenant_id, district_id)",
         "idx_students_created_at": "no query orders or filters students by creation time",
     },
+)
+
+SCHOOLS = Table(
+    name="schools",
+    comment="The district's schools.",
+    columns=(
+        _ID,
+        _TENANT,
+        Column(name="school_id", type="text", length=50, delivered=True, comment="The district's number of it."),
+        Column(name="name", type="text", length=200, nullable=True, delivered=True, comment="The school's name."),
+        Column(
+            name="level",
+            type="text",
+            length=50,
+            nullable=True,
+            delivered=True,
+            comment="Kind of school, in the district's words: elementary, middle, high, …",
+        ),
+        Column(
+            name="lowest_grade",
+            type="text",
+            length=20,
+            nullable=True,
+            delivered=True,
+            comment="Lowest grade taught, as the district writes it (`0`, `PK`, …).",
+        ),
+        Column(
+            name="highest_grade",
+            type="text",
+            length=20,
+            nullable=True,
+            delivered=True,
+            comment="Highest grade taught, as the district writes it.",
+        ),
+        _FIRST_DELIVERED_ON,
+        _DELIVERED_ON,
+        _FIELD_DELIVERIES,
+        _CREATED,
+        _UPDATED,
+        _DELETED_ON,
+    ),
+    record=Record(key=("school_id",), describes_only=True),
+    primary_key=("id",),
+    uniques=(Unique(("tenant_id", "school_id")),),
+)
+
+ENROLLMENTS = Table(
+    name="enrollments",
+    comment="Since when and until when each student is enrolled, and where: one row a student, school and entry.",
+    columns=(
+        _ID,
+        _TENANT,
+        _STUDENT,
+        Column(
+            name="school_id",
+            type="text",
+            length=50,
+            nullable=True,
+            pii="indirect",
+            delivered=True,
+            comment="The school; NULL where the district does not say. Checked against `schools` once it sends any.",
+        ),
+        Column(name="entry_date", type="date", pii="indirect", delivered=True, comment="First day of the enrolment."),
+        Column(
+            name="exit_date",
+            type="date",
+            nullable=True,
+            pii="indirect",
+            delivered=True,
+            comment="First day on which the enrolment holds no more; NULL while it does.",
+        ),
+        Column(
+            name="exit_type",
+            type="text",
+            length=20,
+            values=EXIT_TYPES,
+            nullable=True,
+            pii="indirect",
+            delivered=True,
+            comment="Why the enrolment ended.",
+        ),
+        Column(
+            name="grade_level",
+            type="integer",
+            nullable=True,
+            minimum=0,
+            maximum=12,
+            pii="indirect",
+            delivered=True,
+            comment="Grade at this school, 0 (kindergarten) to 12.",
+        ),
+        Column(
+            name="is_primary",
+            type="boolean",
+            nullable=True,
+            delivered=True,
+            comment="Whether it is the student's main school, where there are several at a time; NULL: not said.",
+        ),
+        Column(
+            name="source_record_id",
+            type="text",
+            length=100,
+            nullable=True,
+            delivered=True,
+            comment="The source system's own identifier of the enrolment.",
+        ),
+        Column(
+            name="origin",
+            type="text",
+            length=10,
+            values=ENROLLMENT_ORIGINS,
+            comment=(
+                "`sent`: a delivery of enrollments. `student`: an `enrollment_date` of a delivery of students. "
+                "`assumed`: none was sent; it begins with the first recorded event, or else the first delivery."
+            ),
+        ),
+        _FIRST_DELIVERED_ON,
+        Column(
+            name="delivered_on",
+            type="date",
+            comment=(
+                "Date of the newest delivery that held this record; of those that were not `sent`, of the oldest one "
+                "that said what it says now."
+            ),
+        ),
+        _FIELD_DELIVERIES,
+        _CREATED,
+        _UPDATED,
+        _DELETED_ON,
+        Column(
+            name="taken_back_for",
+            type="text",
+            nullable=True,
+            pii="direct",
+            comment="Why a person took it back by command; free text.",
+        ),
+    ),
+    record=Record(key=("district_id", "school_id", "entry_date"), refers_to="students", counts_from="entry_date"),
+    primary_key=("id",),
+    uniques=(Unique(("student_id", "school_id", "entry_date"), coalesce=("school_id",)),),
+    foreign_keys=(_OF_STUDENT,),
+    indexes=(Index(("tenant_id", "school_id")),),
+)
+
+ENROLLMENT_STATEMENTS = Table(
+    name="enrollment_statements",
+    comment=(
+        "What deliveries of students said of entry and exit, each distinct statement once; the enrolments that were "
+        "not sent themselves are made of them, whatever order the deliveries came in."
+    ),
+    columns=(
+        _TENANT,
+        _STUDENT,
+        Column(
+            name="said",
+            type="text",
+            length=50,
+            pii="indirect",
+            comment=(
+                "`entry/exit/exit type` as delivered, dates in ISO form. An empty entry was not said; an empty exit "
+                "says that there is none, and `?` that nothing was said of it."
+            ),
+        ),
+        _FIRST_DELIVERED_ON,
+        Column(name="delivered_on", type="date", comment="Date of the newest delivery that said so."),
+    ),
+    primary_key=("student_id", "said"),
+    foreign_keys=(_OF_STUDENT,),
+    indexes=(Index(("tenant_id", "delivered_on")),),
 )
 
 ATTENDANCE_RECORDS = Table(
@@ -275,7 +452,7 @@ ATTENDANCE_RECORDS = Table(
     primary_key=("id", "date"),
     # A plain UNIQUE lets duplicates through when period is NULL. Without the tenant, which the student's id implies,
     # and with the day before the tenant: comparing the same text first made each index cost twice as much to build.
-    uniques=(Unique(("student_id", "date", "period"), coalesce="period"),),
+    uniques=(Unique(("student_id", "date", "period"), coalesce=("period",)),),
     foreign_keys=(_OF_STUDENT,),
     indexes=(Index(("date", "tenant_id")),),
     dropped_indexes={
@@ -1247,6 +1424,9 @@ TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         STUDENTS,
+        SCHOOLS,
+        ENROLLMENTS,
+        ENROLLMENT_STATEMENTS,
         ATTENDANCE_RECORDS,
         GRADES,
         DISCIPLINE_INCIDENTS,

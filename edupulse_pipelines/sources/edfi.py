@@ -12,6 +12,8 @@ Data Standard, v3 to v6, its `Descriptors/` and `Samples/`):
   on also StudentDemographic) of the StudentEnrollment interchange, where the bundle has it. Enrolment begins with the
   first EntryDate; it has ended when every association has an ExitWithdrawDate, with the last of them. The grade level
   is that of the latest entry. Without that interchange the columns it fills are absent, so that stored values stay.
+- `schools`: School of the EducationOrganization interchange. `enrollments`: each StudentSchoolAssociation of the
+  StudentEnrollment interchange is one; a bundle lists what is known now, so what it does not list is not taken back.
 - `attendance_records`: StudentSchoolAttendanceEvent, the worst event of a student's day (absent, excused, tardy,
   present), and StudentSectionAttendanceEvent, the worst of a period (`edfi_sections`). Beside an event of the whole
   day those of sections are left out that are no worse: they would count twice.
@@ -30,12 +32,15 @@ from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.edfi_attendance import CALENDAR, EdfiAttendance
 from edupulse_pipelines.sources.edfi_grades import EdfiGrades
 from edupulse_pipelines.sources.edfi_incidents import EdfiIncidents
-from edupulse_pipelines.sources.edfi_students import EdfiStudents
+from edupulse_pipelines.sources.edfi_schools import EdfiEnrollments, EdfiSchools
+from edupulse_pipelines.sources.edfi_students import ENROLLMENT, EdfiStudents
 from edupulse_pipelines.sources.edfi_xml import Bundle, Open
 from edupulse_pipelines.sources.records import RecordSource, RefusedFile
 
 INTERCHANGES_BY_TABLE = {
     "students": ("Student", "StudentParent"),
+    "schools": ("EducationOrganization",),
+    "enrollments": (ENROLLMENT,),
     "attendance_records": ("StudentAttendance",),
     "discipline_incidents": ("StudentDiscipline",),
     "grades": ("StudentGradebook",),
@@ -63,6 +68,8 @@ def open_bundle(
         RecordSource,
         {
             "students": EdfiStudents,
+            "schools": EdfiSchools,
+            "enrollments": EdfiEnrollments,
             "attendance_records": EdfiAttendance,
             "discipline_incidents": EdfiIncidents,
             "grades": EdfiGrades,

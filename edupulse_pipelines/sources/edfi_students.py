@@ -40,6 +40,11 @@ _NO_RACE = ("choose not to respond",)
 _NO_SEX = ("not selected",)
 
 
+def exit_type_of(code: str | None) -> str:
+    """Why a student left, of an ExitWithdrawType."""
+    return _EXIT_TYPES.get((code or "").lower(), "other")
+
+
 @dataclass
 class _Enrollment:
     """What the StudentEnrollment interchange says of one student."""
@@ -155,7 +160,7 @@ class EdfiStudents(EdfiSource):
             "ethnicity": ethnicity,
             "enrollment_date": min((entry[0] for entry in enrollment.entries if entry[0]), default=None),
             "exit_date": end[0] if end else None,
-            "exit_type": _EXIT_TYPES.get((end[1] or "").lower(), "other") if end else None,
+            "exit_type": exit_type_of(end[1]) if end else None,
             "student_metadata": _json(
                 {
                     "middle_name": student.text("Name", "MiddleName"),

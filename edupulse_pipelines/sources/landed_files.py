@@ -224,10 +224,11 @@ def landed_files(folder: Path, tenant: TenantSettings) -> tuple[dict[str, list[L
     landed: list[LandedFile] = []
     unknown: list[str] = []
     loose: dict[str, Content] = {}
+    of_roster = _of_roster(_files_in(folder)[0], tenant.files)
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or (path.name == DELIVERY_MANIFEST and path.is_file()):
             continue
-        named = _name_of_ours(path.name)
+        named = None if path.name in of_roster else _name_of_ours(path.name)
         if path.is_symlink():
             unknown.append(f"{path.name}{_LINK}")
         elif not _storable(path.name):
@@ -348,10 +349,16 @@ def _in_zip(path: Path, of_table: str | None, limits: FilesSettings) -> tuple[li
     packed: list[LandedFile] = []
     unknown: list[str] = []
     folders: dict[str, dict[str, Content]] = {}
+    beside: dict[str, dict[str, Content]] = {}
+    for member in members:
+        prefix, _, base = member.replace("\\", "/").rpartition("/")
+        beside.setdefault(prefix, {})[base] = Content(path, "zip", member)
+    of_roster = {f"{prefix}/{name}" for prefix, files in beside.items() for name in _of_roster(files, limits)}
     for member in members:
         name = f"{path.name}/{member}".replace("\\", "/")
         base = PurePosixPath(name).name
-        named = _name_of_ours(base)
+        is_of_roster = f"{member.replace(chr(92), '/').rpartition('/')[0]}/{base}" in of_roster
+        named = None if is_of_roster else _name_of_ours(base)
         if not _storable(name):
             unknown.append(name)
         elif named is not None and named.table is not None and named.kind in ("csv", "workbook"):
@@ -381,16 +388,12 @@ def _bundles(prefix: str, contents: Mapping[str, Content], limits: FilesSettings
     """The bundles that these files make up, which lie beside each other, and the names of those that are in none."""
     left = sorted(contents)
     bundles: list[LandedFile] = []
-    roster: dict[str, str] = {}
-    for name in left:
-        if name.lower() in _ONEROSTER:
-            roster.setdefault(name.lower(), name)
-    if {"users.csv", "orgs.csv"} <= roster.keys() or _says_oneroster(
-        contents.get(roster.get("manifest.csv", "")), limits
-    ):
+    roster = _roster(contents)
+    if _is_roster(roster, contents, limits):
         inputs = tuple((name, contents[theirs]) for name, theirs in sorted(roster.items()))
-        for table, main in oneroster.MAIN_FILES.items():
-            if main in roster:
+        for table, of_table in oneroster.MAIN_FILES.items():
+            main = next((name for name in of_table if name in roster), None)
+            if main is not None:
                 bundles.append(_part(prefix + roster[main], table, "oneroster", inputs, limits))
         if bundles:
             left = [name for name in left if name not in roster.values()]
@@ -428,6 +431,28 @@ def _bundles(prefix: str, contents: Mapping[str, Content], limits: FilesSettings
     if any(file.format == "edfi" for file in bundles):
         left = [name for name in left if name not in interchanges]
     return bundles, left
+
+
+def _roster(contents: Mapping[str, Content]) -> dict[str, str]:
+    """The files with a name of OneRoster's, by that name in lower case."""
+    roster: dict[str, str] = {}
+    for name in sorted(contents):
+        if name.lower() in _ONEROSTER:
+            roster.setdefault(name.lower(), name)
+    return roster
+
+
+def _is_roster(roster: Mapping[str, str], contents: Mapping[str, Content], limits: FilesSettings) -> bool:
+    """Whether files that lie beside each other are a OneRoster bundle."""
+    return {"users.csv", "orgs.csv"} <= roster.keys() or _says_oneroster(
+        contents.get(roster.get("manifest.csv", "")), limits
+    )
+
+
+def _of_roster(contents: Mapping[str, Content], limits: FilesSettings) -> set[str]:
+    """The files of a OneRoster bundle among these: `enrollments.csv` is a name of OneRoster's and of a table."""
+    roster = _roster(contents)
+    return set(roster.values()) if _is_roster(roster, contents, limits) else set()
 
 
 def _part(

@@ -1,9 +1,10 @@
-"""OneRoster CSV bundles (1.1, 1.2.0, 1.2.1) as records: `students` and `grades`. Attendance and incidents it has none.
+"""OneRoster CSV bundles (1.1, 1.2.0, 1.2.1) as records: `students`, `schools`, `enrollments` and `grades`, no others.
 
 Values become canonical where the standard says what they mean; what only the district can map (grade levels beside KG
 and 01 to 12, a scoreStatus of its own) stays as it is, and the profile maps it or validation quarantines the row.
 Nothing is validated or stored here, and nothing is dropped without being counted in `left_out`. How a bundle is read is
-in `oneroster_csv`, what both tables share in `oneroster_source`.
+in `oneroster_csv`, what `students` and `grades` share in `oneroster_source`; `schools` and
+`enrollments` are in `oneroster_enrollments`.
 
 Mapping (column names as in the 1EdTech CSV binding):
 
@@ -27,13 +28,24 @@ from typing import cast
 
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.oneroster_csv import Bundle, Files
+from edupulse_pipelines.sources.oneroster_enrollments import OneRosterEnrollments, OneRosterSchools
 from edupulse_pipelines.sources.oneroster_grades import OneRosterGrades
 from edupulse_pipelines.sources.oneroster_students import OneRosterStudents
 from edupulse_pipelines.sources.records import RecordSource
 
-_SOURCES = {source.table: source for source in (OneRosterStudents, OneRosterGrades)}
-MAIN_FILES = {table: source.main_file for table, source in _SOURCES.items()}
-"""The file whose rows, and lines, are a table's records."""
+_SOURCES = {
+    "students": OneRosterStudents,
+    "schools": OneRosterSchools,
+    "enrollments": OneRosterEnrollments,
+    "grades": OneRosterGrades,
+}
+MAIN_FILES = {
+    OneRosterStudents.table: (OneRosterStudents.main_file,),
+    OneRosterSchools.table: ("orgs.csv",),
+    OneRosterEnrollments.table: ("roles.csv", "enrollments.csv"),
+    OneRosterGrades.table: (OneRosterGrades.main_file,),
+}
+"""The file whose rows, and lines, are a table's records; of several the first that there is."""
 
 
 def open_bundle(
@@ -43,7 +55,7 @@ def open_bundle(
     delivered_on: dt.date | None = None,
     earlier: Sequence[Files] = (),
 ) -> RecordSource:
-    """The records that a bundle has for `table` (`students` or `grades`); `files` by base name.
+    """The records that a bundle has for `table`; `files` by base name.
 
     `delivered_on` tells an exit that has come from one that is announced. `earlier`: the bundles delivered before,
     oldest first, in which a delta's rows find what has not changed; without them they may not find their student.

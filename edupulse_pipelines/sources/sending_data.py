@@ -68,6 +68,30 @@ used. Capitals, blanks and punctuation in their names do not matter: `District I
   Without it a corrected record is a new one beside the old one.
 """
 
+_ENROLMENTS = """## Schools and enrolments
+
+Who is enrolled, since when and where decides who is in a week's list, which weeks count, and what is an exit. A
+student who is enrolled anywhere in the district is enrolled: a change of school is no exit, and a student who comes
+back goes on with the history. Weeks in which a student was not enrolled do not count.
+
+- **`enrollments`** has a row for each student, school and entry date; `exit_date` is the first day on which it
+  holds no more. Send every one that you know, also those that are over. Students may be at several schools at a
+  time; `is_primary` (`yes`/`no`, `true`/`false`, `1`/`0`) says which is the main one.
+- **`schools`** names the schools. Once you have sent any, an enrolment at another school waits as `unknown_school`
+  until that school arrives. If you send none, `school_id` is kept as it is.
+- **Only `students`?** Each `enrollment_date` that you ever send opens an enrolment without a school, and an
+  `exit_date` ends the one that holds it. A new entry date opens another one and overwrites nothing; the same entry
+  date with an empty `exit_date` opens that one again. If you send `enrollments` too, dates of students open none
+  from the first delivery of `enrollments` on, and those opened before hold until the student's first sent enrolment
+  begins.
+- **No entry date at all?** The student's first recorded event counts as the entry, or the first delivery if that
+  was earlier. How many students that concerns is said with every load of students (`assumed_enrollment`) and by the
+  check `students_enrolled`, which also counts students with records and without an enrolment.
+- **A wrong one**, of a mistyped year say: send it with `_deleted`, naming the student, the entry date and (where it
+  has one) the school; or `edupulse enrollments take-back NUMBER ENTRY --reason …`. Correct it in your system too: a
+  later delivery that says it again brings it back.
+"""
+
 _FORMATS = f"""## How files may be written
 
 - **Layout**: CSV (RFC 4180) with a header row. A field that holds the delimiter, a quote or a line break is quoted.
@@ -237,10 +261,12 @@ _BUNDLES = """## OneRoster and Ed-Fi
 Put the export into the delivery's folder as it is: the zip, its files, or a folder with them. What you have beyond it
 (attendance beside OneRoster, say) goes beside it as CSV.
 
-- **OneRoster CSV 1.1 and 1.2** gives `students` and `grades`. It has no attendance and no incidents. A user's number is
-  `identifier`, else `sourcedId`. A result that is exempt, submitted, not submitted or graded in part is no grade, and
-  no zero. In a delta `tobedeleted` takes the record back.
+- **OneRoster CSV 1.1 and 1.2** gives `students`, `schools` (orgs), `enrollments` and `grades`. It has no attendance and
+  no incidents. A user's number is `identifier`, else `sourcedId`. An enrolment is a role as a student at an org (1.2),
+  or all classes at one school together (1.1), from their first day on. A result that is exempt, submitted, not
+  submitted or graded in part is no grade, and no zero. In a delta `tobedeleted` takes the record back.
 - **Ed-Fi XML** (data standard 3 or later) gives `students` (Student, with StudentEnrollment for grade level and dates),
+  `schools` (School of EducationOrganization), `enrollments` (StudentSchoolAssociation),
   `attendance_records` (StudentAttendance: exceptions only; of a day, and of a section on a day, the worst; the period
   of a section is the number in the name of its class period, else a number of its own), `discipline_incidents`
   (StudentDiscipline: perpetrators only; severity 1 to 5 by the behaviour), `grades` (StudentGradebook), and the days of
@@ -305,7 +331,18 @@ def page() -> str:
     """The whole document."""
     return (
         "\n".join(
-            [_START, *_columns(), _FORMATS, _PROFILE, _ATTENDANCE, _CHANGES, _BUNDLES, _QUARANTINE, *_reasons()]
+            [
+                _START,
+                *_columns(),
+                _ENROLMENTS,
+                _FORMATS,
+                _PROFILE,
+                _ATTENDANCE,
+                _CHANGES,
+                _BUNDLES,
+                _QUARANTINE,
+                *_reasons(),
+            ]
         ).rstrip()
         + "\n"
     )

@@ -200,6 +200,8 @@ def read_rows(connection: Connection, query: sa.Select[Any], types: dict[str, pa
 def _column(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
     if pa.types.is_date(type_):
         return pa.array(values, pa.string()).cast(type_)
+    if pa.types.is_boolean(type_):  # SQLite keeps 0 and 1
+        return pa.array([None if value is None else bool(value) for value in values], type_)
     return pa.array(values, type_)
 
 

@@ -45,6 +45,15 @@ def take_turn(connection: Connection, work: Work, tables: Iterable[str]) -> None
             _wait(connection, f"load/{work.tenant}/{table}")
 
 
+def hold_enrolments(connection: Connection, work: Work) -> None:
+    """Until the transaction ends, nobody else changes enrolments of this tenant that follow from other records.
+
+    Taken after every turn (`take_turn`) of the transaction, so that no two wait for each other.
+    """
+    if connection.dialect.name == "postgresql":
+        _wait(connection, f"enrolments/{work.tenant}")
+
+
 def hold_months(connection: Connection) -> None:
     """Until the transaction ends, nobody detaches a month or brings one back; a load that goes by months needs that."""
     if connection.dialect.name == "postgresql":

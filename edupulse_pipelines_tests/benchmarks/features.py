@@ -38,6 +38,7 @@ from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.storage.versions import upgrade
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_start
+from edupulse_pipelines_tests.enrolment import enrol
 
 TENANT = "benchmark"
 FIRST_WEEK = dt.date(2024, 8, 26)
@@ -274,6 +275,7 @@ def _write_district(engine: sa.Engine, count: int, sample: int) -> list[uuid.UUI
                 for number, id_ in enumerate(ids)
             ],
         )
+        enrol(connection, TENANT)
         names = ("attendance_records", "grades", "discipline_incidents")
         connection.execute(
             sa.insert(tables.ingested_files),

@@ -35,6 +35,7 @@ from edupulse_pipelines.storage.pending import put_marks
 from edupulse_pipelines.storage.versions import upgrade
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK
+from edupulse_pipelines_tests.enrolment import enrol
 
 TENANT = "benchmark"
 FIRST_WEEK = dt.date(2024, 8, 26)
@@ -119,6 +120,7 @@ def _write(home: Path, count: int, weeks: int) -> None:
                 for one, name, level in zip(ids, names, levels, strict=True)
             ],
         )
+        enrol(connection, TENANT)
         for table in ("grades", "discipline_incidents", "attendance_records"):
             connection.execute(
                 sa.insert(tables.ingested_files),

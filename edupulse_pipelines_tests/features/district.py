@@ -33,6 +33,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
 from edupulse_pipelines.settings import WEEKDAYS, AttendanceSettings, CalendarSettings, DayRule
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_of_delivery, week_start
+from edupulse_pipelines_tests.enrolment import enrol
 
 FIRST_WEEK = dt.date(2024, 9, 2)
 TABLES = {"attendance_records": attendance_records, "grades": grades, "discipline_incidents": discipline_incidents}
@@ -102,6 +103,7 @@ class District:
                     for number, (id_, (enrolled, left)) in enumerate(zip(self.ids, self.enrolment, strict=True))
                 ],
             )
+            enrol(connection, self.name)
             for id_, (enrolled, _) in zip(self.ids, self.enrolment, strict=True):
                 self.mark(connection, "student_features", id_, week_start(enrolled))
 
@@ -124,6 +126,7 @@ class District:
                 .where(students.c.id == self.ids[number])
                 .values(enrollment_date=enrolled, exit_date=left)
             )
+            enrol(connection, self.name)
             if days:
                 self.mark(connection, "student_features", self.ids[number], week_start(min(days)))
 

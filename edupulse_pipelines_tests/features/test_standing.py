@@ -31,6 +31,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
 from edupulse_pipelines.settings import CohortSettings, TenantSettings
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_start
+from edupulse_pipelines_tests.enrolment import enrol
 from edupulse_pipelines_tests.features.district import FIRST_WEEK, week
 
 ACTIVITY_COLUMNS = ("student_id", "week_start", *STANDING_ACTIVITY)
@@ -744,6 +745,7 @@ def stored(engine: sa.Engine, found: School, tenant: TenantSettings) -> dict[Any
                 for row in found.people.to_dict("records")
             ],
         )
+        enrol(connection, tenant.name)
         for table, rows in (
             (weekly_activity, [{**rest, **row} for row in records(found.activity)]),
             (weekly_course_grades, records(found.courses)),

@@ -32,6 +32,15 @@ COLUMNS: dict[str, dict[str, tuple[str, bool, Any]]] = {
         "exit_type": ("set", False, ("completed", "transferred", "dropped_out", "failed", "other")),
         "student_metadata": ("json", False, None),
     },
+    "enrollments": {
+        "district_id": ("text", True, 50),
+        "school_id": ("text", False, 50),
+        "entry_date": ("date", True, None),
+        "exit_date": ("date", False, None),
+        "exit_type": ("set", False, ("completed", "transferred", "dropped_out", "failed", "other")),
+        "grade_level": ("integer", False, (0, 12)),
+        "is_primary": ("boolean", False, None),
+    },
     "attendance_records": {
         "district_id": ("text", True, 50),
         "date": ("date", True, None),

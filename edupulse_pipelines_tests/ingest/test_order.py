@@ -34,6 +34,10 @@ SNAPSHOT = {
         "district_id", "first_name", "gpa", "gender", "enrollment_date", "exit_date", "student_metadata",
         "delivered_on", "field_deliveries",
     ),
+    "enrollments": (
+        "district_id", "school_id", "entry_date", "exit_date", "exit_type", "is_primary", "source_record_id", "origin",
+        "first_delivered_on", "delivered_on", "field_deliveries", "deleted_on",
+    ),
     "attendance_records": (
         "district_id", "date", "period", "status", "minutes_absent", "minutes_possible", "delivered_on",
         "field_deliveries",
@@ -65,8 +69,18 @@ COLUMNS: dict[str, tuple[dict[str, st.SearchStrategy[str]], dict[str, st.SearchS
             "gpa": st.sampled_from(["", "2", "3.5"]),
             "gender": st.sampled_from(["", "ZQf"]),
             "enrollment_date": st.sampled_from(["", "2025-08-25", "2025-09-12"]),
-            "exit_date": st.sampled_from(["", "2025-09-16"]),
+            "exit_date": st.sampled_from(["", "2025-08-28", "2025-09-16"]),
+            "exit_type": st.sampled_from(["", "other"]),
             "student_metadata": st.sampled_from(["", "{}", '"{""a"": 1}"']),
+        },
+    ),
+    "enrollments": (
+        {"district_id": NUMBERS, "entry_date": st.sampled_from(["2025-08-25", "2025-09-03"])},
+        {
+            "school_id": st.sampled_from(["", "1", "2"]),
+            "exit_date": st.sampled_from(["", "2025-09-17"]),
+            "is_primary": st.sampled_from(["", "Yes", "0"]),
+            "_deleted": st.sampled_from(["", "", "true"]),
         },
     ),
     "attendance_records": (

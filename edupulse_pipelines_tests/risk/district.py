@@ -24,6 +24,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK
+from edupulse_pipelines_tests.enrolment import enrol
 
 FIRST_WEEK = dt.date(2024, 9, 2)
 
@@ -161,6 +162,7 @@ def write(engine: sa.Engine, tenant: TenantSettings, district: District) -> None
                 for row in _records(district.students)
             ],
         )
+        enrol(connection, tenant.name)
         write_activity(connection, tenant, district)
         write_manifest(connection, tenant, district)
     write_features(engine, tenant, district)

@@ -261,7 +261,8 @@ def test_until_exit_a_week_matures_when_nearly_everybody_has_left(engine: sa.Eng
         happened = labels(connection, work_of(connection, tenant), tenant, [week(9)])
         cohort = cohort_of(connection, tenant, week(9))
     # Who leaves later still has no outcome yet.
-    cohort = cohort[[day <= feature_date(week(20)) for day in cohort["exit_date"]]]
+    left = dict(zip(everybody["district_id"], everybody["exit_date"], strict=True))
+    cohort = cohort[[left[number] <= feature_date(week(20)) for number in cohort["district_id"]]]
     adverse = happened.adverse[np.searchsorted(happened.district_ids, cohort["district_id"].to_numpy(object)), 0]
     assert found["event_rate", ""].value == pytest.approx(adverse.mean(), abs=1e-6)
 

@@ -46,9 +46,18 @@ WRONG_TYPE: dict[str, tuple[str, ...]] = {
     "date": ("2025-13-45", "2025-02-29", "0000-01-01", "25-09-01", "2025-9-1", "20250901", "2025-09-01\n", "today"),
     "guid": ("7", "g" * 32, "1" * 31),
     "json": ("[]", "{", '"x"', '{"a": NaN}', '{"a": "\\u0000"}'),
+    "boolean": ("maybe", "2", "yes ", "1\n", "oui"),
     "text": (),
 }
-VALID = {"integer": "1", "number": "1", "date": "2025-09-01", "guid": str(uuid.UUID(int=7)), "json": "{}", "text": "x"}
+VALID = {
+    "boolean": "Yes",
+    "integer": "1",
+    "number": "1",
+    "date": "2025-09-01",
+    "guid": str(uuid.UUID(int=7)),
+    "json": "{}",
+    "text": "x",
+}
 
 
 def valid_text(column: Column) -> str:

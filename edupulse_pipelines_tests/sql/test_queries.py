@@ -87,6 +87,13 @@ def filled(engine: sa.Engine) -> sa.Engine:
             ],
         )
         connection.execute(
+            tables.student_features.insert(),
+            [
+                {"tenant_id": tenant, "student_id": identifier(student), "feature_date": SUNDAY}
+                for tenant, student, *_ in students
+            ],
+        )
+        connection.execute(
             tables.training_feedback.insert(),
             [
                 {

@@ -72,9 +72,9 @@ COMMENT ON COLUMN students.attendance_rate IS 'Attendance rate as delivered: an 
 
 COMMENT ON COLUMN students.parent_contact IS 'How to reach a parent or guardian.';
 
-COMMENT ON COLUMN students.enrollment_date IS 'First day of enrolment; the first delivery''s date when the district does not say.';
+COMMENT ON COLUMN students.enrollment_date IS 'Newest first day of enrolment that was sent; the first delivery''s date when the district does not say. For people: what is computed comes from `enrollments`.';
 
-COMMENT ON COLUMN students.exit_date IS 'First day on which the student is no longer enrolled.';
+COMMENT ON COLUMN students.exit_date IS 'Newest first day of being enrolled no more that was sent; for people, as the enrollment date.';
 
 COMMENT ON COLUMN students.exit_type IS 'Why the student left.';
 
@@ -92,6 +92,150 @@ COMMENT ON COLUMN students.deleted_on IS 'Delivery that took the record back (`_
 
 CREATE OR REPLACE TRIGGER tr_students_updated_at BEFORE UPDATE OF district_id, first_name, last_name, grade_level, date_of_birth, gender, ethnicity, socioeconomic_status, gpa, attendance_rate, parent_contact, enrollment_date, exit_date, exit_type, student_metadata, deleted_on
 ON students FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
+
+CREATE TABLE schools (
+    id UUID DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    school_id VARCHAR(50) NOT NULL,
+    name VARCHAR(200),
+    level VARCHAR(50),
+    lowest_grade VARCHAR(20),
+    highest_grade VARCHAR(20),
+    first_delivered_on DATE NOT NULL,
+    delivered_on DATE NOT NULL,
+    field_deliveries JSONB,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    deleted_on DATE,
+    CONSTRAINT pk_schools PRIMARY KEY (id),
+    CONSTRAINT uq_schools_school_id UNIQUE (tenant_id, school_id)
+);
+
+COMMENT ON TABLE schools IS 'The district''s schools.';
+
+COMMENT ON COLUMN schools.id IS 'System-generated, time-ordered identifier.';
+
+COMMENT ON COLUMN schools.tenant_id IS 'The school district that owns the row.';
+
+COMMENT ON COLUMN schools.school_id IS 'The district''s number of it.';
+
+COMMENT ON COLUMN schools.name IS 'The school''s name.';
+
+COMMENT ON COLUMN schools.level IS 'Kind of school, in the district''s words: elementary, middle, high, …';
+
+COMMENT ON COLUMN schools.lowest_grade IS 'Lowest grade taught, as the district writes it (`0`, `PK`, …).';
+
+COMMENT ON COLUMN schools.highest_grade IS 'Highest grade taught, as the district writes it.';
+
+COMMENT ON COLUMN schools.first_delivered_on IS 'Date of the oldest delivery that held this record.';
+
+COMMENT ON COLUMN schools.delivered_on IS 'Date of the newest delivery that held this record.';
+
+COMMENT ON COLUMN schools.field_deliveries IS 'For fields that the newest delivery did not carry: the date of the newest delivery that did (null: none yet). NULL when every field is as new as the row; it keeps the result independent of the order of deliveries.';
+
+COMMENT ON COLUMN schools.created_at IS 'When the row was first written.';
+
+COMMENT ON COLUMN schools.updated_at IS 'When the row last changed; kept by the database.';
+
+COMMENT ON COLUMN schools.deleted_on IS 'Delivery that took the record back (`_deleted`, or missing from a full snapshot); NULL while it stands.';
+
+CREATE OR REPLACE TRIGGER tr_schools_updated_at BEFORE UPDATE OF school_id, name, level, lowest_grade, highest_grade, deleted_on
+ON schools FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
+
+CREATE TABLE enrollments (
+    id UUID DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    student_id UUID NOT NULL,
+    school_id VARCHAR(50),
+    entry_date DATE NOT NULL,
+    exit_date DATE,
+    exit_type VARCHAR(20),
+    grade_level INTEGER,
+    is_primary BOOLEAN,
+    source_record_id VARCHAR(100),
+    origin VARCHAR(10) NOT NULL,
+    first_delivered_on DATE NOT NULL,
+    delivered_on DATE NOT NULL,
+    field_deliveries JSONB,
+    created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    deleted_on DATE,
+    taken_back_for TEXT,
+    CONSTRAINT pk_enrollments PRIMARY KEY (id),
+    CONSTRAINT ck_enrollments_exit_type_values CHECK (exit_type IN ('completed', 'transferred', 'dropped_out', 'failed', 'other')),
+    CONSTRAINT ck_enrollments_grade_level_range CHECK (grade_level >= 0 AND grade_level <= 12),
+    CONSTRAINT ck_enrollments_origin_values CHECK (origin IN ('sent', 'student', 'assumed')),
+    CONSTRAINT fk_enrollments_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
+);
+
+CREATE INDEX ix_enrollments_school_id ON enrollments (tenant_id, school_id);
+
+CREATE UNIQUE INDEX uq_enrollments_student_id_school_id_entry_date ON enrollments (student_id, coalesce(school_id, ''), entry_date);
+
+COMMENT ON TABLE enrollments IS 'Since when and until when each student is enrolled, and where: one row a student, school and entry.';
+
+COMMENT ON COLUMN enrollments.id IS 'System-generated, time-ordered identifier.';
+
+COMMENT ON COLUMN enrollments.tenant_id IS 'The school district that owns the row.';
+
+COMMENT ON COLUMN enrollments.student_id IS 'The student the row is about.';
+
+COMMENT ON COLUMN enrollments.school_id IS 'The school; NULL where the district does not say. Checked against `schools` once it sends any.';
+
+COMMENT ON COLUMN enrollments.entry_date IS 'First day of the enrolment.';
+
+COMMENT ON COLUMN enrollments.exit_date IS 'First day on which the enrolment holds no more; NULL while it does.';
+
+COMMENT ON COLUMN enrollments.exit_type IS 'Why the enrolment ended.';
+
+COMMENT ON COLUMN enrollments.grade_level IS 'Grade at this school, 0 (kindergarten) to 12.';
+
+COMMENT ON COLUMN enrollments.is_primary IS 'Whether it is the student''s main school, where there are several at a time; NULL: not said.';
+
+COMMENT ON COLUMN enrollments.source_record_id IS 'The source system''s own identifier of the enrolment.';
+
+COMMENT ON COLUMN enrollments.origin IS '`sent`: a delivery of enrollments. `student`: an `enrollment_date` of a delivery of students. `assumed`: none was sent; it begins with the first recorded event, or else the first delivery.';
+
+COMMENT ON COLUMN enrollments.first_delivered_on IS 'Date of the oldest delivery that held this record.';
+
+COMMENT ON COLUMN enrollments.delivered_on IS 'Date of the newest delivery that held this record; of those that were not `sent`, of the oldest one that said what it says now.';
+
+COMMENT ON COLUMN enrollments.field_deliveries IS 'For fields that the newest delivery did not carry: the date of the newest delivery that did (null: none yet). NULL when every field is as new as the row; it keeps the result independent of the order of deliveries.';
+
+COMMENT ON COLUMN enrollments.created_at IS 'When the row was first written.';
+
+COMMENT ON COLUMN enrollments.updated_at IS 'When the row last changed; kept by the database.';
+
+COMMENT ON COLUMN enrollments.deleted_on IS 'Delivery that took the record back (`_deleted`, or missing from a full snapshot); NULL while it stands.';
+
+COMMENT ON COLUMN enrollments.taken_back_for IS 'Why a person took it back by command; free text.';
+
+CREATE OR REPLACE TRIGGER tr_enrollments_updated_at BEFORE UPDATE OF student_id, school_id, entry_date, exit_date, exit_type, grade_level, is_primary, source_record_id, origin, deleted_on, taken_back_for
+ON enrollments FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
+
+CREATE TABLE enrollment_statements (
+    tenant_id VARCHAR(50) NOT NULL,
+    student_id UUID NOT NULL,
+    said VARCHAR(50) NOT NULL,
+    first_delivered_on DATE NOT NULL,
+    delivered_on DATE NOT NULL,
+    CONSTRAINT pk_enrollment_statements PRIMARY KEY (student_id, said),
+    CONSTRAINT fk_enrollment_statements_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
+);
+
+CREATE INDEX ix_enrollment_statements_delivered_on ON enrollment_statements (tenant_id, delivered_on);
+
+COMMENT ON TABLE enrollment_statements IS 'What deliveries of students said of entry and exit, each distinct statement once; the enrolments that were not sent themselves are made of them, whatever order the deliveries came in.';
+
+COMMENT ON COLUMN enrollment_statements.tenant_id IS 'The school district that owns the row.';
+
+COMMENT ON COLUMN enrollment_statements.student_id IS 'The student the row is about.';
+
+COMMENT ON COLUMN enrollment_statements.said IS '`entry/exit/exit type` as delivered, dates in ISO form. An empty entry was not said; an empty exit says that there is none, and `?` that nothing was said of it.';
+
+COMMENT ON COLUMN enrollment_statements.first_delivered_on IS 'Date of the oldest delivery that held this record.';
+
+COMMENT ON COLUMN enrollment_statements.delivered_on IS 'Date of the newest delivery that said so.';
 
 CREATE TABLE attendance_records (
     id UUID DEFAULT gen_random_uuid() NOT NULL,

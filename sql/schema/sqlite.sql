@@ -43,6 +43,78 @@ BEGIN
     UPDATE students SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
 END;
 
+CREATE TABLE schools (
+    id CHAR(32) DEFAULT (lower(hex(randomblob(16)))) NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    school_id VARCHAR(50) NOT NULL,
+    name VARCHAR(200),
+    level VARCHAR(50),
+    lowest_grade VARCHAR(20),
+    highest_grade VARCHAR(20),
+    first_delivered_on DATE NOT NULL,
+    delivered_on DATE NOT NULL,
+    field_deliveries JSON,
+    created_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    updated_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    deleted_on DATE,
+    CONSTRAINT pk_schools PRIMARY KEY (id),
+    CONSTRAINT uq_schools_school_id UNIQUE (tenant_id, school_id)
+);
+
+CREATE TRIGGER tr_schools_updated_at AFTER UPDATE OF school_id, name, level, lowest_grade, highest_grade, deleted_on
+ON schools FOR EACH ROW
+BEGIN
+    UPDATE schools SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
+END;
+
+CREATE TABLE enrollments (
+    id CHAR(32) DEFAULT (lower(hex(randomblob(16)))) NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    student_id CHAR(32) NOT NULL,
+    school_id VARCHAR(50),
+    entry_date DATE NOT NULL,
+    exit_date DATE,
+    exit_type VARCHAR(20),
+    grade_level INTEGER,
+    is_primary BOOLEAN,
+    source_record_id VARCHAR(100),
+    origin VARCHAR(10) NOT NULL,
+    first_delivered_on DATE NOT NULL,
+    delivered_on DATE NOT NULL,
+    field_deliveries JSON,
+    created_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    updated_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    deleted_on DATE,
+    taken_back_for TEXT,
+    CONSTRAINT pk_enrollments PRIMARY KEY (id),
+    CONSTRAINT ck_enrollments_exit_type_values CHECK (exit_type IN ('completed', 'transferred', 'dropped_out', 'failed', 'other')),
+    CONSTRAINT ck_enrollments_grade_level_range CHECK (grade_level >= 0 AND grade_level <= 12),
+    CONSTRAINT ck_enrollments_origin_values CHECK (origin IN ('sent', 'student', 'assumed')),
+    CONSTRAINT fk_enrollments_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
+);
+
+CREATE INDEX ix_enrollments_school_id ON enrollments (tenant_id, school_id);
+
+CREATE UNIQUE INDEX uq_enrollments_student_id_school_id_entry_date ON enrollments (student_id, coalesce(school_id, ''), entry_date);
+
+CREATE TRIGGER tr_enrollments_updated_at AFTER UPDATE OF student_id, school_id, entry_date, exit_date, exit_type, grade_level, is_primary, source_record_id, origin, deleted_on, taken_back_for
+ON enrollments FOR EACH ROW
+BEGIN
+    UPDATE enrollments SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
+END;
+
+CREATE TABLE enrollment_statements (
+    tenant_id VARCHAR(50) NOT NULL,
+    student_id CHAR(32) NOT NULL,
+    said VARCHAR(50) NOT NULL,
+    first_delivered_on DATE NOT NULL,
+    delivered_on DATE NOT NULL,
+    CONSTRAINT pk_enrollment_statements PRIMARY KEY (student_id, said),
+    CONSTRAINT fk_enrollment_statements_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
+);
+
+CREATE INDEX ix_enrollment_statements_delivered_on ON enrollment_statements (tenant_id, delivered_on);
+
 CREATE TABLE attendance_records (
     id CHAR(32) DEFAULT (lower(hex(randomblob(16)))) NOT NULL,
     tenant_id VARCHAR(50) NOT NULL,

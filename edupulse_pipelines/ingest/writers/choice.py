@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edupulse_pipelines.ingest.writers.attendance import AttendanceWriter
+from edupulse_pipelines.ingest.writers.enrollments import EnrollmentWriter
 from edupulse_pipelines.ingest.writers.feedback import FeedbackWriter
 from edupulse_pipelines.ingest.writers.records import RecordWriter
 from edupulse_pipelines.ingest.writers.students import StudentWriter
@@ -10,6 +11,7 @@ from edupulse_pipelines.ingest.writers.students import StudentWriter
 _WRITERS: dict[str, type[RecordWriter] | type[AttendanceWriter]] = {
     "students": StudentWriter,
     "attendance_records": AttendanceWriter,
+    "enrollments": EnrollmentWriter,
     "training_feedback": FeedbackWriter,
 }
 

@@ -20,6 +20,7 @@ from edupulse_pipelines.ingest.frames import Integers, Mask, Piece, as_numbers
 from edupulse_pipelines.ingest.marks import Marks
 from edupulse_pipelines.ingest.references import Students
 from edupulse_pipelines.ingest.validation import Reasons
+from edupulse_pipelines.schema.answers import answer
 from edupulse_pipelines.schema.declaration import Column
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.tables import ACCOUNTS
@@ -38,6 +39,7 @@ ARROW_TYPES: dict[str, pa.DataType] = {
     "number": pa.float64(),
     "date": pa.date32(),
     "json": pa.string(),
+    "boolean": pa.bool_(),
 }
 
 
@@ -133,6 +135,8 @@ def _parsed(texts: pa.Array, column: Column) -> pa.Array:
         return pa.array(as_numbers(texts, column.type)).cast(ARROW_TYPES[column.type])
     if column.type == "date":
         return texts.cast(pa.date32())
+    if column.type == "boolean":
+        return pa.array([answer(text) for text in texts.to_pylist()], pa.bool_())
     if column.type == "json":
         return pa.array([orjson.dumps(orjson.loads(text)).decode() for text in texts.to_pylist()], pa.string())
     return texts

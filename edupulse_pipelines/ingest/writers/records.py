@@ -39,7 +39,7 @@ from edupulse_pipelines.ingest.writers.outcomes import (
     typed,
 )
 from edupulse_pipelines.schema import sqlalchemy_tables
-from edupulse_pipelines.schema.delivery import DELIVERED, FIELD_DELIVERIES, SOURCE_RECORD
+from edupulse_pipelines.schema.delivery import DELIVERED, FIELD_DELIVERIES, FIRST_DELIVERED_ON, SOURCE_RECORD
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.bulk import copy_rows, read_rows, stage, update_rows
@@ -76,6 +76,8 @@ class PieceMerge:
         """Whether single fields may be older than the row."""
         self.first_delivery = self.contract.record.first_delivery
         self.piece = piece
+        self.also_read: tuple[str, ...] = (FIRST_DELIVERED_ON,) if FIRST_DELIVERED_ON in self.table.c else ()
+        """Stored columns, beside the fields, that are read of records that are there already."""
         self.rows = rows
         self.deleted = piece.deleted[rows]
         self.keys = record_keys(piece, rows)
@@ -104,8 +106,8 @@ class PieceMerge:
         if not len(self.rows):
             return self.outcomes, self.reasons
         self._take_over(self.former_keys)
+        met = self.settled_before()
         stored = self._stored()
-        met = np.zeros(len(self.rows), dtype=np.bool_)
         if stored is not None and len(stored):
             places = stored["position"].to_numpy()
             met[places] = True
@@ -115,6 +117,10 @@ class PieceMerge:
             self._refuse(place, UNKNOWN_RECORD)
         self._insert(np.flatnonzero(~met & ~unknown))
         return self.outcomes, self.reasons
+
+    def settled_before(self) -> Mask:
+        """Which rows need no look at the records any more; none, but for tables with a rule of their own."""
+        return np.zeros(len(self.rows), dtype=np.bool_)
 
     def _arrow_type(self, name: str) -> pa.DataType:
         return ARROW_TYPES[self.declared.column(name).type]
@@ -161,27 +167,29 @@ class PieceMerge:
         table = self.table
         if self.connection.scalar(sa.select(table.c.id).where(table.c.tenant_id == self.tenant).limit(1)) is None:
             return None
-        stage(
-            self.connection,
-            "staged_keys",
-            {"position": "INTEGER", "key": "VARCHAR"},
-            pa.table({"position": pa.array(np.arange(len(self.rows)), pa.int32()), "key": self.keys}),
-        )
-        staged = sa.table("staged_keys", sa.column("position"), sa.column("key"))
-        names = ["id", "delivered_on", "deleted_on", *self.contract.fields]
+        staged, same_record = self.staged_keys()
+        names = ["id", "delivered_on", "deleted_on", *self.also_read, *self.contract.fields]
         types = {"position": pa.int64()} | {name: self._arrow_type(name) for name in names}
         if self.per_field:
             names.append(FIELD_DELIVERIES)
             types[FIELD_DELIVERIES] = pa.string()
         query = (
             sa.select(staged.c.position, *(table.c[name] for name in names))
-            .join_from(staged, table, table.c[self.contract.stored_key] == staged.c.key)
+            .join_from(staged, table, same_record)
             .where(table.c.tenant_id == self.tenant)
         )
         return read_rows(self.connection, query, types)
 
+    def staged_keys(self) -> tuple[sa.TableClause, sa.ColumnElement[bool]]:
+        """A temporary table with the `position` and the key of each row, and what makes a stored record the row's."""
+        rows = pa.table({"position": pa.array(np.arange(len(self.rows)), pa.int32()), "key": self.keys})
+        stage(self.connection, "staged_keys", {"position": "INTEGER", "key": "VARCHAR"}, rows)
+        staged = sa.table("staged_keys", sa.column("position"), sa.column("key"))
+        return staged, self.table.c[self.contract.stored_key] == staged.c.key
+
     def _meet(self, stored: pa.Table, places: Integers) -> None:
         """Decide about rows whose record is there: most say what it says, the others are looked at one by one."""
+        self._note_first_deliveries(stored, places)
         mine = {name: values.take(pa.array(places)) for name, values in self.columns.items()}
         same = self._certainly_same(stored, places, mine)
         self.outcomes[places[same]] = UNCHANGED
@@ -196,6 +204,15 @@ class PieceMerge:
             self._one_by_one(
                 stored.take(pa.array(rest)), places[rest], {k: v.take(pa.array(rest)) for k, v in mine.items()}
             )
+
+    def _note_first_deliveries(self, stored: pa.Table, places: Integers) -> None:
+        """Where the table keeps the date of the first delivery, and this one is an earlier one: note that."""
+        if FIRST_DELIVERED_ON not in self.also_read:
+            return
+        later = pc.greater(stored[FIRST_DELIVERED_ON], pa.scalar(self.delivered_on)).to_numpy(zero_copy_only=False)
+        rows = stored.filter(pa.array(later & ~self.deleted[places])).select(["id"])
+        dates = _constant(self.delivered_on, pa.date32(), len(rows))
+        update_rows(self.connection, self.table, rows.append_column(FIRST_DELIVERED_ON, dates))
 
     def _certainly_same(self, stored: pa.Table, places: Integers, mine: dict[str, pa.Array]) -> npt.NDArray[np.bool_]:
         """Whether every field the row carries is stored just so, and at most `delivered_on` has to move."""
@@ -319,9 +336,11 @@ class PieceMerge:
         columns: dict[str, Any] = {
             "id": ids,
             "tenant_id": _constant(self.tenant, pa.string(), count),
-            self.contract.stored_key: self.keys.take(take),
+            **self.key_columns(take),
             "delivered_on": _constant(self.delivered_on, pa.date32(), count),
         }
+        if FIRST_DELIVERED_ON in self.table.c:
+            columns[FIRST_DELIVERED_ON] = columns["delivered_on"]
         for name in self.contract.fields:
             values = self.columns.get(name)
             columns[name] = pa.nulls(count, self._arrow_type(name)) if values is None else values.take(take)
@@ -335,6 +354,10 @@ class PieceMerge:
             columns[FIELD_DELIVERIES] = self._never_carried(places, given)
         copy_rows(self.connection, self.table.name, pa.table(columns))
         self.mark_inserted(columns)
+
+    def key_columns(self, rows: pa.Array) -> dict[str, pa.Array]:
+        """What says which records new rows are (positions among `rows`), and what they are about where that is part."""
+        return {self.contract.stored_key: self.keys.take(rows)}
 
     def _never_carried(self, places: Integers, given: pa.Array | None) -> pa.Array:
         """`field_deliveries` of new rows.
@@ -394,8 +417,12 @@ class RecordWriter:
         places: Integers = np.flatnonzero(prepared.good())
         mine = None if references is None else references.take(pa.array(places))
         outcomes: Outcomes = np.full(len(piece), UNCHANGED, dtype=np.int8)
-        outcomes[places], refused = self.merge(self.target, piece, places, mine).run()
+        outcomes[places], refused = self.merged(piece, places, mine)
         return settled(outcomes, reasons, refused)
+
+    def merged(self, piece: Piece, rows: Integers, references: pa.Array | None) -> tuple[Outcomes, Reasons]:
+        """Merge these good rows of a piece: their outcomes, and the reasons of those that the database refuses."""
+        return self.merge(self.target, piece, rows, references).run()
 
     def close(self) -> None:
         """Nothing remains to be done."""

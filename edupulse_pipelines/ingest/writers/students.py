@@ -1,6 +1,6 @@
-"""Writing students: records that are about themselves, whose enrolment decides from which week on vectors are stale.
+"""Writing students: records that are about themselves, and what their rows say of entry and exit.
 
-The merging itself is in `records`.
+The merging itself is in `records`; what becomes of entries and exits is in `ingest.student_enrolments`.
 """
 
 from __future__ import annotations
@@ -12,18 +12,26 @@ import pyarrow as pa
 
 from edupulse_pipelines.ingest.frames import Integers, Piece
 from edupulse_pipelines.ingest.names import Identity
-from edupulse_pipelines.ingest.validation import ANOTHER_CHILD
-from edupulse_pipelines.ingest.writers.outcomes import Outcomes
+from edupulse_pipelines.ingest.student_enrolments import (
+    Statements,
+    assumed_count,
+    bring_up_to_date,
+    mark_all_enrolments,
+)
+from edupulse_pipelines.ingest.validation import ANOTHER_CHILD, Reasons
+from edupulse_pipelines.ingest.writers.outcomes import QUARANTINED, Outcomes, Target
 from edupulse_pipelines.ingest.writers.records import PieceMerge, PreparedRecords, RecordWriter
 from edupulse_pipelines.sources.profiles import MISSING_DATE_OF_BIRTH
-from edupulse_pipelines.weeks import week_start
 
 EXIT_BEFORE_ENROLLMENT = "exit_before_enrollment"
-_ENROLMENT = ("enrollment_date", "exit_date")
+ASSUMED_ENROLLMENT = "assumed_enrollment"
 
 
 class StudentMerge(PieceMerge):
     """The merge of one piece of students."""
+
+    removed_or_back: list[str]
+    """Ids of the students that the piece took back, or that it holds again."""
 
     def refusal(self, place: int, old: dict[str, Any], record: dict[str, Any]) -> str | None:
         """`another_child` for a row whose names and date of birth are all others, unless a person has accepted it."""
@@ -38,22 +46,13 @@ class StudentMerge(PieceMerge):
         return ANOTHER_CHILD if is_other else None
 
     def mark_inserted(self, columns: dict[str, pa.Array]) -> None:
-        """New students: each has vectors from the week of enrolment on."""
+        """New students: their enrolments leave the marks."""
         self.target.marks.students_arrived(len(columns["id"]))
-        self.target.marks.add_dated("student_features", columns["enrollment_date"], columns["id"])
 
     def mark_changed(self, old: dict[str, Any], new: dict[str, Any]) -> None:
-        """A student's vectors are stale from the earliest week in which another enrolment holds."""
-        removed_or_back = old["deleted_on"] != new["deleted_on"]
-        stale = [
-            day
-            for name in _ENROLMENT
-            if removed_or_back or old[name] != new[name]
-            for day in (old[name], new[name])
-            if day is not None
-        ]
-        if stale:
-            self.target.marks.add("student_features", week_start(min(stale)), [old["id"]])
+        """A student who is taken back, or there again: everything since the first enrolment is stale."""
+        if old["deleted_on"] != new["deleted_on"]:
+            self.removed_or_back.append(old["id"])
 
 
 class StudentWriter(RecordWriter):
@@ -61,12 +60,35 @@ class StudentWriter(RecordWriter):
 
     merge = StudentMerge
 
+    def __init__(self, target: Target) -> None:
+        super().__init__(target)
+        self._statements = Statements()
+        self._removed_or_back: list[str] = []
+
     def write(self, prepared: PreparedRecords) -> Outcomes:
         """As every record; warns of exits before the enrolment and of dates of birth that stand for none."""
         places: Integers = np.flatnonzero(prepared.good())
         self._warn_of_exits(prepared.piece, places)
         self._warn_of_births(prepared.piece, places)
-        return super().write(prepared)
+        outcomes = super().write(prepared)
+        # What is refused (another child's row) says nothing of this student.
+        self._statements.add(prepared.piece, places[outcomes[places] != QUARANTINED])
+        return outcomes
+
+    def merged(self, piece: Piece, rows: Integers, references: pa.Array | None) -> tuple[Outcomes, Reasons]:
+        """As every record; takes note of who was taken back, or came back."""
+        merge = StudentMerge(self.target, piece, rows, references)
+        merge.removed_or_back = self._removed_or_back
+        return merge.run()
+
+    def close(self) -> None:
+        """Let the enrolments follow from what the rows said."""
+        connection, work, marks = self.target.connection, self.target.work, self.target.marks
+        changed = self._statements.keep(connection, work, self.target.rows.delivered_on)
+        bring_up_to_date(connection, work, marks, changed)
+        mark_all_enrolments(connection, marks, self._removed_or_back)
+        if count := assumed_count(connection, work):
+            self.target.warnings[ASSUMED_ENROLLMENT] = count  # of all students, not of this delivery's
 
     def _warn_of_exits(self, piece: Piece, places: Integers) -> None:
         exits, entries = piece.columns.get("exit_date"), piece.columns.get("enrollment_date")

@@ -5,14 +5,14 @@ from functools import partial
 from dagster import AssetExecutionContext, AssetsDefinition, Failure, MaterializeResult, ResourceParam
 
 from edupulse_pipelines.features.definitions import LOOKBACK_WEEKS
-from edupulse_pipelines.orchestration import charts, reporting
-from edupulse_pipelines.orchestration.partitions import weekly_asset, weeks_of
+from edupulse_pipelines.orchestration import charts, checks, reporting
+from edupulse_pipelines.orchestration.partitions import asset_key, weekly_asset, weeks_of
 from edupulse_pipelines.orchestration.resources import Database, Progress
 from edupulse_pipelines.orchestration.steps import step
 from edupulse_pipelines.schema.delivery import TABLE_OF_DOMAIN
 from edupulse_pipelines.settings import TenantSettings
 
-ACTIVITY_SOURCES = (*TABLE_OF_DOMAIN.values(), "students")
+ACTIVITY_SOURCES = (*TABLE_OF_DOMAIN.values(), "students", "enrollments")
 
 
 def feature_assets(tenant: TenantSettings) -> list[AssetsDefinition]:
@@ -82,17 +82,20 @@ def _weekly_activity(tenant: TenantSettings) -> AssetsDefinition:
 
 
 def _student_features(tenant: TenantSettings) -> AssetsDefinition:
-    deps = ("weekly_activity", "students")
+    deps = ("weekly_activity", "students", "enrollments")
     # The last eight weeks in which there was school: across holidays it reaches back further than Dagster is told.
     weeks_read = {"weekly_activity": LOOKBACK_WEEKS}
 
-    @weekly_asset(tenant, "student_features", deps=deps, weeks_read=weeks_read)
+    specs = checks.feature_check_specs(asset_key(tenant, "student_features"))
+
+    @weekly_asset(tenant, "student_features", deps=deps, weeks_read=weeks_read, check_specs=specs)
     def student_features(
         context: AssetExecutionContext, database: ResourceParam[Database], progress: ResourceParam[Progress]
     ) -> MaterializeResult:
         weeks = weeks_of(context)
         with step(context, progress, database, tenant) as work:
             from edupulse_pipelines.features.by_week import KNOWN_BY, features_by_week
+            from edupulse_pipelines.features.enrolment import count_enrolments
             from edupulse_pipelines.features.store import update_student_features
             from edupulse_pipelines.storage.counts import row_count
 
@@ -101,6 +104,7 @@ def _student_features(tenant: TenantSettings) -> AssetsDefinition:
             with work.reading() as connection:
                 shown = features_by_week(connection, work, reporting.plotted(weeks))
                 stored = row_count(connection, work, "student_features")
+                enrolled = count_enrolments(connection, work)
         known = {domain: [row[f"{domain}_known"] for row in shown.values()] for domain in KNOWN_BY}
         plot = charts.lines("Share of students with the domain known, by week", list(shown), known, share=True)
         reporting.write_week_metadata(context, shown, rows="students", plots={"known_by_week": plot})
@@ -111,6 +115,7 @@ def _student_features(tenant: TenantSettings) -> AssetsDefinition:
             vectors_updated=report.updated,
             vectors_unchanged=report.unchanged,
             vectors_deleted=report.deleted,
+            check_results=[checks.students_enrolled(enrolled.assumed, enrolled.never)],
         )
 
     return student_features

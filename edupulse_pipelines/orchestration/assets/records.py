@@ -25,8 +25,10 @@ def record_assets(settings: Settings, tenant: TenantSettings) -> list[AssetsDefi
 
 
 def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> AssetsDefinition:
-    # Students are merged before the tables whose rows name one.
+    # Students, and schools, are merged before the tables whose rows name one.
     deps = [f"raw_{table}", *(["students"] if DELIVERED[table].record.about_students else [])]
+    if table != "schools" and "school_id" in DELIVERED[table].natural_key:
+        deps.append("schools")
     by_month = TABLES[table].partition_by_month is not None
     asset = asset_key(tenant, table)
     specs = [

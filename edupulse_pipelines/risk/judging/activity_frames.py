@@ -16,11 +16,12 @@ import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from edupulse_pipelines.features.enrolment import read_students
 from edupulse_pipelines.features.known_activity import known_measure
 from edupulse_pipelines.features.roll_up import ROW_MEASURES
 from edupulse_pipelines.features.school_calendar import SchoolCalendar, distinct_days, school_calendar
 from edupulse_pipelines.features.school_year import STANDING_COURSES
-from edupulse_pipelines.features.standing import read_people
+from edupulse_pipelines.features.standing import read_groups
 from edupulse_pipelines.schema.sqlalchemy_tables import (
     student_features,
     students,
@@ -40,8 +41,8 @@ class ActivityFrames:
     """What is on record of some students: all that features and labels are made of."""
 
     people: pd.DataFrame
-    """student_id (any hashable, unique), district_id, enrollment_date, exit_date (missing = none), exit_type, and
-    whatever else a feature function needs to know about a student, such as the group."""
+    """student_id (any hashable), district_id, enrollment_date, exit_date (missing = none), exit_type, and whatever else
+    a feature function needs to know about a student, such as the group; a row for each interval of enrolment."""
     activity: pd.DataFrame
     """student_id, week_start and `ROW_MEASURES`; one row per student and week."""
     courses: pd.DataFrame
@@ -55,29 +56,34 @@ def read_sample(
     """All that is on record of up to `limit` students, drawn by a hash of their numbers: the same ones on any database.
 
     `people` are as `standing_features` takes them, with the numbers and ways of leaving, ordered by district_id as
-    text; `student_id` is the position among them. Some ten thousand rows.
+    text; `student_id` is the position of the student. Some ten thousand rows.
     """
-    ids, people = read_people(connection, work, tenant)
+    everybody = read_students(connection, work)
+    groups = read_groups(connection, work, tenant, everybody.ids)
     table = students.c
-    student_ids, numbers, how = read_arrays(
+    student_ids, numbers = read_arrays(
         connection,
-        sa.select(as_text(table.id), table.district_id, table.exit_type).where(
+        sa.select(as_text(table.id), table.district_id).where(
             table.tenant_id == work.tenant, table.deleted_on.is_(None)
         ),
         ID,
         OBJECT,
-        OBJECT,
     )
-    order = np.argsort(student_ids)
-    place = positions(ids, student_ids[order])
-    of, place = order[place >= 0], place[place >= 0]  # somebody may have come in between the two queries
-    people = people.iloc[place].reset_index(drop=True)
-    people = people.assign(student_id=object_array(uuids(ids[place])), district_id=numbers[of], exit_type=how[of])
-    drawn = [hashlib.sha256(f"{seed}/{number}".encode()).digest() for number in people["district_id"]]
-    chosen = sorted(sorted(range(len(drawn)), key=drawn.__getitem__)[:limit], key=people["district_id"].__getitem__)
-    people = people.iloc[chosen].reset_index(drop=True)
-    keys = people["student_id"].tolist()
-    people = people.assign(student_id=np.arange(len(people)))
+    place = positions(student_ids, everybody.ids)
+    was_enrolled = np.diff(everybody.enrolled.offsets) > 0
+    kept = (place >= 0) & was_enrolled[place]  # somebody may have come in between the two queries
+    numbers, place = numbers[kept], place[kept]
+    drawn = [hashlib.sha256(f"{seed}/{number}".encode()).digest() for number in numbers]
+    chosen = sorted(sorted(range(len(drawn)), key=drawn.__getitem__)[:limit], key=numbers.__getitem__)
+    numbers, place = numbers[chosen], place[chosen]
+    people = everybody[place].frame()
+    of = people["student_id"].to_numpy()
+    people = people.assign(
+        district_id=numbers[of],
+        group=groups["group"].to_numpy()[place][of],
+        start=groups["start"].to_numpy()[place][of],
+    )
+    keys = uuids(everybody.ids[place])
     row, course = weekly_activity.c, weekly_course_grades.c
     grades = [course[name] for name in STANDING_COURSES]
     measures = [known_measure(name) for name in ROW_MEASURES]

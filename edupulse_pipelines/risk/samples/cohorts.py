@@ -21,12 +21,14 @@ from numpy.typing import NDArray
 
 from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.features.definitions import FEATURE_NAMES, MODEL_FEATURES_BY_NAME, STANDING_NAMES, YEAR_DAYS
+from edupulse_pipelines.features.enrolment import read_students
 from edupulse_pipelines.features.standing import read_standing
 from edupulse_pipelines.features.store import read_features
 from edupulse_pipelines.risk.rounding import DIGITS
 from edupulse_pipelines.schema.delivery import GRADE_CODE
 from edupulse_pipelines.schema.sqlalchemy_tables import student_features, students
 from edupulse_pipelines.settings import CohortSettings, TenantSettings
+from edupulse_pipelines.storage.bulk import ID, as_text, positions
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import feature_date, week_start
 
@@ -81,7 +83,7 @@ class Population:
     starts: dict[str, dt.date | None]
     """First day of teaching per group, where the settings give one."""
     left: NDArray[np.datetime64]
-    """Exit date (days); NaT while enrolled."""
+    """The day on which each left for good; NaT while enrolled."""
     metadata: NDArray[np.float64]
     """Shape (students, declared metadata inputs); NaN where missing or not among the declared values."""
     asked_for: NDArray[np.bool_]
@@ -101,13 +103,15 @@ def read_population(connection: sa.Connection, work: Work, tenant: TenantSetting
     rows = connection.execute(
         sa.select(
             table.district_id,
-            table.exit_date,
             table.student_metadata[GRADE_CODE].as_string().label(GRADE_CODE),
+            as_text(table.id).label("student_id"),
             *(table[name] for name in SUBGROUPS),
             *((table.student_metadata,) if needs_metadata else ()),
         ).where(table.tenant_id == work.tenant, table.deleted_on.is_(None))
     ).all()
     rows = sorted(rows, key=lambda row: row.district_id)
+    enrolled = read_students(connection, work)
+    place_of = positions(np.array([row.student_id.encode() for row in rows], dtype=ID), enrolled.ids)
     told = [row.student_metadata if needs_metadata else None for row in rows]
     described: list[dict[str, Any]] = [facts if isinstance(facts, dict) else {} for facts in told]
     group_of = [tenant.cohort.group_of(facts) for facts in described]
@@ -123,7 +127,7 @@ def read_population(connection: sa.Connection, work: Work, tenant: TenantSetting
         group=np.array([place[group] for group in group_of], dtype=np.int64),
         groups=names,
         starts={name: tenant.cohort.start_of(group) for name, group in zip(names, groups, strict=True)},
-        left=np.array([row.exit_date for row in rows], dtype="datetime64[D]"),
+        left=np.append(enrolled.left, np.datetime64("NaT", "D"))[place_of],
         metadata=metadata,
         asked_for=np.array([row.grade_code in (None, *tenant.cohort.grade_codes) for row in rows], dtype=np.bool_),
         audit={

@@ -27,7 +27,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from edupulse_pipelines.risk.judging.evaluation import Measure, wilson
 from edupulse_pipelines.risk.rounding import DIGITS
-from edupulse_pipelines.schema.sqlalchemy_tables import predictions, review_proposals, students, training_feedback
+from edupulse_pipelines.schema.sqlalchemy_tables import (
+    predictions,
+    review_proposals,
+    student_features,
+    students,
+    training_feedback,
+)
 from edupulse_pipelines.schema.tables import FEEDBACK_TYPES
 from edupulse_pipelines.settings import FeedbackSettings, ProfileSettings, TenantSettings
 from edupulse_pipelines.storage.ids import new_ids
@@ -335,9 +341,15 @@ def new_verdicts_since(connection: sa.Connection, work: Work, after: dt.datetime
 
 
 def _enrolled() -> tuple[sa.ColumnElement[bool], ...]:
-    """Of joined students and predictions: not deleted, and not gone by the as-of date."""
-    left = students.c.exit_date
-    return students.c.deleted_on.is_(None), sa.or_(left.is_(None), left > predictions.c.feature_date)
+    """Of joined students and predictions: not deleted, and enrolled on the as-of date as far as is known now.
+
+    Whoever was enrolled at the end of a school week has a vector of it, and nobody else.
+    """
+    vector = student_features.c
+    has_vector = sa.exists().where(
+        vector.student_id == predictions.c.student_id, vector.feature_date == predictions.c.feature_date
+    )
+    return students.c.deleted_on.is_(None), has_vector
 
 
 def _same_week(counts: sa.Subquery) -> sa.ColumnElement[bool]:

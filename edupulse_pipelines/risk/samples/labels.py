@@ -26,19 +26,18 @@ import pandas as pd
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from edupulse_pipelines.features.enrolment import read_students
 from edupulse_pipelines.features.known_activity import known_measure
 from edupulse_pipelines.features.vectors import attendance_rate
 from edupulse_pipelines.schema.sqlalchemy_tables import students, weekly_activity, weekly_course_grades
 from edupulse_pipelines.settings import GRADE_DIGITS, LabelSettings, TenantSettings
 from edupulse_pipelines.storage.bulk import (
-    DAY,
     ID,
     NUMBER,
     OBJECT,
     Bytes,
     as_text,
     concatenated,
-    days,
     plain,
     positions,
     read_arrays,
@@ -109,7 +108,8 @@ def labels_of(
 ) -> Labels:
     """The adverse events after each as-of week (Mondays) of these students. Pure: no database, no clock.
 
-    people: student_id (any hashable, unique), district_id, exit_date (missing = none), exit_type.
+    people: student_id (any hashable), district_id, exit_date (missing = none), exit_type, a row for each interval of
+    enrolment of each student.
     activity: student_id, week_start and those of `LABEL_ACTIVITY` that the settings need, at most one row per student
     and week; sessions and days are 0 or missing in weeks whose sessions are unknown.
     courses: student_id, course_id, week_start, grade_count, grade_mean, at most one row per student, course and week.
@@ -117,13 +117,14 @@ def labels_of(
     """
     weeks = tuple(sorted(set(as_of_weeks)))
     people = people.iloc[np.argsort(people["district_id"].to_numpy(object), kind="stable")]
-    district_ids = people["district_id"].to_numpy(object)
+    everybody = people.drop_duplicates("student_id")
+    district_ids = everybody["district_id"].to_numpy(object)
     if not weeks or people.empty:
         return Labels(district_ids, weeks, {})
     if settings.weeks is None:
         return Labels(district_ids, weeks, {"exit": _exits(people, settings, weeks)})
     horizon = _Horizon(weeks, settings.weeks)
-    student = pd.Index(people["student_id"])
+    student = pd.Index(everybody["student_id"])
     events = _activity_events(activity, student, settings, horizon, _not_left(people, student, horizon))
     if settings.failing_below is not None:
         events["course"] = _failed_courses(courses, student, settings.failing_below, horizon)
@@ -242,12 +243,18 @@ def _failed_courses(courses: pd.DataFrame, students_: pd.Index, failing_below: f
 
 
 def _exits(people: pd.DataFrame, settings: LabelSettings, as_of_weeks: Sequence[dt.date]) -> Grid:
-    """Whether the student left within the horizon (until exit: any time later) in one of the ways that count."""
+    """Whether each student left within the horizon (until exit: any time later) in one of the ways that count.
+
+    `people` are ordered by student.
+    """
     counts = people["exit_type"].isin(settings.exit_types).to_numpy()
     left = np.where(counts, _day_numbers(people["exit_date"]), _NO_DAY)[:, None]
     as_of = np.array([feature_date(week).toordinal() for week in as_of_weeks])[None, :]
     until = np.inf if settings.weeks is None else as_of + 7 * settings.weeks
-    return (left > as_of) & (left <= until)
+    within = (left > as_of) & (left <= until)
+    student = people["student_id"].to_numpy()
+    first = np.flatnonzero(np.r_[True, student[1:] != student[:-1]])
+    return np.logical_or.reduceat(within, first, axis=0)
 
 
 def _places(rows: pd.DataFrame, students_: pd.Index, horizon: _Horizon) -> tuple[Grid, Integers, Integers]:
@@ -275,27 +282,37 @@ def _no_rows(columns: Sequence[str]) -> pd.DataFrame:
 
 
 def _people(connection: sa.Connection, work: Work) -> tuple[Bytes, pd.DataFrame]:
-    """The ids of the students who were not deleted, sorted, and the students; `student_id` is the position in them."""
+    """The ids of the students who were not deleted, sorted, and the students as `labels_of` takes them.
+
+    `student_id` is the position among the ids. Who was never enrolled has a row without an exit.
+    """
     table = students.c
-    ids, district_ids, left, how = read_arrays(
+    on_record, district_ids = read_arrays(
         connection,
-        sa.select(as_text(table.id), table.district_id, as_text(table.exit_date), table.exit_type).where(
+        sa.select(as_text(table.id), table.district_id).where(
             table.tenant_id == work.tenant, table.deleted_on.is_(None)
         ),
         ID,
         OBJECT,
-        DAY,
-        OBJECT,
     )
-    order = np.argsort(ids)
-    return ids[order], pd.DataFrame(
+    order = np.argsort(on_record)
+    ids, district_ids = on_record[order], district_ids[order]
+    everybody = read_students(connection, work)
+    place = positions(ids, everybody.ids)
+    enrolled = everybody[place[place >= 0]].frame()
+    of = np.flatnonzero(place >= 0)[enrolled["student_id"].to_numpy()]
+    never = np.setdiff1d(np.arange(len(ids)), of)
+    student = np.concatenate([of, never])
+    nothing = np.full(len(never), np.datetime64("NaT"), dtype="datetime64[s]")
+    people = pd.DataFrame(
         {
-            "student_id": np.arange(len(ids)),
-            "district_id": district_ids[order],
-            "exit_date": days(left[order]).astype("datetime64[s]"),
-            "exit_type": how[order],
+            "student_id": student,
+            "district_id": district_ids[student],
+            "exit_date": np.concatenate([enrolled["exit_date"].to_numpy(), nothing]),
+            "exit_type": np.concatenate([enrolled["exit_type"].to_numpy(object), np.full(len(never), None)]),
         }
     )
+    return ids, people
 
 
 def _activity(

@@ -8,7 +8,7 @@ from edupulse_pipelines.schema.tables import TABLES
 PREFIX = "tr_"
 """How the names of our triggers begin."""
 
-_BOOKKEEPING = {"id", "tenant_id", "delivered_on", "field_deliveries", "created_at", "updated_at"}
+_BOOKKEEPING = {"id", "tenant_id", "first_delivered_on", "delivered_on", "field_deliveries", "created_at", "updated_at"}
 """Columns whose change does not make a row a changed record."""
 
 TOUCH_FUNCTION = DeclaredObject(

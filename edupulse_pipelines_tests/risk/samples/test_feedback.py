@@ -30,6 +30,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
     model_metadata,
     predictions,
     review_proposals,
+    student_features,
     students,
     training_feedback,
 )
@@ -86,6 +87,20 @@ class School:
                     for number, category in categories.items()
                 ],
             )
+            has_vector = set(
+                connection.scalars(
+                    sa.select(student_features.c.student_id).where(
+                        student_features.c.feature_date == feature_date(week)
+                    )
+                )
+            )
+            vectors = [
+                {"tenant_id": self.name, "student_id": ids[number], "feature_date": feature_date(week)}
+                for number in categories
+                if ids[number] not in has_vector
+            ]
+            if vectors:
+                connection.execute(student_features.insert(), vectors)
         return made
 
     def judge(self, prediction: uuid.UUID, feedback_type: str | None, **values: Any) -> uuid.UUID:
@@ -437,15 +452,16 @@ def test_who_is_not_drawn(school: School) -> None:
     numbers = school.enrol(5)
     with school.engine.begin() as connection:
         gone = sa.update(students).where(students.c.district_id == "ZQ000").values(deleted_on=MONDAY)
-        left = sa.update(students).where(students.c.district_id == "ZQ001").values(exit_date=feature_date(MONDAY))
         connection.execute(gone)
-        connection.execute(left)
+        someone = connection.scalar(sa.select(students.c.id).where(students.c.district_id == "ZQ001"))
     assert school.propose() == 0  # no predictions
     school.predict(dict.fromkeys(numbers, "low"), week=MONDAY - WEEK, rescored=True)
     assert school.propose(week=MONDAY - WEEK) == 0
     school.predict(dict.fromkeys(numbers, "high"), week=MONDAY + WEEK)
     assert school.propose(week=MONDAY + WEEK) == 0
     school.predict(dict.fromkeys(numbers, "low"))
+    with school.engine.begin() as connection:  # as the features do with the vectors of who has left
+        connection.execute(sa.delete(student_features).where(student_features.c.student_id == someone))
     assert school.propose(sample=0) == 0
     assert school.propose() == 3
     assert school.proposed() == [("ZQ002", 3), ("ZQ003", 3), ("ZQ004", 3)]
