@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from edupulse_pipelines import __version__
-from edupulse_pipelines.cli import db, demo, dev, enrollments, model, quarantine, run, students
+from edupulse_pipelines.cli import db, demo, dev, enrollments, model, quarantine, run, students, weekly_list
 from edupulse_pipelines.cli.options import home_option
 from edupulse_pipelines.settings import quiet_libraries
 
@@ -42,6 +42,7 @@ for part in (
     demo.demo,
     demo.generate,
     run.run,
+    weekly_list.weekly_list,
     dev.dev,
     quarantine.quarantine,
     students.students,

@@ -1,7 +1,8 @@
-"""What several commands share: `--home` with errors in words and exit codes, `--json`, `--tenant`, `--table`."""
+"""What several commands share: `--home` with errors in words and exit codes, `--json`, `--tenant`, `--table`, days."""
 
 from __future__ import annotations
 
+import datetime as dt
 import functools
 import logging
 import sys
@@ -15,6 +16,7 @@ import click
 from edupulse_pipelines.cli.answers import error_in_words, say_error
 from edupulse_pipelines.errors import EduPulseError
 from edupulse_pipelines.schema.tables import RECORD_TABLES
+from edupulse_pipelines.weeks import EARLIEST_DAY, LATEST_DAY
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -68,3 +70,16 @@ def tenant_option(default: str) -> Callable[[Command], Command]:
 table_option = click.option(
     "--table", "tables", type=click.Choice(RECORD_TABLES), multiple=True, help="Only rows of this table; repeatable."
 )
+
+
+def day_given(text: str | None, option: str) -> dt.date | None:
+    """The day that an option names (YYYY-MM-DD), None without one; wrong usage for anything else."""
+    if text is None:
+        return None
+    try:
+        day = dt.date.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a date like 2026-03-09.", param_hint=option) from None
+    if not EARLIEST_DAY <= day <= LATEST_DAY:
+        raise click.BadParameter(f"{text} is not a date from {EARLIEST_DAY} to {LATEST_DAY}.", param_hint=option)
+    return day

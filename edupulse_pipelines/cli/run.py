@@ -11,12 +11,12 @@ import click
 
 from edupulse_pipelines.cli.answers import error_in_words, print_json, say_error
 from edupulse_pipelines.cli.home import settings_of
-from edupulse_pipelines.cli.options import command, json_option
+from edupulse_pipelines.cli.options import command, day_given, json_option
 from edupulse_pipelines.cli.tenants import chosen_tenants
 from edupulse_pipelines.cli.weekly_job import accept_removals, late_weeks, planned_weeks, run_plan, week_in_words
 from edupulse_pipelines.errors import EduPulseError
 from edupulse_pipelines.settings import TenantSettings
-from edupulse_pipelines.weeks import EARLIEST_DAY, LATEST_DAY, last_closed_week, week_start
+from edupulse_pipelines.weeks import last_closed_week, week_start
 
 
 @click.command()
@@ -55,8 +55,8 @@ def run(
 
     if week is not None and every_week:
         raise click.UsageError("--week and --all exclude each other.")
-    day = _date(week, "--week")
-    removals = [found for text in accepted if (found := _date(text, "--accept-removals")) is not None]
+    day = day_given(week, "--week")
+    removals = [found for text in accepted if (found := day_given(text, "--accept-removals")) is not None]
     settings = settings_of(home)
     tenants = chosen_tenants(settings, tenant_name, as_json=as_json)
     if removals and len(tenants) > 1:
@@ -106,15 +106,3 @@ def _refuse_week(tenant: TenantSettings, week: dt.date) -> None:
         raise click.BadParameter(
             f"{tenant.name} begins with the week of {tenant.first_week} (first_week).", param_hint="--week"
         )
-
-
-def _date(text: str | None, option: str) -> dt.date | None:
-    if text is None:
-        return None
-    try:
-        day = dt.date.fromisoformat(text)
-    except ValueError:
-        raise click.BadParameter(f"{text!r} is not a date like 2026-03-09.", param_hint=option) from None
-    if not EARLIEST_DAY <= day <= LATEST_DAY:
-        raise click.BadParameter(f"{text} is not a date from {EARLIEST_DAY} to {LATEST_DAY}.", param_hint=option)
-    return day

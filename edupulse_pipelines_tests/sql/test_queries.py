@@ -12,10 +12,12 @@ import sqlalchemy as sa
 
 from edupulse_pipelines.features import update_weekly_activity
 from edupulse_pipelines.risk.samples.feedback import feedback_measures, verdicts
+from edupulse_pipelines.risk.weekly_list import weekly_list
 from edupulse_pipelines.schema import sqlalchemy_tables as tables
 from edupulse_pipelines.settings import FeedbackSettings
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import week_start
+from edupulse_pipelines_tests.risk.listed import district, fill
 
 QUERIES = Path(__file__).parents[2] / "sql" / "queries"
 TODAY = dt.date.today()
@@ -190,6 +192,40 @@ def test_weekly_list_goes_by_grade_level_and_names_the_main_factor(filled: sa.En
     ]
 
 
+def test_weekly_list_by_school_is_what_the_command_prints(engine: sa.Engine) -> None:
+    tenant = district()
+    fill(engine, tenant.name)
+    listed = weekly_list(Work(engine, tenant.name), tenant).students
+    found = rows(engine, "weekly_list_by_school")
+    assert {row["tenant_id"] for row in found} == {tenant.name}
+    assert [
+        (row["school_id"], row["school_name"], row["district_id"], row["risk_category"], row["risk_score"])
+        for row in found
+    ] == [
+        (
+            student.school and student.school.number,
+            student.school and student.school.name,
+            student.number,
+            student.category,
+            student.score,
+        )
+        for student in listed
+    ]
+    assert [(row["main_reason"], row["recommendation"]) for row in found] == [
+        (next(iter(student.reasons), None), next(iter(student.recommendations), None)) for student in listed
+    ]
+    assert len(found) == 7
+
+
+def test_the_lists_by_school_and_by_grade_level_name_the_same_students(engine: sa.Engine) -> None:
+    fill(engine, district().name)
+    by_school, by_grade = (
+        [row["district_id"] for row in rows(engine, name)]
+        for name in ("weekly_list_by_school", "weekly_list_by_grade_level")
+    )
+    assert sorted(by_school) == sorted(by_grade)
+
+
 def test_attendance_trends_count_tardy_as_attended(filled: sa.Engine) -> None:
     found = [
         (
@@ -344,6 +380,7 @@ def test_every_query_is_run_and_says_what_it_answers() -> None:
     assert names == {
         "current_risk",
         "weekly_list_by_grade_level",
+        "weekly_list_by_school",
         "attendance_trends",
         "model_performance",
         "feedback_performance",

@@ -26,6 +26,7 @@ from edupulse_pipelines.risk.telling.card_page import (
     markdown,
     page_html,
 )
+from edupulse_pipelines.risk.telling.label_words import adverse_events
 from edupulse_pipelines.settings import DEFAULT_ATTENDANCE_BELOW, DayRule
 
 KIND_WORDS = {
@@ -156,19 +157,6 @@ def _use(facts: CardFacts) -> list[Block]:
 
 def _question(facts: CardFacts) -> list[Block]:
     label, cohort = facts.label, facts.cohort
-    events = []
-    if label.absence_rule is not None:
-        events.append(label.absence_rule.words)
-    if label.attendance_below is not None:
-        events.append(f"attends less than {_percent(label.attendance_below)} of the sessions")
-    if label.failing_below is not None:
-        events.append(f"has a mean grade below {label.failing_below:g} in a course")
-    if label.serious_severity is not None:
-        events.append(f"has an incident of severity {label.serious_severity} or more")
-    if label.incident_count is not None:
-        events.append(f"has {label.incident_count} incidents or more")
-    if label.exit_types:
-        events.append(f"leaves school as {' or '.join(exit_type.replace('_', ' ') for exit_type in label.exit_types)}")
     over = "until the student leaves" if label.weeks is None else f"in the {_count(label.weeks, 'week')} after it"
     within = f" Students are compared within {', '.join(cohort.group_by)}." if cohort.group_by else ""
     return [
@@ -177,7 +165,7 @@ def _question(facts: CardFacts) -> list[Block]:
             f"As of the Sunday of a school week, whether at least one of these happens {over} (an educator's verdict "
             "counts more than the record):"
         ),
-        Bullets([f"the student {event}" for event in events]),
+        Bullets([f"the student {event}" for event in adverse_events(label)]),
         *_rule_of_absence(facts),
         Text(
             f"Cohort: students enrolled at the week's end with at least "
