@@ -1,11 +1,12 @@
 """Days of attendance, made of the sessions of a day: whether it was a day enrolled, present, absent or excused.
 
-A day counts as a day enrolled when a session of it is recorded, or when the calendar of a district that sends only
-absences says so (`instruction`); a day of which nobody recorded anything is no day. It is a day of absence by the
-tenant's day rule (`settings.absence_rules.DayRule`), which looks at what was missed of its sessions, absent or excused;
-a tardy session was attended. Where a district sends minutes, and the rule is about them, they take the place of
-sessions: a tardy student then missed the minutes that were missed. Days whose sessions do not all say their minutes are
-judged by sessions.
+A day within an enrolment counts as a day enrolled when a session of it is recorded, or when the calendar of a district
+that sends only absences says so (`instruction`). A day of which nobody recorded anything is no day, and what is
+recorded of a day before an entry, after an exit or in a gap makes none either. It is a day of absence by the tenant's
+day rule (`settings.absence_rules.DayRule`), which looks at what was missed of its sessions, absent or excused; a tardy
+session was attended. Where a district sends minutes, and the rule is about them, they take the place of sessions: a
+tardy student then missed the minutes that were missed. Days whose sessions do not all say their minutes are judged by
+sessions.
 
 A day of absence is *excused* when one of its sessions was excused and none was absent without an excuse; else it is
 *absent*. So days enrolled = present + absent + excused, as with sessions. Reads nothing; `roll_up` reads.
@@ -38,11 +39,14 @@ class Minutes:
     """How many sessions say their minutes."""
 
 
-def days_of(sessions: Counts, rule: DayRule, minutes: Minutes | None = None) -> dict[str, Floats]:
+def days_of(
+    sessions: Counts, within: npt.NDArray[np.bool_], rule: DayRule, minutes: Minutes | None = None
+) -> dict[str, Floats]:
     """`DAY_MEASURES` by cell, of the sessions [`STATUSES` x cells x 7 days].
 
-    `minutes` is only used by the rule `minutes`.
+    `within`: the days [cells x 7] on which the student is enrolled. `minutes` is only used by the rule `minutes`.
     """
+    sessions = np.where(within, sessions, 0)
     by_status = dict(zip(STATUSES, sessions, strict=True))
     possible = sessions.sum(axis=0)
     missed = by_status["absent"] + by_status["excused"]

@@ -1,4 +1,5 @@
-"""The days of instruction of a district that records only absences, and the student-weeks that they make stale.
+"""The days of instruction of a district that records only absences; and the student-weeks that are stale without a mark
+of their own: by these days, by another day rule, by a changed enrolment.
 
 Where only exceptions are recorded, everybody enrolled on a day of instruction is taken to have attended its sessions,
 unless a record says otherwise. The days come from the tenant's settings or, for weeks that these do not cover, from the
@@ -29,8 +30,9 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
 )
 from edupulse_pipelines.settings import WEEKDAYS, AttendanceSettings, CalendarSettings, DayRule, DaySpan
 from edupulse_pipelines.storage import manifest
-from edupulse_pipelines.storage.bulk import ID, Bytes, as_text, positions, read_arrays
+from edupulse_pipelines.storage.bulk import DAY, ID, Bytes, as_text, id_batches, positions, read_arrays, uuids
 from edupulse_pipelines.storage.months import detached_months, month_of
+from edupulse_pipelines.storage.pending import Mark
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_of_delivery, week_start, weeks_between
 
@@ -188,6 +190,40 @@ def stale_sessions(
                 ids = np.union1d(np.setdiff1d(ids, doubted), known)
             if len(ids):
                 yield week, ids
+
+
+def stale_days(
+    connection: Connection, work: Work, enrolled_otherwise: Collection[Mark]
+) -> Iterator[tuple[dt.date, Bytes | None]]:
+    """Per week the students with a row whose days are to be made anew, as their enrolment has changed; None: everybody.
+
+    A mark of `enrolled_otherwise` is for its week and every later one. Where the records of a week have been taken out
+    of the table, its days stay as they are until these are back.
+    """
+    if not enrolled_otherwise:
+        return
+    everyones = min((week for student, week in enrolled_otherwise if student is None), default=dt.date.max)
+    since: dict[bytes, dt.date] = {}
+    for student, week in enrolled_otherwise:
+        if student is not None and week < everyones:
+            since[student] = min(week, since.get(student, week))
+    stale: dict[dt.date, list[bytes]] = {}
+    rows = weekly_activity.c
+    named = uuids(np.array(sorted(since), dtype=ID))
+    for ids in id_batches(named):
+        query = sa.select(as_text(rows.student_id), as_text(rows.week_start)).where(
+            rows.tenant_id == work.tenant, rows.student_id.in_(ids), rows.week_start >= min(since.values())
+        )
+        students, weeks = read_arrays(connection, query, ID, DAY)
+        for student, text in zip(students.tolist(), weeks.tolist(), strict=True):
+            week = dt.date.fromisoformat(text.decode())
+            if since[student] <= week < everyones:
+                stale.setdefault(week, []).append(student)
+    detached = detached_months(connection, ATTENDANCE)
+    later = [week for week in activity_weeks(connection, work) if week >= everyones]
+    for week in sorted(stale) + later:
+        if _attendance_is_there(connection, work, week, detached):
+            yield week, None if week >= everyones else np.array(stale[week], dtype=ID)
 
 
 def _with_known_sessions(connection: Connection, work: Work, week: dt.date) -> Bytes:

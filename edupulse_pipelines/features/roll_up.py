@@ -120,15 +120,16 @@ def rolled_up(
 ) -> RolledUp:
     """The batch's weekly activity as the records have it now.
 
-    `calendar` is None where every session is recorded; `people`, all students of the tenant, is only used with one.
+    `calendar` is None where every session is recorded; `people` are all students of the tenant.
     """
     cells = len(batch.marked)
     measure = {name: np.full(cells, np.nan) if name in NULLABLE else np.zeros(cells) for name in ROW_MEASURES}
     sessions, minutes = _sessions_by_day(connection, work, batch, minutes=absent_day == "minutes")
     exists: Booleans = np.any(sessions > 0, axis=(0, 2))
     basis = np.zeros(cells, dtype=BASIS)
+    enrolled = _enrolled(batch, people[positions(batch.ids, people.ids)])
     if calendar is not None:
-        taught = _taught(batch, calendar, people[positions(batch.ids, people.ids)])
+        taught = enrolled & _of_instruction(batch, calendar)
         in_doubt = _in_doubt(batch, calendar)
         taught[in_doubt] = False
         exceptions = sum(sessions[STATUSES.index(status)] for status in STATUSES if status != "present")
@@ -142,7 +143,7 @@ def rolled_up(
         measure[f"sessions_{status}"] = sessions[number].sum(axis=1).astype(np.float64)
     measure["unexcused_absences"] = (sessions[STATUSES.index("absent")] > 0).sum(axis=1).astype(np.float64)
     known = basis != UNKNOWN.encode()
-    for name, days in days_of(sessions, absent_day, minutes).items():
+    for name, days in days_of(sessions, enrolled, absent_day, minutes).items():
         measure[name][known] = days[known]
 
     cell, (score, course) = _all_of(
@@ -282,15 +283,18 @@ def _all_of(pieces: Any, shortened: Any = lambda *columns: list(columns)) -> tup
     return np.concatenate(cells), [np.concatenate(parts) for parts in zip(*columns, strict=True)]
 
 
-def _taught(batch: Batch, calendar: Instruction, people: Students) -> Booleans:
-    """Whether the student of a cell was enrolled and had instruction on each day [cells x 7]."""
+def _enrolled(batch: Batch, people: Students) -> Booleans:
+    """Whether the student of a cell was enrolled on each day [cells x 7]; `people` are those of the batch."""
     days = np.datetime64(batch.first, "D") + np.arange(7 * batch.weeks)
-    taught = [day for week in _weeks(batch) for day in calendar.days.get(week, ())]
-    of_instruction = np.isin(days, np.array(taught, dtype="datetime64[D]"))
-    cells = np.zeros((len(people), len(days)), dtype=np.bool_)
-    for number in np.flatnonzero(of_instruction).tolist():
-        cells[:, number] = people.enrolled_on(days[number])
-    return cells.reshape(-1, 7)
+    return np.column_stack([people.enrolled_on(day) for day in days]).reshape(-1, 7)
+
+
+def _of_instruction(batch: Batch, calendar: Instruction) -> Booleans:
+    """Which days of a cell's week are days of instruction [cells x 7]."""
+    weeks = np.zeros((batch.weeks, 7), dtype=np.bool_)
+    for number, week in enumerate(_weeks(batch)):
+        weeks[number, [day.weekday() for day in calendar.days.get(week, ())]] = True
+    return np.tile(weeks, (len(batch.ids), 1))
 
 
 def _in_doubt(batch: Batch, calendar: Instruction) -> Booleans:

@@ -21,7 +21,7 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.features.definitions import DOMAINS
 from edupulse_pipelines.features.enrolment import NOBODY, Students, read_students
-from edupulse_pipelines.features.instruction import InDoubt, Instruction, instruction, stale_sessions
+from edupulse_pipelines.features.instruction import InDoubt, Instruction, instruction, stale_days, stale_sessions
 from edupulse_pipelines.features.roll_up import (
     BASIS,
     NULLABLE,
@@ -89,11 +89,12 @@ def update_weekly_activity(
 ) -> ActivityReport:
     """Recompute the stale student-weeks of `weekly_activity` and `weekly_course_grades`, in one transaction.
 
-    Takes the 'weekly_activity' marks; a mark without a student is the week of every student. `attendance` and
-    `calendar` are the tenant's settings (default: every session is recorded); where only exceptions are recorded,
-    student-weeks are stale too when their `sessions_basis` is not what calendar and enrolment say now. `in_doubt` then
-    gives the student-weeks of whose attendance something could not be read: their sessions are unknown. `absent_day` is
-    the tenant's day rule; weeks whose days were made by another one (`days_basis`) are stale as well.
+    Takes the 'weekly_activity' marks, and the 'enrolled_days' ones for a week and every later one that has a row; a
+    mark without a student is for every student. `attendance` and `calendar` are the tenant's settings (default: every
+    session is recorded); where only exceptions are recorded, student-weeks are stale too when their `sessions_basis` is
+    not what calendar and enrolment say now. `in_doubt` then gives the student-weeks of whose attendance something could
+    not be read: their sessions are unknown. `absent_day` is the tenant's day rule; weeks whose days were made by
+    another one (`days_basis`) are stale as well.
 
     Leaves 'student_features' marks: each student's earliest recomputed week (one mark for everybody where a whole week
     was recomputed) and, when a school week appeared or vanished or a domain is now known since another week, that week
@@ -103,16 +104,18 @@ def update_weekly_activity(
     """
     with work.writing() as connection:
         taken = take_marks(connection, work, "weekly_activity")
+        enrolled_otherwise = take_marks(connection, work, "enrolled_days")
         teaching = instruction(
             connection, work, first_week, attendance or AttendanceSettings(), calendar or CalendarSettings(), in_doubt
         )
         unknown = {} if teaching is None else _unknown(teaching)
         people = NOBODY if teaching is None else read_students(connection, work)
         stale = list(stale_sessions(connection, work, teaching, absent_day, people))
+        stale += stale_days(connection, work, enrolled_otherwise)
         if not taken and not stale:
             return _report(connection, work, [0] * len(_COUNTED), unknown)
         before = school_calendar(connection, work, first_week)
-        if teaching is None and (stale or any(student is None for student, _ in taken)):
+        if teaching is None:
             people = read_students(connection, work)
         marks = _marks(taken, stale, people)
         courses = Courses()

@@ -1,6 +1,7 @@
 """What a delivery makes stale: collected while it is written, left as marks in its transaction.
 
-A mark says that a stage has to look again at a student's week (for `student_features`: that week and every later one).
+A mark says that a stage has to look again at a student's week (other than for `weekly_activity`: that week and every
+later one). A changed enrolment concerns two stages: vectors, and the days of weekly activity that are made already.
 Where a delivery touches most students of a week, one mark for everybody says it. How marks are stored, and how the
 features take them, is in `storage.pending`.
 """
@@ -20,11 +21,14 @@ from edupulse_pipelines.ingest.references import Students
 from edupulse_pipelines.schema.tables import Stage
 from edupulse_pipelines.storage.pending import leave_marks
 from edupulse_pipelines.storage.work import Work
+from edupulse_pipelines.weeks import week_start
 
 _EVERYBODY = 0.5
 """Share of the students from which on a week is marked for everybody: most would be looked at anyway."""
 _FEW = 200
 """Up to here single marks are as cheap."""
+_OF_ENROLMENT: tuple[Stage, ...] = ("enrolled_days", "student_features")
+"""Stages that a changed enrolment concerns; their marks are for a week and every later one."""
 
 
 class Marks:
@@ -56,6 +60,17 @@ class Marks:
         for week in np.unique(weeks).tolist():
             monday = dt.date(1970, 1, 1) + dt.timedelta(days=week * 7 - 3)
             self.add(stage, monday, student_ids.filter(pa.array(weeks == week)).unique().to_pylist())
+
+    def add_enrolment(self, day: dt.date, student_ids: Iterable[str]) -> None:
+        """These students are enrolled otherwise from this day on."""
+        ids = list(student_ids)
+        for stage in _OF_ENROLMENT:
+            self.add(stage, week_start(day), ids)
+
+    def add_enrolments(self, days: pa.Array, student_ids: pa.Array) -> None:
+        """Each of these students is enrolled otherwise from the day beside it on."""
+        for stage in _OF_ENROLMENT:
+            self.add_dated(stage, days, student_ids)
 
     def add_known(self, stage: Stage, week: dt.date, students: npt.NDArray[np.int64]) -> None:
         """These students (positions among the students known) are stale in `week`."""
@@ -98,17 +113,23 @@ class Marks:
                 self._most.add((stage, week))
             else:
                 self.add(stage, week, self._known_students.texts(places).to_pylist())
-        vectors = {week: students for (stage, week), students in self._touched.items() if stage == "student_features"}
-        if sum(map(len, vectors.values())) > max(_FEW, _EVERYBODY * self._students):
-            self._everybody.add(("student_features", min(vectors)))
-        everybody = self._everybody | self._most
-        first = min((week for stage, week in everybody if stage == "student_features"), default=None)
+        first: dict[Stage, dt.date] = {}
+        """By stage of which a mark is for every later week, too: the first week that is marked for everybody."""
+        for stage in _OF_ENROLMENT:
+            touched_by_week = {week: students for (of, week), students in self._touched.items() if of == stage}
+            if sum(map(len, touched_by_week.values())) > max(_FEW, _EVERYBODY * self._students):
+                self._everybody.add((stage, min(touched_by_week)))
+            weeks = [week for of, week in self._everybody | self._most if of == stage]
+            if weeks:
+                first[stage] = min(weeks)
         marks: list[tuple[Stage, str | None, dt.date]] = [
-            (stage, None, week) for stage, week in sorted(everybody) if stage != "student_features" or week == first
+            (stage, None, week)
+            for stage, week in sorted(self._everybody | self._most)
+            if stage == "weekly_activity" or week == first[stage]
         ]
         for (stage, week), students in sorted(self._touched.items()):
-            if stage == "student_features" and first is not None and week >= first and len(students) > _FEW:
-                continue  # that mark is for every later week, too
+            if stage in first and week >= first[stage] and len(students) > _FEW:
+                continue
             marks.extend((stage, student, week) for student in sorted(students))
         leave_marks(connection, self._work, marks)
 

@@ -136,7 +136,7 @@ def begin_students_anew(connection: Connection, load: TableLoad, first: Mapping[
         if row is None:
             continue
         as_text = row.id.hex if connection.dialect.name == "sqlite" else str(row.id)
-        marks.add_dated("student_features", pa.array([row.enrollment_date], pa.date32()), pa.array([as_text]))
+        marks.add_enrolment(row.enrollment_date, [as_text])
         values = {
             **nobody,
             **identity,
@@ -151,7 +151,7 @@ def begin_students_anew(connection: Connection, load: TableLoad, first: Mapping[
 
 
 def _forget(connection: Connection, load: TableLoad, numbers: Collection[str], marks: Marks) -> None:
-    """Remove the records of these students, and mark the weeks they were about."""
+    """Remove the records of these students, and mark the weeks they were about, or what follows from enrolments."""
     table = metadata.tables[load.table]
     reference = DELIVERED[load.table].reference
     assert reference is not None
@@ -161,12 +161,16 @@ def _forget(connection: Connection, load: TableLoad, numbers: Collection[str], m
     mine = sa.and_(table.c.tenant_id == load.work.tenant, table.c[reference].in_(of_them))
     if "origin" in table.c:  # the others follow from the students' deliveries
         mine = sa.and_(mine, table.c.origin == "sent")
-    event_date = load.record.event_date
-    if event_date is not None:
+    date = load.record.event_date or load.record.counts_from
+    if date is not None:
         types = {"student": pa.string(), "date": pa.date32()}
-        query = sa.select(table.c[reference], table.c[event_date]).where(mine)
+        query = sa.select(table.c[reference], table.c[date]).where(mine)
         touched = read_rows(connection, query, types).combine_chunks()
-        marks.add_dated("weekly_activity", touched["date"].combine_chunks(), touched["student"].combine_chunks())
+        dates, of_students = touched["date"].combine_chunks(), touched["student"].combine_chunks()
+        if load.record.event_date is not None:
+            marks.add_dated("weekly_activity", dates, of_students)
+        else:
+            marks.add_enrolments(dates, of_students)
     connection.execute(table.delete().where(mine))
 
 

@@ -22,7 +22,6 @@ from edupulse_pipelines.ingest import quarantine
 from edupulse_pipelines.ingest.marks import Marks
 from edupulse_pipelines.ingest.table_load import TableLoad
 from edupulse_pipelines.schema.sqlalchemy_tables import enrollments, metadata
-from edupulse_pipelines.schema.tables import Stage
 from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.bulk import read_rows
 from edupulse_pipelines.storage.snapshots import (
@@ -159,7 +158,6 @@ def _mark(
 def _mark_stale(connection: Connection, load: TableLoad, records: list[sa.ColumnElement[bool]], marks: Marks) -> None:
     """Mark what depends on the records: the weeks of their events; of students and enrolments, all since."""
     stored, record = metadata.tables[load.table], load.record
-    stage: Stage = "weekly_activity" if record.event_date is not None else "student_features"
     if record.about_predictions or record.describes_only:
         return
     if record.event_date is not None:
@@ -172,4 +170,8 @@ def _mark_stale(connection: Connection, load: TableLoad, records: list[sa.Column
     touched = read_rows(
         connection, touched_rows.where(*records), {"student": pa.string(), "date": pa.date32()}
     ).combine_chunks()
-    marks.add_dated(stage, touched["date"].combine_chunks(), touched["student"].combine_chunks())
+    dates, of_students = touched["date"].combine_chunks(), touched["student"].combine_chunks()
+    if record.event_date is not None:
+        marks.add_dated("weekly_activity", dates, of_students)
+    else:
+        marks.add_enrolments(dates, of_students)

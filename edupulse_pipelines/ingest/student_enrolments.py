@@ -3,8 +3,8 @@
 What each row of students says of entry and exit is kept once in `enrollment_statements` (`Said`); the student's
 enrolments are brought up to date with it (`bring_up_to_date`), and with the first recorded event where the entry is
 assumed (`follow_events`), each in the transaction that changed what they follow from. What follows is decided in
-`statements`. Every change of an enrolment leaves a mark for the student's vectors, from the week of the earliest day
-on that it concerns.
+`statements`. Every change of an enrolment leaves marks for the student, from the week of the earliest day on that it
+concerns.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ from edupulse_pipelines.storage.bulk import copy_rows, read_rows, stage, update_
 from edupulse_pipelines.storage.ids import id_texts, new_id_bytes
 from edupulse_pipelines.storage.turns import hold_enrolments
 from edupulse_pipelines.storage.work import Work
-from edupulse_pipelines.weeks import week_start
 
 SENT, STUDENT, ASSUMED = "sent", "student", "assumed"
 _VALUES = ("exit_date", "exit_type", "first_delivered_on", "delivered_on")
@@ -397,12 +396,12 @@ def assumed_count(connection: Connection, work: Work) -> int:
 
 
 def mark_entry(marks: Marks, student_id: str, entry: dt.date) -> None:
-    """Mark the student's vectors as stale from the week of an entry on."""
-    marks.add("student_features", week_start(entry), [student_id])
+    """Mark what depends on the student's enrolment as stale from an entry on."""
+    marks.add_enrolment(entry, [student_id])
 
 
 def mark_all_enrolments(connection: Connection, marks: Marks, student_ids: list[str]) -> None:
-    """Mark the vectors of these students as stale from their first enrolment on."""
+    """Mark what depends on the enrolments of these students as stale from the first one on."""
     if not student_ids:
         return
     _stage(connection, "staged_students", student_ids)
@@ -415,7 +414,7 @@ def mark_all_enrolments(connection: Connection, marks: Marks, student_ids: list[
     )
     first = read_rows(connection, query, {"student": pa.string(), "day": pa.date32()}).combine_chunks()
     if len(first):
-        marks.add_dated("student_features", first["day"].combine_chunks(), first["student"].combine_chunks())
+        marks.add_enrolments(first["day"].combine_chunks(), first["student"].combine_chunks())
 
 
 def follow_events(connection: Connection, work: Work, marks: Marks) -> None:

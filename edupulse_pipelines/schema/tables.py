@@ -30,8 +30,9 @@ DecisionKind = Literal["gate", "promote", "rollback", "sync"]
 """Who decided about a model: the gate after a training, a person who promoted a model or went back to one, or the
 mending of what MLflow and `model_metadata` disagreed about."""
 DECISION_KINDS: tuple[DecisionKind, ...] = get_args(DecisionKind)
-Stage = Literal["weekly_activity", "student_features"]
-"""What a mark in `pending_updates` asks to recompute, by the name of its table."""
+Stage = Literal["weekly_activity", "enrolled_days", "student_features"]
+"""What a mark in `pending_updates` asks to recompute: rows of a table, or the days of rows that weekly activity has,
+as a student's enrolment has changed."""
 UPDATE_STAGES: tuple[Stage, ...] = get_args(Stage)
 
 _REPEATS_PRIMARY_KEY = "repeats the primary key"
@@ -1247,7 +1248,11 @@ INSTRUCTIONAL_DAYS = Table(
 )
 
 _DAYS_OF_A_WEEK: tuple[tuple[str, ColumnType, str], ...] = (
-    ("days_enrolled", "integer", "School days of which a session is recorded, or that the calendar names."),
+    (
+        "days_enrolled",
+        "integer",
+        "Days within an enrolment of which a session is recorded, or that the calendar names.",
+    ),
     ("days_present", "integer", "Days enrolled that are no day of absence."),
     ("days_absent", "integer", "Days of absence without an excuse; tardy is present."),
     ("days_excused", "integer", "Days of absence that are excused; for chronic absence they count as well."),
@@ -1389,10 +1394,18 @@ PENDING_UPDATES = Table(
     columns=(
         _ID,
         _TENANT,
-        Column(name="stage", type="text", length=20, values=UPDATE_STAGES, comment="The table to recompute."),
+        Column(
+            name="stage",
+            type="text",
+            length=20,
+            values=UPDATE_STAGES,
+            comment="What to recompute: a table, or (`enrolled_days`) the days of rows of weekly activity.",
+        ),
         Column(name="student_id", type="guid", nullable=True, comment="The student; NULL for every student."),
         Column(
-            name="week_start", type="date", comment="Monday of the week; for student_features that week and all later."
+            name="week_start",
+            type="date",
+            comment="Monday of the week; other than for weekly_activity that week and all later.",
         ),
         _CREATED,
     ),

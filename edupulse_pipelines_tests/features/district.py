@@ -105,7 +105,7 @@ class District:
             )
             enrol(connection, self.name)
             for id_, (enrolled, _) in zip(self.ids, self.enrolment, strict=True):
-                self.mark(connection, "student_features", id_, week_start(enrolled))
+                self.mark_enrolment(connection, id_, enrolled)
 
     def mark(self, connection: sa.Connection, stage: str, student: uuid.UUID | None, monday: dt.date) -> None:
         connection.execute(
@@ -113,6 +113,11 @@ class District:
                 id=uuid.uuid4(), tenant_id=self.name, stage=stage, student_id=student, week_start=monday
             )
         )
+
+    def mark_enrolment(self, connection: sa.Connection, student: uuid.UUID, day: dt.date) -> None:
+        """A student is enrolled otherwise from the day on."""
+        for stage in ("enrolled_days", "student_features"):
+            self.mark(connection, stage, student, week_start(day))
 
     def change_enrolment(self, number: int, enrolled: dt.date, left: dt.date | None) -> None:
         before = self.enrolment[number]
@@ -128,7 +133,7 @@ class District:
             )
             enrol(connection, self.name)
             if days:
-                self.mark(connection, "student_features", self.ids[number], week_start(min(days)))
+                self.mark_enrolment(connection, self.ids[number], min(days))
 
     def delete_student(self, number: int, *, deleted: bool = True) -> None:
         """A student is taken back, or delivered again."""
@@ -137,7 +142,7 @@ class District:
         with self.engine.begin() as connection:
             changed = sa.update(table).where(table.c.id == self.ids[number])
             connection.execute(changed.values(deleted_on=FIRST_WEEK if deleted else None))
-            self.mark(connection, "student_features", self.ids[number], week_start(enrolled))
+            self.mark_enrolment(connection, self.ids[number], enrolled)
 
     def delete_record(self, key: tuple[str, Any]) -> None:
         """A record is taken back."""
@@ -285,7 +290,13 @@ def expected_activity(district: District) -> dict[tuple[int, dt.date], dict[str,
             day: max(0, district.attendance.sessions_per_day - sum(one == day for one, _ in cell["attendance_records"]))
             for day in taught.get(key, [])
         }
-        days = expected_days(district, cell["attendance_records"], unsaid)
+        enrolled, left = district.enrolment[key[0]]
+        within = [
+            (day, status)
+            for day, status in cell["attendance_records"]
+            if key[0] not in district.deleted and enrolled <= day and (left is None or day < left)
+        ]
+        days = expected_days(district, within, unsaid)
         scores = [score for _, score in cell["grades"] if score is not None]
         severities = [severity for _, severity in cell["discipline_incidents"]]
         activity[key] = {

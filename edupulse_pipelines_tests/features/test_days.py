@@ -11,6 +11,7 @@ from edupulse_pipelines.features.days import DAY_MEASURES, Minutes, days_of
 from edupulse_pipelines.features.vectors import STATUSES
 from edupulse_pipelines.settings import DAY_RULES, DayRule
 
+ALWAYS = np.ones((1, 7), dtype=np.bool_)
 COUNT = {status: number for number, status in enumerate(STATUSES)}
 
 
@@ -60,9 +61,9 @@ P, A, T, E = "present", "absent", "tardy", "excused"
 )
 def test_a_day_by_its_sessions(statuses: tuple[str, ...], half: str, more_than_half: str, any_: str, all_: str) -> None:
     expected = {"half": half, "more_than_half": more_than_half, "any": any_, "all": all_, "minutes": half}
-    assert {rule: kind(days_of(a_day(*statuses), rule)) for rule in DAY_RULES} == expected
+    assert {rule: kind(days_of(a_day(*statuses), ALWAYS, rule)) for rule in DAY_RULES} == expected
     missed = sum(status in (A, E) for status in statuses) / max(1, len(statuses))
-    assert days_of(a_day(*statuses), "all")["days_missed"] == pytest.approx(missed)
+    assert days_of(a_day(*statuses), ALWAYS, "all")["days_missed"] == pytest.approx(missed)
 
 
 @pytest.mark.parametrize(
@@ -80,11 +81,11 @@ def test_a_day_by_its_sessions(statuses: tuple[str, ...], half: str, more_than_h
 def test_minutes_decide_where_every_session_says_them(
     statuses: tuple[str, ...], absent: int, possible: int, told: int, expected: str, missed: float
 ) -> None:
-    days = days_of(a_day(*statuses), "minutes", minutes(absent, possible, told))
+    days = days_of(a_day(*statuses), ALWAYS, "minutes", minutes(absent, possible, told))
     assert kind(days) == expected
     assert days["days_missed"][0] == pytest.approx(missed, abs=1e-6)
-    assert kind(days_of(a_day(*statuses), "half", minutes(absent, possible, told))) == kind(
-        days_of(a_day(*statuses), "half")
+    assert kind(days_of(a_day(*statuses), ALWAYS, "half", minutes(absent, possible, told))) == kind(
+        days_of(a_day(*statuses), ALWAYS, "half")
     )
 
 
@@ -93,10 +94,26 @@ def test_minutes_decide_where_every_session_says_them(
 )
 def test_days_enrolled_are_present_absent_or_excused(week: list[list[int]], rule: DayRule) -> None:
     sessions = np.array(week, dtype=np.int32).T.reshape(len(STATUSES), 1, 7)
-    days = {name: float(values[0]) for name, values in days_of(sessions, rule).items()}
+    days = {name: float(values[0]) for name, values in days_of(sessions, ALWAYS, rule).items()}
     assert days["days_enrolled"] == sum(sum(day) > 0 for day in week)
     assert days["days_enrolled"] == days["days_present"] + days["days_absent"] + days["days_excused"]
     assert 0 <= days["days_missed"] <= days["days_enrolled"]
     # A stricter rule finds no day that a laxer one does not.
-    strict, lax = (days_of(sessions, name)["days_present"][0] for name in ("any", "all"))
+    strict, lax = (days_of(sessions, ALWAYS, name)["days_present"][0] for name in ("any", "all"))
     assert strict <= days["days_present"] <= lax
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 5), min_size=4, max_size=4), min_size=7, max_size=7),
+    st.lists(st.booleans(), min_size=7, max_size=7),
+    st.sampled_from(DAY_RULES),
+)
+def test_days_outside_of_an_enrolment_are_as_if_nobody_had_recorded_them(
+    week: list[list[int]], enrolled: list[bool], rule: DayRule
+) -> None:
+    def days(rows: list[list[int]], within: np.ndarray) -> dict[str, list[float]]:
+        sessions = np.array(rows, dtype=np.int32).T.reshape(len(STATUSES), 1, 7)
+        return {name: values.tolist() for name, values in days_of(sessions, within, rule).items()}
+
+    inside = [day if here else [0] * 4 for day, here in zip(week, enrolled, strict=True)]
+    assert days(week, np.array([enrolled])) == days(inside, ALWAYS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import uuid
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from edupulse_pipelines.schema.dictionary import dictionary
 from edupulse_pipelines.storage import versions
 from edupulse_pipelines.storage.engine import create_engine, writing
 from edupulse_pipelines.storage.work import Work
+from edupulse_pipelines_tests.ingest.district import District
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = Path(migrations.__file__).parent / "versions"
@@ -169,7 +171,7 @@ def test_0006_gives_incidents_keys_with_their_student_and_changes_nothing_else(e
         keys = connection.scalars(sa.text("SELECT record_key FROM discipline_incidents ORDER BY id")).all()
         marks = connection.execute(sa.text("SELECT tenant_id, stage, student_id FROM pending_updates")).all()
     assert keys == [*(student_record_key(source, "1001-2025") for source in sources if source), "hash:0#0"]
-    assert [tuple(mark) for mark in marks] == [("lake", "student_features", None)]
+    assert [tuple(mark) for mark in marks] == [("lake", "student_features", None), ("lake", "enrolled_days", None)]
     assert versions.check(engine) == []
     engine.dispose()
 
@@ -186,8 +188,8 @@ def test_weeks_from_before_days_have_none_and_keep_what_they_had(empty_database_
         keys = {"student": student.hex, "day": str(monday)}
         connection.execute(
             sa.text(
-                "INSERT INTO students (id, tenant_id, district_id, first_name, last_name, date_of_birth, delivered_on)"
-                " VALUES (:student, 'north', 'ZQ1', '-', '-', '2010-01-01', :day)"
+                "INSERT INTO students (id, tenant_id, district_id, first_name, last_name, date_of_birth,"
+                " enrollment_date, delivered_on) VALUES (:student, 'north', 'ZQ1', '-', '-', '2010-01-01', :day, :day)"
             ),
             keys,
         )
@@ -228,6 +230,134 @@ def test_weeks_from_before_days_have_none_and_keep_what_they_had(empty_database_
         connection.execute(sa.text("DELETE FROM attendance_records"))
     assert update_weekly_activity(Work(engine, "north")).recomputed == 0
     engine.dispose()
+
+
+BEFORE_ENROLMENTS = "0005"
+"""The newest revision that has been released without enrolments."""
+PEOPLE: dict[str, tuple[str, str | None, str | None, dict[str, str | None] | None]] = {
+    "ZQsent": ("2025-08-25", None, None, None),
+    "ZQleft": ("2025-08-25", "2025-09-24", "transferred", None),
+    "ZQsent before": (
+        "2025-09-03",
+        None,
+        None,
+        {"enrollment_date": "2025-09-08", "exit_date": None, "exit_type": None},
+    ),
+    "ZQsilent": ("2025-09-08", None, None, {"enrollment_date": None}),
+    "ZQsilent and left": ("2025-09-08", "2025-09-24", "other", {"enrollment_date": None}),
+    "ZQnothing": ("2025-09-08", None, None, {"enrollment_date": None, "exit_date": None, "exit_type": None}),
+}
+"""By number: enrolment date, exit date, exit type, `field_deliveries`."""
+NEWEST = dt.date(2025, 10, 6)
+"""When all of them were delivered last."""
+
+
+def test_0009_makes_an_enrolment_of_each_interval_and_keeps_every_row(empty_database_url: str, tmp_path: Path) -> None:
+    """Also: what was never sent is assumed and begins with the first event; the same file again says nothing new."""
+    engine = create_engine(empty_database_url)
+    with writing(engine) as connection:
+        migrations.run_versions(connection, BEFORE_ENROLMENTS)
+        ids = _people_of_before(connection)
+    before = _rows_of(engine)
+    versions.upgrade(engine)
+    assert versions.check(engine) == []
+    after = _rows_of(engine, only={table: columns for table, (columns, _) in before.items()})
+    marks = after.pop("pending_updates")[1]
+    assert ("lake", "weekly_activity", ids["ZQsent"], "2025-09-01") in {row[1:5] for row in marks}
+    del before["pending_updates"]
+    assert after == before
+
+    lake = District(engine, tmp_path, name="lake")
+    enrolments = ("district_id", "school_id", "entry_date", "exit_date", "exit_type", "origin", "deleted_on")
+    found = lake.rows("enrollments", *enrolments)
+    assert sorted(tuple(None if value is None else str(value) for value in row) for row in found) == [
+        ("ZQleft", None, "2025-08-25", "2025-09-24", "transferred", "student", None),
+        # No event is known: the first delivery stays.
+        ("ZQnothing", None, "2025-09-08", None, None, "assumed", None),
+        ("ZQsent", None, "2025-08-25", None, None, "student", None),
+        ("ZQsent before", None, "2025-09-03", None, None, "student", None),
+        # The grade is the first event; the attendance of August has been taken back.
+        ("ZQsilent", None, "2025-09-02", None, None, "assumed", None),
+        ("ZQsilent and left", None, "2025-09-03", "2025-09-24", "other", "assumed", None),
+    ]
+    for number in ("ZQsilent", "ZQsilent and left"):
+        assert (number, dt.date(2025, 9, 1)) in lake.marks("student_features")
+    assert lake.marks("enrolled_days") == {(None, dt.date(1970, 1, 5))}
+
+    # The newest delivery once more, and a later one that says the same.
+    lake.forget_marks()
+    header = "district_id,first_name,last_name,date_of_birth,enrollment_date,exit_date,exit_type"
+    rows = []
+    for number, (entry, left, how, fields) in PEOPLE.items():
+        sent = "" if fields and not fields["enrollment_date"] else entry
+        rows.append(f"{number},ZQ,ZQ,2010-01-01,{sent},{left or ''},{how or ''}")
+    for day in (NEWEST, NEWEST + dt.timedelta(days=7)):
+        lake.land(day, students="\n".join([header, *rows, ""]))
+        lake.run("students")
+        assert lake.rows("enrollments", *enrolments) == found
+    assert {number for number, _ in lake.marks("student_features")} == {None}  # that a week has come, and no more
+    engine.dispose()
+
+
+def _people_of_before(connection: sa.Connection) -> dict[str, str]:
+    """The students, some of their records and a mark; the ids of the students by number, as text."""
+    student = sa.text(
+        "INSERT INTO students (id, tenant_id, district_id, first_name, last_name, date_of_birth, enrollment_date,"
+        " exit_date, exit_type, field_deliveries, delivered_on)"
+        " VALUES (:id, 'lake', :number, 'ZQ', 'ZQ', '2010-01-01', :entry, :left, :how, :fields, :day)"
+    )
+    ids = {}
+    for place, (number, (entry, left, how, fields)) in enumerate(PEOPLE.items(), start=1):
+        ids[number] = uuid.UUID(int=place).hex
+        values = {"entry": entry, "left": left, "how": how, "fields": fields and json.dumps(fields), "day": NEWEST}
+        connection.execute(student, {"id": ids[number], "number": number, **values})
+    attended = sa.text(
+        "INSERT INTO attendance_records (id, tenant_id, student_id, date, status, delivered_on, deleted_on)"
+        " VALUES (:id, 'lake', :student, :day, 'absent', '2025-09-08', :deleted)"
+    )
+    for place, (number, day, deleted) in enumerate(
+        (
+            ("ZQsilent", "2025-08-27", "2025-09-15"),
+            ("ZQsilent", "2025-09-04", None),
+            ("ZQsilent and left", "2025-09-03", None),
+            ("ZQsent", "2025-08-20", None),
+        )
+    ):
+        values = {"id": uuid.UUID(int=100 + place).hex, "student": ids[number], "day": day, "deleted": deleted}
+        connection.execute(attended, values)
+    for statement in (
+        "INSERT INTO grades (id, tenant_id, student_id, record_key, course_id, submission_date, delivered_on)"
+        " VALUES (:id, 'lake', :student, 'id:1', 'ZQm', '2025-09-02', '2025-09-08')",
+        "INSERT INTO pending_updates (id, tenant_id, stage, student_id, week_start)"
+        " VALUES (:id, 'lake', 'weekly_activity', :of_mark, '2025-09-01')",
+        "INSERT INTO weekly_activity (tenant_id, student_id, week_start, sessions_absent)"
+        " VALUES ('lake', :student, '2025-09-01', 1)",
+        "INSERT INTO student_features (tenant_id, student_id, feature_date, discipline_incidents)"
+        " VALUES ('lake', :student, '2025-09-14', 0)",
+    ):
+        named = {"id": uuid.UUID(int=200).hex, "student": ids["ZQsilent"], "of_mark": ids["ZQsent"]}
+        connection.execute(
+            sa.text(statement), {name: value for name, value in named.items() if f":{name}" in statement}
+        )
+    return ids
+
+
+def _rows_of(
+    engine: sa.Engine, only: dict[str, list[str]] | None = None
+) -> dict[str, tuple[list[str], list[tuple[str, ...]]]]:
+    """The columns and rows (as text) of every table; of those in `only` the columns it names."""
+    found = {}
+    with engine.connect() as connection:
+        tables = sa.inspect(connection)
+        left_out = ("attendance_records_", "alembic_")  # partitions, and the revision itself
+        names = [name for name in tables.get_table_names() if not name.startswith(left_out)]
+        for name in names if only is None else only:
+            columns = [column["name"] for column in tables.get_columns(name)] if only is None else only[name]
+            rows = connection.exec_driver_sql(f"SELECT {', '.join(columns)} FROM {name}").all()
+            texts = (tuple(str(value).replace("-", "") if column in ("id", "student_id") else str(value)
+                     for column, value in zip(columns, row, strict=True)) for row in rows)  # fmt: skip
+            found[name] = (columns, sorted(texts))
+    return found
 
 
 @pytest.mark.parametrize("dialect", sorted(ddl.DIALECTS))

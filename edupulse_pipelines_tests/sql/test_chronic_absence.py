@@ -17,6 +17,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import students, weekly_activit
 from edupulse_pipelines.settings import RULE_NAMES, absence_rule
 from edupulse_pipelines.settings.absence_rules import ABSENCE_RULES
 from edupulse_pipelines_tests.absence_edges import EDGES
+from edupulse_pipelines_tests.enrolment import enrol
 from edupulse_pipelines_tests.risk.district import District, tenant_settings, week, work_of, write_manifest
 
 QUERIES = Path(__file__).parents[2] / "sql" / "queries"
@@ -52,6 +53,7 @@ def enter(engine: sa.Engine, tenant: str, weeks_of: dict[str, list[dict[str, Any
             keys = {"tenant_id": tenant, "student_id": student}
             for row in rows:
                 connection.execute(sa.insert(weekly_activity), {**keys, **row})
+        enrol(connection, tenant)
 
 
 def days(number: int, enrolled: int, absent: int, excused: int, missed: float) -> dict[str, Any]:

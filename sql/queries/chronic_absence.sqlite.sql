@@ -4,6 +4,7 @@
 -- The rules are those of edupulse_pipelines/settings/absence_rules.py, which says whose they are; a test holds both
 -- together. Name the tenant's rule in `chosen`. chronically_absent is 1, 0, or NULL where the rule says nothing: too few
 -- days enrolled, or a week whose days are not computed yet. Excused days count; the unexcused share leaves them out.
+-- Days enrolled are those within an enrolment: before an entry, after an exit and in a gap there are none.
 -- A school year begins after more than five weeks without a row of weekly activity.
 WITH chosen AS (
     SELECT 'federal' AS name

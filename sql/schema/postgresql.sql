@@ -1093,7 +1093,7 @@ COMMENT ON COLUMN weekly_activity.severity_highest IS 'Highest severity.';
 
 COMMENT ON COLUMN weekly_activity.sessions_basis IS 'How the sessions were counted. NULL: as recorded. Where only absences are recorded: the days of instruction while enrolled (1 = Monday) x sessions a day, such as `12345 x 1`; or `unknown` without a calendar or delivery for the week: then no rate can be given.';
 
-COMMENT ON COLUMN weekly_activity.days_enrolled IS 'School days of which a session is recorded, or that the calendar names. NULL while unknown.';
+COMMENT ON COLUMN weekly_activity.days_enrolled IS 'Days within an enrolment of which a session is recorded, or that the calendar names. NULL while unknown.';
 
 COMMENT ON COLUMN weekly_activity.days_present IS 'Days enrolled that are no day of absence. NULL while unknown.';
 
@@ -1146,7 +1146,7 @@ CREATE TABLE pending_updates (
     week_start DATE NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     CONSTRAINT pk_pending_updates PRIMARY KEY (id),
-    CONSTRAINT ck_pending_updates_stage_values CHECK (stage IN ('weekly_activity', 'student_features')),
+    CONSTRAINT ck_pending_updates_stage_values CHECK (stage IN ('weekly_activity', 'enrolled_days', 'student_features')),
     CONSTRAINT fk_pending_updates_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
 );
 
@@ -1160,11 +1160,11 @@ COMMENT ON COLUMN pending_updates.id IS 'System-generated, time-ordered identifi
 
 COMMENT ON COLUMN pending_updates.tenant_id IS 'The school district that owns the row.';
 
-COMMENT ON COLUMN pending_updates.stage IS 'The table to recompute.';
+COMMENT ON COLUMN pending_updates.stage IS 'What to recompute: a table, or (`enrolled_days`) the days of rows of weekly activity.';
 
 COMMENT ON COLUMN pending_updates.student_id IS 'The student; NULL for every student.';
 
-COMMENT ON COLUMN pending_updates.week_start IS 'Monday of the week; for student_features that week and all later.';
+COMMENT ON COLUMN pending_updates.week_start IS 'Monday of the week; other than for weekly_activity that week and all later.';
 
 COMMENT ON COLUMN pending_updates.created_at IS 'When the row was first written.';
 

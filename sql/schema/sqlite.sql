@@ -558,7 +558,7 @@ CREATE TABLE pending_updates (
     week_start DATE NOT NULL,
     created_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
     CONSTRAINT pk_pending_updates PRIMARY KEY (id),
-    CONSTRAINT ck_pending_updates_stage_values CHECK (stage IN ('weekly_activity', 'student_features')),
+    CONSTRAINT ck_pending_updates_stage_values CHECK (stage IN ('weekly_activity', 'enrolled_days', 'student_features')),
     CONSTRAINT fk_pending_updates_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
 );
 

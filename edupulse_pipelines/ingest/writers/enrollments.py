@@ -24,7 +24,6 @@ from edupulse_pipelines.schema.declaration import NULL_AS
 from edupulse_pipelines.schema.sqlalchemy_tables import enrollments, schools
 from edupulse_pipelines.storage.bulk import id_batches, read_rows, stage, update_rows
 from edupulse_pipelines.storage.turns import hold_enrolments
-from edupulse_pipelines.weeks import week_start
 
 
 class EnrollmentMerge(PieceMerge):
@@ -125,8 +124,8 @@ class EnrollmentMerge(PieceMerge):
         }
 
     def mark_inserted(self, columns: dict[str, pa.Array]) -> None:
-        """New enrolments: the student's vectors are stale from their entry on."""
-        self.target.marks.add_dated("student_features", columns["entry_date"], columns["student_id"])
+        """New enrolments: the student's vectors and days are stale from their entry on."""
+        self.target.marks.add_enrolments(columns["entry_date"], columns["student_id"])
 
     def mark_changed(self, old: Record, new: Record) -> None:
         """A changed enrolment: from its entry on when it is taken back or there again, else from the earlier exit."""
@@ -136,8 +135,8 @@ class EnrollmentMerge(PieceMerge):
             self.mark(changed_from(old["entry_date"], old["exit_date"], new["exit_date"]), old["student_id"])
 
     def mark(self, day: dt.date, student_id: str) -> None:
-        """The student's vectors are stale from the week of the day on."""
-        self.target.marks.add("student_features", week_start(day), [student_id])
+        """The student's vectors and days are stale from the day on."""
+        self.target.marks.add_enrolment(day, [student_id])
 
 
 class EnrollmentWriter(RecordWriter):
@@ -197,9 +196,7 @@ class EnrollmentWriter(RecordWriter):
         types = {"student": pa.string(), "day": pa.date32()}
         concerned = read_rows(self.target.connection, query, types).combine_chunks()
         if len(concerned):
-            self.target.marks.add_dated(
-                "student_features", concerned["day"].combine_chunks(), concerned["student"].combine_chunks()
-            )
+            self.target.marks.add_enrolments(concerned["day"].combine_chunks(), concerned["student"].combine_chunks())
 
     def _first_sent(self) -> dt.date | None:
         """Date of the first delivery of enrolments of which a record is stored."""

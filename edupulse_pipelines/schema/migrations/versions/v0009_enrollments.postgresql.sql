@@ -123,3 +123,19 @@ INSERT INTO pending_updates (tenant_id, stage, student_id, week_start)
 SELECT e.tenant_id, 'student_features', e.student_id, date_trunc('week', e.entry_date)::date
 FROM enrollments e JOIN students s ON s.id = e.student_id
 WHERE e.origin = 'assumed' AND e.entry_date < s.enrollment_date
+
+--;
+
+ALTER TABLE pending_updates DROP CONSTRAINT ck_pending_updates_stage_values
+
+--;
+
+ALTER TABLE pending_updates
+    ADD CONSTRAINT ck_pending_updates_stage_values CHECK (stage IN ('weekly_activity', 'enrolled_days', 'student_features'))
+
+--;
+
+INSERT INTO pending_updates (tenant_id, stage, student_id, week_start)
+SELECT tenant_id, 'enrolled_days', NULL, DATE '1970-01-05'
+FROM students
+GROUP BY tenant_id

@@ -1,7 +1,8 @@
 """Schools and enrolments: tables for what districts send, and each student's interval becomes an enrolment.
 
 Where a student's entry date was never sent (`field_deliveries` has null for it) the enrolment is an assumed one, which
-begins with the first recorded event; its vectors are marked from there. Rows of the other tables stay as they are.
+begins with the first recorded event; its vectors are marked from there. Days of weekly activity are made anew, as only
+those of an enrolment count. Rows of the other tables stay as they are.
 """
 
 from __future__ import annotations

@@ -123,3 +123,45 @@ INSERT INTO pending_updates (tenant_id, stage, student_id, week_start)
 SELECT e.tenant_id, 'student_features', e.student_id, date(e.entry_date, '-' || ((strftime('%w', e.entry_date) + 6) % 7) || ' days')
 FROM enrollments e JOIN students s ON s.id = e.student_id
 WHERE e.origin = 'assumed' AND e.entry_date < s.enrollment_date
+
+--;
+
+ALTER TABLE pending_updates RENAME TO pending_updates_before
+
+--;
+
+CREATE TABLE pending_updates (
+    id CHAR(32) DEFAULT (lower(hex(randomblob(16)))) NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    stage VARCHAR(20) NOT NULL,
+    student_id CHAR(32),
+    week_start DATE NOT NULL,
+    created_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    CONSTRAINT pk_pending_updates PRIMARY KEY (id),
+    CONSTRAINT ck_pending_updates_stage_values CHECK (stage IN ('weekly_activity', 'enrolled_days', 'student_features')),
+    CONSTRAINT fk_pending_updates_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
+)
+
+--;
+
+INSERT INTO pending_updates (id, tenant_id, stage, student_id, week_start, created_at)
+SELECT id, tenant_id, stage, student_id, week_start, created_at FROM pending_updates_before
+
+--;
+
+DROP TABLE pending_updates_before
+
+--;
+
+CREATE INDEX ix_pending_updates_stage ON pending_updates (tenant_id, stage)
+
+--;
+
+CREATE INDEX ix_pending_updates_student_id ON pending_updates (tenant_id, student_id)
+
+--;
+
+INSERT INTO pending_updates (tenant_id, stage, student_id, week_start)
+SELECT tenant_id, 'enrolled_days', NULL, '1970-01-05'
+FROM students
+GROUP BY tenant_id
