@@ -37,6 +37,7 @@ _PIECE_ROWS_OF_TEXT = 100_000
 """Of tables not partitioned by month, whose rows hold text of their own: a piece takes about as much memory."""
 _KEPT_BYTES = 96 << 20
 """Up to here a delivery's rows are kept from the first reading for the second."""
+_SCHOOL = "school_id"
 _NOT_OF_THE_FILE = {*SYSTEM_COLUMNS, *FORMER_COLUMNS}
 """The archive's own columns, also in archives of the first release."""
 
@@ -86,12 +87,15 @@ class DeliveredRows:
         self._piece_rows = PIECE_ROWS if TABLES[table].partition_by_month else min(PIECE_ROWS, _PIECE_ROWS_OF_TEXT)
         self._headers = [pq.read_schema(file.path).names for file in files]
         self._kept: list[Piece] | None = []
+        self._school_named: set[bool] = set()
         kept_bytes = 0
         self._identities = Identities(table)
         for piece, unmapped in ahead(self._read()):
             add_codes(self.unmapped, unmapped)
             self._identities.add(fingerprints(piece))
             self._count_days(piece)
+            if _SCHOOL in DELIVERED[table].natural_key and len(self._school_named) < len((True, False)):
+                self._school_named.update(np.unique(piece.column(_SCHOOL).codes >= 0).tolist())
             kept_bytes += piece.nbytes
             if self._kept is not None:
                 self._kept.append(piece)
@@ -146,6 +150,11 @@ class DeliveredRows:
     def is_accepted(self, piece: Piece, row: int) -> bool:
         """Whether a person has said that this row of a piece is right."""
         return int(piece.line_numbers[row]) in self._files[int(piece.file[row])].accepted
+
+    @property
+    def names_some_schools(self) -> bool:
+        """Whether some of the rows name a school and some do not, in a table where it may be part of the key."""
+        return len(self._school_named) > 1
 
     @property
     def days(self) -> Counter[dt.date]:

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.ingest import quarantine
-from edupulse_pipelines.ingest.validation import DISPUTED_NUMBER
+from edupulse_pipelines.ingest.validation import DISPUTED_NUMBER, UNKNOWN_SCHOOL
 from edupulse_pipelines.schema.delivery import DELIVERED, STUDENT_NUMBER
 from edupulse_pipelines.schema.reasons import WAITING
 from edupulse_pipelines.schema.source_formats import NOT_SENT, format_of
@@ -37,8 +37,9 @@ from edupulse_pipelines.weeks import week_of_delivery, week_start, weeks_between
 _TABLE = attendance_records.name
 _DAY = "date"
 _PACKED = (".xml", ".zip")
-_OF_NOBODY = WAITING - {DISPUTED_NUMBER}
-"""Reasons of rows that wait for somebody who is not known; under a disputed number somebody is."""
+_OF_NOBODY = WAITING - {DISPUTED_NUMBER, UNKNOWN_SCHOOL}
+"""Reasons of rows that wait for somebody who is not known; under a disputed number, or at an unknown school, somebody
+is."""
 
 Doubt = Mapping[dt.date, frozenset[str] | None]
 """By week (Monday) the students in doubt, as the database writes their ids; None: every student."""

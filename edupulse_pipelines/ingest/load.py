@@ -18,6 +18,7 @@ from edupulse_pipelines.ingest.identity import reclaim, settle
 from edupulse_pipelines.ingest.merging import deliver, deliver_again
 from edupulse_pipelines.ingest.padded_numbers import names_students, settle_padded_numbers
 from edupulse_pipelines.ingest.replay import replay
+from edupulse_pipelines.ingest.session_schools import follow_enrolments
 from edupulse_pipelines.ingest.snapshots import SNAPSHOT_WAITS, apply_waiting
 from edupulse_pipelines.ingest.table_load import Progress, TableLoad
 from edupulse_pipelines.ingest.validation import UNKNOWN_RECORD, failed_expectations
@@ -40,6 +41,8 @@ def load_records(
 
     Deliveries of earlier weeks that were archived and never merged, because their run stopped before, are taken along.
 
+    Attendance follows what enrolments have said meanwhile of students at several schools.
+
     A delivery whose files are all known by content is only counted again. Each delivery is one transaction: rows,
     manifest, quarantine and marks of what has to be recomputed come together or not at all; two loads of one table
     wait for each other. `progress` gets rows done and rows in all. PermanentError when an archive is gone.
@@ -54,6 +57,7 @@ def load_records(
     deliveries = due(load, set(weeks))
     load.total = sum(delivery.count for delivery in deliveries)
     reclaim(load)
+    follow_enrolments(load)
     # First, because one content may also be in a delivery that is merged now, and would close the entry they share.
     replay(load)
     for delivery in judged(load, deliveries):

@@ -27,7 +27,7 @@ from edupulse_pipelines.ingest.table_load import TableLoad
 from edupulse_pipelines.ingest.validation import ANOTHER_CHILD, Reasons
 from edupulse_pipelines.ingest.writers.outcomes import OUTCOMES, Outcomes
 from edupulse_pipelines.schema.delivery import DELIVERED, STUDENT_NUMBER
-from edupulse_pipelines.schema.sqlalchemy_tables import metadata
+from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records, attendance_statements, metadata
 from edupulse_pipelines.schema.sqlalchemy_tables import students as students_table
 from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.bulk import read_rows
@@ -172,6 +172,10 @@ def _forget(connection: Connection, load: TableLoad, numbers: Collection[str], m
         else:
             marks.add_enrolments(dates, of_students)
     connection.execute(table.delete().where(mine))
+    if load.table == attendance_records.name:
+        said = attendance_statements.c
+        of_mine = sa.and_(said.tenant_id == load.work.tenant, said.student_id.in_(of_them))
+        connection.execute(attendance_statements.delete().where(of_mine))
 
 
 def _account(

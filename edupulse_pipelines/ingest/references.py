@@ -1,7 +1,7 @@
-"""What a delivered row refers to: the student by number, or the prediction that a verdict is about.
+"""What a delivered row refers to: the student by number, the school, or the prediction that a verdict is about.
 
-Answers with ids as the database writes them, or with a reason code. Reads `students` and `predictions` only; `Students`
-asks the database once, when it is made.
+Answers with ids as the database writes them, or with a reason code. Reads `students`, `schools` and `predictions` only;
+`Students` and `Schools` ask the database once, when they are made.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from edupulse_pipelines.ingest.validation import (
     DISPUTED_NUMBER,
     MISSING_PREDICTION,
     UNKNOWN_PREDICTION,
+    UNKNOWN_SCHOOL,
     UNKNOWN_STUDENT,
     Reasons,
 )
 from edupulse_pipelines.schema.delivery import DELIVERED, STUDENT_NUMBER
-from edupulse_pipelines.schema.sqlalchemy_tables import predictions, students
+from edupulse_pipelines.schema.sqlalchemy_tables import predictions, schools, students
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.bulk import read_rows
 from edupulse_pipelines.storage.ids import Ids, id_bytes
@@ -110,6 +111,35 @@ class Students:
     def is_disputed(self, number: str | None, delivered_on: dt.date) -> bool:
         """Whether nobody can say whose number it was in this delivery."""
         return any(delivered_on in span for span in self.disputes.get(number or "", ()))
+
+
+class Schools:
+    """The schools of a tenant as they were when asked for, for rows of one delivery.
+
+    Where no delivery up to this one has named a school, schools are not checked. So a row that is loaded before the
+    district's first schools are stays, should an older delivery with schools come late.
+    """
+
+    def __init__(self, known: pa.Array, *, sent: bool) -> None:
+        self._known = known
+        self._sent = sent
+
+    @classmethod
+    def of(cls, connection: Connection, work: Work, delivered_on: dt.date) -> Schools:
+        """The schools that are stored now, for a delivery of this date."""
+        query = sa.select(schools.c.school_id, schools.c.first_delivered_on).where(schools.c.tenant_id == work.tenant)
+        named = connection.execute(query).all()
+        return cls(pa.array([row[0] for row in named], pa.string()), sent=any(row[1] <= delivered_on for row in named))
+
+    def resolve(self, piece: Piece, reasons: Reasons) -> None:
+        """Add the reason to rows that name a school nobody has sent yet, but for those that take a record back."""
+        if not self._sent:
+            return
+        named = piece.column("school_id")
+        known = pc.is_in(named.texts, self._known).to_numpy(zero_copy_only=False)
+        missing = named.where_value(~known) & piece.readable & ~piece.deleted
+        for row in np.flatnonzero(missing).tolist():
+            reasons.setdefault(row, []).append(UNKNOWN_SCHOOL)
 
 
 def predictions_of(

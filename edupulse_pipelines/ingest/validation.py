@@ -36,7 +36,7 @@ MORE_THAN = "more_than"
 """A number is more than the one that it is a part of."""
 UNKNOWN_STUDENT = "unknown_student"
 UNKNOWN_SCHOOL = "unknown_school"
-"""An enrolment names a school that has not arrived, in a district that sends its schools."""
+"""A row names a school that has not arrived, in a district that sends its schools."""
 UNKNOWN_PREDICTION = "unknown_prediction"
 MISSING_PREDICTION = "required:prediction_id"
 _IS_DATE = re.compile(TYPE_PATTERNS["date"])

@@ -42,8 +42,9 @@ _RECORDS = {
         f"where nobody has said when a student came. {_STUDENTS_BESIDE}"
     ),
     "attendance_records": (
-        "One row per student, day and (where the district records it) period. The largest table: it is read, checked "
-        f"and merged in chunks. {_STUDENTS_BESIDE}"
+        "One row per student, day and, where the district records them, period and school. Rows with and without the "
+        "school are one record where only one school is possible. The largest table: it is read, checked and merged in "
+        f"chunks. {_STUDENTS_BESIDE}"
     ),
     "grades": (
         "Graded work, one row per student and assignment. A changed score is an update where the district sends "

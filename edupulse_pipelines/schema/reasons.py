@@ -125,7 +125,8 @@ _ROW = (
         code="unknown_school",
         kind="row",
         waits=True,
-        meaning="The enrolment names a school that no `schools` file has named yet, in a district that sends schools.",
+        meaning="The row (an enrolment, attendance) names a school that no `schools` file has named yet, in a district "
+        "that sends schools.",
         fix="Nothing, if the school arrives with a later `schools` file. Otherwise correct `school_id`, or send the "
         "school.",
     ),

@@ -392,7 +392,7 @@ ENROLLMENT_STATEMENTS = Table(
 
 ATTENDANCE_RECORDS = Table(
     name="attendance_records",
-    comment="Attendance, one row per student, day and (where the district records it) period.",
+    comment="Attendance, one row per student, day and, where the district records them, period and school.",
     columns=(
         _ID,
         _TENANT,
@@ -440,9 +440,18 @@ ATTENDANCE_RECORDS = Table(
             comment="Minutes of the session; NULL where they are not sent.",
         ),
         _FIELD_DELIVERIES,
+        Column(
+            name="school_id",
+            type="text",
+            length=50,
+            nullable=True,
+            pii="indirect",
+            delivered=True,
+            comment="Where the session was; NULL where nobody says: then the enrolment of that day says it when asked.",
+        ),
     ),
     record=Record(
-        key=("district_id", "date", "period"),
+        key=("district_id", "date", "period", "school_id"),
         refers_to="students",
         event_date="date",
         within=(("minutes_absent", "minutes_possible"),),
@@ -453,13 +462,41 @@ ATTENDANCE_RECORDS = Table(
     primary_key=("id", "date"),
     # A plain UNIQUE lets duplicates through when period is NULL. Without the tenant, which the student's id implies,
     # and with the day before the tenant: comparing the same text first made each index cost twice as much to build.
-    uniques=(Unique(("student_id", "date", "period"), coalesce=("period",)),),
+    uniques=(Unique(("student_id", "date", "period", "school_id"), coalesce=("period", "school_id")),),
     foreign_keys=(_OF_STUDENT,),
     indexes=(Index(("date", "tenant_id")),),
     dropped_indexes={
-        "idx_attendance_student_date": "a prefix of the unique index on (student_id, date, period)",
+        "idx_attendance_student_date": "a prefix of the unique index on (student_id, date, period, school_id)",
         "idx_attendance_status": "four values, most rows have one of them; no query is about a status of all days",
     },
+)
+
+ATTENDANCE_STATEMENTS = Table(
+    name="attendance_statements",
+    comment=(
+        "Sessions of which some deliveries name the school and some do not: what each of them said. The records of "
+        "such a session are made of it, one or several, whatever order the deliveries came in."
+    ),
+    columns=(
+        _TENANT,
+        _STUDENT,
+        Column(name="date", type="date", pii="indirect", comment="School day."),
+        Column(name="period", type="integer", comment="Period of the day; -1 where attendance is daily."),
+        Column(
+            name="said",
+            type="json",
+            pii="indirect",
+            comment="By school (empty: none named) the record that these deliveries alone would make.",
+        ),
+        Column(
+            name="at_several",
+            type="boolean",
+            comment="Whether the student was enrolled at several schools on that day when the records were made.",
+        ),
+    ),
+    primary_key=("student_id", "date", "period"),
+    foreign_keys=(_OF_STUDENT,),
+    indexes=(Index(("tenant_id", "date")),),
 )
 
 GRADES = Table(
@@ -1441,6 +1478,7 @@ TABLES: dict[str, Table] = {
         ENROLLMENTS,
         ENROLLMENT_STATEMENTS,
         ATTENDANCE_RECORDS,
+        ATTENDANCE_STATEMENTS,
         GRADES,
         DISCIPLINE_INCIDENTS,
         STUDENT_FEATURES,

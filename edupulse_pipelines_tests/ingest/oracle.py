@@ -46,6 +46,7 @@ COLUMNS: dict[str, dict[str, tuple[str, bool, Any]]] = {
         "date": ("date", True, None),
         "status": ("set", True, ("present", "absent", "tardy", "excused")),
         "period": ("integer", False, (0, 10**18)),
+        "school_id": ("text", False, 50),
     },
     "grades": {
         "district_id": ("text", True, 50),
@@ -133,6 +134,8 @@ class Row:
     readable: bool = True
     repeat: bool = False
     key: Any = None
+    unsettled: bool = False
+    """Whether it takes back a record of a session with several: whether it finds one depends on what is there."""
 
     @property
     def takes_back(self) -> bool:
@@ -146,11 +149,12 @@ class Row:
 @dataclass
 class Expected:
     """tables: rows as tuples of (number, columns …, delivered_on, deleted_on); held: reasons by line of each file that
-    was delivered once; read: rows of each file."""
+    was delivered once; read: rows of each file; unsettled: files with rows that may be held or not."""
 
     tables: dict[str, list[tuple[Any, ...]]]
     held: dict[tuple[dt.date, str], dict[int, set[str]]]
     read: dict[tuple[dt.date, str], int]
+    unsettled: set[tuple[dt.date, str]]
 
 
 def expected(landing: Landing) -> Expected:
@@ -166,11 +170,15 @@ def expected(landing: Landing) -> Expected:
                 number = row.values.get("district_id")
                 if row.readable and number is not None and number not in known and not by_id:
                     row.reasons.add("unknown_student")
-        tables[table] = _fold(table, of_table)
+        if table == "attendance_records":
+            tables[table] = _fold_sessions(of_table, tables.get("enrollments", []))
+        else:
+            tables[table] = _fold(table, of_table)
         if table == "students":
             known = {row[0] for row in tables[table]}
     held: dict[tuple[dt.date, str], dict[int, set[str]]] = {}
     read = {}
+    unsettled = {(row.day, row.file.name) for row in rows["attendance_records"] if row.unsettled}
     for day, files in landing.items():
         for file in files:
             if file.refused:
@@ -182,7 +190,7 @@ def expected(landing: Landing) -> Expected:
                     for row in rows[file.table]
                     if row.day == day and row.file is file and row.reasons
                 }
-    return Expected(tables, held, read)
+    return Expected(tables, held, read, unsettled)
 
 
 # One delivery
@@ -240,7 +248,8 @@ def _key(table: str, row: Row) -> tuple[Any, Any]:
         return ("key", given("district_id")), content
     if table == "attendance_records" and given("district_id") and given("date"):
         period = given("period")
-        return ("key", given("district_id"), given("date"), period and _spelled(table, "period", period)), content
+        session = ("key", given("district_id"), given("date"), period and _spelled(table, "period", period))
+        return (*session, given("school_id") or ""), content
     if table == "discipline_incidents":  # one may concern several students
         if given("source_record_id") and given("district_id"):
             return ("key", given("source_record_id"), given("district_id")), content
@@ -278,7 +287,7 @@ def _judge(table: str, row: Row) -> set[str]:
         "attendance_records": ("district_id", "date"),
         "discipline_incidents": ("source_record_id", "district_id"),
     }.get(table, ("source_record_id",))
-    names = (*needed, "period") if table == "attendance_records" else needed
+    names = (*needed, "period", "school_id") if table == "attendance_records" else needed
     only = names if row.takes_back and all(row.values.get(name) for name in needed) else tuple(COLUMNS[table])
     for name in only:
         kind, required, limit = COLUMNS[table][name]
@@ -329,12 +338,15 @@ def _is_number(text: str, kind: str) -> bool:
 # All deliveries
 
 
-def _fold(table: str, rows: list[Row]) -> list[tuple[Any, ...]]:
-    """The records: for each field the newest delivery that carries it; rows that take back nothing wait."""
+def _fold(table: str, rows: list[Row], *, key: Any = None) -> list[tuple[Any, ...]]:
+    """The records: for each field the newest delivery that carries it; rows that take back nothing wait.
+
+    key: given when all of the rows are about one record; then those that name a school come after those that do not.
+    """
     records: dict[Any, list[Row]] = defaultdict(list)
-    for row in rows:  # by day
+    for row in rows if key is None else sorted(rows, key=lambda row: (row.day, row.key[-1])):  # by day
         if row.good:
-            records[row.key].append(row)
+            records[row.key if key is None else key].append(row)
     made = []
     for of_key in records.values():
         says = [row for row in of_key if not row.takes_back]
@@ -347,12 +359,45 @@ def _fold(table: str, rows: list[Row]) -> list[tuple[Any, ...]]:
         for row in says:
             for name in COLUMNS[table]:
                 text = row.values.get(name)
+                if name == "school_id" and table == "attendance_records" and text is None:
+                    continue  # once named it stays
                 if name in row.values and not (name == "enrollment_date" and text is None):
                     stored[name] = None if text is None else _typed(COLUMNS[table][name][0], text)
         if table == "students" and stored["enrollment_date"] is None:
             stored["enrollment_date"] = says[0].day
         deleted_on = back[-1] if back and back[-1] > says[-1].day else None
         made.append((*stored.values(), says[-1].day, deleted_on))
+    return sorted(made, key=repr)
+
+
+def _fold_sessions(rows: list[Row], enrolments: list[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """Attendance: rows without a school are about the record of the one school there is, where there is one only."""
+    sessions: dict[Any, list[Row]] = defaultdict(list)
+    for row in rows:
+        if row.good:
+            sessions[row.key[:-1]].append(row)
+    made = []
+    for (_, number, date, _), of_session in sessions.items():
+        day = dt.date.fromisoformat(str(date))
+        at = {
+            school
+            for student, school, entry, left, *_, deleted_on in enrolments
+            if student == number and school and not deleted_on and entry <= day and (left is None or day < left)
+        }
+        newest = {row.key[-1]: row.day for row in of_session if not row.takes_back}  # by day
+        named = [school for school in newest if school]
+        apart = len(at) > 1 or len(named) > 1 or (len(named) == 1 and newest.get("") == newest[named[0]])
+        record = {school: school if apart or not named else named[0] for school in newest}
+        if not apart:
+            record |= {row.key[-1]: named[0] if named else "" for row in of_session if not named or not row.key[-1]}
+        for row in of_session:
+            row.unsettled = row.takes_back and len({other.key[-1] for other in of_session}) > 1
+        for school in sorted({record[school] for school in newest}):
+            mine = [row for row in of_session if record.get(row.key[-1]) == school]
+            made += _fold("attendance_records", mine, key=("key", number, date, school))
+        for row in of_session:
+            if row.key[-1] not in record and row.takes_back:
+                row.reasons.add("unknown_record")
     return sorted(made, key=repr)
 
 

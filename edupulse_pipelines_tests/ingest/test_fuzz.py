@@ -67,6 +67,7 @@ SAID: dict[str, dict[str, tuple[list[str], list[str]]]] = {
         "date": (EVENT_DAYS, BAD_DAYS),
         "status": (["present", "absent", "tardy", "excused"], ["", "Present", " present", "P"]),
         "period": (["", "", "1", "01", "2"], ["-1", "1.5", "x"]),
+        "school_id": (["", "", "1", "2"], ["Z" * 51]),
     },
     "grades": {
         "district_id": (NUMBERS, [""]),
@@ -199,13 +200,15 @@ def check(engine: sa.Engine, landing: Landing, groups: list[list[dt.date]]) -> N
             name = row["file_name"].partition("/")[2].removesuffix(".csv").replace("-", "__")
             held.setdefault((row["delivered_on"], name), {})[row["line_number"]] = set(row["reasons"])
         for file, reasons in rules.held.items():
+            if file in rules.unsettled:
+                continue
             assert held.get(file, {}) == reasons, f"{file}: {held.get(file)} is held back and {reasons} should be"
         for entry in district.manifest():
             file = (entry["delivered_on"], entry["file_name"].removesuffix(".csv").replace("-", "__"))
             assert (entry["status"], entry["rows_read"]) == (
                 ("loaded", rules.read[file]) if file in rules.read else ("refused", 0)
             ), file
-            if file in rules.held:
+            if file in rules.held and file not in rules.unsettled:
                 assert entry["rows_quarantined"] == len(rules.held[file]), f"{file}: {entry['rows_quarantined']}"
 
         # Everything once more: nothing changes, and nothing is to be recomputed.

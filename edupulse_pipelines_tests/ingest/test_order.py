@@ -39,7 +39,7 @@ SNAPSHOT = {
         "first_delivered_on", "delivered_on", "field_deliveries", "deleted_on",
     ),
     "attendance_records": (
-        "district_id", "date", "period", "status", "minutes_absent", "minutes_possible", "delivered_on",
+        "district_id", "date", "period", "school_id", "status", "minutes_absent", "minutes_possible", "delivered_on",
         "field_deliveries",
     ),
     "grades": (
@@ -87,6 +87,7 @@ COLUMNS: dict[str, tuple[dict[str, st.SearchStrategy[str]], dict[str, st.SearchS
         {"district_id": NUMBERS, "date": DAYS, "status": st.sampled_from(["present", "absent"])},
         {
             "period": st.sampled_from(["", "1", "01"]),
+            "school_id": st.sampled_from(["", "1", "2"]),
             "minutes_absent": st.sampled_from(["", "10", "70"]),
             "minutes_possible": st.sampled_from(["", "60"]),
         },

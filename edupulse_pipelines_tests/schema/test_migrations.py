@@ -360,6 +360,79 @@ def _rows_of(
     return found
 
 
+BEFORE_SCHOOLS = "0009"
+"""The revision before the school of attendance."""
+
+
+def test_attendance_from_before_schools_is_as_it_was_and_may_have_one_more_record_a_school(
+    empty_database_url: str,
+) -> None:
+    engine = create_engine(empty_database_url)
+    postgresql = engine.dialect.name == "postgresql"
+    student = uuid.UUID(int=1)
+    insert = sa.text(
+        "INSERT INTO attendance_records (id, tenant_id, student_id, date, status, period, minutes_absent, delivered_on,"
+        " created_at, updated_at, deleted_on, field_deliveries) VALUES (:id, 'north', :student, :day, :status, :period,"
+        " :minutes, '2026-01-12', :written, :written, :deleted, :fields)"
+    )
+    with writing(engine) as connection:
+        migrations.run_versions(connection, BEFORE_SCHOOLS)
+        connection.execute(
+            sa.text(
+                "INSERT INTO students (id, tenant_id, district_id, first_name, last_name, date_of_birth, delivered_on)"
+                " VALUES (:id, 'north', 'ZQ1', '-', '-', '2010-01-01', '2025-09-01')"
+            ),
+            {"id": student.hex},
+        )
+        if postgresql:  # a month of its own beside the default partition
+            connection.exec_driver_sql(
+                "CREATE TABLE attendance_records_y2025m09 PARTITION OF attendance_records"
+                " FOR VALUES FROM ('2025-09-01') TO ('2025-10-01')"
+            )
+        connection.execute(
+            insert,
+            [
+                {
+                    "id": uuid.UUID(int=100 + number).hex,
+                    "student": student.hex,
+                    "day": str(dt.date(2025, 9, 29) + dt.timedelta(days=number // 2)),
+                    "status": ("present", "absent", "tardy", "excused")[number % 4],
+                    "period": None if number % 2 else 7,
+                    "minutes": 5 if number % 3 == 0 else None,
+                    "written": "2026-01-12 06:00:00",
+                    "deleted": "2026-01-12" if number == 5 else None,
+                    "fields": '{"minutes_absent": "2026-01-05"}' if number == 3 else None,
+                }
+                for number in range(12)
+            ],
+        )
+    kept = sa.text(
+        "SELECT id, date, status, period, minutes_absent, delivered_on, created_at, updated_at, deleted_on,"
+        " field_deliveries FROM attendance_records ORDER BY id"
+    )
+    with engine.connect() as connection:
+        before = connection.execute(kept).all()
+    assert len(before) == 12
+    versions.upgrade(engine)
+    assert versions.check(engine) == []
+    with engine.connect() as connection:
+        assert connection.execute(kept).all() == before
+        assert connection.scalar(sa.text("SELECT count(school_id) FROM attendance_records")) == 0
+    again = sa.text(
+        "INSERT INTO attendance_records (tenant_id, student_id, date, status, period, school_id, delivered_on)"
+        " SELECT tenant_id, student_id, date, status, period, :school, delivered_on FROM attendance_records"
+        " WHERE school_id IS NULL"
+    )
+    with writing(engine) as connection:
+        connection.execute(again, {"school": "A"})
+    for school in ("A", None):
+        with pytest.raises(sa.exc.IntegrityError), writing(engine) as connection:
+            connection.execute(again, {"school": school})
+    with engine.connect() as connection:
+        assert connection.scalar(sa.text("SELECT count(*) FROM attendance_records")) == 24
+    engine.dispose()
+
+
 @pytest.mark.parametrize("dialect", sorted(ddl.DIALECTS))
 def test_the_committed_sql_is_what_the_declaration_makes(dialect: str) -> None:
     committed = (ROOT / "sql" / "schema" / f"{dialect}.sql").read_text(encoding="utf-8")

@@ -251,6 +251,7 @@ CREATE TABLE attendance_records (
     minutes_absent INTEGER,
     minutes_possible INTEGER,
     field_deliveries JSONB,
+    school_id VARCHAR(50),
     CONSTRAINT pk_attendance_records PRIMARY KEY (id, date),
     CONSTRAINT ck_attendance_records_status_values CHECK (status IN ('present', 'absent', 'tardy', 'excused')),
     CONSTRAINT ck_attendance_records_period_range CHECK (period >= 0),
@@ -262,11 +263,11 @@ CREATE TABLE attendance_records (
 
 CREATE INDEX ix_attendance_records_date ON attendance_records (date, tenant_id);
 
-CREATE UNIQUE INDEX uq_attendance_records_student_id_date_period ON attendance_records (student_id, date, coalesce(period, -1));
+CREATE UNIQUE INDEX uq_attendance_records_student_id_date_period_school_id ON attendance_records (student_id, date, coalesce(period, -1), coalesce(school_id, ''));
 
 CREATE TABLE attendance_records_default PARTITION OF attendance_records DEFAULT;
 
-COMMENT ON TABLE attendance_records IS 'Attendance, one row per student, day and (where the district records it) period.';
+COMMENT ON TABLE attendance_records IS 'Attendance, one row per student, day and, where the district records them, period and school.';
 
 COMMENT ON COLUMN attendance_records.id IS 'System-generated, time-ordered identifier.';
 
@@ -294,8 +295,37 @@ COMMENT ON COLUMN attendance_records.minutes_possible IS 'Minutes of the session
 
 COMMENT ON COLUMN attendance_records.field_deliveries IS 'For fields that the newest delivery did not carry: the date of the newest delivery that did (null: none yet). NULL when every field is as new as the row; it keeps the result independent of the order of deliveries.';
 
-CREATE OR REPLACE TRIGGER tr_attendance_records_updated_at BEFORE UPDATE OF student_id, date, status, period, deleted_on, minutes_absent, minutes_possible
+COMMENT ON COLUMN attendance_records.school_id IS 'Where the session was; NULL where nobody says: then the enrolment of that day says it when asked.';
+
+CREATE OR REPLACE TRIGGER tr_attendance_records_updated_at BEFORE UPDATE OF student_id, date, status, period, deleted_on, minutes_absent, minutes_possible, school_id
 ON attendance_records FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
+
+CREATE TABLE attendance_statements (
+    tenant_id VARCHAR(50) NOT NULL,
+    student_id UUID NOT NULL,
+    date DATE NOT NULL,
+    period INTEGER NOT NULL,
+    said JSONB NOT NULL,
+    at_several BOOLEAN NOT NULL,
+    CONSTRAINT pk_attendance_statements PRIMARY KEY (student_id, date, period),
+    CONSTRAINT fk_attendance_statements_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
+);
+
+CREATE INDEX ix_attendance_statements_date ON attendance_statements (tenant_id, date);
+
+COMMENT ON TABLE attendance_statements IS 'Sessions of which some deliveries name the school and some do not: what each of them said. The records of such a session are made of it, one or several, whatever order the deliveries came in.';
+
+COMMENT ON COLUMN attendance_statements.tenant_id IS 'The school district that owns the row.';
+
+COMMENT ON COLUMN attendance_statements.student_id IS 'The student the row is about.';
+
+COMMENT ON COLUMN attendance_statements.date IS 'School day.';
+
+COMMENT ON COLUMN attendance_statements.period IS 'Period of the day; -1 where attendance is daily.';
+
+COMMENT ON COLUMN attendance_statements.said IS 'By school (empty: none named) the record that these deliveries alone would make.';
+
+COMMENT ON COLUMN attendance_statements.at_several IS 'Whether the student was enrolled at several schools on that day when the records were made.';
 
 CREATE TABLE grades (
     id UUID DEFAULT gen_random_uuid() NOT NULL,

@@ -129,6 +129,7 @@ CREATE TABLE attendance_records (
     minutes_absent INTEGER,
     minutes_possible INTEGER,
     field_deliveries JSON,
+    school_id VARCHAR(50),
     CONSTRAINT pk_attendance_records PRIMARY KEY (id, date),
     CONSTRAINT ck_attendance_records_status_values CHECK (status IN ('present', 'absent', 'tardy', 'excused')),
     CONSTRAINT ck_attendance_records_period_range CHECK (period >= 0),
@@ -139,13 +140,26 @@ CREATE TABLE attendance_records (
 
 CREATE INDEX ix_attendance_records_date ON attendance_records (date, tenant_id);
 
-CREATE UNIQUE INDEX uq_attendance_records_student_id_date_period ON attendance_records (student_id, date, coalesce(period, -1));
+CREATE UNIQUE INDEX uq_attendance_records_student_id_date_period_school_id ON attendance_records (student_id, date, coalesce(period, -1), coalesce(school_id, ''));
 
-CREATE TRIGGER tr_attendance_records_updated_at AFTER UPDATE OF student_id, date, status, period, deleted_on, minutes_absent, minutes_possible
+CREATE TRIGGER tr_attendance_records_updated_at AFTER UPDATE OF student_id, date, status, period, deleted_on, minutes_absent, minutes_possible, school_id
 ON attendance_records FOR EACH ROW
 BEGIN
     UPDATE attendance_records SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
 END;
+
+CREATE TABLE attendance_statements (
+    tenant_id VARCHAR(50) NOT NULL,
+    student_id CHAR(32) NOT NULL,
+    date DATE NOT NULL,
+    period INTEGER NOT NULL,
+    said JSON NOT NULL,
+    at_several BOOLEAN NOT NULL,
+    CONSTRAINT pk_attendance_statements PRIMARY KEY (student_id, date, period),
+    CONSTRAINT fk_attendance_statements_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
+);
+
+CREATE INDEX ix_attendance_statements_date ON attendance_statements (tenant_id, date);
 
 CREATE TABLE grades (
     id CHAR(32) DEFAULT (lower(hex(randomblob(16)))) NOT NULL,

@@ -28,9 +28,11 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.ingest.delivered_rows import DeliveredRows
 from edupulse_pipelines.ingest.frames import Integers, Mask, Piece
+from edupulse_pipelines.ingest.references import Schools
 from edupulse_pipelines.ingest.validation import DETACHED_MONTH, UNKNOWN_RECORD, Reasons
-from edupulse_pipelines.ingest.writers.attendance_changes import update_met
+from edupulse_pipelines.ingest.writers.attendance_changes import stored_records, update_met
 from edupulse_pipelines.ingest.writers.attendance_rows import TABLE, Rows, new_records
+from edupulse_pipelines.ingest.writers.attendance_sessions import SessionWriter
 from edupulse_pipelines.ingest.writers.field_dates import EPOCH
 from edupulse_pipelines.ingest.writers.outcomes import (
     INSERTED,
@@ -105,6 +107,9 @@ class AttendanceWriter:
         self.delivered_on = rows.delivered_on
         self.students = target.students
         self.marks = target.marks
+        self._rows = rows
+        self._schools = Schools.of(target.connection, target.work, rows.delivered_on)
+        self._sessions = SessionWriter(target.connection, target.work, target.students)
         self._dialect = target.work.dialect
         self._binary = self._dialect == "postgresql"
         coming = _months(rows.days, first_week, rows.delivered_on)
@@ -138,13 +143,16 @@ class AttendanceWriter:
     def prepare(self, piece: Piece, reasons: Reasons, asked: Mask) -> PreparedAttendance:
         """Find the students and sort out the good rows of a piece; asks the database nothing."""
         self.students.resolve(piece, reasons)
+        self._schools.resolve(piece, reasons)
         outcomes: Outcomes = np.full(len(piece), UNCHANGED, dtype=np.int8)
         rows = Rows.of(piece, np.flatnonzero(Prepared(piece, reasons, asked).good()), self.students)
         away = np.isin(_month_numbers(rows.date), self._detached)
         refused = rows.place[away]
         if len(refused):
             rows = rows.take(~away)
-        met = np.isin(rows.date, self._known_days) | rows.deleted
+        met = np.isin(rows.date, self._known_days) | rows.deleted | rows.beside_others()
+        if self._rows.names_some_schools and len(piece) < self._rows.count:
+            met[:] = True  # another piece may speak of the same session with, or without, its school
         fresh = rows.take(~met) if met.any() else rows
         order = np.lexsort((fresh.period, fresh.date, self.students.rank[fresh.student]))
         fresh = fresh.take(order)
@@ -163,11 +171,20 @@ class AttendanceWriter:
         if len(prepared.met):
             late: list[Rows] = []
             for name, part in self._by_table(prepared.met):
-                met = update_met(self.connection, name, part, self.students, self.delivered_on, outcomes)
-                for place in part.place[~met & part.deleted].tolist():
+                stored = stored_records(self.connection, name, part, self.students)
+                one_by_one = self._sessions.concerned(part, stored)
+                unknown = np.zeros(len(part), dtype=np.bool_)
+                if one_by_one.any():
+                    outcomes[part.place[one_by_one]], unknown[one_by_one] = self._sessions.write(
+                        name, part.take(one_by_one), (self.delivered_on - EPOCH).days
+                    )
+                # The rows that are left are compared by column: those of the others meet nothing then.
+                met = update_met(self.connection, name, part, stored, self.delivered_on, outcomes, ~one_by_one)
+                missing = ~met & ~one_by_one
+                for place in part.place[unknown | (missing & part.deleted)].tolist():
                     outcomes[place] = QUARANTINED
                     refused[place] = [UNKNOWN_RECORD]
-                late.append(part.take(~met & ~part.deleted))
+                late.append(part.take(missing & ~part.deleted))
             for fresh in late:
                 outcomes[fresh.place] = INSERTED
                 self._insert(self._ready(fresh))

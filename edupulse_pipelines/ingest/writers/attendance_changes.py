@@ -1,6 +1,7 @@
 """What rows of attendance change of the records that are stored: looked up, compared and updated by column.
 
 The newest delivery wins, field by field, as in `records`, where the rules are told; there they are applied row by row.
+Sessions that some rows name the school of and some do not are in `attendance_sessions`.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.storage.bulk import read_rows, stage, update_rows
 
 _DELIVERY_DATES = ("delivered_on", "deleted_on")
-_KEY = ("id", "date")
+KEY = ("id", "date")
 """The primary key, which has the date by whose months the table is partitioned."""
 
 
@@ -57,14 +58,24 @@ class _Changed:
 
 
 def update_met(
-    connection: Connection, name: str, rows: Rows, students: Students, delivered_on: dt.date, outcomes: Outcomes
+    connection: Connection,
+    name: str,
+    rows: Rows,
+    stored: pa.Table,
+    delivered_on: dt.date,
+    outcomes: Outcomes,
+    asked: Mask,
 ) -> Mask:
-    """Compare the rows with the records stored in the table `name` and write what changes; whether each met one.
+    """Compare the rows with their records in the table `name` and write what changes; whether each met one.
 
-    `outcomes` of the piece gets those of the rows that met a record.
+    stored: records of the sessions of these rows (`stored_records`); a row's is the one of its school. asked: which of
+    the rows are compared at all. `outcomes` of the piece gets those of the rows that met a record.
     """
     met = np.zeros(len(rows), dtype=np.bool_)
-    stored = _stored(connection, name, rows, students)
+    at = stored["position"].to_numpy()
+    schools = pc.fill_null(rows.school.take(pa.array(at)), "")
+    same = pc.equal(schools, pc.fill_null(stored["school_id"].combine_chunks(), "")).to_numpy(zero_copy_only=False)
+    stored = stored.filter(pa.array(same & asked[at]))
     if not len(stored):
         return met
     at = stored["position"].to_numpy()
@@ -77,10 +88,10 @@ def update_met(
         records[FIELD_DELIVERIES] = field_deliveries(changed.days, changed.delivered, empty_fields(changed.values))
     # Only the bookkeeping of deliveries: the record says what it said, so `updated_at` stays.
     confirmed = pa.table(records).filter(pa.array(changed.confirmed))
-    update_rows(connection, attendance_records, confirmed, name=name, key=_KEY)
+    update_rows(connection, attendance_records, confirmed, name=name, key=KEY)
     deleted = pa.array(changed.deleted.astype(np.int32), mask=changed.deleted == NEVER).cast(pa.date32())
     rewritten = pa.table(records | changed.values | {"deleted_on": deleted}).filter(pa.array(changed.rewritten))
-    update_rows(connection, attendance_records, rewritten, name=name, key=_KEY)
+    update_rows(connection, attendance_records, rewritten, name=name, key=KEY)
     return met
 
 
@@ -135,8 +146,8 @@ def _different(name: str, mine: pa.Array, theirs: pa.Array) -> Mask:
     return different | one_is_empty
 
 
-def _stored(connection: Connection, name: str, rows: Rows, students: Students) -> pa.Table:
-    """The stored records of these rows, `position` being the row's."""
+def staged_sessions(connection: Connection, rows: Rows, students: Students) -> sa.TableClause:
+    """A temporary table of the student, date and period (-1: daily) of each row, with its `position`."""
     student_id = attendance_records.c.student_id.type.compile(dialect=connection.dialect)
     stage(
         connection,
@@ -151,8 +162,14 @@ def _stored(connection: Connection, name: str, rows: Rows, students: Students) -
             }
         ),
     )
-    staged = sa.table("staged_attendance", *map(sa.column, ("position", "student_id", "date", "period")))
-    types = {"id": pa.string()} | FIELD_TYPES | dict.fromkeys(_DELIVERY_DATES, ARROW_TYPES["date"])
+    return sa.table("staged_attendance", *map(sa.column, ("position", "student_id", "date", "period")))
+
+
+def stored_records(connection: Connection, name: str, rows: Rows, students: Students) -> pa.Table:
+    """The records in the table `name` of each row's session, of whatever school; `position` being the row's."""
+    staged = staged_sessions(connection, rows, students)
+    types = {"id": pa.string(), "school_id": pa.string()} | FIELD_TYPES
+    types |= dict.fromkeys(_DELIVERY_DATES, ARROW_TYPES["date"])
     if PER_FIELD:
         types[FIELD_DELIVERIES] = ARROW_TYPES["json"]
     stored = sa.table(name, *map(sa.column, {"student_id", "date", "period", *types}))
@@ -160,7 +177,7 @@ def _stored(connection: Connection, name: str, rows: Rows, students: Students) -
         staged,
         stored,
         sa.and_(
-            # As the unique index has it, so that it is used.
+            # As the unique index begins, so that it is used.
             stored.c.student_id == staged.c.student_id,
             stored.c.date == staged.c.date,
             sa.func.coalesce(stored.c.period, sa.text("-1")) == staged.c.period,

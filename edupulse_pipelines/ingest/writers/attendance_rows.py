@@ -1,6 +1,7 @@
 """Rows of attendance by column: as they are taken from a piece, and as they are written to either database.
 
-Which of them are written, and where, is in `attendance`; what they change of stored records in `attendance_changes`.
+Which of them are written, and where, is in `attendance`; what they change of stored records in `attendance_changes`,
+and where some rows of a session name its school and some do not in `attendance_sessions`.
 """
 
 from __future__ import annotations
@@ -38,14 +39,15 @@ class Rows:
     """Rows to merge, by column.
 
     place: row of the piece; student: position among the students known; date: days since 1970; period: -1 where
-    attendance is daily; deleted: whether the row takes its record back; fields: the values of `FIELDS`; carried: by
-    field of `MAY_BE_LEFT_OUT`, whether the row's file has it.
+    attendance is daily; school: null where the row names none; deleted: whether the row takes its record back; fields:
+    the values of `FIELDS`; carried: by field of `MAY_BE_LEFT_OUT`, whether the row's file has it.
     """
 
     place: Integers
     student: Integers
     date: Integers
     period: Integers
+    school: pa.Array
     deleted: Mask
     fields: dict[str, pa.Array]
     carried: dict[str, Mask]
@@ -56,7 +58,7 @@ class Rows:
     @classmethod
     def of(cls, piece: Piece, places: Integers, students: Students) -> Rows:
         """These good rows of a piece."""
-        date, period = (typed(piece, _COLUMNS[name], places) for name in ("date", "period"))
+        date, period, school = (typed(piece, _COLUMNS[name], places) for name in ("date", "period", "school_id"))
         number = piece.column(STUDENT_NUMBER)
         carried = {}
         for name in MAY_BE_LEFT_OUT:
@@ -67,6 +69,7 @@ class Rows:
             student=np.append(students.places(number.texts), -1)[number.codes[places]],
             date=date.cast(pa.int32()).to_numpy(zero_copy_only=False).astype(np.int64),
             period=period.fill_null(-1).to_numpy(zero_copy_only=False),
+            school=school,
             deleted=piece.deleted[places],
             fields={name: typed(piece, _COLUMNS[name], places) for name in FIELDS},
             carried=carried,
@@ -76,15 +79,42 @@ class Rows:
         """The rows at these positions, or where the mask is True."""
         chosen = pa.array(which)
         is_mask = pa.types.is_boolean(chosen.type)
+
+        def taken(values: pa.Array) -> pa.Array:
+            return values.filter(chosen) if is_mask else values.take(chosen)
+
         return Rows(
             self.place[which],
             self.student[which],
             self.date[which],
             self.period[which],
+            taken(self.school),
             self.deleted[which],
-            {name: values.filter(chosen) if is_mask else values.take(chosen) for name, values in self.fields.items()},
+            {name: taken(values) for name, values in self.fields.items()},
             {name: there[which] for name, there in self.carried.items()},
         )
+
+    @property
+    def names_school(self) -> Mask:
+        """For each row whether it names a school."""
+        named: Mask = self.school.is_valid().to_numpy(zero_copy_only=False)
+        return named
+
+    def beside_others(self) -> Mask:
+        """The rows of sessions (student, day and period) that some rows name a school for and some do not."""
+        named = self.names_school
+        if named.all() or not named.any():
+            return np.zeros(len(self), dtype=np.bool_)
+        order = np.lexsort((self.period, self.date, self.student))
+        begins = np.ones(len(order), dtype=np.bool_)
+        begins[1:] = False
+        for column in (self.student, self.date, self.period):
+            begins[1:] |= np.diff(column[order]) != 0
+        session = np.empty(len(order), dtype=np.int64)
+        session[order] = np.cumsum(begins) - 1
+        count = int(begins.sum())
+        both = (np.bincount(session[named], minlength=count) > 0) & (np.bincount(session[~named], minlength=count) > 0)
+        return both[session]
 
     def carries(self, name: str) -> Mask | bool:
         """For each row whether it says anything of the field; True where every file has to have it."""
@@ -103,6 +133,7 @@ def new_records(rows: Rows, students: Students, tenant: str, delivered_on: dt.da
         "student_id": id_column(about) if binary else id_texts(about, dialect),
         "date": as_dates(rows.date),
         "period": pa.array(rows.period, pa.int32(), mask=rows.period < 0),
+        "school_id": rows.school,
         "delivered_on": pa.array([delivered_on], pa.date32()).take(same),
     }
     columns |= rows.fields

@@ -16,12 +16,13 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from edupulse_pipelines.ingest.frames import Integers, Mask, Piece
+from edupulse_pipelines.ingest.references import Schools
 from edupulse_pipelines.ingest.student_enrolments import SENT, STUDENT, bring_up_to_date, changed_from
-from edupulse_pipelines.ingest.validation import UNKNOWN_SCHOOL, Reasons
+from edupulse_pipelines.ingest.validation import Reasons
 from edupulse_pipelines.ingest.writers.outcomes import UNCHANGED, UPDATED, Outcomes, Target, typed
 from edupulse_pipelines.ingest.writers.records import PieceMerge, PreparedRecords, Record, RecordWriter
 from edupulse_pipelines.schema.declaration import NULL_AS
-from edupulse_pipelines.schema.sqlalchemy_tables import enrollments, schools
+from edupulse_pipelines.schema.sqlalchemy_tables import enrollments
 from edupulse_pipelines.storage.bulk import id_batches, read_rows, stage, update_rows
 from edupulse_pipelines.storage.turns import hold_enrolments
 
@@ -149,27 +150,11 @@ class EnrollmentWriter(RecordWriter):
         hold_enrolments(target.connection, target.work)
         self._since = self._first_sent()
         self._concerned: set[str] = set()
-        named = target.connection.execute(
-            sa.select(schools.c.school_id, schools.c.first_delivered_on).where(
-                schools.c.tenant_id == target.work.tenant
-            )
-        ).all()
-        self._schools = pa.array([school for school, _ in named], pa.string())
-        self._sends_schools = any(first <= target.rows.delivered_on for _, first in named)
+        self._schools = Schools.of(target.connection, target.work, target.rows.delivered_on)
 
     def looked_up(self, prepared: PreparedRecords) -> pa.Array | None:
-        """For each row the id of its student; adds the reason to rows that name a school nobody has sent yet.
-
-        Where no delivery up to this one has named a school, schools are not checked. So a row that is loaded before
-        the district's first schools are stays, should an older delivery with schools come late.
-        """
-        piece, reasons = prepared.piece, prepared.reasons
-        if self._sends_schools:
-            named = piece.column("school_id")
-            known = pc.is_in(named.texts, self._schools).to_numpy(zero_copy_only=False)
-            missing = named.where_value(~known) & piece.readable & ~piece.deleted
-            for row in np.flatnonzero(missing).tolist():
-                reasons.setdefault(row, []).append(UNKNOWN_SCHOOL)
+        """For each row the id of its student; adds the reason to rows that name a school nobody has sent yet."""
+        self._schools.resolve(prepared.piece, prepared.reasons)
         return super().looked_up(prepared)
 
     def merged(self, piece: Piece, rows: Integers, references: pa.Array | None) -> tuple[Outcomes, Reasons]:

@@ -29,6 +29,8 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
     deps = [f"raw_{table}", *(["students"] if DELIVERED[table].record.about_students else [])]
     if table != "schools" and "school_id" in DELIVERED[table].natural_key:
         deps.append("schools")
+        if DELIVERED[table].record.event_date is not None:
+            deps.append("enrollments")  # they say where a student was on the day
     by_month = TABLES[table].partition_by_month is not None
     asset = asset_key(tenant, table)
     specs = [
