@@ -14,9 +14,9 @@ Data Standard, v3 to v6, its `Descriptors/` and `Samples/`):
   is that of the latest entry. Without that interchange the columns it fills are absent, so that stored values stay.
 - `schools`: School of the EducationOrganization interchange. `enrollments`: each StudentSchoolAssociation of the
   StudentEnrollment interchange is one; a bundle lists what is known now, so what it does not list is not taken back.
-- `attendance_records`: StudentSchoolAttendanceEvent, the worst event of a student's day (absent, excused, tardy,
-  present), and StudentSectionAttendanceEvent, the worst of a period (`edfi_sections`). Beside an event of the whole
-  day those of sections are left out that are no worse: they would count twice.
+- `attendance_records`: StudentSchoolAttendanceEvent, the worst event of a student's day at a school (absent, excused,
+  tardy, present), and StudentSectionAttendanceEvent, the worst of a period there (`edfi_sections`). Beside an event of
+  the whole day those of sections are left out that are no worse: they would count twice.
 - `discipline_incidents`: one row per incident and perpetrator, severity by `edfi_incidents`.
 - `grades`: StudentGradebookEntry with its GradebookEntry. Work that is exempt, returned or not graded yet is no grade.
 - days of instruction: see `edfi_attendance`.

@@ -38,10 +38,13 @@ _FEWEST_DAYS = 20
 
 
 class EdfiAttendance(EdfiSource):
-    """The worst event of each student's day or period. A year's events are held as numbers, 28 bytes each, for that."""
+    """The worst event of a student's day or period at a school.
+
+    A year's events are held as numbers, 32 bytes each, for that.
+    """
 
     table = "attendance_records"
-    columns = ("district_id", "date", "status", "period")
+    columns = ("district_id", "date", "status", "period", "school_id")
 
     def __init__(self, bundle: Bundle, main: list[File], tenant: TenantSettings, delivered_on: dt.date | None) -> None:
         super().__init__(bundle, main, tenant, delivered_on)
@@ -64,7 +67,9 @@ class EdfiAttendance(EdfiSource):
             columns[0].add(event.student)
             columns[1].add(self.date(event, "AttendanceEvent", "EventDate"))
             columns[2].add(_ATTENDANCE.get(category.lower(), category) if category else None)
-            columns[3].add(self._sections.period(event) if event.name == _SECTION else None)
+            of_section = event.name == _SECTION
+            columns[3].add(self._sections.period(event) if of_section else None)
+            columns[4].add(self._sections.school(event) if of_section else event.school)
         codes = [np.frombuffer(column.codes, dtype=np.int32) for column in columns]
         again, covered = _said_already(*codes)
         for reason, dropped in (("second_event_of_the_day", again), ("section_event_of_an_event_of_the_day", covered)):
@@ -158,20 +163,23 @@ class _Coded:
 
 
 def _said_already(
-    student: np.ndarray, day: np.ndarray, status: np.ndarray, period: np.ndarray
+    student: np.ndarray, day: np.ndarray, status: np.ndarray, period: np.ndarray, school: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Which events another one says already: of the same day or period, and of a section on a day that has an event.
 
-    Per student, day and period the worst known event stays, the first of several. Beside an event of the whole day
+    Per student, day, school and period the worst known event stays, the first of several. An event that names no school
+    is of the one that the student's others of the day name, if that is one. Beside an event of the whole day
     those of sections stay that are worse than it: what it covers would count twice. An event without student or date,
     or with a status nobody knows, stays whatever else is said of the day.
     """
     clear = (student >= 0) & (day >= 0) & (status >= 0) & (status < len(_WORST_FIRST))
     places = np.flatnonzero(clear)
+    at = _with_the_only_school(student[places], day[places], school[places])
     # Stable, so that the first of equals comes first; an event of the whole day comes before those of its periods.
-    order = places[np.lexsort((status[places], period[places], day[places], student[places]))]
+    ascending = np.lexsort((status[places], period[places], at, day[places], student[places]))
+    order, at = places[ascending], at[ascending]
     new_day = np.ones(len(order), dtype=bool)
-    new_day[1:] = (np.diff(student[order]) != 0) | (np.diff(day[order]) != 0)
+    new_day[1:] = (np.diff(student[order]) != 0) | (np.diff(day[order]) != 0) | (np.diff(at) != 0)
     same_session = np.zeros(len(order), dtype=bool)
     same_session[1:] = ~new_day[1:] & (np.diff(period[order]) == 0)
     first_of_day = np.maximum.accumulate(np.where(new_day, np.arange(len(order)), 0))
@@ -181,3 +189,18 @@ def _said_already(
     again[order[same_session]] = True
     covered[order[beside_the_day]] = True
     return again, covered
+
+
+def _with_the_only_school(student: np.ndarray, day: np.ndarray, school: np.ndarray) -> np.ndarray:
+    """The school of each event; of one without that of the student's others of the day, if these name one only."""
+    silent = school < 0
+    if not silent.any() or silent.all():
+        return school
+    _, of_event = np.unique(np.column_stack([student, day]), axis=0, return_inverse=True)
+    of_event = of_event.reshape(-1)
+    lowest = np.full(of_event.max() + 1, np.iinfo(np.int64).max)
+    highest = np.full(of_event.max() + 1, -1)
+    np.minimum.at(lowest, of_event[~silent], school[~silent])
+    np.maximum.at(highest, of_event[~silent], school[~silent])
+    only = np.where(lowest == highest, highest, -1)
+    return np.where(silent, only[of_event], school)

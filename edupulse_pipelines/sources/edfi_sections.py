@@ -1,4 +1,4 @@
-"""The period that an Ed-Fi section is taught in, for attendance that is recorded by section.
+"""The period that an Ed-Fi section is taught in, and its school, for attendance that is recorded by section.
 
 A period is the number that the name of the class period has (`Period 3`, `03 - Traditional`): of the event itself,
 else of the section in the MasterSchedule interchange. A section without one gets a number of its own, made from what
@@ -66,6 +66,12 @@ class Sections:
             }
             self._known[key] = str(periods.pop()) if len(periods) == 1 else _own_number(*key)
         return self._known[key]
+
+    @staticmethod
+    def school(event: Element) -> str | None:
+        """The school of the event or, where it names none, of the section that it is about."""
+        sections = event.all("SectionReference", "SectionIdentity")
+        return event.school or (_where(sections[0]).get("school") if sections else None)
 
 
 def _identifier(section: Element) -> str | None:

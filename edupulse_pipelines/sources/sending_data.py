@@ -77,8 +77,8 @@ back goes on with the history. Weeks in which a student was not enrolled do not 
 - **`enrollments`** has a row for each student, school and entry date; `exit_date` is the first day on which it
   holds no more. Send every one that you know, also those that are over. Students may be at several schools at a
   time; `is_primary` (`yes`/`no`, `true`/`false`, `1`/`0`) says which is the main one.
-- **`schools`** names the schools. Once you have sent any, an enrolment at another school waits as `unknown_school`
-  until that school arrives. If you send none, `school_id` is kept as it is.
+- **`schools`** names the schools. Once you have sent any, an enrolment or attendance at another school waits as
+  `unknown_school` until that school arrives. If you send none, `school_id` is kept as it is.
 - **Only `students`?** Each `enrollment_date` that you ever send opens an enrolment without a school, and an
   `exit_date` ends the one that holds it. A new entry date opens another one and overwrites nothing; the same entry
   date with an empty `exit_date` opens that one again. If you send `enrollments` too, dates of students open none
@@ -87,6 +87,11 @@ back goes on with the history. Weeks in which a student was not enrolled do not 
 - **No entry date at all?** The student's first recorded event counts as the entry, or the first delivery if that
   was earlier. How many students that concerns is said with every load of students (`assumed_enrollment`) and by the
   check `students_enrolled`, which also counts students with records and without an enrolment.
+- **Attendance at a school.** `school_id` in `attendance_records` says where a session was; without it the enrolment of
+  that day does. A row that says the school later, or does not say it any more, is about the same record, and a school
+  that you have named stays named. Where two schools are possible (you have named both, the same delivery has a row with
+  and one without a school, or the student was enrolled at two on that day) each has its own record. Days of a child
+  count once, at however many schools; each school's rate is of its own days.
 - **A wrong one**, of a mistyped year say: send it with `_deleted`, naming the student, the entry date and (where it
   has one) the school; or `edupulse enrollments take-back NUMBER ENTRY --reason …`. Correct it in your system too: a
   later delivery that says it again brings it back.
@@ -268,7 +273,8 @@ Put the export into the delivery's folder as it is: the zip, its files, or a fol
 - **Ed-Fi XML** (data standard 3 or later) gives `students` (Student, with StudentEnrollment for grade level and dates),
   `schools` (School of EducationOrganization), `enrollments` (StudentSchoolAssociation),
   `attendance_records` (StudentAttendance: exceptions only; of a day, and of a section on a day, the worst; the period
-  of a section is the number in the name of its class period, else a number of its own), `discipline_incidents`
+  of a section is the number in the name of its class period, else a number of its own; the school is the event's or
+  the section's), `discipline_incidents`
   (StudentDiscipline: perpetrators only; severity 1 to 5 by the behaviour), `grades` (StudentGradebook), and the days of
   instruction (EducationOrgCalendar).
 

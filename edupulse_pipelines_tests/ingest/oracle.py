@@ -246,6 +246,8 @@ def _key(table: str, row: Row) -> tuple[Any, Any]:
     given = row.values.get
     if table == "students" and given("district_id"):
         return ("key", given("district_id")), content
+    if table == "enrollments" and given("district_id") and given("entry_date"):
+        return ("key", given("district_id"), given("school_id"), given("entry_date")), content
     if table == "attendance_records" and given("district_id") and given("date"):
         period = given("period")
         session = ("key", given("district_id"), given("date"), period and _spelled(table, "period", period))
@@ -260,7 +262,9 @@ def _key(table: str, row: Row) -> tuple[Any, Any]:
 
 
 def _spelled(table: str, name: str, text: str) -> str:
-    """`07` and `7` are the same number."""
+    """`07` and `7` are the same number, `Yes` and `1` the same answer."""
+    if COLUMNS[table][name][0] == "boolean":
+        return str(text in YES)
     if COLUMNS[table][name][0] in ("integer", "number") and _is_number(text, COLUMNS[table][name][0]):
         return f"{float(text):.15g}"
     return text
@@ -284,10 +288,12 @@ def _judge(table: str, row: Row) -> set[str]:
     reasons = set()
     needed = {
         "students": ("district_id",),
+        "enrollments": ("district_id", "entry_date"),
         "attendance_records": ("district_id", "date"),
         "discipline_incidents": ("source_record_id", "district_id"),
     }.get(table, ("source_record_id",))
-    names = (*needed, "period", "school_id") if table == "attendance_records" else needed
+    further = {"enrollments": ("school_id",), "attendance_records": ("period", "school_id")}
+    names = (*needed, *further.get(table, ()))
     only = names if row.takes_back and all(row.values.get(name) for name in needed) else tuple(COLUMNS[table])
     for name in only:
         kind, required, limit = COLUMNS[table][name]
@@ -297,9 +303,9 @@ def _judge(table: str, row: Row) -> set[str]:
                 reasons.add(f"required:{name}")
         elif (code := _wrong(kind, limit, text)) is not None:
             reasons.add(f"{code}:{name}")
-        elif name == HAPPENED[table] and dt.date.fromisoformat(text) > row.day:
+        elif name == HAPPENED.get(table) and dt.date.fromisoformat(text) > row.day:
             reasons.add("future_date")
-        elif name == HAPPENED[table] and table != "students" and dt.date.fromisoformat(text) < EARLIEST:
+        elif name == HAPPENED.get(table) and table != "students" and dt.date.fromisoformat(text) < EARLIEST:
             reasons.add("too_old")
     if row.values.get(DELETED) not in (None, *FLAGS):
         reasons.add(f"values:{DELETED}")
@@ -313,6 +319,8 @@ def _wrong(kind: str, limit: Any, text: str) -> str | None:
         return None if text in limit else "values"
     if kind == "date":
         return None if _is_date(text) else "type"
+    if kind == "boolean":
+        return None
     if kind == "json":
         try:
             return None if isinstance(json.loads(text), dict) else "type"
@@ -388,7 +396,7 @@ def _fold_sessions(rows: list[Row], enrolments: list[tuple[Any, ...]]) -> list[t
         named = [school for school in newest if school]
         apart = len(at) > 1 or len(named) > 1 or (len(named) == 1 and newest.get("") == newest[named[0]])
         record = {school: school if apart or not named else named[0] for school in newest}
-        if not apart:
+        if newest and not apart:
             record |= {row.key[-1]: named[0] if named else "" for row in of_session if not named or not row.key[-1]}
         for row in of_session:
             row.unsettled = row.takes_back and len({other.key[-1] for other in of_session}) > 1
@@ -402,5 +410,11 @@ def _fold_sessions(rows: list[Row], enrolments: list[tuple[Any, ...]]) -> list[t
 
 
 def _typed(kind: str, text: str) -> Any:
-    parse = {"integer": int, "number": float, "date": dt.date.fromisoformat, "json": json.loads}.get(kind, str)
+    parse = {
+        "integer": int,
+        "number": float,
+        "date": dt.date.fromisoformat,
+        "json": json.loads,
+        "boolean": lambda text: text in YES,
+    }.get(kind, str)
     return parse(text)

@@ -262,11 +262,11 @@ def test_gender_is_the_sex_else_the_sex_at_birth(birth_sex: str | None, sex: str
 # Attendance
 
 
-def event(number: str | None, day: str | None, category: str | None) -> str:
+def event(number: str | None, day: str | None, category: str | None, school: str = SCHOOL) -> str:
     what = tags(EventDate=day, AttendanceEventCategory=category and code("AttendanceEventCategory", category))
     return (
         f"<StudentSchoolAttendanceEvent><AttendanceEvent>{what}</AttendanceEvent>"
-        f"{of_student(number) if number else ''}{SCHOOL}</StudentSchoolAttendanceEvent>"
+        f"{of_student(number) if number else ''}{school}</StudentSchoolAttendanceEvent>"
     )
 
 
@@ -379,6 +379,43 @@ def test_a_section_without_a_period_has_one_number_in_every_delivery() -> None:
     assert (
         len({first[2], second[2], sessions(xml("StudentAttendance", section_event("1", day, absence, "")))[0][2]}) == 3
     )
+
+
+def test_a_day_at_two_schools_is_two_events_and_each_has_its_school() -> None:
+    day, absence, other = "2025-09-02", "Unexcused Absence", SCHOOL.replace("7", "8")
+    at_7, nowhere = identified(section="S1", school="7"), identified(section="S2")
+    opened = source(
+        "attendance_records",
+        xml(
+            "StudentAttendance",
+            event("1", day, absence),
+            event("1", day, "Tardy", other),
+            event("1", day, "Excused Absence", other),
+            # What the day at a school says is not said again by a section there.
+            section_event("2", day, "Tardy", at_7),
+            event("2", day, absence),
+            event("2", day, "Tardy", other),
+            # A section of which nobody says where it is: at the one school of that day.
+            event("3", day, absence),
+            section_event("3", day, "Tardy", nowhere),
+            # Or at one of two, so that it may be said once more.
+            event("4", day, absence),
+            event("4", day, absence, other),
+            section_event("4", day, "Tardy", nowhere),
+        ),
+    )
+    found = [(row["district_id"], row["status"], row["school_id"]) for row in read(opened)]
+    assert found == [
+        ("1", "absent", "7"),
+        ("1", "excused", "8"),
+        ("2", "absent", "7"),
+        ("2", "tardy", "8"),
+        ("3", "absent", "7"),
+        ("4", "absent", "7"),
+        ("4", "absent", "8"),
+        ("4", "tardy", None),
+    ]
+    assert opened.left_out == {"second_event_of_the_day": 1, "section_event_of_an_event_of_the_day": 2}
 
 
 def test_the_worst_event_of_a_period_stays_and_what_the_day_says_is_not_said_twice() -> None:
