@@ -293,6 +293,22 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
             "inputs.metadata: socioeconomic_status is an audit",
         ),
         ({}, "[tenants.lakeside.inputs]\nmetadata = { age = 'text' }", "inputs.metadata.age"),
+        (
+            {},
+            "[tenants.lakeside.audit]\nsubgroups = ['gender', 'sex']",
+            "audit.subgroups: 'sex' is nothing to audit by; there are gender, ethnicity, socioeconomic_status, "
+            "grade_level, and metadata.<key> for a key of student_metadata",
+        ),
+        ({}, "[tenants.lakeside.audit]\nsubgroups = ['metadata.']", "audit.subgroups: 'metadata.' is nothing to"),
+        ({}, "[tenants.lakeside.audit]\nsubgroups = ['special_education']", "audit.subgroups: 'special_education' is"),
+        ({}, "[tenants.lakeside.audit]\nsubgroups = ['gender', 'gender']", "audit.subgroups: 'gender' is named twice"),
+        ({}, "[tenants.lakeside.audit]\nsubgroups = []", "audit.subgroups"),
+        (
+            {},
+            f"[tenants.lakeside.audit]\nsubgroups = ['metadata.{'a' * 60}']",
+            "audit.subgroups: metadata.aaaaaaaaaaa…: a name",
+        ),
+        ({}, "[tenants.lakeside.audit]\nsubgroup = ['gender']", "audit.subgroup"),
         ({}, "[tenants.lakeside.inputs]\nrecord = []", "inputs.record"),
         ({}, "[tenants.lakeside.training]\ncandidates = []", "training.candidates"),
         ({}, "[tenants.lakeside.training]\ncandidates = ['forest']", "training.candidates.0"),

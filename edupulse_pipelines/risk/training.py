@@ -453,6 +453,7 @@ def _params(attempt: _Attempt) -> dict[str, Any]:
         for name, value in tenant.label.model_dump(mode="json").items()
         if name != "horizon_weeks"
     }
+    params["audit.subgroups"] = ",".join(tenant.audit.subgroups)
     params |= {f"promotion.{name}": value for name, value in tenant.promotion.model_dump(mode="json").items()}
     for part, weeks in (("training", split.training), ("validation", split.validation)):
         params[f"{part}_weeks"] = len(weeks)

@@ -4,12 +4,13 @@ Reads environment variables and one TOML file, and checks them; opens no databas
 Everything a district may decide lives in `TenantSettings`.
 
 One module a subject: `environment` (`load_settings`, `Settings`), `document` (reading the file), `tenant` (a district),
-and the tables of a district: `model`, `profile`, `files`, `calendar`. `absence_rules` has the rules of
+and the tables of a district: `model`, `audit`, `profile`, `files`, `calendar`. `absence_rules` has the rules of
 authorities that a district may name. `permissions` is the home's table, `section` is what the tables have in common,
 `database_url` spells a URL, `libraries` quiets the libraries we call.
 """
 
 from edupulse_pipelines.settings.absence_rules import DAY_RULES, RULE_NAMES, AbsenceRule, DayRule, absence_rule
+from edupulse_pipelines.settings.audit import AUDIT_COLUMNS, METADATA, AuditSettings
 from edupulse_pipelines.settings.calendar import WEEKDAYS, AttendanceSettings, CalendarSettings, DaySpan, Weekday
 from edupulse_pipelines.settings.database_url import normalise_database_url
 from edupulse_pipelines.settings.environment import Settings, load_settings
@@ -35,15 +36,18 @@ from edupulse_pipelines.settings.section import Day
 from edupulse_pipelines.settings.tenant import TenantSettings
 
 __all__ = [
+    "AUDIT_COLUMNS",
     "DAY_RULES",
     "DEFAULT_ATTENDANCE_BELOW",
     "GRADE_DIGITS",
     "ISO_DATE",
+    "METADATA",
     "RULE_NAMES",
     "THRESHOLD",
     "WEEKDAYS",
     "AbsenceRule",
     "AttendanceSettings",
+    "AuditSettings",
     "CalendarSettings",
     "CategorySettings",
     "CohortSettings",

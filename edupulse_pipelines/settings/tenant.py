@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 from pydantic import Field, field_validator, model_validator
 
 from edupulse_pipelines.settings.absence_rules import AbsenceRule, DayRule
+from edupulse_pipelines.settings.audit import AuditSettings
 from edupulse_pipelines.settings.calendar import AttendanceSettings, CalendarSettings
 from edupulse_pipelines.settings.files import FilesSettings
 from edupulse_pipelines.settings.model import (
@@ -57,6 +58,7 @@ class TenantSettings(Section):
     rule: RuleSettings = RuleSettings()
     training: TrainingSettings = TrainingSettings()
     promotion: PromotionSettings = PromotionSettings()
+    audit: AuditSettings = AuditSettings()
     inputs: InputSettings = InputSettings()
     feedback: FeedbackSettings = FeedbackSettings()
     review: ReviewSettings = ReviewSettings()

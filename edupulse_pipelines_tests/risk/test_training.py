@@ -35,6 +35,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
     weekly_activity,
 )
 from edupulse_pipelines.settings import (
+    AuditSettings,
     CohortSettings,
     LabelSettings,
     PromotionSettings,
@@ -473,6 +474,35 @@ def test_every_figure_is_written_in_long_form(engine: sa.Engine, tenant: TenantS
     small = of_groups[of_groups.subgroup == "gender=M"]
     assert small["value"].isna().all() and small["samples"].isna().all()
     assert of_groups[(of_groups.subgroup == "gender=F") & (of_groups.metric == "base_rate")]["value"].notna().all()
+
+
+@pytest.mark.usefixtures("without_plot")
+def test_subgroups_are_those_that_the_settings_name(
+    engine: sa.Engine, tenant: TenantSettings, registry: Registry
+) -> None:
+    """What is audited decides about a promotion, so other settings are another training."""
+    with engine.begin() as connection:
+        for number, facts in enumerate([{"english_learner": True}, {"english_learner": False}]):
+            mine = sa.and_(students.c.tenant_id == tenant.name, students.c.district_id.like(f"%{number}"))
+            connection.execute(sa.update(students).where(mine).values(student_metadata=facts))
+    (before,) = train_risk_models(work_of(engine, tenant), tenant, [LAST], registry)
+    other = tenant.model_copy(update={"audit": AuditSettings(subgroups=("metadata.english_learner",))})
+    (after,) = train_risk_models(work_of(engine, tenant), other, [LAST], registry)
+    assert (after.status, after.model_version == before.model_version) == ("trained", False)
+    found = recorded(engine, tenant)
+    named = {
+        one["subgroup"]
+        for one in found["model_evaluations"]
+        if one["model_version"] == after.model_version and one["subgroup"]
+    }
+    assert named == {f"metadata.english_learner={value}" for value in ("true", "false", "not recorded")}
+    audited = {
+        one["model_version"]: one["numbers"]["false_negative_rate"]["audited"] for one in found["promotion_decisions"]
+    }
+    assert audited == {
+        before.model_version: ["gender", "ethnicity", "socioeconomic_status", "grade_level"],
+        after.model_version: ["metadata.english_learner"],
+    }
 
 
 @one_database

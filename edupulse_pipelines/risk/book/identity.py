@@ -60,6 +60,7 @@ def settings_of_model(tenant: TenantSettings) -> dict[str, Any]:
             },
         ),
         "promotion": tenant.promotion.model_dump(mode="json"),
+        "audit": tenant.audit.model_dump(mode="json"),
         "high": tenant.categories.high,
     }
 

@@ -111,6 +111,7 @@ def decide(
         _calibration_condition(challenger, actual, codes, settings, seed, numbers),
         _subgroup_condition(shown, suppressed, replicated, actual, codes, settings, numbers),
     ]
+    numbers["false_negative_rate"]["audited"] = list(subgroups)
     return Decision(all(passed), numbers)
 
 

@@ -25,6 +25,7 @@ from edupulse_pipelines.features.enrolment import read_students
 from edupulse_pipelines.features.standing import read_standing
 from edupulse_pipelines.features.store import read_features
 from edupulse_pipelines.risk.rounding import DIGITS
+from edupulse_pipelines.risk.samples.subgroups import read_subgroups
 from edupulse_pipelines.schema.delivery import GRADE_CODE
 from edupulse_pipelines.schema.sqlalchemy_tables import student_features, students
 from edupulse_pipelines.settings import CohortSettings, TenantSettings
@@ -38,9 +39,6 @@ from edupulse_pipelines.weeks import feature_date, week_start
 NOT_INPUTS = frozenset({"weeks_of_data"})
 RECORD_FEATURES: tuple[str, ...] = (*(name for name in FEATURE_NAMES if name not in NOT_INPUTS), *STANDING_NAMES)
 """What every tenant's model may see; the tenant's declared metadata inputs come after them."""
-
-SUBGROUPS = ("gender", "ethnicity", "socioeconomic_status", "grade_level")
-"""The audit dimensions: never inputs of a model, always looked at."""
 
 # Vectors are read a few weeks at a time: their JSON is ten times the size of the numbers in it.
 _WEEKS_PER_READ = 8
@@ -88,8 +86,6 @@ class Population:
     """Shape (students, declared metadata inputs); NaN where missing or not among the declared values."""
     asked_for: NDArray[np.bool_]
     """Who can be in a cohort: whose grade is one of ours or not known, or has a code that the settings name."""
-    audit: dict[str, NDArray[np.object_]]
-    """The audit dimensions, text; None where missing."""
 
     def positions(self, district_ids: NDArray[np.object_]) -> NDArray[np.int64]:
         """Where these students (all of them on record) stand."""
@@ -105,7 +101,6 @@ def read_population(connection: sa.Connection, work: Work, tenant: TenantSetting
             table.district_id,
             table.student_metadata[GRADE_CODE].as_string().label(GRADE_CODE),
             as_text(table.id).label("student_id"),
-            *(table[name] for name in SUBGROUPS),
             *((table.student_metadata,) if needs_metadata else ()),
         ).where(table.tenant_id == work.tenant, table.deleted_on.is_(None))
     ).all()
@@ -130,10 +125,6 @@ def read_population(connection: sa.Connection, work: Work, tenant: TenantSetting
         left=np.append(enrolled.left, np.datetime64("NaT", "D"))[place_of],
         metadata=metadata,
         asked_for=np.array([row.grade_code in (None, *tenant.cohort.grade_codes) for row in rows], dtype=np.bool_),
-        audit={
-            name: _objects([None if (value := getattr(row, name)) in (None, "") else str(value) for row in rows])
-            for name in SUBGROUPS
-        },
     )
 
 
@@ -156,6 +147,8 @@ class FeatureMatrix:
     quality: NDArray[np.float64]
     """Per row, the share of the last weeks' data that is there."""
     population: Population
+    audit: dict[str, NDArray[np.object_]]
+    """What the settings audit, per student of the population; see `subgroups.read_subgroups`."""
     share: float = 1.0
     """Of the students on record, how many were taken."""
 
@@ -169,8 +162,8 @@ class FeatureMatrix:
         return pd.DataFrame(self.values[rows], columns=list(self.features))
 
     def subgroups(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.object_]]:
-        """The audit dimensions of some rows."""
-        return {name: values[self.student[rows]] for name, values in self.population.audit.items()}
+        """What the settings audit, of some rows."""
+        return {name: values[self.student[rows]] for name, values in self.audit.items()}
 
     def digest(self, rows: NDArray[np.int64], outcome: NDArray[np.int8]) -> str:
         """SHA-256 of some rows (ascending): dates, `district_id`s, rounded features and outcomes, on any database."""
@@ -234,9 +227,10 @@ def read_cohort(
 
     `maximum_rows`: where the cohorts hold more rows, only a part of the students is taken, each with all weeks, drawn
     by a hash of the `district_id`: the same ones each time, whatever happened to them. Memory: 8 bytes per feature
-    and row.
+    and row. ConfigurationError for subgroups that the settings name and nobody has, before vectors are read.
     """
     population = read_population(connection, work, tenant)
+    audit = read_subgroups(connection, work, tenant, population.district_ids)
     chosen = _sampled(connection, work, tenant, weeks, population, maximum_rows)
     kept: list[dt.date] = []
     values: list[NDArray[np.float64]] = []
@@ -268,6 +262,7 @@ def read_cohort(
         measured[:, 0],
         measured[:, 1],
         population,
+        audit,
         1.0 if chosen is None else float(chosen.mean()),
     )
 

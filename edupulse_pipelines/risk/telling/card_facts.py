@@ -12,6 +12,7 @@ from typing import Any
 
 from edupulse_pipelines.risk.judging.evaluation import Measure
 from edupulse_pipelines.settings import (
+    AUDIT_COLUMNS,
     CategorySettings,
     CohortSettings,
     DayRule,
@@ -79,6 +80,8 @@ class CardFacts:
     candidates: Sequence[CandidateFacts] = ()
     features: Sequence[str] = ()
     metadata_inputs: Sequence[str] = ()
+    audited: Sequence[str] = AUDIT_COLUMNS
+    """By what subgroups were made, as the settings have it."""
     importance: Mapping[str, float] = field(default_factory=dict)
     """Mean absolute contribution by factor, in log-odds."""
     confidence: str = ""

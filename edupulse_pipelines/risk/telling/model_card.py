@@ -27,7 +27,7 @@ from edupulse_pipelines.risk.telling.card_page import (
     page_html,
 )
 from edupulse_pipelines.risk.telling.label_words import adverse_events
-from edupulse_pipelines.settings import DEFAULT_ATTENDANCE_BELOW, DayRule
+from edupulse_pipelines.settings import DEFAULT_ATTENDANCE_BELOW, METADATA, DayRule
 
 KIND_WORDS = {
     "logistic": "Logistic regression with missing indicators",
@@ -217,9 +217,8 @@ def _data(facts: CardFacts) -> list[Block]:
         Table(["", "As-of weeks", "Weeks", "Students", "Student-weeks", "With an event"], rows, (0, 1)),
         Text(
             "Validation weeks come after the training weeks, with a gap of the horizon between them, so that nothing "
-            "of training was known from validation or the other way round. Gender, ethnicity and socioeconomic status "
-            f"are never inputs; they are used to audit the model. {inputs}. What is not recorded is treated as "
-            "unknown, never as zero."
+            "of training was known from validation or the other way round. Gender, ethnicity, socioeconomic status and "
+            f"grade level are never inputs. {inputs}. What is not recorded is treated as unknown, never as zero."
         ),
     ]
     if notes:
@@ -328,8 +327,9 @@ def _metrics(facts: CardFacts, *, short: bool = False) -> list[Block]:
 
 def _subgroups(facts: CardFacts) -> list[Block]:
     names = list(dict.fromkeys(measure.subgroup for measure in facts.measures if measure.subgroup))
+    audited = f"Audited by {', '.join(map(_attribute, facts.audited))}."
     if not names:
-        return [Heading("By subgroup"), Text("The district sends no attribute to audit by.")]
+        return [Heading("By subgroup"), Text(f"{audited} There are no figures.")]
     rows = []
     suppressed = 0
     everybody = [_rounded_rate(_find(facts.measures, metric, parameter)) for metric, parameter, _ in _OF_SUBGROUPS]
@@ -337,7 +337,7 @@ def _subgroups(facts: CardFacts) -> list[Block]:
     for name in names:
         figures = [_find(facts.measures, metric, parameter, name) for metric, parameter, _ in _OF_SUBGROUPS]
         attribute, _, value = name.partition("=")
-        title = f"{attribute.replace('_', ' ')}: {value}"
+        title = f"{_attribute(attribute)}: {value}"
         if all(measure is None or measure.samples is None for measure in figures):
             suppressed += 1
             rows.append([title, f"fewer than {facts.minimum_subgroup} students", *("—" for _ in figures)])
@@ -352,11 +352,17 @@ def _subgroups(facts: CardFacts) -> list[Block]:
         Heading("By subgroup"),
         Table(["Subgroup", "Student-weeks", *(label for _, _, label in _OF_SUBGROUPS)], rows),
         Text(
-            f"{sentence}; counts and rates are rounded. The false-negative rate is the share of the students with an "
-            "event who were not on the list; at a small capacity it is high for everybody, so it is compared with "
-            "everybody's."
+            f"{audited} Who has no value is a subgroup of its own. {sentence}; counts and rates are rounded. The "
+            "false-negative rate is the share of the students with an event who were not on the list; at a small "
+            "capacity it is high for everybody, so it is compared with everybody's."
         ),
     ]
+
+
+def _attribute(name: str) -> str:
+    """What is audited, as people say it: `special education (metadata)`."""
+    words = name.removeprefix(METADATA).replace("_", " ")
+    return f"{words} (metadata)" if name.startswith(METADATA) else words
 
 
 def _explanations(facts: CardFacts) -> list[Block]:

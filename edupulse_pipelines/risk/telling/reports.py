@@ -121,6 +121,7 @@ def _card_facts(
         candidates=_candidates(judged, by_candidate),
         features=judged.tuned.model.features,
         metadata_inputs=list(tenant.inputs.metadata),
+        audited=tenant.audit.subgroups,
         importance=importance,
         leakage_proof=result.proof.sentence,
         minimum_subgroup=tenant.promotion.minimum_subgroup,

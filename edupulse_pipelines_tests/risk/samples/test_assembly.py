@@ -13,10 +13,17 @@ import sqlalchemy as sa
 
 from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.risk.samples.assembly import RESOLVED_SHARE, UNKNOWN, Samples, Usable, read_samples
-from edupulse_pipelines.risk.samples.cohorts import RECORD_FEATURES, SUBGROUPS, model_features, read_population
+from edupulse_pipelines.risk.samples.cohorts import RECORD_FEATURES, model_features, read_population
 from edupulse_pipelines.risk.samples.feedback import known_by
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, predictions, students, training_feedback
-from edupulse_pipelines.settings import CohortSettings, InputSettings, LabelSettings, TenantSettings, TrainingSettings
+from edupulse_pipelines.settings import (
+    AUDIT_COLUMNS,
+    CohortSettings,
+    InputSettings,
+    LabelSettings,
+    TenantSettings,
+    TrainingSettings,
+)
 from edupulse_pipelines.weeks import WEEK, feature_date
 from edupulse_pipelines_tests.risk.district import District, made_up_district, tenant_settings, week, work_of, write
 
@@ -399,7 +406,7 @@ def test_a_limit_takes_whole_students_and_always_the_same(engine: sa.Engine) -> 
 def test_the_inputs_are_the_declared_ones() -> None:
     everything = model_features(tenant_settings())
     assert everything == RECORD_FEATURES
-    assert not {"weeks_of_data", *SUBGROUPS} & set(everything)
+    assert not {"weeks_of_data", *AUDIT_COLUMNS} & set(everything)
     some = tenant_settings(
         inputs=InputSettings(record=("no_grade_yet", "grade_change"), metadata={"age": "number", "size": ("s", "m")})
     )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import html.parser
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -51,6 +52,18 @@ def test_a_small_subgroup_is_not_shown_and_cannot_be_subtracted() -> None:
     assert "fewer than 10" not in enough and "No subgroup is too small" in enough
 
 
+def test_the_card_says_by_what_was_audited() -> None:
+    """And nothing of what was not: that it is no input holds whatever is audited."""
+    said = "Audited by gender, ethnicity, socioeconomic status, grade level. Who has no value is a subgroup of its own."
+    assert said in model_card(card_facts())
+    name = "metadata.special_education=true"
+    measures = [replace(one, subgroup=name) if one.subgroup else one for one in measured(1.0)]
+    card = model_card(card_facts(audited=("gender", "metadata.special_education"), measures=measures))
+    assert "Audited by gender, special education (metadata)." in card
+    assert "| special education (metadata): true |" in card
+    assert "Gender, ethnicity, socioeconomic status and grade level are never inputs." in card
+
+
 def test_what_is_not_known_is_left_out() -> None:
     card = model_card(
         card_facts(
@@ -61,7 +74,7 @@ def test_what_is_not_known_is_left_out() -> None:
     )  # fmt: skip
     assert "Promotion decision" not in card and "Candidates compared" not in card
     assert "until the student leaves" in card and "attends less than" not in card
-    assert "The district sends no attribute" in card
+    assert "socioeconomic status, grade level. There are no figures." in card
     assert "Seed" not in card and "Code" not in card
     assert "None" not in card
     for facts in (
