@@ -14,6 +14,7 @@ from edupulse_pipelines.sources.grade_codes import grade_level
 class EdfiSchools(EdfiSource):
     """School elements of the EducationOrganization interchange."""
 
+    table = "schools"
     columns = ("school_id", "name", "level", "lowest_grade", "highest_grade")
 
     def tables(self) -> Iterator[pa.Table]:
@@ -43,6 +44,7 @@ class EdfiSchools(EdfiSource):
 class EdfiEnrollments(EdfiSource):
     """StudentSchoolAssociation elements of the StudentEnrollment interchange."""
 
+    table = "enrollments"
     columns = ("district_id", "school_id", "entry_date", "exit_date", "exit_type", "grade_level", "is_primary")
 
     def tables(self) -> Iterator[pa.Table]:
