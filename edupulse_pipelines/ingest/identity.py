@@ -20,8 +20,15 @@ from edupulse_pipelines.ingest import quarantine
 from edupulse_pipelines.ingest.delivery import rows_of, without_copies
 from edupulse_pipelines.ingest.frames import Piece
 from edupulse_pipelines.ingest.names import NAMED_BY, Identity
-from edupulse_pipelines.ingest.rebuild import begin_students_anew, deliveries_naming, rebuild, rows_under
+from edupulse_pipelines.ingest.rebuild import (
+    TakenBackByNumber,
+    begin_students_anew,
+    deliveries_naming,
+    rebuild,
+    rows_under,
+)
 from edupulse_pipelines.ingest.table_load import TableLoad
+from edupulse_pipelines.ingest.take_back import taken_back
 from edupulse_pipelines.ingest.validation import ANOTHER_CHILD
 from edupulse_pipelines.schema.delivery import STUDENT_NUMBER
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
@@ -45,10 +52,11 @@ class NamedRow:
     accepted: bool
 
 
-def settle(load: TableLoad, anew: Collection[str] = ()) -> None:
+def settle(load: TableLoad, anew: Collection[str] = (), taken_back_before: TakenBackByNumber | None = None) -> None:
     """Look again at the numbers that rows of students have raised, and at those in dispute; nothing for other tables.
 
-    anew: numbers whose students are made anew in any case, because a person has joined them or taken that back.
+    anew: numbers whose students are made anew in any case, because a person has joined them or taken that back;
+    taken_back_before: then also the enrolments of theirs that people have taken back.
     One transaction: the students, their rows in quarantine, the accounts and the disputes come together.
     """
     if load.table != students_table.name:
@@ -82,8 +90,9 @@ def settle(load: TableLoad, anew: Collection[str] = ()) -> None:
     with load.writing() as connection:
         if changed:
             first = {number: named[number][0].values for number in changed if named.get(number)}
+            kept = taken_back_before or taken_back(connection, load.work, changed)
             begin_students_anew(connection, load, first)
-            rebuild(connection, load, changed, deliveries, held)
+            rebuild(connection, load, changed, deliveries, held, kept)
         stored_numbers.write_disputes(connection, load.work, disputes)
     load.raised.clear()
 

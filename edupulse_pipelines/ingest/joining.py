@@ -20,6 +20,7 @@ from edupulse_pipelines.ingest.identity import settle
 from edupulse_pipelines.ingest.names import NAMED_BY
 from edupulse_pipelines.ingest.rebuild import deliveries_naming, rebuild
 from edupulse_pipelines.ingest.table_load import TableLoad
+from edupulse_pipelines.ingest.take_back import taken_back
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.sqlalchemy_tables import (
     predictions,
@@ -103,13 +104,18 @@ def look_alikes(work: Work) -> list[list[str]]:
 
 
 def _make_anew(work: Work, raw_dir: Path, tenant: TenantSettings, old: str, new: str, anew: set[str]) -> None:
-    """Make students and records of both numbers anew from every delivery; one transaction a table."""
-    settle(TableLoad(work, raw_dir, tenant, "students"), anew)
+    """Make students and records of both numbers anew from every delivery; one transaction a table.
+
+    What a person has taken back of enrolments under either number stays taken back, of whomever it is now.
+    """
+    with work.reading() as connection:
+        of_both = [one for of in taken_back(connection, work, {old, new}).values() for one in of]
+    settle(TableLoad(work, raw_dir, tenant, "students"), anew, dict.fromkeys(sorted(anew), of_both))
     for table in _ABOUT_STUDENTS:
         load = TableLoad(work, raw_dir, tenant, table)
         deliveries = deliveries_naming(load, {old, new})
         with load.writing() as connection:
-            rebuild(connection, load, {old, new}, deliveries)
+            rebuild(connection, load, {old, new}, deliveries, taken_back_before=dict.fromkeys((old, new), of_both))
 
 
 def _ids(connection: Connection, work: Work, of: tuple[str, ...]) -> dict[str, uuid.UUID]:

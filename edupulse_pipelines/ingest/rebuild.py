@@ -24,15 +24,17 @@ from edupulse_pipelines.ingest.marks import Marks
 from edupulse_pipelines.ingest.quarantine import BadRow
 from edupulse_pipelines.ingest.student_enrolments import forget_said
 from edupulse_pipelines.ingest.table_load import TableLoad
+from edupulse_pipelines.ingest.take_back import TakenBack, take_back_again, taken_back
 from edupulse_pipelines.ingest.validation import ANOTHER_CHILD, Reasons
 from edupulse_pipelines.ingest.writers.outcomes import OUTCOMES, Outcomes
 from edupulse_pipelines.schema.delivery import DELIVERED, STUDENT_NUMBER
-from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records, attendance_statements, metadata
+from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records, attendance_statements, enrollments, metadata
 from edupulse_pipelines.schema.sqlalchemy_tables import students as students_table
 from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.bulk import read_rows
 from edupulse_pipelines.storage.manifest import Entry
 
+TakenBackByNumber = Mapping[str, Collection[TakenBack]]
 Held = Mapping[str, Collection[int]]
 """By content (hash) the lines of students that name another child."""
 _BEFORE_ALL = dt.date(1, 1, 1)
@@ -79,9 +81,16 @@ def rebuild(
     numbers: Collection[str],
     deliveries: Mapping[dt.date, list[Entry]],
     held: Held | None = None,
+    taken_back_before: TakenBackByNumber | None = None,
 ) -> None:
-    """Make the records of these numbers anew, in a transaction of the table's load; `held`: lines of another child."""
+    """Make the records of these numbers anew, in a transaction of the table's load.
+
+    held: lines of another child. taken_back_before: enrolments that people have taken back, which they stay; by default
+    those that are stored of these numbers.
+    """
     marks = load.marks(connection)
+    if taken_back_before is None:
+        taken_back_before = taken_back(connection, load.work, numbers)
     if load.record.about_students:
         _forget(connection, load, numbers, marks)
     for delivered_on, files in sorted(deliveries.items()):
@@ -104,6 +113,9 @@ def rebuild(
         writer.close()
         manifest.note_merged(connection, load.work, load.table, delivered_on)
     snapshots.apply(connection, load, min(deliveries, default=_AFTER_ALL), marks)
+    if load.table in (enrollments.name, students_table.name):
+        is_sent = load.table == enrollments.name
+        take_back_again(connection, load.work, marks, taken_back_before, is_sent=is_sent)
     load.leave(connection, marks)
     _recount(connection, load, deliveries)
 

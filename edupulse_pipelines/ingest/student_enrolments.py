@@ -422,17 +422,26 @@ def follow_events(connection: Connection, work: Work, marks: Marks) -> None:
 
     To be called when every row of the delivery is written.
     """
-    silent = enrollment_statements.c
-    may_follow = sa.exists().where(silent.student_id == enrollments.c.student_id, silent.said.startswith("/"))
-    of_tenant = sa.select(silent.student_id).where(silent.tenant_id == work.tenant, silent.said.startswith("/"))
-    if connection.scalar(of_tenant.limit(1)) is None:
+    said, table = enrollment_statements.c, enrollments.c
+    silent = sa.select(said.student_id).where(said.tenant_id == work.tenant, said.said.startswith("/"))
+    is_assumed = table.origin == ASSUMED
+    # Where every entry that was said has been taken back, an enrolment is assumed as well.
+    without_entry = sa.select(table.student_id).where(
+        table.tenant_id == work.tenant,
+        sa.or_(is_assumed, sa.and_(table.origin == STUDENT, table.deleted_on.is_not(None))),
+    )
+    if connection.scalar(sa.union_all(silent, without_entry).limit(1)) is None:
         return
     hold_enrolments(connection, work)
-    assumed = sa.func.min(sa.case((enrollments.c.origin == ASSUMED, enrollments.c.entry_date)))
+    assumed = sa.func.min(sa.case((is_assumed, table.entry_date)))
     query = (
-        sa.select(enrollments.c.student_id, sa.func.coalesce(assumed, sa.func.min(enrollments.c.entry_date)))
-        .where(enrollments.c.tenant_id == work.tenant, enrollments.c.origin != SENT, may_follow)
-        .group_by(enrollments.c.student_id)
+        sa.select(table.student_id, sa.func.coalesce(assumed, sa.func.min(table.entry_date)))
+        .where(
+            table.tenant_id == work.tenant,
+            table.origin != SENT,
+            sa.or_(table.student_id.in_(silent), table.student_id.in_(without_entry)),
+        )
+        .group_by(table.student_id)
     )
     rows = read_rows(connection, query, {"student": pa.string(), "entry": pa.date32()})
     entry = rows["entry"].to_numpy().astype("datetime64[D]").astype(np.int64)

@@ -264,3 +264,13 @@ def test_a_snapshot_of_enrolments_takes_back_only_what_was_sent(district: Distri
     (district.landing / str(delivery_day(2)) / "manifest.json").write_text(whole)
     district.run()
     assert [(row[1], row[-1]) for row in stands(district)] == [("1", "sent"), (None, "student")]
+
+
+def test_an_enrolment_that_is_assumed_because_the_entry_was_taken_back_follows_the_events(district: District) -> None:
+    district.land(1, students=students(student("ZQ1", "2025-08-25")))
+    district.run()
+    take_back_enrolment(district.work, "ZQ1", DAY("2025-08-25"), None, "a mistake", delivery_day(2))
+    assert stands(district) == [("ZQ1", None, str(delivery_day(1)), None, "assumed")]
+    district.land(2, attendance_records=f"{ATTENDANCE_HEADER}\nZQ1,2025-09-03,absent\n")
+    district.run()
+    assert stands(district) == [("ZQ1", None, "2025-09-03", None, "assumed")]

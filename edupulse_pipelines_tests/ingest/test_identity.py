@@ -205,5 +205,5 @@ def test_a_number_that_a_spreadsheet_has_spoilt(district: District, number: str)
 def test_lost_zeros_are_counted(district: District) -> None:
     district.land(1, students=students(f"00123,{ANNA}", f"00124,{ZED}"))
     district.land(2, students=students(f"123,{ANNA}", "124,ZQo,ZQp,2011-01-01,1"))
-    assert district.run("students", weeks=weeks(1))["students"].report.warnings == {}
-    assert district.run("students", weeks=weeks(2))["students"].report.warnings == {"lost_zeros": 2}
+    assert district.run("students", weeks=weeks(1))["students"].report.warnings.get("lost_zeros") is None
+    assert district.run("students", weeks=weeks(2))["students"].report.warnings["lost_zeros"] == 2
