@@ -128,13 +128,18 @@ def said_enrolments(
 def _by_holder(statements: Collection[Statement], holders: list[dt.date]) -> dict[dt.date, list[Statement]]:
     """For each enrolment (by entry) the statements that spoke of its end."""
     spoken: dict[dt.date, list[Statement]] = {}
+    first_said: dict[dt.date, dt.date] = {}
+    for statement in statements:
+        if statement.entry is not None:
+            first_said[statement.entry] = min(statement.first, first_said.get(statement.entry, statement.first))
     for statement in statements:
         if not statement.speaks_of_exit:
             continue
         if statement.exit is not None:
             holder = _holder(holders, statement.exit)
-        elif statement.entry is None:
-            holder = _holder(holders, statement.newest)
+        elif statement.entry is None:  # of an enrolment that was known by then
+            known = [entry for entry in holders if first_said.get(entry, dt.date.min) <= statement.newest]
+            holder = _holder(known or holders, statement.newest)
         elif statement.entry in holders:
             holder = statement.entry
         else:

@@ -106,6 +106,8 @@ EARLIER = {"grades.csv": grades("1,ART,2025-09-02,70,B,G0")}
 MINUTES = b"district_id,date,status,minutes_absent,minutes_possible\n1,2025-09-02,absent,30,300\n"
 BOMB = grades(GOOD) + (b" " * 9_999 + b",,,,,\n") * 950
 """A good row and 9 MB of rows without any value."""
+SCHOOLS = {"schools.csv": b"school_id\n1\n"}
+ENROLLED = b"district_id,school_id,entry_date\n1,1,2025-09-01\n"
 
 WIDE = grades(GOOD + "," * 2000, header=HEADER + "".join(f",x{number}" for number in range(2000)))
 
@@ -163,6 +165,14 @@ ADVICE: list[tuple[str, Advice]] = [
     ("unknown_student", Advice(
         {"grades.csv": grades("99,MATH,2025-09-02,80,B,G1")},
         later={"students.csv": f"{STUDENTS}\n99,ZQ,ZQ,2010-01-01,,\n".encode()},
+    )),
+    ("unknown_school", Advice(
+        {"enrollments.csv": ENROLLED.replace(b",1,", b",9,")}, {"enrollments.csv": ENROLLED}, before=SCHOOLS,
+        tables=("students", "schools", "enrollments"),
+    )),
+    ("unknown_school", Advice(
+        {"enrollments.csv": ENROLLED.replace(b",1,", b",9,")}, before=SCHOOLS, later={"schools.csv": b"school_id\n9\n"},
+        tables=("students", "schools", "enrollments"),
     )),
     ("unknown_record", Advice(
         {"grades.csv": TAKEN_BACK}, {"grades.csv": TAKEN_BACK.replace(b"G9", b"G0")}, before=EARLIER,
@@ -233,6 +243,7 @@ FOLLOWED_ELSEWHERE = {
     "disputed_number": "test_identity",
     "lost_zeros": "test_joining",
     "exit_before_enrollment": "test_rows",
+    "assumed_enrollment": "test_enrollments",
     "missing_date_of_birth": "test_quarantine",
     "snapshot_waits": "test_deletions",
     "archive_unverified": "test_damaged_archives",
@@ -267,7 +278,7 @@ def test_advice_that_is_followed_loads(district: District, code: str, advice: Ad
     district.tenant = plain.model_validate(plain.model_dump() | STRICT_SETTINGS.get(code, {}))
     district.enrol("1", "2")
     put(district, 1, advice.before)
-    district.run("students", "grades")
+    district.run(*dict.fromkeys(("students", "grades", *advice.tables)))
     put(district, 2, advice.bad)
     district.run(*advice.tables)
     assert code in held_back(district)

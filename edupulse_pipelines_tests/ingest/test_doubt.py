@@ -11,6 +11,7 @@ from edupulse_pipelines.ingest.doubt import attendance_in_doubt
 from edupulse_pipelines.schema.sqlalchemy_tables import students, weekly_activity
 from edupulse_pipelines.storage.bulk import as_text
 from edupulse_pipelines.weeks import WEEK
+from edupulse_pipelines_tests.enrolment import enrol as let_them_be_enrolled
 from edupulse_pipelines_tests.ingest.district import FIRST_WEEK, District, delivery_day
 
 SECOND_WEEK = FIRST_WEEK + WEEK
@@ -78,6 +79,7 @@ def enrol(district: District, *numbers: str) -> None:
     district.enrol(*numbers)
     with district.engine.begin() as connection:
         connection.execute(sa.update(students).values(enrollment_date=FIRST_WEEK))
+        let_them_be_enrolled(connection, district.tenant.name)
 
 
 def land_xml(district: District, day: int, name: str, *elements: str) -> None:

@@ -274,3 +274,14 @@ def test_an_enrolment_that_is_assumed_because_the_entry_was_taken_back_follows_t
     district.land(2, attendance_records=f"{ATTENDANCE_HEADER}\nZQ1,2025-09-03,absent\n")
     district.run()
     assert stands(district) == [("ZQ1", None, "2025-09-03", None, "assumed")]
+
+
+def test_an_entry_that_is_said_later_leaves_open_what_was_said_to_be_open(district: District) -> None:
+    """An exit is taken back by deliveries without any entry; the first entry that is said changes nothing before it."""
+    rows = [("", ""), ("", "2025-09-10"), ("", ""), ("2025-09-24", "")]
+    for number, (entry, left) in enumerate(rows, start=1):
+        district.land(number, students=students(student("ZQ1", entry, left)))
+        district.run("students", weeks=[FIRST_WEEK + (number - 1) * WEEK])
+    assert stands(district) == [
+        ("ZQ1", None, "2025-09-08", None, "assumed"), ("ZQ1", None, "2025-09-24", None, "student")
+    ]  # fmt: skip

@@ -202,7 +202,9 @@ def test_a_table_without_a_file_this_week_is_no_error(district: District) -> Non
     district.land(1, students=f"{STUDENT_HEADER}\nZQ1,ZQa,ZQb,2010-01-01\n")
     district.land(2, attendance_records=ATTENDANCE)
     done = district.run()
-    assert [loaded.counts[0] for loaded in done.values()] == [1, 1, 0, 0, 0]
+    assert {table: loaded.counts[0] for table, loaded in done.items() if loaded.counts[0]} == {
+        "students": 1, "attendance_records": 1
+    }  # fmt: skip
     assert district.refused() == []
 
 
