@@ -24,7 +24,7 @@ from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.ingest.ahead import ahead
 from edupulse_pipelines.ingest.archived_file import FORMER_COLUMNS
 from edupulse_pipelines.ingest.frames import Coded, Identities, Integers, Mask, Piece, fingerprints
-from edupulse_pipelines.schema.delivery import DELIVERED, STUDENT_NUMBER
+from edupulse_pipelines.schema.delivery import DELIVERED, SCHOOL, STUDENT_NUMBER
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.blanks import trimmed_rows
@@ -37,7 +37,6 @@ _PIECE_ROWS_OF_TEXT = 100_000
 """Of tables not partitioned by month, whose rows hold text of their own: a piece takes about as much memory."""
 _KEPT_BYTES = 96 << 20
 """Up to here a delivery's rows are kept from the first reading for the second."""
-_SCHOOL = "school_id"
 _NOT_OF_THE_FILE = {*SYSTEM_COLUMNS, *FORMER_COLUMNS}
 """The archive's own columns, also in archives of the first release."""
 
@@ -94,8 +93,8 @@ class DeliveredRows:
             add_codes(self.unmapped, unmapped)
             self._identities.add(fingerprints(piece))
             self._count_days(piece)
-            if _SCHOOL in DELIVERED[table].natural_key and len(self._school_named) < len((True, False)):
-                self._school_named.update(np.unique(piece.column(_SCHOOL).codes >= 0).tolist())
+            if SCHOOL in DELIVERED[table].natural_key:
+                self._school_named.update(np.unique(piece.column(SCHOOL).codes >= 0).tolist())
             kept_bytes += piece.nbytes
             if self._kept is not None:
                 self._kept.append(piece)

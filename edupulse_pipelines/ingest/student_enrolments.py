@@ -373,28 +373,6 @@ def forget_said(connection: Connection, marks: Marks, student: uuid.UUID, as_tex
     connection.execute(sa.delete(enrollments).where(of_student))
 
 
-def assumed_count(connection: Connection, work: Work) -> int:
-    """Students on record of whom nobody has said since when they are enrolled, up to what was said later."""
-    other = enrollments.alias("other").c
-    is_said = sa.exists().where(
-        other.student_id == enrollments.c.student_id,
-        other.origin != ASSUMED,
-        other.deleted_on.is_(None),
-        other.entry_date <= enrollments.c.entry_date,
-    )
-    query = (
-        sa.select(sa.func.count())
-        .select_from(enrollments.join(students, students.c.id == enrollments.c.student_id))
-        .where(
-            enrollments.c.tenant_id == work.tenant,
-            enrollments.c.origin == ASSUMED,
-            students.c.deleted_on.is_(None),
-            ~is_said,
-        )
-    )
-    return int(connection.scalar(query) or 0)
-
-
 def mark_entry(marks: Marks, student_id: str, entry: dt.date) -> None:
     """Mark what depends on the student's enrolment as stale from an entry on."""
     marks.add_enrolment(entry, [student_id])

@@ -12,13 +12,16 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from edupulse_pipelines.orchestration.checks import EXPECTATIONS, FILES_READABLE
+from edupulse_pipelines.orchestration.checks import EXPECTATIONS, FILES_READABLE, STUDENTS_ENROLLED
 from edupulse_pipelines.orchestration.recorded_runs import RecordedRun, RunOutcome
 from edupulse_pipelines.schema.reasons import REASONS
 from edupulse_pipelines.schema.tables import ACCOUNTS, RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines.weeks import last_closed_week
+
+ASSUMED_ENROLLMENT = "assumed_enrollment"
+"""Name of the warning that counts the students of whom nobody has said since when they are enrolled."""
 
 FILES_NAMED = 5
 """So many files are named in a warning."""
@@ -84,6 +87,7 @@ def run_warnings(recorded: RecordedRun, tenant: TenantSettings, last_week: dt.da
     return [
         *_unknown_columns(recorded),
         *_about_records(recorded),
+        *_assumed_enrolments(recorded),
         *_unknown_rates(recorded),
         *_stale_scores(recorded, tenant, last_week),
     ]
@@ -124,6 +128,13 @@ def _about_records(recorded: RecordedRun) -> list[str]:
         if deleted := asset.metadata.get("run_deleted"):
             told.append(f"{table}: {deleted:,} records taken back (marked in `deleted_on`, not removed)")
     return told
+
+
+def _assumed_enrolments(recorded: RecordedRun) -> list[str]:
+    """Students of whom nobody has said since when they are enrolled, when everything of the run is loaded."""
+    count = recorded.asset("student_features").checks.get(STUDENTS_ENROLLED, {}).get("students_with_assumed_entry", 0)
+    reason = REASONS[ASSUMED_ENROLLMENT]
+    return [f"student_features: {reason.code} ({count:,}): {reason.meaning} {reason.fix}"] if count else []
 
 
 def _unknown_rates(recorded: RecordedRun) -> list[str]:

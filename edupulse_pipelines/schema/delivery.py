@@ -14,6 +14,8 @@ from edupulse_pipelines.schema.tables import RECORD_TABLES, TABLES
 
 STUDENT_NUMBER = "district_id"
 """The column by which files name a student."""
+SCHOOL = "school_id"
+"""The column that names a school."""
 SOURCE_RECORD = "source_record_id"
 """The column with the source's own id of a record."""
 FIRST_DELIVERED_ON = "first_delivered_on"

@@ -357,7 +357,7 @@ _WARNING = (
     Reason(
         code="exit_before_enrollment",
         kind="warning",
-        meaning="`exit_date` lies before `enrollment_date`.",
+        meaning="`exit_date` lies before the entry date, so that the enrolment holds on no day.",
         fix="Correct one of the two dates.",
     ),
     Reason(

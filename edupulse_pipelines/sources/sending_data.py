@@ -85,8 +85,8 @@ back goes on with the history. Weeks in which a student was not enrolled do not 
   from the first delivery of `enrollments` on, and those opened before hold until the student's first sent enrolment
   begins.
 - **No entry date at all?** The student's first recorded event counts as the entry, or the first delivery if that
-  was earlier. How many students that concerns is said with every load of students (`assumed_enrollment`) and by the
-  check `students_enrolled`, which also counts students with records and without an enrolment.
+  was earlier. How many students that concerns is said at the end of a run (`assumed_enrollment`) and by the check
+  `students_enrolled`, which also counts students with records and without an enrolment.
 - **Attendance at a school.** `school_id` in `attendance_records` says where a session was; without it the enrolment of
   that day does. A row that says the school later, or does not say it any more, is about the same record, and a school
   that you have named stays named. Where two schools are possible (you have named both, the same delivery has a row with

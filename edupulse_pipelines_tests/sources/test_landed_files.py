@@ -121,17 +121,17 @@ NAMES: list[tuple[dict[str, bytes], dict[str, list[str]], list[str]]] = [
     ),
     (
         {"sis/users.csv": USERS, "sis/orgs.csv": ORGS, "sis/other.csv": b"", "grades.csv": GRADES},
-        {"students": ["sis/users.csv"], "grades": ["grades.csv"]},
+        {"schools": ["sis/orgs.csv"], "students": ["sis/users.csv"], "grades": ["grades.csv"]},
         ["sis/other.csv"],
     ),
-    ({"users.csv": USERS, "orgs.csv": ORGS}, {"students": ["users.csv"]}, []),
+    ({"users.csv": USERS, "orgs.csv": ORGS}, {"schools": ["orgs.csv"], "students": ["users.csv"]}, []),
     # Not by a name alone.
     (
         {"users.csv": USERS, "results.csv": b"", "manifest.csv": b"a,b\n"},
         {},
         ["manifest.csv", "results.csv", "users.csv"],
     ),
-    ({"orgs.csv": ORGS, "manifest.csv": MANIFEST}, {}, ["manifest.csv", "orgs.csv"]),
+    ({"orgs.csv": ORGS, "manifest.csv": MANIFEST}, {"schools": ["orgs.csv"]}, []),
     (
         {
             "a.xml": STUDENTS_XML,
@@ -339,7 +339,8 @@ def test_a_bundle_opens_as_records_and_is_kept_whole(tmp_path: Path, form: str) 
         tmp_path / "day",
         {"sis.zip": zipped(inputs)} if form == "zip" else {f"sis/{name}": text for name, text in inputs.items()},
     )
-    file = only(tmp_path / "day")
+    files, _ = landed_files(tmp_path / "day", tenant(tmp_path))
+    (file,) = files["students"]
     source = file.open(tenant(tmp_path), delivered_on=dt.date(2025, 9, 8))
     assert source.source_format.startswith("OneRoster")
     (rows,) = source.batches()

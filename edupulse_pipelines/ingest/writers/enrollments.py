@@ -26,6 +26,17 @@ from edupulse_pipelines.schema.sqlalchemy_tables import enrollments
 from edupulse_pipelines.storage.bulk import id_batches, read_rows, stage, update_rows
 from edupulse_pipelines.storage.turns import hold_enrolments
 
+EXIT_BEFORE_ENROLLMENT = "exit_before_enrollment"
+
+
+def exits_before(piece: Piece, places: Integers, entry: str) -> int:
+    """How many of these rows have an exit date before their date of entry (column `entry`)."""
+    exits, entries = piece.columns.get("exit_date"), piece.columns.get(entry)
+    if exits is None or entries is None:
+        return 0
+    left, came = (column.take(column.texts).take(pa.array(places)) for column in (exits, entries))
+    return int(pc.sum(pc.less(left, came)).as_py() or 0)  # ISO dates compare as text
+
 
 class EnrollmentMerge(PieceMerge):
     """The merge of one piece of enrolments."""
@@ -151,6 +162,13 @@ class EnrollmentWriter(RecordWriter):
         self._since = self._first_sent()
         self._concerned: set[str] = set()
         self._schools = Schools.of(target.connection, target.work, target.rows.delivered_on)
+
+    def write(self, prepared: PreparedRecords) -> Outcomes:
+        """As every record; warns of exits before the entry, which make an enrolment that holds on no day."""
+        places: Integers = np.flatnonzero(prepared.good())
+        if count := exits_before(prepared.piece, places, "entry_date"):
+            self.target.warnings[EXIT_BEFORE_ENROLLMENT] += count
+        return super().write(prepared)
 
     def looked_up(self, prepared: PreparedRecords) -> pa.Array | None:
         """For each row the id of its student; adds the reason to rows that name a school nobody has sent yet."""

@@ -14,17 +14,14 @@ from edupulse_pipelines.ingest.frames import Integers, Piece
 from edupulse_pipelines.ingest.names import Identity
 from edupulse_pipelines.ingest.student_enrolments import (
     Statements,
-    assumed_count,
     bring_up_to_date,
     mark_all_enrolments,
 )
 from edupulse_pipelines.ingest.validation import ANOTHER_CHILD, Reasons
+from edupulse_pipelines.ingest.writers.enrollments import EXIT_BEFORE_ENROLLMENT, exits_before
 from edupulse_pipelines.ingest.writers.outcomes import QUARANTINED, Outcomes, Target
 from edupulse_pipelines.ingest.writers.records import PieceMerge, PreparedRecords, RecordWriter
 from edupulse_pipelines.sources.profiles import MISSING_DATE_OF_BIRTH
-
-EXIT_BEFORE_ENROLLMENT = "exit_before_enrollment"
-ASSUMED_ENROLLMENT = "assumed_enrollment"
 
 
 class StudentMerge(PieceMerge):
@@ -68,7 +65,7 @@ class StudentWriter(RecordWriter):
     def write(self, prepared: PreparedRecords) -> Outcomes:
         """As every record; warns of exits before the enrolment and of dates of birth that stand for none."""
         places: Integers = np.flatnonzero(prepared.good())
-        self._warn_of_exits(prepared.piece, places)
+        self._warn(EXIT_BEFORE_ENROLLMENT, exits_before(prepared.piece, places, "enrollment_date"))
         self._warn_of_births(prepared.piece, places)
         outcomes = super().write(prepared)
         # What is refused (another child's row) says nothing of this student.
@@ -87,20 +84,6 @@ class StudentWriter(RecordWriter):
         changed = self._statements.keep(connection, work, self.target.rows.delivered_on)
         bring_up_to_date(connection, work, marks, changed)
         mark_all_enrolments(connection, marks, self._removed_or_back)
-        if count := assumed_count(connection, work):
-            self.target.warnings[ASSUMED_ENROLLMENT] = count  # of all students, not of this delivery's
-
-    def _warn_of_exits(self, piece: Piece, places: Integers) -> None:
-        exits, entries = piece.columns.get("exit_date"), piece.columns.get("enrollment_date")
-        if exits is None or entries is None:
-            return
-        left, came = (
-            column.take(column.texts).take(pa.array(places)).to_numpy(zero_copy_only=False)
-            for column in (exits, entries)
-        )
-        both = np.array([a is not None and b is not None for a, b in zip(left, came, strict=True)], dtype=np.bool_)
-        # ISO dates compare as text.
-        self._warn(EXIT_BEFORE_ENROLLMENT, sum(a < b for a, b in zip(left[both], came[both], strict=True)))
 
     def _warn_of_births(self, piece: Piece, places: Integers) -> None:
         marker = self.target.tenant.profile.missing_date_of_birth
