@@ -1346,14 +1346,20 @@ LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
 DECLARE
     named text;
     wanted text;
+    beginning text;
 BEGIN
     EXECUTE format('ALTER TABLE %I RENAME TO %I', made, final);
     FOR named IN
         SELECT i.relname
         FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indrelid = to_regclass(quote_ident(final))
     LOOP
-        wanted := replace(named, made, final);
-        IF to_regclass(quote_ident(wanted)) IS NULL THEN
+        -- PostgreSQL shortens the table's name in that of an index that would be too long.
+        beginning := made;
+        WHILE NOT starts_with(named, beginning) LOOP
+            beginning := left(beginning, -1);
+        END LOOP;
+        wanted := final || substr(named, length(beginning) + 1);
+        IF length(beginning) > length(made) - 8 AND to_regclass(quote_ident(wanted)) IS NULL THEN
             EXECUTE format('ALTER INDEX %I RENAME TO %I', named, wanted);
         END IF;
     END LOOP;
