@@ -104,7 +104,7 @@ def take_back_again(
 
 def _standing(
     connection: Connection, work: Work, number: str, school: str | None, entry: dt.date
-) -> sa.Row[tuple[uuid.UUID, uuid.UUID, str, dt.date]] | None:
+) -> sa.Row[uuid.UUID, uuid.UUID, str, dt.date] | None:
     """Id, student, origin and delivery of the enrolment of a number that stands and was said."""
     table = enrollments.c
     return connection.execute(
@@ -121,7 +121,7 @@ def _standing(
     ).one_or_none()
 
 
-def _said(connection: Connection, found: sa.Row[tuple[uuid.UUID, uuid.UUID, str, dt.date]], entry: dt.date) -> dt.date:
+def _said(connection: Connection, found: sa.Row[uuid.UUID, uuid.UUID, str, dt.date], entry: dt.date) -> dt.date:
     """The newest delivery that has said the enrolment."""
     return found.delivered_on if found.origin != STUDENT else _last_said(connection, found.student_id, entry)
 
@@ -130,7 +130,7 @@ def _take_back(
     connection: Connection,
     work: Work,
     marks: Marks,
-    found: sa.Row[tuple[uuid.UUID, uuid.UUID, str, dt.date]],
+    found: sa.Row[uuid.UUID, uuid.UUID, str, dt.date],
     taken: TakenBack,
 ) -> None:
     connection.execute(
