@@ -146,8 +146,8 @@ def quarantine_show(
 ) -> None:
     """Single rows as they came, with their reasons and what became of them.
 
-    This is the one command that shows student records: name the rows you need. Into a file or a log it
-    writes none, unless --values asks for them.
+    It shows student records, so name the rows you need. Into a file or a log it writes none, unless --values asks for
+    them.
     \f
     Its parameters are its options: click gives each of them by itself.
     """

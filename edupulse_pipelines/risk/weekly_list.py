@@ -8,6 +8,7 @@ printed or written to a file is the command's business.
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -112,10 +113,11 @@ def weekly_list(
 ) -> WeeklyList:
     """The list of the week that begins on the Monday `week`; by default of the newest one that has predictions.
 
-    `schools`: only students of these, by number or name in any case. `grades`: only these, as `ListedStudent.grade`
-    has them. PermanentError for a week without predictions, and for a school or grade of which nobody is enrolled at
-    the week's end; it names no student. Of several predictions of a student for the week the latest counts. A student
-    who has left by the week's end, or whose record was deleted, is not on the list.
+    `schools`: only students of these, by number or name in any case; NO_SCHOOL: those of whom none is known. `grades`:
+    only these, as `ListedStudent.grade` has them. PermanentError for a week without predictions, and for a school or
+    grade of which nobody is enrolled at the week's end; it names no student. Of several predictions of a student for
+    the week the latest counts. A student who has left by the week's end, or whose record was deleted, is not on the
+    list.
     """
     with work.reading() as connection:
         week = _scored_week(connection, work, week)
@@ -217,18 +219,7 @@ def _scored_week(connection: Connection, work: Work, week: dt.date | None) -> dt
 
 def _enrolled(connection: Connection, work: Work, week: dt.date) -> list[_Enrolled]:
     """Everybody who is enrolled at the week's end, which is who has a vector of it, with the latest prediction."""
-    day, table = feature_date(week), predictions.c
-    latest = (
-        sa.select(
-            predictions,
-            sa.func.row_number()
-            .over(partition_by=table.student_id, order_by=(table.prediction_date.desc(), table.id.desc()))
-            .label("newest"),
-        )
-        .where(table.tenant_id == work.tenant, table.feature_date == day)
-        .subquery()
-    )
-    prediction, student, vector = latest.c, students.c, student_features.c
+    day, student, vector = feature_date(week), students.c, student_features.c
     rows = connection.execute(
         sa.select(
             student.id,
@@ -237,19 +228,13 @@ def _enrolled(connection: Connection, work: Work, week: dt.date) -> list[_Enroll
             student.last_name,
             student.grade_level,
             student.student_metadata[GRADE_CODE].as_string().label("grade_code"),
-            prediction.risk_category,
-            prediction.risk_score,
-            prediction.confidence,
-            # Only of those on the list: the explanations of all would be most of what is read.
-            sa.case((prediction.risk_category.in_(LISTED_CATEGORIES), prediction.risk_factors)).label("risk_factors"),
-            prediction.model_version,
-            prediction.rescored,
         )
         .select_from(student_features)
         .join(students, sa.and_(student.tenant_id == vector.tenant_id, student.id == vector.student_id))
-        .outerjoin(latest, sa.and_(prediction.student_id == student.id, prediction.newest == 1))
         .where(vector.tenant_id == work.tenant, vector.feature_date == day, student.deleted_on.is_(None))
     ).all()
+    # Put together here: SQLite would look through all predictions for each student.
+    latest = _latest_predictions(connection, work, day)
     school_of = schools_on(connection, work, day)
     return [
         _Enrolled(
@@ -258,26 +243,43 @@ def _enrolled(connection: Connection, work: Work, week: dt.date) -> list[_Enroll
             row.last_name,
             row.grade_code if row.grade_level is None else str(row.grade_level),
             school_of.get(row.id),
-            row.risk_category,
-            row.risk_score,
-            row.confidence,
-            row.risk_factors,
-            row.model_version,
-            row.rescored,
+            *latest.get(row.id, (None,) * 6),
         )
         for row in rows
     ]
 
 
+def _latest_predictions(connection: Connection, work: Work, day: dt.date) -> dict[uuid.UUID, tuple[Any, ...]]:
+    """By student, of the latest prediction for the day, the last six fields of `_Enrolled`."""
+    table = predictions.c
+    rows = connection.execute(
+        sa.select(
+            table.student_id,
+            table.risk_category,
+            table.risk_score,
+            table.confidence,
+            # Only of those on the list: the explanations of all would be most of what is read.
+            sa.case((table.risk_category.in_(LISTED_CATEGORIES), table.risk_factors)),
+            table.model_version,
+            table.rescored,
+        )
+        .where(table.tenant_id == work.tenant, table.feature_date == day)
+        .order_by(table.prediction_date, table.id)
+    )
+    return {student: tuple(values) for student, *values in rows}
+
+
 def _of_schools(everybody: list[_Enrolled], schools: Collection[str], week: dt.date) -> list[_Enrolled]:
     """The students of the schools that are asked for; PermanentError for one where nobody is."""
     there = {student.school for student in everybody if student.school is not None}
-    chosen: set[School] = set()
+    chosen: set[School | None] = set()
     for asked in schools:
         text = asked.strip().casefold()
         # A number comes first: another school may bear it as its name.
-        found = {school for school in there if school.number.casefold() == text}
-        found = found or {school for school in there if (school.name or "").strip().casefold() == text}
+        found: set[School | None] = {school for school in there if school.number.casefold() == text}
+        found = found or {school for school in there if school.title.strip().casefold() == text}
+        if not found and text == NO_SCHOOL.casefold():
+            found = {None} & {student.school for student in everybody}
         if not found:
             known = [
                 school.number if school.name is None else f"{school.name} ({school.number})"

@@ -98,6 +98,8 @@ def test_of_one_school_and_of_one_grade(work: Work, tenant: TenantSettings) -> N
         assert numbers(weekly_list(work, tenant, schools=[asked])) == ["0103", "0104"]
     assert numbers(weekly_list(work, tenant, schools=["S-1", "S-2"], grades=["9", "0"])) == ["0103", "0104", "0101"]
     assert numbers(weekly_list(work, tenant, grades=["PK"])) == ["0109"]
+    assert numbers(weekly_list(work, tenant, schools=["no school known"])) == ["0105"]
+    assert numbers(weekly_list(work, tenant, schools=["School S-9"])) == ["0109"]  # as its heading reads
     of_low_risk = weekly_list(work, tenant, grades=["11"])
     assert (of_low_risk.students, of_low_risk.scored) == ((), 1)
     of_nobody_scored = weekly_list(work, tenant, schools=["S-1"], grades=["9"])

@@ -20,18 +20,6 @@ this_week AS (
     FROM predictions p
     JOIN newest_week w ON w.tenant_id = p.tenant_id AND w.feature_date = p.feature_date
 ),
-at_school AS (
-    SELECT e.tenant_id, e.student_id, e.school_id,
-           ROW_NUMBER() OVER (
-               PARTITION BY e.tenant_id, e.student_id
-               ORDER BY CASE WHEN e.is_primary THEN 0 WHEN e.is_primary IS NULL THEN 1 ELSE 2 END,
-                        e.entry_date DESC, e.school_id
-           ) AS choice
-    FROM enrollments e
-    JOIN newest_week w ON w.tenant_id = e.tenant_id
-    WHERE e.deleted_on IS NULL AND e.school_id IS NOT NULL
-      AND e.entry_date <= w.feature_date AND (e.exit_date IS NULL OR e.exit_date > w.feature_date)
-),
 listed AS (
     SELECT t.*,
            CASE 'raises'
@@ -41,19 +29,27 @@ listed AS (
                WHEN t.risk_factors -> 3 ->> 'direction' THEN t.risk_factors -> 3
                WHEN t.risk_factors -> 4 ->> 'direction' THEN t.risk_factors -> 4
                ELSE t.risk_factors -> 0
-           END AS factor
+           END AS factor,
+           (
+               SELECT e.school_id
+               FROM enrollments e
+               WHERE e.student_id = t.student_id AND e.deleted_on IS NULL AND e.school_id IS NOT NULL
+                 AND e.entry_date <= t.feature_date AND (e.exit_date IS NULL OR e.exit_date > t.feature_date)
+               ORDER BY CASE WHEN e.is_primary THEN 0 WHEN e.is_primary IS NULL THEN 1 ELSE 2 END,
+                        e.entry_date DESC, e.school_id
+               LIMIT 1
+           ) AS school_id
     FROM this_week t
     WHERE t.newest = 1 AND t.risk_category IN ('medium', 'high', 'critical')
 )
-SELECT s.tenant_id, a.school_id, c.name AS school_name, s.grade_level, s.district_id, s.first_name, s.last_name,
+SELECT s.tenant_id, l.school_id, c.name AS school_name, s.grade_level, s.district_id, s.first_name, s.last_name,
        l.feature_date, l.risk_category, l.risk_score, l.confidence,
        l.factor ->> 'description' AS main_reason, l.factor ->> 'recommendation' AS recommendation
 FROM listed l
 JOIN students s ON s.tenant_id = l.tenant_id AND s.id = l.student_id
-LEFT JOIN at_school a ON a.tenant_id = l.tenant_id AND a.student_id = l.student_id AND a.choice = 1
-LEFT JOIN schools c ON c.tenant_id = a.tenant_id AND c.school_id = a.school_id AND c.deleted_on IS NULL
+LEFT JOIN schools c ON c.tenant_id = l.tenant_id AND c.school_id = l.school_id AND c.deleted_on IS NULL
 WHERE s.deleted_on IS NULL
   AND EXISTS (
       SELECT 1 FROM student_features f WHERE f.student_id = l.student_id AND f.feature_date = l.feature_date
   )
-ORDER BY s.tenant_id, a.school_id IS NULL, COALESCE(c.name, a.school_id), a.school_id, l.risk_score DESC, s.district_id;
+ORDER BY s.tenant_id, l.school_id IS NULL, COALESCE(c.name, l.school_id), l.school_id, l.risk_score DESC, s.district_id;
