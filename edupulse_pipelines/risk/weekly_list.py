@@ -279,7 +279,7 @@ def _of_schools(everybody: list[_Enrolled], schools: Collection[str], week: dt.d
         found: set[School | None] = {school for school in there if school.number.casefold() == text}
         found = found or {school for school in there if school.title.strip().casefold() == text}
         if not found and text == NO_SCHOOL.casefold():
-            found = {None} & {student.school for student in everybody}
+            found = {student.school for student in everybody if student.school is None}
         if not found:
             known = [
                 school.number if school.name is None else f"{school.name} ({school.number})"
