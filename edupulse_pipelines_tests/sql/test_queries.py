@@ -381,6 +381,7 @@ def test_every_query_is_run_and_says_what_it_answers() -> None:
         "current_risk",
         "weekly_list_by_grade_level",
         "weekly_list_by_school",
+        "attendance_by_school",
         "attendance_trends",
         "model_performance",
         "feedback_performance",
