@@ -94,10 +94,10 @@ def _summed(sessions: pd.DataFrame, ids: Bytes, absent_day: DayRule) -> SchoolDa
     measures = pd.DataFrame(days_of(by_status, everything, absent_day, Minutes(*minutes)), index=keys)
     found = measures.groupby(level=["student", "school"]).sum().round(DECIMALS).reset_index()
     found = found[found["days_enrolled"] > 0]
-    schools = found["school"].to_numpy(object)
+    schools = [None if school == _NOBODY_SAYS else school for school in found["school"]]
     return SchoolDays(
         ids[found["student"].to_numpy(np.int64)],
-        np.where(schools == _NOBODY_SAYS, None, schools),
+        np.array(schools, dtype=object),
         found[list(DAY_MEASURES)].reset_index(drop=True),
     )
 
