@@ -11,7 +11,7 @@ import datetime as dt
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -418,3 +418,25 @@ def _typed(kind: str, text: str) -> Any:
         "boolean": lambda text: text in YES,
     }.get(kind, str)
     return parse(text)
+
+
+def removals(
+    records: Mapping[Any, tuple[dt.date, dt.date | None]],
+    snapshots: Mapping[dt.date, int],
+    accepted: Collection[dt.date],
+    share: float,
+) -> dict[Any, dt.date | None]:
+    """By record the delivery that took it back, if any; of a table whose snapshots hold everything there is.
+
+    records: the newest delivery that held each, and the delivery with a row that took it back (of no snapshot).
+    snapshots: by delivery how many rows it holds. accepted: deliveries to whose removals a person has said yes.
+    share: `max_taken_back`.
+    """
+    deleted = {key: by_row for key, (_, by_row) in records.items()}
+    for day, rows in sorted(snapshots.items()):
+        lacking = [key for key, (newest, _) in records.items() if newest < day]
+        gone = [key for key in lacking if (by := deleted[key]) is None or by >= day]
+        limit = max(5, share * (len(gone) + rows)) if rows else 0
+        if len(gone) <= limit or any(yes in accepted and yes >= day for yes in snapshots):
+            deleted |= {key: day for key in gone if deleted[key] is None}
+    return deleted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import random
 
@@ -10,6 +11,7 @@ import pytest
 from edupulse_pipelines.ingest.load import load_records
 from edupulse_pipelines.storage import snapshots
 from edupulse_pipelines.storage.snapshots import Removals
+from edupulse_pipelines_tests.ingest import oracle
 from edupulse_pipelines_tests.ingest.district import STUDENT_HEADER, District, delivery_day
 from edupulse_pipelines_tests.ingest.test_deletions import DAY, declare, weeks
 
@@ -171,3 +173,53 @@ def test_the_result_does_not_depend_on_the_order(district: District, seed: int) 
         believed = {n: removals and removals.believed for n, removals in found(one, "students").items()}
         results.append((one.rows("students", "district_id", "delivered_on", "deleted_on"), believed))
     assert all(result == results[0] for result in results), (parts, full, accepted, orders)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_schools_and_enrolments_that_a_snapshot_lacks_are_what_the_rules_say(district: District, seed: int) -> None:
+    """Snapshots or not, some accepted, rows that take back; in three orders, and once more when all are there."""
+    draw = random.Random(seed)
+    pool = {
+        "schools": [str(number) for number in range(10)],
+        "enrollments": [f"ZQ{number % 12},{number % 3},2025-09-0{number // 12 + 1}" for number in range(36)],
+    }
+    header = {"schools": "school_id,_deleted", "enrollments": "district_id,school_id,entry_date,_deleted"}
+    full = {n: draw.random() < 0.7 for n in DAY}
+    accepted = [n for n in DAY if full[n] and draw.random() < 0.25]
+    files: dict[int, dict[str, str]] = {n: {"students": students(range(12))} for n in DAY}
+    expected = {}
+    for table, keys in pool.items():
+        held: dict[str, dt.date] = {}
+        by_row: dict[str, dt.date | None] = {}
+        counts = {}
+        for n, day in DAY.items():
+            # All of it at first, as what the district has never sent is not checked; then little or much less.
+            rows = keys if n == 1 else draw.sample(keys, draw.choice([2, len(keys) - 5, len(keys) - 3, len(keys)]))
+            # Of a record that a row takes back and a later snapshot lacks, either may give the date.
+            back = [] if n == 1 or any(full[later] for later in DAY if later >= n) else draw.sample(keys, 3)
+            said = [key for key in rows if key not in back]
+            files[n][table] = "\n".join(
+                [header[table], *(f"{key}," for key in said), *(f"{key},true" for key in back), ""]
+            )
+            held |= dict.fromkeys(said, day)
+            by_row |= dict.fromkeys(said) | dict.fromkeys(back, day)
+            if full[n]:
+                counts[day] = len(said)
+        records = {key: (held[key], by_row[key]) for key in keys}
+        expected[table] = oracle.removals(records, counts, [DAY[n] for n in accepted], district.tenant.max_taken_back)
+    for place, order in enumerate([(1, 2, 3, 4), (4, 3, 2, 1), (2, 4, 1, 3)]):
+        one = District(district.engine, district.raw.parent / str(place), name=f"d{place}")
+        accept(one, *accepted)
+        for number in order:
+            land(one, number, snapshot=full[number], **files[number])
+            one.run("students", "schools", "enrollments", weeks=weeks(number))
+        one.run("students", "schools", "enrollments")
+        schools = dict(one.rows("schools", "school_id", "deleted_on"))
+        enrolments = {
+            f"{number},{school},{entry}": deleted_on
+            for number, school, entry, deleted_on, origin in one.rows(
+                "enrollments", "district_id", "school_id", "entry_date", "deleted_on", "origin"
+            )
+            if origin == "sent"
+        }
+        assert {"schools": schools, "enrollments": enrolments} == expected, (order, full, accepted)
