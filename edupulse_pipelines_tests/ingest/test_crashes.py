@@ -41,6 +41,7 @@ from edupulse_pipelines_tests.ingest.interruptions import Child, Command, Job, K
 
 GRADES = "district_id,course_id,submission_date,grade_value,source_record_id"
 INCIDENTS = "district_id,incident_date,severity_level,source_record_id"
+ENROLLMENTS = "district_id,school_id,entry_date,exit_date"
 FEEDBACK = "district_id,prediction_date,feedback_type,educator_notes"
 
 LANDING: dict[int, dict[str, str]] = {
@@ -50,6 +51,8 @@ LANDING: dict[int, dict[str, str]] = {
         "ZQ9,2025-09-02,present\nZQ3,2025-09-02,?\n",
         "grades": f"{GRADES}\nZQ1,ZQm,2025-09-02,50,r1\nZQ1,ZQm,2025-09-02,60,\nZQ2,ZQm,2025-09-02,101,r2\n",
         "discipline_incidents": f"{INCIDENTS}\nZQ1,2025-09-02,1,i1\n",
+        "schools": "school_id,name\n1,ZQ north\n2,ZQ south\n",
+        "enrollments": f"{ENROLLMENTS}\nZQ1,1,2025-09-01,\nZQ2,1,2025-09-01,\n",
     },
     2: {
         # A correction, a new student, and a line that is cut.
@@ -63,6 +66,9 @@ LANDING: dict[int, dict[str, str]] = {
         "grades": f"{GRADES}\nZQ1,ZQm,2025-09-02,55,r1\nZQ1,ZQm,2025-09-09,70,\nZQ1,ZQm,2025-09-09,70,\n"
         "ZQ2,ZQm,2025-09-09,120,r3\nZQ8,ZQm,2025-09-09,80,r4\n",
         "discipline_incidents": f"{INCIDENTS}\nZQ1,2025-09-09,2,i1\nZQ8,2025-09-09,5,i2\nZQ2,2026-09-09,1,i3\n",
+        # A transfer, a school and a student of week 3.
+        "enrollments": f"{ENROLLMENTS}\nZQ1,1,2025-09-01,2025-09-10\nZQ1,2,2025-09-10,\nZQ3,3,2025-09-08,\n"
+        "ZQ8,2,2025-09-08,\n",
         "training_feedback": f"{FEEDBACK}\nZQ1,2025-09-07,true_positive,ZQ\nZQ2,2025-09-08,false_positive,ZQ\n"
         "ZQ3,2025-09-07,true_positive,ZQ\nZQ1,2025-09-07,true_positive\n",
     },
@@ -74,6 +80,7 @@ LANDING: dict[int, dict[str, str]] = {
         # Refused: the file does not say whose grades these are.
         "grades__b": "course_id,submission_date\nZQm,2025-09-16\n",
         "training_feedback": f"{FEEDBACK}\nZQ1,2025-09-07,false_negative,ZQ\n",
+        "schools": "school_id,name\n1,ZQ north\n3,ZQ east\n",
     },
 }
 WEEKS = [FIRST_WEEK + WEEK, FIRST_WEEK + 2 * WEEK]
