@@ -211,7 +211,7 @@ def snapshot(district: District) -> list[Any]:
 
 @pytest.mark.usefixtures("quick_judge")
 @settings(
-    max_examples=25,
+    max_examples=12,
     derandomize=True,
     database=None,
     phases=[Phase.explicit, Phase.generate],
