@@ -149,7 +149,8 @@ def _share_adverse(
 
 def _enrolled(year: Year, number: int) -> NDArray[np.bool_]:
     # The exit is dated the day after the last school day, so whose last day is in this week has left by its Sunday.
-    return (year.entry // DAYS <= number) & (year.last // DAYS > number)
+    there = (year.last // DAYS > number) | (year.back // DAYS <= number)
+    return (year.entry // DAYS <= number) & there
 
 
 def _adverse(year: Year, first: int, stop: int, label: LabelSettings) -> NDArray[np.bool_]:

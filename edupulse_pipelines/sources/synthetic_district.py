@@ -21,8 +21,8 @@ Every student has hidden traits, in units of a standard deviation over students 
 - *conduct* (level and fast drift) drives incidents; grades 6 to 9 have more of them.
 - *frailty* is poor health: spells of excused absence, with a winter wave that hits everybody. It lowers attendance
   below 90 % without lowering engagement, so low attendance does not always announce failing or dropping out.
-- *mobility* (lasting) makes shocks, changes of contact and transfers likelier. A transfer is not an adverse event,
-  though it looks like one beforehand.
+- *mobility* (lasting) makes shocks, moves within the district and transfers out of it likelier. A transfer is not an
+  adverse event, though it looks like one beforehand.
 - *shocks* (a loss, a move, trouble at home) hit suddenly, lower engagement at once and conduct and ability a little;
   most fade within two to three months, one in five hardly does. Nothing beforehand predicts them but mobility.
 - *support*: the school notices students with a poor month of attendance, and lifts some of them for a while. So the
@@ -56,6 +56,14 @@ of one (after week 27): 40 calendar weeks. Weeks without school have no delivery
 inside it, a longer one repeats the cycle without a summer. One week in five has a day off. The year ends with the
 given last week, whatever its season. The district is K-12: four courses a student in grades 0 to 5, five in 6 to 8,
 six above, with something graded in each at least every other week.
+
+Schools and enrolments
+----------------------
+Two schools up to grade 8 and a high school (`schools.csv`, with the first delivery). `enrollments.csv` has everybody at
+the start, afterwards whom something happens to: newcomers; a child who moves within the district (its contact changes,
+and up to grade 8 its school); somebody who leaves, or is there again four school weeks after having moved away, which
+half of the grades do. Attendance names the school. Halfway through the year one child gets another last name: same
+first name and date of birth, so it is an update of the child.
 
 The dirt
 --------

@@ -14,6 +14,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from edupulse_pipelines.schema.tables import ATTENDANCE_STATUSES
+from edupulse_pipelines.sources.synthetic_enrolments import SCHOOLS, day_of, enrolments_by_week, schools_of
 from edupulse_pipelines.sources.synthetic_year import (
     ASSIGNMENT_TYPES,
     COURSES,
@@ -43,7 +44,18 @@ HEADERS: dict[str, tuple[str, ...]] = {
         "exit_type",
         "student_metadata",
     ),
-    "attendance_records": ("district_id", "date", "status", "period"),
+    "schools": ("school_id", "name", "level", "lowest_grade", "highest_grade"),
+    "enrollments": (
+        "source_record_id",
+        "district_id",
+        "school_id",
+        "entry_date",
+        "exit_date",
+        "exit_type",
+        "grade_level",
+        "is_primary",
+    ),
+    "attendance_records": ("district_id", "date", "status", "period", "school_id"),
     "grades": (
         "source_record_id",
         "district_id",
@@ -128,6 +140,8 @@ RESOLUTIONS = {
     4: ("suspension, 3 days", "restorative circle and suspension"),
     5: ("suspension, 10 days", "referred to a hearing"),
 }
+_ONLY_WHAT_HAPPENED = ("students", "schools", "enrollments")
+"""Tables of which a delivery has no file when nothing happened."""
 _DAMAGED = ("impossible_status", "impossible_date", "grade_over_100")
 #: Bad rows are drawn for tables of at least this many rows, up to this share (newcomers' early rows come on top).
 _DIRT_FROM_ROWS = 100
@@ -145,6 +159,9 @@ class Export:
         _, people, self._rng = streams(seed)
         self._people = self._describe(people)
         self._moves: Counter[int] = Counter()
+        self._school = schools_of(year)
+        self._enrolments = enrolments_by_week(year, self._school, [one["enrollment_date"] for one in self._people])
+        self._renames_in = len(self.weeks) // 2
         self._records = Counter[str]()  # last number given out per prefix
         self._next: dict[str, list[list]] = {table: [] for table in HEADERS}  # rows for the next delivery
 
@@ -158,11 +175,13 @@ class Export:
         attendance, grades = self._attendance(number), self._grades(number)
         delivery = {
             "students": self._students(number),
+            "schools": [list(school) for school in SCHOOLS] if number == 0 else [],
+            "enrollments": self._enrolments[number],
             "attendance_records": late["attendance_records"] + self._soiled_attendance(number, attendance, early),
             "grades": late["grades"] + self._soiled_grades(number, grades, early),
             "discipline_incidents": late["discipline_incidents"] + self._incidents(number),
         }
-        return {table: rows for table, rows in delivery.items() if rows or table != "students"}
+        return {table: rows for table, rows in delivery.items() if rows or table not in _ONLY_WHAT_HAPPENED}
 
     # People
 
@@ -222,15 +241,20 @@ class Export:
         for student in np.flatnonzero(moved):
             self._moves[int(student)] += 1
         changed = (known_from == number) | ((year.last // DAYS == number) & known) | moved
+        changed |= year.back // DAYS == number
+        for student in self._renamed(number):
+            before = LAST_NAMES.index(self._people[student]["last_name"])
+            self._people[student]["last_name"] = LAST_NAMES[(before + 1) % len(LAST_NAMES)]
+            changed[student] = True
         return [self._student(int(student), number) for student in np.flatnonzero(changed)]
 
     def _student(self, student: int, number: int) -> list:
         year, person = self.year, self._people[student]
-        gone = year.last[student] < (number + 1) * DAYS
+        is_back = year.back[student] < (number + 1) * DAYS
+        gone = year.last[student] < (number + 1) * DAYS and not is_back
         exit_date = ""
         if gone:
-            week, day = divmod(int(year.last[student]), DAYS)
-            exit_date = (self.weeks[week] + dt.timedelta(days=day + 1)).isoformat()
+            exit_date = day_of(self.weeks, int(year.last[student]), after=1)
         gpa, attendance = person["past_gpa"], person["past_attendance"]
         if number > int(year.entry[student]) // DAYS:  # the snapshots of today, as an export shows them
             scores = year.score[student, : number + 1]
@@ -244,21 +268,29 @@ class Export:
             "gpa": f"{gpa:.2f}" if person["grade_level"] >= 6 else "",
             "attendance_rate": f"{attendance:.3f}",
             "parent_contact": f"family{household}@example.org" if person["contact_by_mail"] else phone,
+            "enrollment_date": day_of(self.weeks, int(year.back[student])) if is_back else person["enrollment_date"],
             "exit_date": exit_date,
             "exit_type": year.exit_type[student] if gone else "",
         }
         return [values[column] for column in HEADERS["students"]]
+
+    def _renamed(self, number: int) -> np.ndarray:
+        """Whose last name changes in a school week: of one child, halfway, to whom nothing else has happened so far."""
+        year = self.year
+        calm = (year.entry == 0) & (year.last // DAYS > number) & ~year.moved[:, : number + 1].any(axis=1)
+        return np.flatnonzero(calm)[:1] if 0 < number == self._renames_in else np.empty(0, dtype=np.int64)
 
     # Records as they should be
 
     def _attendance(self, number: int) -> list[list]:
         status = self.year.status
         rows: list[list] = []
+        schools = [SCHOOLS[place][0] for place in self._school[:, number].tolist()]
         for day in range(DAYS):
             date = (self.weeks[number] + dt.timedelta(days=day)).isoformat()
             today = status[:, number, day].tolist()
             rows.extend(
-                [self.ids[student], date, ATTENDANCE_STATUSES[code], ""]
+                [self.ids[student], date, ATTENDANCE_STATUSES[code], "", schools[student]]
                 for student, code in enumerate(today)
                 if code >= 0
             )
@@ -319,7 +351,7 @@ class Export:
         for line, row in enumerate(rows):
             kind = chosen.get(line)
             if kind == "impossible_status":
-                soiled.append([*row[:2], ("here", "PRESENT?", "excused/tardy")[line % 3], row[3]])
+                soiled.append([*row[:2], ("here", "PRESENT?", "excused/tardy")[line % 3], *row[3:]])
             elif kind == "impossible_date":
                 soiled.append([row[0], f"{row[1][:4]}-13-45", *row[2:]])
             elif kind == "unknown_student":

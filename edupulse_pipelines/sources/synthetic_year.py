@@ -35,6 +35,7 @@ COURSES = (
 ASSIGNMENT_TYPES = ("homework", "quiz", "test", "project")
 _ASSIGNMENT_SHARES = (0.45, 0.25, 0.18, 0.12)
 _ASSIGNMENT_EFFECT = np.array([2.5, 0.0, -3.5, 2.0])
+_WEEKS_AWAY = 4
 #: Only from this many students on is a newcomer's whole week of rows a small share of every table.
 _LAG_FROM_STUDENTS = 200
 
@@ -104,7 +105,7 @@ def is_school_day(number: int, day: int) -> bool:
 #: Arrays of `Year` with a row for each student, besides the drift.
 _PER_STUDENT = (
     *("grade_level", "home", "engagement_level", "ability_level", "conduct_level", "frailty", "mobility", "aptitude"),
-    *("entry", "last", "known_late", "shock", "fading", "support", "sick_days", "leaving"),
+    *("entry", "last", "back", "known_late", "shock", "fading", "support", "sick_days", "leaving"),
     *("engagement", "ability", "conduct", "was_leaving", "moved", "status", "score"),
 )
 
@@ -146,6 +147,8 @@ class Year:
             for student in rng.permutation(n)[: round(0.04 * n)]:
                 self.entry[student] = rng.integers(2, w - 2) * DAYS + rng.integers(0, 3)
         self.last = np.full(n, STAYS, dtype=np.int64)
+        self.back = np.full(n, STAYS, dtype=np.int64)
+        """The day on which a student who has moved away is there again; STAYS where there is none."""
         self.exit_type = [""] * n
         self.known_late = _known_late(self.entry, n)
         # What moves.
@@ -175,6 +178,13 @@ class Year:
         branch.exit_type = self.exit_type * copies
         branch.incidents = [[] for _ in self.weeks]
         return branch
+
+    def enrolled(self, at: int | np.ndarray) -> np.ndarray:
+        """Who is enrolled on a school day, counted as `entry` is; one day for all, or [students x any] days."""
+        entry, last, back = self.entry, self.last, self.back
+        if isinstance(at, np.ndarray):
+            entry, last, back = entry[:, None], last[:, None], back[:, None]
+        return (entry <= at) & ((at <= last) | (at >= back))
 
     def play(self, number: int) -> None:
         """Let the school week with index `number` happen, after the weeks before it."""
@@ -223,8 +233,7 @@ class Year:
             late = rng.random(n) < _probability(-3.4 - 0.6 * engagement)
             if is_school_day(number, day):
                 what = np.select([skips, self.sick_days > 0, late], [ABSENT, EXCUSED, TARDY], PRESENT)
-                enrolled = (self.entry <= at) & (at <= self.last)
-                self.status[:, number, day] = np.where(enrolled, what, NO_SESSION)
+                self.status[:, number, day] = np.where(self.enrolled(at), what, NO_SESSION)
             self.sick_days = np.maximum(self.sick_days - 1, 0)
 
     def _work(self, number: int) -> None:
@@ -248,7 +257,7 @@ class Year:
         missing = rng.random(shape) < _probability(-4.7 - 1.0 * engagement + 0.35 * days_missed)[:, None]
         marks = np.where(missing, np.where(rng.random(shape) < 0.5 + 0.25 * strictness, 0.0, np.nan), marks)
         due_at = number * DAYS + self.due[self.grade_level, number]
-        there = (kind >= 0) & (self.entry[:, None] <= due_at) & (due_at <= self.last[:, None])
+        there = (kind >= 0) & self.enrolled(due_at)
         self.score[:, number] = np.where(there, marks, np.nan)
 
     def _behave(self, number: int) -> None:
@@ -277,6 +286,9 @@ class Year:
         goes = settled & (drops | transfers | other)
         last_day = (number + rng.integers(1, 3, n)) * DAYS + rng.integers(0, DAYS, n)
         self.last[goes] = last_day[goes]
+        # Some families who move away come back after some weeks; no draw, so that the stream stays as it was.
+        returns = goes & transfers & ~drops & (self.grade_level % 2 == 0)
+        self.back[returns] = (self.last[returns] // DAYS + 1 + _WEEKS_AWAY) * DAYS
         for student in np.flatnonzero(goes).tolist():
             self.exit_type[student] = (
                 "dropped_out" if drops[student] else "transferred" if transfers[student] else "other"

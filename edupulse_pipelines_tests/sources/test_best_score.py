@@ -57,8 +57,8 @@ def test_probabilities_are_those_of_who_is_enrolled(district: District) -> None:
     assert scores.probability.shape == scores.adverse.shape == (STUDENTS, len(AS_OF))
     assert scores.futures == 100
     for column, number in enumerate(AS_OF):
-        # Enrolled on a Sunday: had come by then, and has a school day after it (or none is left in the year).
-        later = np.any(year.status[:, number + 1 :] >= 0, axis=(1, 2))
+        # Enrolled on a Sunday: had come by then, and has a school day in the week after it.
+        later = np.any(year.status[:, number + 1] >= 0, axis=1)
         assert np.array_equal(scores.enrolled[:, column], (year.entry < (number + 1) * 5) & later)
     known = scores.probability[scores.enrolled]
     assert known.min() >= 0

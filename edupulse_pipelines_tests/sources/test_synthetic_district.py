@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from edupulse_pipelines.errors import LandingError
-from edupulse_pipelines.schema.tables import ATTENDANCE_STATUSES, EXIT_TYPES, TABLES
+from edupulse_pipelines.schema.delivery import DELETED, DELIVERED
+from edupulse_pipelines.schema.tables import ATTENDANCE_STATUSES, EXIT_TYPES
 from edupulse_pipelines.sources.best_score import best_scores
 from edupulse_pipelines.sources.synthetic_district import (
     DistrictSummary,
@@ -42,6 +43,13 @@ class District:
         for delivered_on, rows in self.rows[table].items():
             for row in rows:
                 yield delivered_on, row
+
+    def enrolments(self) -> dict[str, list[dict[str, str]]]:
+        """By student what stands of the enrolments at the end, in order."""
+        found: dict[str, list[dict[str, str]]] = defaultdict(list)
+        for row in self.latest("enrollments", "district_id", "school_id", "entry_date").values():
+            found[row["district_id"]].append(row)
+        return {student: sorted(of, key=lambda row: row["entry_date"]) for student, of in found.items()}
 
     def latest(self, table: str, *key: str) -> dict[tuple[str, ...], dict[str, str]]:
         """What stands at the end: the newest row of each key."""
@@ -96,14 +104,13 @@ def test_the_default_story_does_not_change(tmp_path: Path) -> None:
     digest = hashlib.sha256()
     for name, content in files(tmp_path).items():
         digest.update(name.encode() + content)
-    assert digest.hexdigest() == "4ea4ca9e08235af19b6c290aff625311335e1462ebfc441f132ca282c2ff14c7"
+    assert digest.hexdigest() == "291fba38ab63ff721e944b3ec1fe64823b88cc0dc75df44349ff47018be6a4b4"
 
 
 def test_headers_are_the_landing_contract() -> None:
     for table, header in HEADERS.items():
-        delivered = {column.name for column in TABLES[table].columns if column.delivered}
-        # The made-up district knows days and periods of absence, no minutes.
-        assert set(header) == delivered - {"minutes_absent", "minutes_possible"} | {"district_id"}
+        # The made-up district knows days and periods of absence, no minutes, and takes nothing back.
+        assert set(header) == set(DELIVERED[table].column_names) - {"minutes_absent", "minutes_possible", DELETED}
 
 
 def test_the_school_year_has_breaks() -> None:
@@ -131,7 +138,8 @@ def test_every_school_week_is_delivered_on_the_monday_after_it(year: District) -
     assert sorted(path.name for path in year.folder.iterdir()) == [day.isoformat() for day in summary.deliveries]
     for table in ("attendance_records", "grades", "discipline_incidents"):
         assert list(year.rows[table]) == list(summary.deliveries)
-    assert 1 < len(year.rows["students"]) < 36
+    for table in ("students", "enrollments"):
+        assert 1 < len(year.rows[table]) < 36
     assert next(iter(year.rows["students"])) == summary.deliveries[0]
     assert summary.rows == {table: sum(1 for _ in year.all(table)) for table in HEADERS}
 
@@ -165,16 +173,53 @@ def test_students_and_their_rows_fit_together(year: District) -> None:
         assert row["exit_type"] in ("", *EXIT_TYPES)
         assert not row["gpa"] or 0 <= float(row["gpa"]) <= 4
         assert 0 <= float(row["attendance_rate"]) <= 1
+    enrolments = year.enrolments()
+    assert len(enrolments) == 400
     for table, column in (
         ("attendance_records", "date"),
         ("grades", "submission_date"),
         ("discipline_incidents", "incident_date"),
     ):
         for _, row in year.all(table):
-            student = students.get((row["district_id"],))
-            if student is not None and as_date(row[column]):
-                assert student["enrollment_date"] <= row[column]
-                assert not student["exit_date"] or row[column] < student["exit_date"]
+            if row["district_id"] in enrolments and as_date(row[column]):
+                (of_day,) = (one for one in enrolments[row["district_id"]] if holds(one, row[column]))
+                assert row.get("school_id", of_day["school_id"]) == of_day["school_id"]
+    # The students' own dates are those of the newest enrolment, but for a change of school.
+    for (number,), row in students.items():
+        last = enrolments[number][-1]
+        assert (row["exit_date"], row["exit_type"]) == (last["exit_date"], last["exit_type"])
+
+
+def test_three_schools_transfers_re_entries_and_a_renamed_child(year: District) -> None:
+    schools = {row["school_id"]: row for _, row in year.all("schools")}
+    assert len(schools) == 3
+    assert list(year.rows["schools"]) == [year.summary.deliveries[0]]
+    at = Counter(row["school_id"] for _, row in year.all("enrollments"))
+    assert all(at[school] > 100 for school in schools)
+    kinds = Counter[str]()
+    for of_student in year.enrolments().values():
+        for before, after in itertools.pairwise(of_student):
+            kinds["transfer" if before["exit_date"] == after["entry_date"] else "re-entry"] += 1
+            assert before["exit_type"] == "transferred"
+            if before["exit_date"] == after["entry_date"]:
+                assert before["school_id"] != after["school_id"]
+            else:
+                gap = dt.date.fromisoformat(after["entry_date"]) - dt.date.fromisoformat(before["exit_date"])
+                assert gap > 3 * WEEK
+        for one in of_student:
+            grades = schools[one["school_id"]]
+            assert int(grades["lowest_grade"]) <= int(one["grade_level"]) <= int(grades["highest_grade"])
+    assert kinds["transfer"] >= 5
+    assert kinds["re-entry"] >= 2
+    names: dict[tuple[str, str, str], set[str]] = defaultdict(set)
+    for _, row in year.all("students"):
+        names[row["district_id"], row["first_name"], row["date_of_birth"]].add(row["last_name"])
+    assert len(names) == 400
+    assert sorted(map(len, names.values()))[-2:] == [1, 2]
+
+
+def holds(enrolment: dict[str, str], day: str) -> bool:
+    return enrolment["entry_date"] <= day and (not enrolment["exit_date"] or day < enrolment["exit_date"])
 
 
 def test_everybody_enrolled_has_attendance_every_school_day(year: District) -> None:
@@ -271,9 +316,10 @@ def labels(district: District, as_of_index: int) -> tuple[np.ndarray, np.ndarray
         if as_of.isoformat() < row["incident_date"] <= end.isoformat():
             severities[row["district_id"]].append(int(row["severity_level"]))
     past, adverse, whose = [], [], []
+    enrolments = district.enrolments()
     for (student,), row in district.latest("students", "district_id").items():
         before, after = attended[student]
-        if len(before) < 15 or (row["exit_date"] and row["exit_date"] <= as_of.isoformat()):
+        if len(before) < 15 or not any(holds(one, as_of.isoformat()) for one in enrolments[student]):
             continue
         whose.append(student)
         past.append(np.mean(before))

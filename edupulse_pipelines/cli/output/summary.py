@@ -125,12 +125,14 @@ def _show_risk(on: Console, predictions: Mapping[str, Any]) -> None:
 
 
 def show_where_to_look(on: Console, command: str, home: Path | None) -> None:
-    """The commands that open the user interfaces."""
+    """The commands that open the user interfaces and show the week's list."""
     at = f" --home {home}" if home else ""
     on.print()
     on.print("[bold]Where to look[/]")
     on.print(f"  {command} dev{at}", markup=False, soft_wrap=True)
     models = start_page(f"http://127.0.0.1:{MLFLOW_PORT}")
     on.print(f"      [dim]the asset graph at http://127.0.0.1:3000, the models at {models}[/]", soft_wrap=True)
+    on.print(f"  {command} list{at}", markup=False, soft_wrap=True)
+    on.print("      [dim]this week's students at risk, by school, with reasons and what to do[/]", soft_wrap=True)
     on.print(f"  {command} run{at} --all", markup=False, soft_wrap=True)
     on.print("      [dim]every landed week again; nothing changes[/]", soft_wrap=True)
