@@ -110,18 +110,23 @@ class SchoolYear:
         if self._week is not None and (week - self._week).days // 7 > SUMMER_WEEKS:
             self._begin_year()
         self._week = week
+        # Days are those within an enrolment already; those of the week in which a student left are among them.
+        begun = self._has_begun(week)[student]
+        days_enrolled, days_absent, days_excused, days_missed = (
+            np.where(begun, np.nan_to_num(measure), 0) for measure in measures[-4:]
+        )
+        for total, number in zip(self._days, (days_enrolled, days_absent + days_excused, days_missed), strict=True):
+            total[student] += number
         counts = self._counts(week)
         self._weeks += counts
         counted = counts[student]
-        student, measures = student[counted], [np.nan_to_num(measure[counted]) for measure in measures]
-        *sessions, incidents, severity, days_enrolled, days_absent, days_excused, days_missed = measures
+        student, measures = student[counted], [np.nan_to_num(measure[counted]) for measure in measures[:-4]]
+        *sessions, incidents, severity = measures
         for total, number in zip(self._sessions, sessions, strict=True):
             total[student] += number
         rate = attendance_rate(*sessions)
         self._attended_weeks[student] += ~np.isnan(rate)
         self._low_weeks[student] += rate < LOW_RATE
-        for total, number in zip(self._days, (days_enrolled, days_absent + days_excused, days_missed), strict=True):
-            total[student] += number
         self._incidents[student] += incidents
         self._severity[student] = np.maximum(self._severity[student], severity)
         counted = counts[graded_student]
@@ -157,8 +162,12 @@ class SchoolYear:
 
     def _counts(self, week: dt.date) -> Booleans:
         """For whom the week counts: students enrolled at its end, whose group has begun to be taught by then."""
-        sunday = np.datetime64(feature_date(week), "D")
-        return self.enrolled(week) & (np.isnat(self._start) | (self._start <= sunday))
+        return self.enrolled(week) & self._has_begun(week)
+
+    def _has_begun(self, week: dt.date) -> Booleans:
+        """Whose group has begun to be taught by the end of the week."""
+        begun: Booleans = np.isnat(self._start) | (self._start <= np.datetime64(feature_date(week), "D"))
+        return begun
 
     def _begin_year(self) -> None:
         """Forget the sums of last year, except those of groups whose first day of teaching the settings give."""

@@ -123,11 +123,13 @@ def expected(found: School, monday: dt.date) -> dict[Any, dict[str, float]]:
             break
         this_year.insert(0, one)
 
-    def weeks_of(student: Any, upto: dt.date) -> list[dt.date]:
-        person = people[student]
-        start = person["start"]
+    def year_of(student: Any, upto: dt.date) -> list[dt.date]:
+        start = people[student]["start"]
         own = this_year if start is None else [w for w in found.calendar.weeks if feature_date(w) >= start]
-        return [w for w in own if w <= upto and feature_date(w) >= person["enrollment_date"]]
+        return [w for w in own if w <= upto]
+
+    def weeks_of(student: Any, upto: dt.date) -> list[dt.date]:
+        return [w for w in year_of(student, upto) if feature_date(w) >= people[student]["enrollment_date"]]
 
     def courses_of(student: Any, upto: dt.date) -> dict[Any, dict[dt.date, Any]]:
         made: dict[Any, dict[dt.date, Any]] = {}
@@ -213,10 +215,11 @@ def expected(found: School, monday: dt.date) -> dict[Any, dict[str, float]]:
             if (all_ := sum(row[f"sessions_{kind}"] for kind in kinds))
         ]
         values: dict[str, float] = dict.fromkeys(STANDING_COLUMNS, math.nan)
-        if any(row["days_enrolled"] for row in here):
-            values["days_enrolled_ytd"] = sum(row["days_enrolled"] for row in here)
-            values["days_absent_ytd"] = sum(row["days_absent"] + row["days_excused"] for row in here)
-            values["days_missed_ytd"] = sum(row["days_missed"] for row in here)
+        year = [rows.get((student, w)) or NOTHING for w in year_of(student, monday)]  # days are those of an enrolment
+        if any(row["days_enrolled"] for row in year):
+            values["days_enrolled_ytd"] = sum(row["days_enrolled"] for row in year)
+            values["days_absent_ytd"] = sum(row["days_absent"] + row["days_excused"] for row in year)
+            values["days_missed_ytd"] = sum(row["days_missed"] for row in year)
         if total:
             values["attendance_rate_ytd"] = (kinds["present"] + kinds["tardy"]) / total
             values["unexcused_rate_ytd"] = kinds["absent"] / total
