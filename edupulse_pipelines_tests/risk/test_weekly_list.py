@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.features.schools import School, schools_on
+from edupulse_pipelines.risk.telling.list_page import percent
 from edupulse_pipelines.risk.weekly_list import NO_SCHOOL, WeeklyList, weekly_list
 from edupulse_pipelines.schema.sqlalchemy_tables import enrollments, predictions, students
 from edupulse_pipelines.settings import TenantSettings
@@ -142,3 +143,10 @@ def test_of_two_predictions_the_latest_counts_and_an_older_week_is_asked_for(
     with engine.begin() as connection:
         connection.execute(sa.update(students).values(deleted_on=None))
     assert numbers(weekly_list(work, tenant, WEEK))[-2:] == ["0107", "0105"]
+
+
+@pytest.mark.parametrize(
+    ("share", "told"), [(0, "0%"), (0.004, "<1%"), (0.5, "50%"), (0.994, "99%"), (0.9951, ">99%"), (1, "100%")]
+)
+def test_a_percentage_is_no_more_certain_than_the_score(share: float, told: str) -> None:
+    assert percent(share) == told

@@ -57,8 +57,11 @@ def grade_in_words(grade: str | None) -> str:
 
 
 def percent(share: float) -> str:
-    """A share of 1 as a whole percentage."""
-    return f"{100 * share:.0f}%"
+    """A share of 1 as a whole percentage; what is not certain is never told as 0 or 100."""
+    rounded = round(100 * share)
+    if rounded == 0 and share > 0:
+        return "<1%"
+    return ">99%" if rounded == 100 and share < 1 else f"{rounded}%"
 
 
 def counts_in_words(by_category: dict[str, int]) -> str:
