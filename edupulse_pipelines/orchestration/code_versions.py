@@ -11,7 +11,7 @@ from pathlib import Path
 
 import edupulse_pipelines
 
-CODE_VERSIONS = {"weekly_activity": "2", "student_features": "1", "risk_model": "2", "predictions": "1"}
+CODE_VERSIONS = {"weekly_activity": "3", "student_features": "2", "risk_model": "2", "predictions": "1"}
 
 _PACKAGE = Path(edupulse_pipelines.__file__).parent
 _LOGIC = {
