@@ -388,32 +388,32 @@ def test_a_student_who_turns_out_to_have_left_breaks_no_week(tmp_path: Path) -> 
     before = district.summary("--all")
     assert before["predictions"]["scored"] > 0
     newest = district.deliveries[-1]
-    number, first, last, born = district.query(
-        "SELECT s.district_id, s.first_name, s.last_name, s.date_of_birth FROM students s"
-        " JOIN predictions p ON p.student_id = s.id WHERE s.exit_date IS NULL ORDER BY s.district_id LIMIT 1"
-    )[0]
+    (number, *where), (other, *elsewhere) = district.query(
+        "SELECT s.district_id, e.school_id, e.entry_date FROM students s JOIN enrollments e ON e.student_id = s.id"
+        " WHERE e.origin = 'sent' AND s.id IN (SELECT student_id FROM predictions) AND s.id IN (SELECT student_id"
+        " FROM enrollments WHERE origin = 'sent' GROUP BY student_id HAVING count(*) = 1 AND count(exit_date) = 0)"
+        " ORDER BY s.district_id LIMIT 2"
+    )
     left = newest - dt.timedelta(days=3)
-    with district.folder(newest).joinpath("students-exits.csv").open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["district_id", "first_name", "last_name", "date_of_birth", "exit_date", "exit_type"])
-        writer.writerow([number, first, last, born, left, "transferred"])
+    _land_enrolment(district, "exits", [number, *where, left, "transferred"])
     after = district.summary()
     assert after["success"], after["errors"]
     assert after["predictions"]["scored"] == before["predictions"]["scored"] - 1
 
     # Open ends are often written as the last day there is.
-    with district.folder(newest).joinpath("students-open.csv").open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["district_id", "first_name", "last_name", "date_of_birth", "exit_date"])
-        other = district.query(
-            "SELECT district_id, first_name, last_name, date_of_birth FROM students WHERE exit_date IS NULL"
-            " AND district_id <> :number ORDER BY district_id LIMIT 1",
-            number=number,
-        )[0]
-        writer.writerow([*other, "9999-12-31"])
+    _land_enrolment(district, "open", [other, *elsewhere, "9999-12-31", ""])
     again = district.summary()
     assert again["success"], again["errors"]
     assert again["predictions"]["scored"] == after["predictions"]["scored"]
+
+
+def _land_enrolment(district: District, name: str, row: list[Any]) -> None:
+    """One more file of enrolments in the newest delivery."""
+    path = district.folder(district.deliveries[-1]) / f"enrollments-{name}.csv"
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["district_id", "school_id", "entry_date", "exit_date", "exit_type"])
+        writer.writerow(row)
 
 
 @pytest.mark.usefixtures("runs_in_memory")
