@@ -10,6 +10,7 @@ import errno
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from edupulse_pipelines.private_home import homes_in_use
@@ -29,7 +30,9 @@ def full_disk_in_words(error: BaseException, places: Iterable[Path] = ()) -> str
     `places`: files or folders that were being written to. The home and the folder of temporary files are looked at
     besides.
     """
-    given = [*places, *homes_in_use(), Path(tempfile.gettempdir())]
+    given = [*places, *homes_in_use()]
+    with suppress(OSError):  # on a full disk it may find no folder that takes a file
+        given.append(Path(tempfile.gettempdir()))
     for cause in _causes(error):
         if getattr(cause, "pgcode", None) == _PG_DISK_FULL:
             return f"No space is left on the disk of the database server. {_REMEDY}"

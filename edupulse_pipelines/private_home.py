@@ -34,7 +34,10 @@ def keep_private(settings: Settings, *, make: bool = False) -> None:
     os.umask(0o077 if group is None else 0o007)
     home = settings.home
     if make:
+        missing = [folder for folder in home.parents if not folder.exists()]
         home.parent.mkdir(parents=True, exist_ok=True)
+        for folder in missing:  # senders pass through them to the landing folder
+            folder.chmod(0o711)
         with suppress(FileExistsError):
             home.mkdir()
             home.chmod(0o711)

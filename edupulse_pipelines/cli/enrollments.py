@@ -23,6 +23,7 @@ def enrollments() -> None:
 
     \b
     A wrong entry date:  edupulse enrollments take-back NUMBER 2052-08-25 --reason "mistyped year"
+    At a school:         edupulse enrollments take-back NUMBER 2052-08-25 --school NUMBER --reason "…"
     """
 
 

@@ -2,8 +2,10 @@
 
 A day at a school is one whose attendance names the school; where it names none, the school is the one of the enrolment
 of that day, of several the main one as in `schools`. Where only absences are recorded, a day of instruction is a day at
-each school that the student is enrolled at. A student at two schools on one day has a day at each. So these days are
-for the rates of schools and must not be added up for a student, whose own days are in `weekly_activity`.
+each school that the student is enrolled at; but where a record of the day names no school, at the school it is taken
+for alone: nobody has said that the student came to another one. A student at two schools on one day has a day at each.
+So these days are for the rates of schools and must not be added up for a student, whose own days are in
+`weekly_activity`.
 
 Reads records, enrolments and weekly activity; stores nothing. `sql/queries/attendance_by_school.*.sql` gives the same.
 """
@@ -61,13 +63,28 @@ def days_by_school(
     enrolled = _enrolled_at(connection, work, people.ids)
     weeks = _weeks(connection, work, people.ids, first, last)
     recorded = _recorded(connection, work, people.ids, first, last)
-    sessions = pd.concat([_placed(recorded, enrolled), _taught(weeks, enrolled, first, last)])
+    placed, taught = _placed(recorded, enrolled), _taught(weeks, enrolled, first, last)
+    silent = recorded[recorded["school"] == _NOBODY_SAYS]
+    sessions = pd.concat([placed, taught[_may_have_come(taught, placed, silent)]])
     sessions = sessions.groupby(["student", "day", "school"], as_index=False).sum()
     sessions["week"] = sessions["day"] - pd.to_timedelta(sessions["day"].dt.weekday, unit="D")
     unknown = weeks.loc[weeks["basis"] == UNKNOWN, ["student", "week"]].assign(unknown=True)
     sessions = sessions.merge(unknown, how="left", on=["student", "week"])
     sessions = sessions[sessions["unknown"].isna().to_numpy() & _within(sessions, people)]
     return _summed(sessions, people.ids, absent_day)
+
+
+def _may_have_come(taught: pd.DataFrame, placed: pd.DataFrame, silent: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    """Which days of instruction at a school may count.
+
+    Not those with a record that names no school (`silent`) and has been placed at another one: it may be an absence
+    from both, so nobody has said that the student came to this one.
+    """
+    has_silent, is_recorded_here = (
+        pd.MultiIndex.from_frame(taught[key]).isin(pd.MultiIndex.from_frame(records[key]))
+        for records, key in ((silent, ["student", "day"]), (placed, ["student", "day", "school"]))
+    )
+    return ~has_silent | is_recorded_here
 
 
 def _within(sessions: pd.DataFrame, people: Students) -> npt.NDArray[np.bool_]:

@@ -5,10 +5,11 @@ and no longer on the exit; anywhere in the district is enrolled, so a student's 
 schools: a transfer ends none, and what touches or overlaps is one. Beside enrolments that are sent themselves there are
 those that deliveries of students speak of, and assumed ones:
 
-- Each of these ends at the latest where the next one begins. An assumed one holds until the first that was said begins,
-  and not at all if that is no later.
+- Each of these ends at the latest where the next one begins, and so does a sent one where the next at the same school
+  begins. An assumed one holds until the first that was said begins, and not at all if that is no later.
 - Once a district sends enrolments, later deliveries of students open none; those opened before hold until the first
-  sent enrolment of the same student begins.
+  sent enrolment of the same student begins. So does an assumed one that was opened before any was sent for the student:
+  what nobody has said is not taken for an absence.
 
 All of it is computed from what is stored, so the order in which deliveries are loaded has no say. A deleted student
 counts as never enrolled. Which students have enough data to be scored is decided in `risk`.
@@ -159,6 +160,11 @@ def of_frame(people: pd.DataFrame) -> tuple[pd.Index, Intervals]:
     return pd.Index(index), joined(len(index), person.astype(np.int64), starts, ends, how)
 
 
+def _codes(texts: npt.NDArray[np.object_]) -> Integers:
+    """A number for each text; the same for the same text."""
+    return pd.factorize(texts)[0].astype(np.int64)
+
+
 def days_of(column: pd.Series[Any]) -> Days:
     """A column of dates or datetimes as days; missing is NaT."""
     values = column.to_numpy()
@@ -265,6 +271,8 @@ class _Rows:
     starts: Days
     ends: Days
     how: npt.NDArray[np.object_]
+    school: npt.NDArray[np.object_]
+    """Its number; empty where none is named."""
     weight: Integers
     """0 of a main school, 2 of another one, 1 where nobody says."""
 
@@ -272,7 +280,7 @@ class _Rows:
     def read(cls, connection: Connection, work: Work, ids: Bytes) -> _Rows:
         """The rows of these students (sorted)."""
         table = enrollments.c
-        of, origin, entry, left, how, primary, opened, deleted = read_arrays(
+        of, origin, entry, left, how, primary, school, opened, deleted = read_arrays(
             connection,
             sa.select(
                 as_text(table.student_id),
@@ -281,6 +289,7 @@ class _Rows:
                 as_text(table.exit_date),
                 table.exit_type,
                 plain(table.is_primary),
+                sa.func.coalesce(table.school_id, ""),
                 as_text(table.first_delivered_on),
                 as_text(table.deleted_on),
             ).where(table.tenant_id == work.tenant),
@@ -290,32 +299,40 @@ class _Rows:
             DAY,
             OBJECT,
             OBJECT,
+            OBJECT,
             DAY,
             DAY,
         )
         sent, opened = origin == b"sent", days(opened)
         since = opened[sent].min() if sent.any() else None
         person = positions(of, ids)
+        assumed = origin == b"assumed"
         in_time = sent | (True if since is None else opened < since)
+        first_sent = np.full(len(ids) + 1, OPEN)  # one more for people who are not asked for
+        of_known = sent & (person >= 0)
+        np.minimum.at(first_sent, person[of_known], opened[of_known])
+        in_time |= assumed & (person >= 0) & (opened < first_sent[person])
         kept = (person >= 0) & (deleted == b"") & in_time
         left = days(left)
         main = np.array([1 if value is None else 0 if value else 2 for value in primary.tolist()], dtype=np.int64)
-        return cls(
-            person, sent, origin == b"assumed", days(entry), np.where(np.isnat(left), OPEN, left), how, main
-        ).take(kept)
+        return cls(person, sent, assumed, days(entry), np.where(np.isnat(left), OPEN, left), how, school, main).take(
+            kept
+        )
 
     def take(self, which: Any) -> _Rows:
         """These rows."""
-        columns = (self.person, self.sent, self.assumed, self.starts, self.ends, self.how, self.weight)
+        columns = (self.person, self.sent, self.assumed, self.starts, self.ends, self.how, self.school, self.weight)
         return _Rows(*(column[which] for column in columns))
 
     def with_their_ends(self, count: int) -> _Rows:
         """The rows that hold on any day, each with the end it really has, for `count` students."""
         rows = self.take(np.lexsort((self.assumed, self.starts, self.person)))
         latest = np.full(len(rows.person), OPEN)
-        said = np.flatnonzero(~rows.sent & ~rows.assumed)
-        following = said[1:][rows.person[said[1:]] == rows.person[said[:-1]]]
-        latest[said[:-1][rows.person[said[1:]] == rows.person[said[:-1]]]] = rows.starts[following]
+        for said in (np.flatnonzero(~rows.sent & ~rows.assumed), np.flatnonzero(rows.sent)):
+            in_order = said[np.lexsort((rows.starts[said], _codes(rows.school[said]), rows.person[said]))]
+            one, following = in_order[:-1], in_order[1:]
+            same = (rows.person[one] == rows.person[following]) & (rows.school[one] == rows.school[following])
+            latest[one[same]] = rows.starts[following[same]]
         for which, before in ((rows.assumed, ~rows.sent & ~rows.assumed), (~rows.sent, rows.sent)):
             first = np.full(count, OPEN)
             np.minimum.at(first, rows.person[before], rows.starts[before])

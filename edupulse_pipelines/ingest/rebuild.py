@@ -48,7 +48,7 @@ def deliveries_naming(load: TableLoad, numbers: Collection[str]) -> dict[dt.date
     """
     with load.work.reading() as connection:
         deliveries = manifest.deliveries(connection, load.work, load.table)
-    found = {}
+    naming = []
     for delivered_on, files in sorted(deliveries.items()):
         loaded = [file for file in files if file.is_loaded]
         if not loaded:
@@ -56,8 +56,10 @@ def deliveries_naming(load: TableLoad, numbers: Collection[str]) -> dict[dt.date
         rows = rows_of(load, loaded)
         if any(rows_about(piece, numbers).any() for piece in rows.pieces()):
             load.make_room(rows)
-            found[delivered_on] = loaded
-    return found
+            naming.append(delivered_on)
+    with load.work.reading() as connection:  # again: reading an archive may have noted another hash of it
+        deliveries = manifest.deliveries(connection, load.work, load.table)
+    return {day: [file for file in deliveries[day] if file.is_loaded] for day in naming}
 
 
 def rows_under(piece: Piece, numbers: Collection[str]) -> Mask:

@@ -77,7 +77,7 @@ class WeeklyList:
     scored: int
     """Students who were scored, at the schools and in the grades that were asked for."""
     not_scored: int
-    """Students enrolled at the week's end, there too, who were not: too little is known of them yet."""
+    """Students enrolled at the week's end, there too, who were not: little is known yet, or the grade is not scored."""
     other_label: bool
     """Whether a model that scored learned another label than the one the settings name now."""
 

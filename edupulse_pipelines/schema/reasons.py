@@ -50,7 +50,7 @@ _ROW = (
         kind="row",
         column=True,
         meaning="The text is not of the column's type: not a date that exists, not a number, not a JSON object, not a "
-        "GUID; or it is not in the date format or decimal notation that the profile declares.",
+        "GUID, not yes or no; or it is not in the date format or decimal notation that the profile declares.",
         fix="Correct the value. If the whole column is written in another way, declare `date_format` or `decimal` in "
         "the profile.",
     ),
@@ -86,11 +86,12 @@ _ROW = (
     Reason(
         code="conflicting_duplicate",
         kind="row",
-        meaning="The delivery holds different rows for one record (same student; same student, day and period; same "
-        "student, school and entry date; same `source_record_id`, of incidents with the same student). All of them are "
-        "held back.",
+        meaning="The delivery holds different rows for one record (same student; same student, day, period and school; "
+        "same student, school and entry date; same `source_record_id`, of incidents with the same student). All of "
+        "them are held back.",
         fix="If they are one record, send the file again with the row that is right. If they are several, give each an "
-        "id or a period of its own: taking a row out would lose a record. Exact repeats are no conflict.",
+        "id or a period of its own (enrolments: the entry date or school that differs): taking a row out would lose a "
+        "record. Exact repeats are no conflict.",
     ),
     Reason(
         code="more_than",

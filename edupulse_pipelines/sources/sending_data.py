@@ -93,8 +93,8 @@ back goes on with the history. Weeks in which a student was not enrolled do not 
   and one without a school, or the student was enrolled at two on that day) each has its own record. Days of a child
   count once, at however many schools; each school's rate is of its own days.
 - **A wrong one**, of a mistyped year say: send it with `_deleted`, naming the student, the entry date and (where it
-  has one) the school; or `edupulse enrollments take-back NUMBER ENTRY --reason …`. Correct it in your system too: a
-  later delivery that says it again brings it back.
+  has one) the school; or `edupulse enrollments take-back NUMBER ENTRY [--school NUMBER] --reason …`. Correct it in
+  your system too: a later delivery that says it again brings it back.
 """
 
 _FORMATS = f"""## How files may be written
@@ -237,7 +237,8 @@ nothing any more, and comes back when a later delivery holds it again.
 **A `_deleted` column.** `true` takes the record of the row back; `false` or an empty field does not (map other marks
 under `codes` in the profile). The header is the usual one; of such a row only the key has to be filled:
 
-- students: `district_id`; attendance: `district_id`, `date` and, where you send it, `period`;
+- students: `district_id`; attendance: `district_id`, `date` and, where you send them, `period` and `school_id`;
+- schools: `school_id`; enrolments: `district_id`, `entry_date` and, where it has one, `school_id`;
 - grades: `source_record_id`; incidents: `source_record_id` and the student, since one may concern several; without an
   id all fields as they were; feedback: `prediction_id`.
 
@@ -268,10 +269,13 @@ Put the export into the delivery's folder as it is: the zip, its files, or a fol
 
 - **OneRoster CSV 1.1 and 1.2** gives `students`, `schools` (orgs), `enrollments` and `grades`. It has no attendance and
   no incidents. A user's number is `identifier`, else `sourcedId`. An enrolment is a role as a student at an org (1.2),
-  or all classes at one school together (1.1), from their first day on. A result that is exempt, submitted, not
-  submitted or graded in part is no grade, and no zero. In a delta `tobedeleted` takes the record back.
+  or all classes at one school together (1.1), from their first day on; without any `beginDate` there is none, and the
+  student's first recorded event counts. `school_id` is the org's `sourcedId`. An enrolment ends by `endDate`, by a
+  status `inactive`, and where the next one at the school begins; of classes (1.1) when the last of them has ended. One
+  that a full export no longer lists goes on until then. A result that is exempt, submitted, not submitted or graded in
+  part is no grade, and no zero. In a delta `tobedeleted` ends an enrolment, and takes any other record back.
 - **Ed-Fi XML** (data standard 3 or later) gives `students` (Student, with StudentEnrollment for grade level and dates),
-  `schools` (School of EducationOrganization), `enrollments` (StudentSchoolAssociation),
+  `schools` (School of EducationOrganization; `school_id` is the `SchoolId`), `enrollments` (StudentSchoolAssociation),
   `attendance_records` (StudentAttendance: exceptions only; of a day, and of a section on a day, the worst; the period
   of a section is the number in the name of its class period, else a number of its own; the school is the event's or
   the section's), `discipline_incidents`

@@ -133,10 +133,13 @@ class WorkbookSheet:
         if isinstance(value, dt.date):  # also a moment, which is its day
             return value.strftime(self._date_format)
         if isinstance(value, int | float):
-            if value == int(value) and abs(value) < _EXACT:
+            if abs(value) < _EXACT and value == int(value):
                 zeros = _SHOWN_ZEROS.fullmatch(cell.number_format or "")
                 return f"{int(value):0{len(zeros[0])}d}" if zeros else str(int(value))
-            return f"{value:.15g}".replace(".", self._decimal)
+            try:
+                return f"{value:.15g}".replace(".", self._decimal)
+            except OverflowError:  # of an integer of hundreds of digits
+                return "inf"
         return str(value)
 
 

@@ -52,7 +52,7 @@ def house(tmp_path: Path, database_url: str, engine: sa.Engine, monkeypatch: pyt
 def test_a_table_by_school_for_a_terminal(house: House) -> None:
     said = house().stdout
     assert "7 of 8 scored students at medium risk or above: 3 critical, 2 high, 2 medium" in said
-    assert "1 more enrolled, of whom too little is known yet" in said
+    assert "1 more enrolled, not scored: little known yet" in said
     assert "for your eyes" in said
     headings = ["Elm Street (S-2)  2", "North <High> (S-1)  3", "School S-9  1", "No school known  1"]
     assert [said.index(heading) for heading in headings] == sorted(said.index(heading) for heading in headings)

@@ -59,12 +59,17 @@ ROWS = st.lists(
 def enrolled_days(rows: list[dict[str, Any]], number: int) -> set[int]:
     """The days (by number) on which a student is enrolled, counted one by one."""
     since = min((row["first_delivered_on"] for row in rows if row["origin"] == "sent"), default=dt.date.max)
+    first_sent = min(
+        (row["first_delivered_on"] for row in rows if row["origin"] == "sent" and row["student"] == number),
+        default=dt.date.max,
+    )
+    opened_before = {"sent": dt.date.max, "student": since, "assumed": max(since, first_sent)}
     mine = [
         row
         for row in rows
         if row["student"] == number
         and row["deleted_on"] is None
-        and (row["origin"] == "sent" or row["first_delivered_on"] < since)
+        and row["first_delivered_on"] < opened_before[row["origin"]]
     ]
     said = sorted(row["entry_date"] for row in mine if row["origin"] == "student")
     sent = min((row["entry_date"] for row in mine if row["origin"] == "sent"), default=dt.date.max)
@@ -73,6 +78,9 @@ def enrolled_days(rows: list[dict[str, Any]], number: int) -> set[int]:
         until = row["exit_date"] or dt.date.max
         if row["origin"] != "sent":
             until = min(until, sent)
+        else:
+            at_school = [one for one in mine if (one["origin"], one["school_id"]) == ("sent", row["school_id"])]
+            until = min([until, *(one["entry_date"] for one in at_school if one["entry_date"] > row["entry_date"])])
         if row["origin"] == "student":
             until = min([until, *(entry for entry in said if entry > row["entry_date"])])
         if row["origin"] == "assumed":
@@ -214,6 +222,38 @@ def test_a_year_to_date_first_load_counts_from_the_first_event(engine: sa.Engine
     with engine.connect() as connection:
         counts = count_enrolments(connection, district.work)
     assert (counts.assumed, counts.never) == (1, 0)
+
+
+def test_a_child_of_whom_no_enrolment_is_sent_is_not_taken_for_absent(engine: sa.Engine, tmp_path: Path) -> None:
+    """Of ZQ2 nobody says since when; its first event does, until an enrolment of it is sent."""
+    district = Landed(engine, tmp_path)
+    district.land(1, students=f"{STUDENT_HEADER}\nZQ1,ZQa,ZQb,2010-01-01\nZQ2,ZQa,ZQb,2010-01-01\n")
+    district.land(1, enrollments="district_id,school_id,entry_date\nZQ1,1,2025-09-05\n")
+    district.land(1, attendance_records=f"{ATTENDANCE_HEADER}\nZQ1,2025-09-02,absent\nZQ2,2025-09-02,absent\n")
+    district.run()
+    assert entries(district) == {"ZQ1": ["2025-09-05"], "ZQ2": ["2025-09-02"]}
+    vectors(district)
+    district.forget_marks()
+    district.land(3, enrollments="district_id,school_id,entry_date\nZQ2,1,2025-09-15\n")
+    district.run()
+    assert entries(district) == {"ZQ1": ["2025-09-05"], "ZQ2": ["2025-09-02"]}
+    district.forget_marks()
+    district.land(1, **{"enrollments__late": "district_id,school_id,entry_date\nZQ2,1,2025-09-15\n"})
+    district.run()
+    assert entries(district)["ZQ2"] == ["2025-09-15"]
+    assert ("ZQ2", dt.date(2025, 9, 1)) in district.marks("student_features")
+
+
+def entries(district: Landed) -> dict[str, list[str]]:
+    """By number the days on which intervals of enrolment begin."""
+    with district.engine.connect() as connection:
+        people = read_students(connection, district.work)
+    numbers = dict(zip(district.rows("students", "id"), district.rows("students", "district_id"), strict=True))
+    by_id = {as_id.hex: number for as_id, number in numbers.items()}
+    return {
+        by_id[bytes(one).decode().replace("-", "")]: people[[place]].enrolled.starts.astype(str).tolist()
+        for place, one in enumerate(people.ids)
+    }
 
 
 def test_who_has_records_and_no_enrolment_is_counted(engine: sa.Engine, tmp_path: Path) -> None:

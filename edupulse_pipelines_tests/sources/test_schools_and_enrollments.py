@@ -86,11 +86,75 @@ def test_classes_at_a_school_are_one_enrolment() -> None:
     assert not getattr(opened, "snapshot")  # noqa: B009 - beyond what every source has
 
 
-def test_a_delta_takes_back_what_is_to_be_deleted() -> None:
+def test_a_delta_ends_what_is_to_be_deleted() -> None:
+    """The weeks before stay weeks of enrolment. The delivery is of 6 October."""
     begun = {"orgSourcedId": "o1", "beginDate": "2025-08-18"}
     before = roster.people("1.2", roster.user("1.2"), roles=[roster.role(**begun)])
     delta = roster.bundle("1.2", "delta", roles=[roster.role(status="tobedeleted", **begun)])
-    assert of_roster("enrollments", delta, earlier=(before,)) == [("u1", "o1", "2025-08-18", None, None, "true")]
+    assert of_roster("enrollments", delta, earlier=(before,)) == [("u1", "o1", "2025-08-18", "2025-10-06", None)]
+
+
+def test_a_delta_that_drops_the_first_class_says_nothing_of_the_days_before() -> None:
+    classes = [in_class("1", "o1", "2025-08-18"), in_class("1", "o1", "2025-09-15")]
+    before = roster.people("1.1", roster.user("1.1"), enrollments=classes)
+    delta = roster.bundle("1.1", "delta", enrollments=[classes[0] | {"status": "tobedeleted"}])
+    assert of_roster("enrollments", delta, earlier=(before,)) == [("u1", "o1", "2025-09-15", None, None)]
+
+
+@pytest.mark.parametrize("version", roster.VERSIONS)
+@pytest.mark.parametrize(
+    ("facts", "left"),
+    [
+        ({"enabledUser": "false", "dateLastModified": "2025-09-20T12:00:00.000Z"}, "2025-09-20"),
+        ({"enabledUser": "0", "dateLastModified": ""}, "2025-10-06"),
+        ({"status": "inactive", "dateLastModified": "2027-01-01"}, "2025-10-06"),
+        ({"enabledUser": "N", "dateLastModified": "2025-08-01"}, "2025-08-18"),
+        ({"enabledUser": "true"}, None),
+        ({"enabledUser": "perhaps"}, None),
+    ],
+)
+def test_a_closed_account_ends_the_enrolment(version: str, facts: roster.Row, left: str | None) -> None:
+    begun = {"beginDate": "2025-08-18"}
+    enrolled: dict[str, Any] = (
+        {"roles": [roster.role(orgSourcedId="o1", **begun)]}
+        if version == "1.2"
+        else {"enrollments": [in_class("1", "o1", **{"begin": "2025-08-18"})]}
+    )
+    files = roster.people(version, roster.user(version, **facts), **enrolled)
+    assert [row[2:4] for row in of_roster("enrollments", files)] == [("2025-08-18", left)]
+
+
+def test_an_inactive_class_without_an_end_is_over() -> None:
+    files = roster.people("1.1", roster.user("1.1"), enrollments=[in_class("1", "o1", "2025-08-18", status="inactive")])
+    assert [row[2:4] for row in of_roster("enrollments", files)] == [("2025-08-18", "2025-10-06")]
+
+
+@pytest.mark.parametrize("begin", ["08/18/2025", "2025-08-18T00:00:00.000Z", "2025-08-18"])
+def test_days_of_classes_are_read_as_dates(begin: str) -> None:
+    tenant = roster.TENANT.model_copy(
+        update={"profile": roster.TENANT.profile.model_copy(update={"date_format": "%m/%d/%Y"})}
+    )
+    files = roster.people(
+        "1.1",
+        roster.user("1.1"),
+        enrollments=[in_class("1", "o1", "01/05/2026", "06/05/2026"), in_class("1", "o1", begin, "12/19/2025")],
+    )
+    rows = of_roster("enrollments", files, tenant=tenant)
+    assert [row[2:4] for row in rows] == [("2025-08-18", None)]
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_roles_that_contradict_each_other_only_what_they_share_is_believed(order: int) -> None:
+    begun = {"orgSourcedId": "o1", "beginDate": "2025-08-18"}
+    roles = [
+        roster.role(sourcedId="a", roleType="primary", **begun),
+        roster.role(sourcedId="b", roleType="secondary", endDate="2025-10-01", **begun),
+    ]
+    opened = roster.source("enrollments", roster.people("1.2", roster.user("1.2"), roles=roles[::order]))
+    assert [tuple(roster.fields(row).values()) for row in roster.read(opened)] == [
+        ("u1", "o1", "2025-08-18", None, None)
+    ]
+    assert opened.notes == {"contradicting_roles": 1}
 
 
 def test_edfi_schools() -> None:

@@ -4,8 +4,9 @@
 -- For PostgreSQL; the SQLite text beside it returns the same rows.
 -- A day at a school is one whose attendance names the school; where it names none, the school is that of the enrolment
 -- of the day: the main one, then one of which nobody says whether it is, then the one entered last. Where only absences
--- are recorded a day of instruction is a day at each school that the student is enrolled at. Only days within an
--- enrolment count. school_id is NULL where nobody says at which school the student was.
+-- are recorded a day of instruction is a day at each school that the student is enrolled at; but where a record of the
+-- day names no school, at the school it is taken for alone: nobody has said that the student came to another one. Only
+-- days within an enrolment count. school_id is NULL where nobody says at which school the student was.
 -- The rules are those of edupulse_pipelines/settings/absence_rules.py, as in chronic_absence.*.sql; a test holds this
 -- query and `features.days_by_school` together. Name the tenant's rule and its day rule (half, more_than_half, any, all
 -- or minutes) in `chosen`. chronically_absent is 1, 0, or NULL where the rule says nothing: too few days.
@@ -36,15 +37,22 @@ years AS (
     WHERE week_before IS NULL OR week_start - week_before > 35
     GROUP BY tenant_id
 ),
--- Enrolments that have an effect, as features/enrolment.py has it: those that are sent; others up to the next one.
+-- Enrolments that have an effect, as features/enrolment.py has it: those that are sent, up to the next at the school;
+-- others up to the next one, and an assumed one that was opened before any was sent for the student.
 since AS (
     SELECT tenant_id, MIN(first_delivered_on) AS day FROM enrollments WHERE origin = 'sent' GROUP BY tenant_id
+),
+since_of_student AS (
+    SELECT student_id, MIN(first_delivered_on) AS day FROM enrollments WHERE origin = 'sent' GROUP BY student_id
 ),
 standing AS (
     SELECT e.*
     FROM enrollments e
     LEFT JOIN since s ON s.tenant_id = e.tenant_id
-    WHERE e.deleted_on IS NULL AND (e.origin = 'sent' OR s.day IS NULL OR e.first_delivered_on < s.day)
+    LEFT JOIN since_of_student o ON o.student_id = e.student_id
+    WHERE e.deleted_on IS NULL
+      AND (e.origin = 'sent' OR s.day IS NULL OR e.first_delivered_on < s.day
+           OR (e.origin = 'assumed' AND (o.day IS NULL OR e.first_delivered_on < o.day)))
 ),
 firsts AS (
     SELECT student_id,
@@ -57,9 +65,10 @@ enrolled AS (
     SELECT e.tenant_id, e.student_id, e.school_id, e.entry_date, e.exit_date,
            CASE WHEN e.is_primary THEN 0 WHEN e.is_primary IS NULL THEN 1 ELSE 2 END AS preference,
            CASE e.origin
-               WHEN 'student'
-                   THEN LEAD(e.entry_date) OVER (PARTITION BY e.student_id, e.origin ORDER BY e.entry_date)
                WHEN 'assumed' THEN f.said
+               ELSE LEAD(e.entry_date) OVER (
+                        PARTITION BY e.student_id, e.origin, COALESCE(e.school_id, '') ORDER BY e.entry_date
+                    )
            END AS next_said,
            CASE WHEN e.origin <> 'sent' THEN f.sent END AS next_sent
     FROM standing e
@@ -108,6 +117,20 @@ everywhere AS (
            ON e.student_id = t.student_id AND e.school_id IS NOT NULL
           AND e.entry_date <= t.date AND (e.exit_date IS NULL OR t.date < e.exit_date)
 ),
+recorded_days AS (
+    SELECT DISTINCT student_id, date FROM recorded WHERE school_id IS NULL
+),
+recorded_at AS (
+    SELECT DISTINCT student_id, date, COALESCE(school_id, '') AS school_id FROM placed
+),
+taught_at AS (
+    SELECT v.tenant_id, v.student_id, v.date, v.school_id, v.expected
+    FROM everywhere v
+    LEFT JOIN recorded_days d ON d.student_id = v.student_id AND d.date = v.date
+    LEFT JOIN recorded_at h
+           ON h.student_id = v.student_id AND h.date = v.date AND h.school_id = COALESCE(v.school_id, '')
+    WHERE d.student_id IS NULL OR h.student_id IS NOT NULL
+),
 sessions AS (
     SELECT tenant_id, student_id, date, school_id, SUM(present) AS present, SUM(tardy) AS tardy,
            SUM(absent) AS absent, SUM(excused) AS excused, SUM(minutes_absent) AS minutes_absent,
@@ -118,7 +141,7 @@ sessions AS (
                minutes_possible, minutes_sessions, expected
         FROM placed
         UNION ALL
-        SELECT tenant_id, student_id, date, school_id, 0, 0, 0, 0, 0, 0, 0, expected FROM everywhere
+        SELECT tenant_id, student_id, date, school_id, 0, 0, 0, 0, 0, 0, 0, expected FROM taught_at
     ) AS each_one
     GROUP BY tenant_id, student_id, date, school_id
 ),

@@ -96,7 +96,7 @@ def show_list(on: Console, listed: WeeklyList) -> None:
         on.print(f"  Of {scored} none is at {LISTED_CATEGORIES[0]} risk or above.", soft_wrap=True)
     if listed.not_scored:
         on.print(
-            f"  [dim]{listed.not_scored:,} more enrolled, of whom too little is known yet: not scored, not listed[/]",
+            f"  [dim]{listed.not_scored:,} more enrolled, not scored: little known yet, or a grade not scored[/]",
             soft_wrap=True,
         )
     if listed.other_label:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ import sqlalchemy as sa
 
 from edupulse_pipelines.ingest.frames import Integers, Mask, Piece
 from edupulse_pipelines.ingest.references import Schools
-from edupulse_pipelines.ingest.student_enrolments import SENT, STUDENT, bring_up_to_date, changed_from
+from edupulse_pipelines.ingest.student_enrolments import ASSUMED, SENT, STUDENT, bring_up_to_date, changed_from
 from edupulse_pipelines.ingest.validation import Reasons
 from edupulse_pipelines.ingest.writers.outcomes import UNCHANGED, UPDATED, Outcomes, Target, typed
 from edupulse_pipelines.ingest.writers.records import PieceMerge, PreparedRecords, Record, RecordWriter
@@ -51,8 +52,8 @@ class EnrollmentMerge(PieceMerge):
         self.school, self.entry = (
             typed(piece, self.declared.column(name), rows) for name in ("school_id", "entry_date")
         )
-        self.taken_back: dict[int, dt.date] = {}
-        """By place the day on which a later delivery took back what gave way to a new row."""
+        self.taken_back: dict[int, tuple[dt.date, str | None]] = {}
+        """By place the day on which what gave way to a new row was taken back later, and what for, if a person did."""
         self.also_read = (*self.also_read, "student_id", "entry_date")
 
     def staged_keys(self) -> tuple[sa.TableClause, sa.ColumnElement[bool]]:
@@ -94,11 +95,11 @@ class EnrollmentMerge(PieceMerge):
         settled = super().settled_before()
         staged, same_key = self._staged_keys
         table = enrollments.c
-        query = sa.select(staged.c.position, table.id, table.student_id, table.origin, table.deleted_on).join_from(
-            staged, enrollments, sa.and_(same_key, table.origin != SENT)
-        )
+        query = sa.select(
+            staged.c.position, table.id, table.student_id, table.origin, table.deleted_on, table.taken_back_for
+        ).join_from(staged, enrollments, sa.and_(same_key, table.origin != SENT))
         types = {"position": pa.int64(), "id": pa.string(), "student_id": pa.string(), "origin": pa.string()}
-        met = read_rows(self.connection, query, types | {"deleted_on": pa.date32()})
+        met = read_rows(self.connection, query, types | {"deleted_on": pa.date32(), "taken_back_for": pa.string()})
         if not len(met):
             return settled
         takes_back = self.deleted[met["position"].to_numpy()]
@@ -106,9 +107,10 @@ class EnrollmentMerge(PieceMerge):
         ids = [uuid.UUID(text) for text in gives_way["id"].to_pylist()]
         for some in id_batches(ids):
             self.connection.execute(sa.delete(enrollments).where(table.id.in_(some)))
-        for place, day in zip(*(gives_way[name].to_pylist() for name in ("position", "deleted_on")), strict=True):
-            if day is not None and day > self.delivered_on:  # a later delivery has taken it back already
-                self.taken_back[place] = day
+        columns_ = (gives_way[name].to_pylist() for name in ("position", "deleted_on", "taken_back_for"))
+        for place, day, reason in zip(*columns_, strict=True):
+            if day is not None and day > self.delivered_on:  # it has been taken back already
+                self.taken_back[place] = (day, reason)
         taken = met.filter(pa.array(takes_back & pc.equal(met["origin"], STUDENT).to_numpy(zero_copy_only=False)))
         rows = []
         for row in taken.to_pylist():
@@ -127,8 +129,10 @@ class EnrollmentMerge(PieceMerge):
 
     def key_columns(self, rows: pa.Array) -> dict[str, pa.Array]:
         """Student, school and entry."""
+        taken_back = [self.taken_back.get(row, (None, None)) for row in rows.to_pylist()]
         return {
-            "deleted_on": pa.array([self.taken_back.get(row) for row in rows.to_pylist()], pa.date32()),
+            "deleted_on": pa.array([day for day, _ in taken_back], pa.date32()),
+            "taken_back_for": pa.array([reason for _, reason in taken_back], pa.string()),
             "student_id": self.students.take(rows),
             "school_id": self.school.take(rows),
             "entry_date": self.entry.take(rows),
@@ -187,6 +191,7 @@ class EnrollmentWriter(RecordWriter):
         What deliveries of students have opened since the first one of enrolments has no effect any more.
         """
         bring_up_to_date(self.target.connection, self.target.work, self.target.marks, self._concerned)
+        self._mark_assumed()
         since = self._first_sent()
         if since is None or since == self._since:
             return
@@ -196,6 +201,24 @@ class EnrollmentWriter(RecordWriter):
         )
         if self._since is not None:
             query = query.where(table.first_delivered_on < self._since)
+        self._mark(query)
+
+    def _mark_assumed(self) -> None:
+        """Mark what was assumed of students for whom this delivery is the first to send an enrolment."""
+        assumed, sent = enrollments.alias("assumed").c, enrollments.alias("sent").c
+        is_sent = sa.exists().where(
+            sent.student_id == assumed.student_id,
+            sent.origin == SENT,
+            sent.first_delivered_on == self.target.rows.delivered_on,
+            sent.first_delivered_on <= assumed.first_delivered_on,
+        )
+        query = sa.select(assumed.student_id, assumed.entry_date).where(
+            assumed.tenant_id == self.target.work.tenant, assumed.origin == ASSUMED, is_sent
+        )
+        self._mark(query)
+
+    def _mark(self, query: sa.Select[Any]) -> None:
+        """Mark the students from the days on that the query gives."""
         types = {"student": pa.string(), "day": pa.date32()}
         concerned = read_rows(self.target.connection, query, types).combine_chunks()
         if len(concerned):

@@ -40,11 +40,14 @@ def upgrade() -> None:
         .where(incidents.c.record_key.like("id:%"), incidents.c.source_record_id.is_not(None))
     )
     rows = connection.execute(keyed).all()
-    if rows:
-        connection.execute(
-            incidents.update().where(incidents.c.id == sa.bindparam("incident")).values(record_key=sa.bindparam("key")),
-            [{"incident": row.id, "key": _key(row.source_record_id, row.district_id)} for row in rows],
-        )
+    if not rows:
+        return
+    write = incidents.update().where(incidents.c.id == sa.bindparam("incident")).values(record_key=sa.bindparam("key"))
+    # A new key may be the old one of a row that is still to come, and both are unique.
+    connection.execute(write, [{"incident": row.id, "key": f"new:{place}"} for place, row in enumerate(rows)])
+    connection.execute(
+        write, [{"incident": row.id, "key": _key(row.source_record_id, row.district_id)} for row in rows]
+    )
 
 
 def _key(source: str, number: str) -> str:
