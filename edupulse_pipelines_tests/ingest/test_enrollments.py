@@ -297,3 +297,20 @@ def test_an_entry_that_is_said_later_leaves_open_what_was_said_to_be_open(distri
     assert stands(district) == [
         ("ZQ1", None, "2025-09-08", None, "assumed"), ("ZQ1", None, "2025-09-24", None, "student")
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_an_assumed_enrolment_that_gives_way_to_a_sent_one_is_marked_once(
+    engine: sa.Engine, tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    """However often the delivery is looked at again, which one row of it asks for: what it takes back is not there."""
+    district = District(engine, tmp_path)
+    district.land(1, enrollments=f"{ENROLLMENTS},_deleted\nZQ1,1,2025-08-25,,\nZQ1,2,2025-09-03,,true\n")
+    district.land(2, students=students(student("ZQ1")))
+    for number in order:
+        district.run(weeks=[FIRST_WEEK + (number - 1) * WEEK])
+    assert [row[-1] for row in stands(district)] == ["sent", "assumed"]
+    assert marked(district, "ZQ1") == DAY("2025-08-25")
+    district.forget_marks()
+    district.run()
+    assert district.marks("student_features") == district.marks("weekly_activity") == set()

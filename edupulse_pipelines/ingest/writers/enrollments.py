@@ -18,7 +18,14 @@ import sqlalchemy as sa
 
 from edupulse_pipelines.ingest.frames import Integers, Mask, Piece
 from edupulse_pipelines.ingest.references import Schools
-from edupulse_pipelines.ingest.student_enrolments import ASSUMED, SENT, STUDENT, bring_up_to_date, changed_from
+from edupulse_pipelines.ingest.student_enrolments import (
+    ASSUMED,
+    SENT,
+    STUDENT,
+    bring_up_to_date,
+    changed_from,
+    mark_entry,
+)
 from edupulse_pipelines.ingest.validation import Reasons
 from edupulse_pipelines.ingest.writers.outcomes import UNCHANGED, UPDATED, Outcomes, Target, typed
 from edupulse_pipelines.ingest.writers.records import PieceMerge, PreparedRecords, Record, RecordWriter
@@ -164,6 +171,7 @@ class EnrollmentWriter(RecordWriter):
         super().__init__(target)
         hold_enrolments(target.connection, target.work)
         self._since = self._first_sent()
+        self._without_effect = self._assumed_before_sent()
         self._concerned: set[str] = set()
         self._schools = Schools.of(target.connection, target.work, target.rows.delivered_on)
 
@@ -204,18 +212,23 @@ class EnrollmentWriter(RecordWriter):
         self._mark(query)
 
     def _mark_assumed(self) -> None:
-        """Mark what was assumed of students for whom this delivery is the first to send an enrolment."""
+        """Mark the students whose assumed enrolment lost its effect by this delivery, or has one again."""
+        for student, entry in self._without_effect ^ self._assumed_before_sent():
+            mark_entry(self.target.marks, student, entry)
+
+    def _assumed_before_sent(self) -> set[tuple[str, dt.date]]:
+        """Student and entry of assumed enrolments that were opened after an enrolment was sent for the student."""
         assumed, sent = enrollments.alias("assumed").c, enrollments.alias("sent").c
         is_sent = sa.exists().where(
             sent.student_id == assumed.student_id,
             sent.origin == SENT,
-            sent.first_delivered_on == self.target.rows.delivered_on,
             sent.first_delivered_on <= assumed.first_delivered_on,
         )
         query = sa.select(assumed.student_id, assumed.entry_date).where(
             assumed.tenant_id == self.target.work.tenant, assumed.origin == ASSUMED, is_sent
         )
-        self._mark(query)
+        rows = read_rows(self.target.connection, query, {"student": pa.string(), "entry": pa.date32()})
+        return set(zip(rows["student"].to_pylist(), rows["entry"].to_pylist(), strict=True))
 
     def _mark(self, query: sa.Select[Any]) -> None:
         """Mark the students from the days on that the query gives."""
