@@ -63,7 +63,8 @@ def _verdicts_are_asked_for_once() -> Iterator[None]:
 
 @pytest.fixture
 def runs_in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Dagster keeps runs and events in memory; for tests that look at what a run did and not at Dagster's files."""
+    """Dagster keeps runs and events in memory, and no pictures; for tests of what a run did in the tables."""
+    monkeypatch.setattr("edupulse_pipelines.orchestration.charts._markdown", lambda _figure, title: title)
     instances = DagsterInMemory()
     for module in ("homes", "execution"):  # where it lives, and where it was imported
         monkeypatch.setattr(f"edupulse_pipelines.orchestration.{module}.dagster_instance", instances)

@@ -5,12 +5,13 @@
 
 from __future__ import annotations
 
+import copy
 import datetime as dt
 import logging
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -29,6 +30,9 @@ from edupulse_pipelines.schema.expectations import (
     suite,
 )
 from edupulse_pipelines.settings import quiet_libraries
+
+if TYPE_CHECKING:
+    import great_expectations as gx
 
 FUTURE_DATE = "future_date"
 TOO_OLD = "too_old"
@@ -80,13 +84,17 @@ class Expectations:
                 (expectation.expectation_type, str(expectation.column)),  # type: ignore[attr-defined]
             )
 
-    def judge(self, frame: pd.DataFrame) -> dict[str, list[tuple[str, list[int]]]]:
+    def judge(
+        self, frame: pd.DataFrame, columns: Collection[str] | None = None
+    ) -> dict[str, list[tuple[str, list[int]]]]:
         """By column, in the suite's order: the reason code and the positions in `frame` of what fails.
 
-        `frame` has the columns that the suite names. RuntimeError when an expectation could not be evaluated at all.
+        `frame` has the columns that the suite names; only what is expected of `columns` is judged, if they are given,
+        which takes as much less time as there are fewer. RuntimeError when an expectation could not be evaluated at
+        all.
         """
         result = self._batches.get_batch(batch_parameters={"dataframe": frame}).validate(
-            self.suite,
+            self.suite if columns is None else self._part(columns),
             # The positional index and no values: a failing value is a student's.
             result_format={"result_format": "COMPLETE", "exclude_unexpected_values": True},
         )
@@ -102,6 +110,17 @@ class Expectations:
             column = str(config.kwargs["column"]).removesuffix(NUMBER_SUFFIX)
             by_column.setdefault(column, []).append((config.meta["reason"], positions))
         return by_column
+
+    def _part(self, columns: Collection[str]) -> gx.ExpectationSuite:
+        """What the suite expects of these columns."""
+        import great_expectations as gx
+
+        rules = [
+            copy.copy(rule)
+            for rule in self.suite.expectations
+            if rule.column in columns  # type: ignore[attr-defined]
+        ]
+        return gx.ExpectationSuite(name=f"part of {self.suite.name}", expectations=rules)
 
 
 @lru_cache(maxsize=16)

@@ -68,8 +68,8 @@ def make_district(home: Path, url: str, students: int, weeks: int) -> District:
 
 @pytest.fixture
 def district(tmp_path: Path, empty_database_url: str) -> Iterator[District]:
-    """Twenty students, six weeks, a database without rows: on SQLite not even with tables, which a run makes."""
-    made = make_district(tmp_path / "home", empty_database_url, students=20, weeks=6)
+    """Twenty students, four weeks, a database without rows: on SQLite not even with tables, which a run makes."""
+    made = make_district(tmp_path / "home", empty_database_url, students=20, weeks=4)
     if not empty_database_url.startswith("sqlite"):
         assert made.run("db", "upgrade").exit_code == 0
     yield made
@@ -167,27 +167,48 @@ def _compare_the_databases(folder: Path, urls: dict[str, str]) -> None:
             assert account["read"] == sum(account[key] for key in ("inserted", "updated", "unchanged", "quarantined"))
         ends[name] = comparable(state(district))
         assert any(vector[4] for vector in ends[name]["features"])
-
-        if name == "sqlite":
-            continue  # a repeated run takes as long as the first; the rooms' tests repeat theirs on both
-        again = district.summary("--all")
-        assert again["success"], again["errors"]
-        for account in again["tables"].values():
-            assert account["inserted"] == account["updated"] == 0
-        assert again["model"] == summary["model"]
-        after = comparable(state(district))
-        assert after["features"] == ends[name]["features"]
-        assert after["predictions"] == ends[name]["predictions"]
+        # A second run takes as long as the first; the rooms' tests repeat theirs on both databases.
+        (_let_two_students_leave if name == "sqlite" else _run_again)(district, summary, ends[name])
     for part, rows in ends["sqlite"].items():
         assert rows == ends["postgresql"][part], f"{part} differ between the databases"
     assert all(factors for *_, factors in ends["sqlite"]["predictions"])
 
 
+def _run_again(district: District, before: dict[str, Any], end: dict[str, list[list[Any]]]) -> None:
+    """Nothing is loaded twice, no other model is trained, and every number stays."""
+    again = district.summary("--all")
+    assert again["success"], again["errors"]
+    for account in again["tables"].values():
+        assert account["inserted"] == account["updated"] == 0
+    assert again["model"] == before["model"]
+    after = comparable(state(district))
+    assert after["features"] == end["features"]
+    assert after["predictions"] == end["predictions"]
+
+
+def _let_two_students_leave(district: District, before: dict[str, Any], _end: dict[str, list[list[Any]]]) -> None:
+    """One who turns out to have left breaks no week, and an exit on the last day there is, is none."""
+    newest = district.deliveries[-1]
+    (number, *where), (other, *elsewhere) = district.query(
+        "SELECT s.district_id, e.school_id, e.entry_date FROM students s JOIN enrollments e ON e.student_id = s.id"
+        " WHERE e.origin = 'sent' AND s.id IN (SELECT student_id FROM predictions) AND s.id IN (SELECT student_id"
+        " FROM enrollments WHERE origin = 'sent' GROUP BY student_id HAVING count(*) = 1 AND count(exit_date) = 0)"
+        " ORDER BY s.district_id LIMIT 2"
+    )
+    left = newest - dt.timedelta(days=3)
+    _land_enrolment(district, "exits", [number, *where, left, "transferred"])
+    # Open ends are often written as the last day there is.
+    _land_enrolment(district, "open", [other, *elsewhere, "9999-12-31", ""])
+    after = district.summary()
+    assert after["success"], after["errors"]
+    assert after["predictions"]["scored"] == before["predictions"]["scored"] - 1
+
+
 @pytest.mark.usefixtures("runs_in_memory")
 def test_week_by_week_ends_where_all_at_once_does(tmp_path: Path) -> None:
-    together = make_district(tmp_path / "together", f"sqlite:///{tmp_path / 'together.db'}", students=20, weeks=4)
+    together = make_district(tmp_path / "together", f"sqlite:///{tmp_path / 'together.db'}", students=20, weeks=3)
     assert together.summary("--all")["success"]
-    apart = make_district(tmp_path / "apart", f"sqlite:///{tmp_path / 'apart.db'}", students=20, weeks=4)
+    apart = make_district(tmp_path / "apart", f"sqlite:///{tmp_path / 'apart.db'}", students=20, weeks=3)
     for delivered_on in apart.deliveries:
         summary = apart.summary("--week", str(week_of_delivery(delivered_on)))
         assert summary["success"], summary["errors"]
@@ -260,6 +281,7 @@ def test_no_value_of_a_student_reaches_the_output(district: District) -> None:
         assert "wandering" not in text
 
 
+@pytest.mark.usefixtures("runs_in_memory")
 def test_a_week_without_delivery_is_said_and_is_no_failure(district: District) -> None:
     assert district.run("run", "--all").exit_code == 0
     newest = district.folder(district.deliveries[-1])
@@ -382,31 +404,6 @@ def test_what_a_stopped_run_left_archived_is_loaded_by_the_next_week(tmp_path: P
     assert summary["tables"]["attendance_records"]["read"] > held
 
 
-@pytest.mark.usefixtures("runs_in_memory")
-def test_a_student_who_turns_out_to_have_left_breaks_no_week(tmp_path: Path) -> None:
-    district = make_district(tmp_path / "home", f"sqlite:///{tmp_path / 'left.db'}", students=120, weeks=24)
-    before = district.summary("--all")
-    assert before["predictions"]["scored"] > 0
-    newest = district.deliveries[-1]
-    (number, *where), (other, *elsewhere) = district.query(
-        "SELECT s.district_id, e.school_id, e.entry_date FROM students s JOIN enrollments e ON e.student_id = s.id"
-        " WHERE e.origin = 'sent' AND s.id IN (SELECT student_id FROM predictions) AND s.id IN (SELECT student_id"
-        " FROM enrollments WHERE origin = 'sent' GROUP BY student_id HAVING count(*) = 1 AND count(exit_date) = 0)"
-        " ORDER BY s.district_id LIMIT 2"
-    )
-    left = newest - dt.timedelta(days=3)
-    _land_enrolment(district, "exits", [number, *where, left, "transferred"])
-    after = district.summary()
-    assert after["success"], after["errors"]
-    assert after["predictions"]["scored"] == before["predictions"]["scored"] - 1
-
-    # Open ends are often written as the last day there is.
-    _land_enrolment(district, "open", [other, *elsewhere, "9999-12-31", ""])
-    again = district.summary()
-    assert again["success"], again["errors"]
-    assert again["predictions"]["scored"] == after["predictions"]["scored"]
-
-
 def _land_enrolment(district: District, name: str, row: list[Any]) -> None:
     """One more file of enrolments in the newest delivery."""
     path = district.folder(district.deliveries[-1]) / f"enrollments-{name}.csv"
@@ -426,10 +423,10 @@ def test_absences_without_a_calendar_have_no_rate_and_with_one_they_do(district:
     config.write_text(config.read_text(encoding="utf-8") + sections, encoding="utf-8")
     summary = district.summary("--all")
     (said,) = [warning for warning in summary["warnings"] if "attendance" in warning]
-    assert said.startswith("attendance rates unknown for 6 weeks: no instructional calendar; declare [tenants.")
+    assert said.startswith("attendance rates unknown for 4 weeks: no instructional calendar; declare [tenants.")
     known = "SELECT COUNT(attendance_rate), COUNT(*) FROM student_features"
     ((rates, vectors),) = district.query(known)
-    assert (rates, vectors > 100) == (0, True)
+    assert (rates, vectors > 40) == (0, True)
 
     monday, today = week_of_delivery(district.deliveries[0]), dt.date.today()
     calendar = f"[tenants.{TENANT}.calendar]\nterms = [{{ start = {monday}, end = {today} }}]\n"

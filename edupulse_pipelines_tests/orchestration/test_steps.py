@@ -65,6 +65,7 @@ def test_a_refused_statement_fails_its_step_in_words(
     assert set(outcome.errors) == {f"{asset}: {words}" for asset in ("schools", "students", "training_feedback")}
 
 
+@pytest.mark.usefixtures("runs_in_memory")
 def test_an_empty_week_runs_to_the_end(settings: Settings, tenant: TenantSettings) -> None:
     _land(tenant)
     outcome = run_weekly_job(settings, tenant, [WEEK, WEEK + dt.timedelta(days=7)], [WEEK])
