@@ -18,7 +18,7 @@ from edupulse_pipelines.ingest.doubt import attendance_in_doubt
 from edupulse_pipelines.ingest.writers import attendance
 from edupulse_pipelines.storage import months
 from edupulse_pipelines.weeks import WEEK
-from edupulse_pipelines_tests.ingest.district import FIRST_WEEK, STUDENT_HEADER, District
+from edupulse_pipelines_tests.ingest.district import FIRST_WEEK, STUDENT_HEADER, District, delivery_day
 
 DAY = "2025-09-02"
 STUDENTS = f"{STUDENT_HEADER},enrollment_date\nZQ1,ZQa,ZQb,2010-01-01,2025-08-25\nZQ2,ZQc,ZQd,2010-01-01,2025-08-25\n"
@@ -126,6 +126,25 @@ def test_a_row_may_take_back_a_record_without_saying_its_school(school_day: Dist
     landed(school_day, attendance_records=rows(WITH, "ZQ1,absent,A", "ZQ1,absent,B"))
     assert landed(school_day, attendance_records=f"{taken_back}\n,,,\n")["attendance_records"].counts[4] == 1
     assert records(school_day) == [("A", "absent"), ("B", "absent")]
+
+
+@pytest.mark.parametrize("order", [(2, 3, 4), (3, 4, 2)])
+def test_what_a_snapshot_took_back_is_not_what_a_row_has_said(school_day: District, order: tuple[int, ...]) -> None:
+    """The record is gone while the snapshot is believed; no row says that it is to stay so."""
+    whole = f'{{"snapshot": {{"attendance_records": {{"from": "{DAY}", "to": "{DAY}"}}}}}}'
+    files = {
+        2: rows(WITH, "ZQ1,absent,A"),
+        3: rows(WITHOUT, "ZQ1,absent"),
+        4: f"{WITHOUT}\nZQ2,{DAY},present\n",
+    }
+    for number in order:
+        school_day.land(number, attendance_records=files[number])
+        if number == 4:
+            (school_day.landing / str(delivery_day(4)) / "manifest.json").write_text(whole)
+        school_day.run(weeks=[FIRST_WEEK + (number - 1) * WEEK])
+    assert records(school_day) == [(None, "present")]
+    (said,) = school_day.rows("attendance_statements", "said")
+    assert "taken_back" not in said
 
 
 def test_an_unknown_school_waits_and_loads_by_itself(school_day: District) -> None:

@@ -12,6 +12,7 @@ import uuid
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records, atte
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.storage.bulk import copy_rows, read_rows, stage, update_rows
 from edupulse_pipelines.storage.ids import id_texts, new_id_bytes
+from edupulse_pipelines.storage.snapshots import snapshots
 from edupulse_pipelines.storage.work import Work
 
 Key = tuple[int, int, int]
@@ -123,6 +125,12 @@ class SessionWriter:
             self._several = SeveralSchools(self._connection, self._work)
         return self._several
 
+    @cached_property
+    def _days_of_snapshots(self) -> list[int]:
+        """The days of the snapshots, which take records back as no row does: each may come to be disbelieved."""
+        every = snapshots(self._connection, self._work, TABLE)
+        return [(snapshot.delivered_on - EPOCH).days for snapshot in every]
+
     def concerned(self, rows: Rows, stored: pa.Table) -> Mask:
         """Which of the rows are about sessions that have to be looked at here.
 
@@ -200,7 +208,7 @@ class SessionWriter:
                     {
                         record.school: record.said.deleted
                         for record in stored.get(key, [])
-                        if record.said.deleted != NEVER
+                        if record.said.deleted not in (NEVER, *self._days_of_snapshots)
                     },
                 )
             student = self._students.texts(np.array([key[0]]))[0].as_py()
