@@ -22,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.features.days import DAY_MEASURES, Minutes, days_of
-from edupulse_pipelines.features.enrolment import OPEN, Students, read_students
+from edupulse_pipelines.features.enrolment import OPEN, Students, preference, read_students
 from edupulse_pipelines.features.known_activity import UNKNOWN
 from edupulse_pipelines.features.vectors import DECIMALS, STATUSES
 from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records, enrollments, weekly_activity
@@ -170,7 +170,7 @@ def _enrolled_at(connection: Connection, work: Work, ids: Bytes) -> pd.DataFrame
             "at": school,
             "entry": days(entry).astype("datetime64[s]"),
             "end": np.where(np.isnat(end), OPEN, end).astype("datetime64[s]"),
-            "main": [1 if value is None else 0 if value else 2 for value in primary.tolist()],
+            "main": preference(primary),
         }
     )
     return rows.sort_values(["student", "main", "entry", "at"], ascending=[True, True, False, True])

@@ -54,6 +54,11 @@ _SPAN = 10_000_000
 """More days than lie between any two dates: keeps the days of different students apart in one number."""
 
 
+def preference(is_primary: npt.NDArray[np.object_]) -> Integers:
+    """By enrolment its place among several of a day: 0 the main one, 2 another one, 1 where nobody says (None)."""
+    return np.array([1 if main is None else 0 if main else 2 for main in is_primary.tolist()], dtype=np.int64)
+
+
 @dataclass(frozen=True)
 class Intervals:
     """The days of enrolment of several people (by position): disjoint intervals, in order, with a gap between them."""
@@ -274,7 +279,7 @@ class _Rows:
     school: npt.NDArray[np.object_]
     """Its number; empty where none is named."""
     weight: Integers
-    """0 of a main school, 2 of another one, 1 where nobody says."""
+    """Its `preference`."""
 
     @classmethod
     def read(cls, connection: Connection, work: Work, ids: Bytes) -> _Rows:
@@ -314,7 +319,7 @@ class _Rows:
         in_time |= assumed & (person >= 0) & (opened < first_sent[person])
         kept = (person >= 0) & (deleted == b"") & in_time
         left = days(left)
-        main = np.array([1 if value is None else 0 if value else 2 for value in primary.tolist()], dtype=np.int64)
+        main = preference(primary)
         return cls(person, sent, assumed, days(entry), np.where(np.isnat(left), OPEN, left), how, school, main).take(
             kept
         )

@@ -10,9 +10,11 @@ import datetime as dt
 import uuid
 from dataclasses import dataclass
 
+import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from edupulse_pipelines.features.enrolment import preference
 from edupulse_pipelines.schema.sqlalchemy_tables import enrollments, schools
 from edupulse_pipelines.storage.work import Work
 
@@ -56,10 +58,11 @@ def schools_on(connection: Connection, work: Work, day: dt.date) -> dict[uuid.UU
             sa.or_(table.exit_date.is_(None), table.exit_date > day),
         )
     )
+    found = rows.all()
+    places = preference(np.array([is_primary for *_, is_primary, _entry in found], dtype=object))
     chosen: dict[uuid.UUID, tuple[tuple[int, int, str], School]] = {}
-    for student, number, name, is_primary, entry in rows:
-        preference = 1 if is_primary is None else 0 if is_primary else 2
-        order = (preference, -entry.toordinal(), number)
+    for (student, number, name, _, entry), place in zip(found, places.tolist(), strict=True):
+        order = (place, -entry.toordinal(), number)
         if student not in chosen or order < chosen[student][0]:
             chosen[student] = order, School(number, name)
     return {student: school for student, (_, school) in chosen.items()}
