@@ -230,7 +230,7 @@ def snapshot(district: District) -> list[Any]:
 
 @pytest.mark.usefixtures("quick_judge")
 @settings(
-    max_examples=12,
+    max_examples=8,
     derandomize=True,
     database=None,
     phases=[Phase.explicit, Phase.generate],

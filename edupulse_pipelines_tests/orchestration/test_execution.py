@@ -71,6 +71,7 @@ def test_steps_in_processes_of_their_own_give_the_same_summary(tmp_path: Path) -
     assert together["predictions"]["insufficient_data"] == 12
 
 
+@pytest.mark.usefixtures("runs_in_memory")
 def test_a_step_that_fails_is_told(tmp_path: Path) -> None:
     settings, tenant = _home(tmp_path)
     (tenant.landing / "2026-01-12" / "grades.csv").write_text("course_name\nAlgebra\n", encoding="utf-8")
