@@ -7,7 +7,7 @@ import functools
 import sys
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -321,10 +321,7 @@ def quarantine_replay(
             {
                 "tenant": tenant.name,
                 "corrections": {name: getattr(corrections, name) for name in ("read", "corrected", "unchanged")},
-                "tables": {
-                    table: {name: getattr(count, name) for name in ("tried", "loaded", "still_quarantined")}
-                    for table, count in counts.items()
-                },
+                "tables": _replay_facts(counts),
                 "still": left,
                 "run_id": run_id if counts else None,
                 "seconds": round(time.monotonic() - started, 2),
@@ -338,6 +335,7 @@ def quarantine_replay(
 @click.option("--line", "lines", multiple=True, type=int, help="Rows on this line; repeatable.")
 @click.option("--id", "ids", multiple=True, type=click.UUID, help="The row with this id; repeatable.")
 @click.option("--because", required=True, help="Why it is the same child: a marriage, a correction. Kept with the row.")
+@json_option
 @command
 def quarantine_accept(
     tenant_name: str | None,
@@ -345,6 +343,7 @@ def quarantine_accept(
     lines: tuple[int, ...],
     ids: tuple[uuid.UUID, ...],
     because: str,
+    as_json: bool,
     home: Path | None,
 ) -> None:
     """Say that rows of students held back as `another_child` name the child who has the number.
@@ -376,7 +375,18 @@ def quarantine_accept(
         counts = replay_quarantine(work, settings.raw_dir, tenant)
         counts = {table: count for table, count in counts.items() if count.tried}
         left = _open_rows_by_reason(work, tuple(counts))
-    show_replay(console(), counts, left)
+    if as_json:
+        print_json({"tenant": tenant.name, "accepted": accepted, "tables": _replay_facts(counts), "still": left})
+    else:
+        show_replay(console(), counts, left)
+
+
+def _replay_facts(counts: Mapping[str, ReplayCounts]) -> dict[str, dict[str, int]]:
+    """By table how many rows were tried again, and what became of them."""
+    return {
+        table: {name: getattr(count, name) for name in ("tried", "loaded", "still_quarantined")}
+        for table, count in counts.items()
+    }
 
 
 def _open_rows_by_reason(work: Work, tables: tuple[str, ...]) -> dict[str, dict[str, int]]:

@@ -24,8 +24,9 @@ def students() -> None:
 @click.argument("new")
 @click.option("--reason", required=True, help="Why they are one child; kept with the joining.")
 @tenant_option("the only one there is")
+@json_option
 @command
-def students_merge(old: str, new: str, reason: str, tenant_name: str | None, home: Path | None) -> None:
+def students_merge(old: str, new: str, reason: str, tenant_name: str | None, as_json: bool, home: Path | None) -> None:
     """Join the child of number OLD to that of NEW, with every record, and whatever is delivered under OLD later.
 
     The records of both are made anew from the archived deliveries. `students unmerge` takes it back.
@@ -36,14 +37,15 @@ def students_merge(old: str, new: str, reason: str, tenant_name: str | None, hom
     tenant = chosen_tenant(settings, tenant_name)
     with database_of(settings).work(tenant.name) as work:
         join(work, settings.raw_dir, tenant, old, new, reason)
-    _say_what_follows("Joined", tenant.name, home)
+    _say_what_follows("joined", tenant.name, home, as_json=as_json)
 
 
 @students.command("unmerge")
 @click.argument("old")
 @tenant_option("the only one there is")
+@json_option
 @command
-def students_unmerge(old: str, tenant_name: str | None, home: Path | None) -> None:
+def students_unmerge(old: str, tenant_name: str | None, as_json: bool, home: Path | None) -> None:
     """Take back that the number OLD was joined to another one."""
     from edupulse_pipelines.ingest.joining import part
 
@@ -51,7 +53,7 @@ def students_unmerge(old: str, tenant_name: str | None, home: Path | None) -> No
     tenant = chosen_tenant(settings, tenant_name)
     with database_of(settings).work(tenant.name) as work:
         part(work, settings.raw_dir, tenant, old)
-    _say_what_follows("Parted", tenant.name, home)
+    _say_what_follows("parted", tenant.name, home, as_json=as_json)
 
 
 @students.command("list")
@@ -99,12 +101,16 @@ def students_list(tenant_name: str | None, as_json: bool, home: Path | None) -> 
         on.print("No number is joined, in dispute, or of a child who has another one too.")
 
 
-def _say_what_follows(done: str, tenant: str, home: Path | None) -> None:
+def _say_what_follows(done: str, tenant: str, home: Path | None, *, as_json: bool) -> None:
     from edupulse_pipelines.cli.output.drawing import console
 
+    following = command_to_type(f"run --tenant {tenant} --all", home)
+    if as_json:
+        print_json({"tenant": tenant, "done": done, "next": following})
+        return
     on = console()
-    on.print(f"{done}. Features and predictions are brought up to date by")
-    on.print(f"  {command_to_type(f'run --tenant {tenant} --all', home)}", markup=False, soft_wrap=True)
+    on.print(f"{done.capitalize()}. Features and predictions are brought up to date by")
+    on.print(f"  {following}", markup=False, soft_wrap=True)
 
 
 def _merge_facts(merge: Any) -> dict[str, Any]:

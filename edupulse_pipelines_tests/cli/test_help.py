@@ -48,6 +48,11 @@ def test_an_option_has_help(path: tuple[str, ...]) -> None:
     assert [option.name for option in options if not option.help] == []
 
 
+def test_every_command_that_ends_answers_scripts() -> None:
+    without = {path for path, command in LEAVES.items() if "--json" not in {o for p in command.params for o in p.opts}}
+    assert without == {("dev",)}
+
+
 def test_every_command_has_its_line_in_the_page_and_no_other_has() -> None:
     lines = re.findall(r"^\| `edupulse ([a-z -]+)` \| (.+) \|$", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(name for name, _ in lines) == sorted(" ".join(path) for path in LEAVES)

@@ -51,9 +51,14 @@ def test_a_row_is_accepted_and_what_waited_for_it_is_loaded(house: House) -> Non
     assert "--file" in house("quarantine", "accept", "--because", "adopted", code=2).output
     assert "matches" in house("quarantine", "accept", "--file", "x.csv", "--because", "adopted", code=1).output
     told = house(
-        "quarantine", "accept", "--file", "2025-09-15/students.csv", "--line", 2, "--because", "adopted"
+        "quarantine", "accept", "--file", "2025-09-15/students.csv", "--line", 2, "--because", "adopted", "--json"
     ).output
     assert "zed" not in told
+    facts = json.loads(told.splitlines()[-1])
+    assert (facts["accepted"], facts["still"]) == (1, {})
+    assert {table: count["loaded"] for table, count in facts["tables"].items()} == {
+        "students": 1, "attendance_records": 1
+    }  # fmt: skip
     assert house.district.quarantine() == []
     assert house.district.rows("students", "first_name") == ["zed"]
     assert len(house.district.rows("attendance_records", "date")) == 1
@@ -68,7 +73,9 @@ def test_two_numbers_are_joined_listed_and_parted(house: House) -> None:
     listed = json.loads(house("students", "list", "--json").stdout.splitlines()[-1])
     assert [(one["old"], one["new"], one["reason"]) for one in listed["joined"]] == [("12", "0012", "a spreadsheet")]
     assert listed["alike"] == []
-    house("students", "unmerge", 12)
+    parted = json.loads(house("students", "unmerge", 12, "--json").stdout.splitlines()[-1])
+    assert parted["done"] == "parted"
+    assert "run --tenant north --all" in parted["next"]
     assert "joined to no other" in house("students", "unmerge", 12, code=1).output
     assert house.district.rows("students", "deleted_on") == [None, None]
 
