@@ -1,52 +1,56 @@
-"""A PostgreSQL role as an administrator makes it for the weekly work: it reads and writes rows, and owns nothing.
+"""The roles of PostgreSQL as `edupulse db roles` makes them, for the length of a test, each with a URL to log in by.
 
-It gets the grants that docs/operating.md tells to give, read from that page, and nothing else: what PostgreSQL gives
-everybody is revoked. Needs a server on which roles may be created.
+Roles belong to a whole server: those of a test have a prefix of their own and are gone afterwards, when the tables are
+their maker's again.
 """
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-_OPERATING = Path(__file__).parents[1] / "docs" / "operating.md"
+from edupulse_pipelines.governance.role_names import RoleNames
+from edupulse_pipelines.governance.roles import make_roles
+from edupulse_pipelines.schema.objects.guards import GUARDED
+from edupulse_pipelines.storage.work import EVERY_TENANT, Work
 
 
 @contextmanager
-def loader_role(owner: Engine) -> Iterator[str]:
-    """The URL of `owner`'s database for a new role without rights but those on rows; the role is gone afterwards."""
-    name, password = f"edupulse_loader_{uuid.uuid4().hex[:8]}", uuid.uuid4().hex
-    with owner.begin() as connection:
-        schema, database, role = connection.execute(
-            sa.text("SELECT current_schema(), quote_ident(current_database()), quote_ident(current_user)")
-        ).one()
-        connection.exec_driver_sql(f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
-        connection.exec_driver_sql(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
-        connection.exec_driver_sql(f"REVOKE ALL ON SCHEMA {schema} FROM PUBLIC")
-        here = {
-            "DATABASE edupulse": f"DATABASE {database}",
-            "SCHEMA public": f"SCHEMA {schema}",
-            "edupulse_owner": role,
-            "edupulse_runs": name,
-        }
-        documented = re.compile(rf"\b({'|'.join(here)})\b")
-        for statement in documented_grants():
-            connection.exec_driver_sql(documented.sub(lambda word: here[word[0]], statement))
+def roles_of(admin: Engine, *tenants: str) -> Iterator[tuple[RoleNames, dict[str, str]]]:
+    """Roles for these districts in the database of a superuser's engine: their names, and the URL each logs in by."""
+    names = RoleNames(f"edupulse_{uuid.uuid4().hex[:8]}", tenants)
+    made = make_roles(Work(admin, EVERY_TENANT), names)
+    assert made.left == []
+    urls = {}
+    with admin.begin() as connection:
+        for role in names.that_log_in:
+            password = uuid.uuid4().hex
+            connection.exec_driver_sql(f"ALTER ROLE \"{role}\" PASSWORD '{password}'")
+            urls[role] = admin.url.set(username=role, password=password).render_as_string(hide_password=False)
     try:
-        yield owner.url.set(username=name, password=password).render_as_string(hide_password=False)
+        yield names, urls
     finally:
-        with owner.begin() as connection:
-            connection.exec_driver_sql(f"DROP OWNED BY {name}")
-            connection.exec_driver_sql(f"DROP ROLE {name}")
+        drop_roles(admin, names)
 
 
-def documented_grants() -> list[str]:
-    """The statements of the page that give the role its rights."""
-    (block,) = re.findall(r"```sql\n(.*?)```", _OPERATING.read_text(encoding="utf-8"), re.DOTALL)
-    return [line.rstrip(";") for line in block.splitlines() if line and not line.startswith("--")]
+def drop_roles(admin: Engine, names: RoleNames) -> None:
+    """Take the roles away, and give the tables back to the admin."""
+    with admin.begin() as connection:
+        connection.exec_driver_sql(f'REASSIGN OWNED BY "{names.owner}" TO CURRENT_USER')
+        for role in (*names.that_log_in, names.owner):
+            connection.exec_driver_sql(f'DROP OWNED BY "{role}"')
+            connection.exec_driver_sql(f'DROP ROLE "{role}"')
+        if connection.scalar(sa.text("SELECT to_regclass(:table)"), {"table": GUARDED[0]}) is not None:
+            for table in GUARDED:
+                connection.execute(sa.select(sa.func.edupulse_guard(table)))
+
+
+@contextmanager
+def loader_role(admin: Engine) -> Iterator[str]:
+    """The URL of the database for the loader, which owns nothing and may read and write rows."""
+    with roles_of(admin) as (names, urls):
+        yield urls[names.loader]

@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING
 
 from edupulse_pipelines.cli.home import settings_of
 from edupulse_pipelines.errors import SchemaBehind
-from edupulse_pipelines.settings import Settings
-from edupulse_pipelines.storage.database import Works, database_of
+from edupulse_pipelines.settings import Settings, keeper_url
+from edupulse_pipelines.storage.database import Database, Works, database_of
 
 if TYPE_CHECKING:
+    from edupulse_pipelines.governance.role_names import RoleNames
     from edupulse_pipelines.storage.work import Work
+
+_EMPTY = "The database is empty: `edupulse db upgrade` makes its tables."
 
 
 def works_if_filled(settings: Settings) -> AbstractContextManager[Works | None]:
@@ -29,14 +32,45 @@ def works_in(settings: Settings) -> Iterator[Works]:
     """The same, and SchemaBehind for an empty database."""
     with works_if_filled(settings) as works:
         if works is None:
-            raise SchemaBehind("The database is empty: `edupulse db upgrade` makes its tables.")
+            raise SchemaBehind(_EMPTY)
         yield works
 
 
 @contextmanager
-def database_with_schema(home: Path | None) -> Iterator[Work]:
-    """Work that belongs to no tenant in a database at this version's schema; SchemaBehind for any other."""
+def database_with_schema(home: Path | None, *, as_owner: bool = False) -> Iterator[Work]:
+    """Work that belongs to no tenant in a database at this version's schema; SchemaBehind for any other.
+
+    as_owner: as the owner of the tables (`owners_database`).
+    """
     from edupulse_pipelines.storage.work import EVERY_TENANT
 
-    with works_in(settings_of(home, make=True)) as works:
+    settings = settings_of(home, make=True)
+    database = owners_database(settings) if as_owner else database_of(settings)
+    with database.works_if_filled() as works:
+        if works is None:
+            raise SchemaBehind(_EMPTY)
         yield works(EVERY_TENANT)
+
+
+def role_names(settings: Settings) -> RoleNames:
+    """What the roles of PostgreSQL are called for these districts; of those too whose settings are wrong today."""
+    from edupulse_pipelines.governance.role_names import RoleNames
+
+    return RoleNames(settings.roles.prefix, tuple(sorted({*settings.tenants, *settings.broken_tenants})))
+
+
+def owners_database(settings: Settings) -> Database:
+    """The database as its owner: by the keeper's URL, where there is one, in the owner's role; else as for everybody.
+
+    A database with one user needs no keeper: that user owns the tables.
+    """
+    url = keeper_url()
+    if url is None or not url.startswith("postgresql"):
+        return database_of(settings)
+    return Database(url, role_names(settings).owner)
+
+
+def keepers_database(settings: Settings) -> Database:
+    """The database as the user of the keeper's URL, where there is one, in no other role; else as for everybody."""
+    url = keeper_url()
+    return database_of(settings) if url is None else Database(url)

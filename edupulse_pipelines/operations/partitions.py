@@ -18,6 +18,7 @@ from edupulse_pipelines.storage.engine import is_busy, is_gone
 from edupulse_pipelines.storage.months import (
     PARTITIONED,
     Partition,
+    default_months,
     default_rows,
     detached_months,
     ensure_months,
@@ -74,16 +75,11 @@ def move_default(work: Work, table: str, today: dt.date) -> dict[dt.date, int]:
     Left are rows dated before `OLDEST_MONTH` or later than the months made ahead, and those of detached months.
     """
     with work.reading() as connection:
-        if not is_partitioned(connection):
-            return {}
-        column = PARTITIONED[table]
-        months = connection.scalars(
-            sa.text(
-                f"SELECT DISTINCT CAST(date_trunc('month', {column}) AS date) FROM {table}_default"
-                f" WHERE {column} >= :oldest AND {column} < :end"
-            ),
-            {"oldest": OLDEST_MONTH, "end": next_month(months_ahead(today)[-1])},
-        ).all()
+        held = default_months(connection, table)
+    last = months_ahead(today)[-1]
+    # Compared as text: rows may be dated where Python has no dates.
+    plausible = [month for month in held if len(month) == 7 and f"{OLDEST_MONTH:%Y-%m}" <= month <= f"{last:%Y-%m}"]
+    months = [dt.date.fromisoformat(f"{month}-01") for month in plausible]
     moved = {month: make_month(work, table, month) for month in missing_months(work, table, months)}
     return {month: rows for month, rows in moved.items() if rows is not None}
 

@@ -1,4 +1,4 @@
-"""What a database says about its own tables: columns, constraints, indexes, triggers, functions and comments.
+"""What a database says about its own tables: columns, constraints, indexes, triggers, functions, comments, policies.
 
 Two databases with equal catalogs have the same schema. Alembic's comparison misses CHECK constraints, triggers and
 partitions. Which catalog is expected, and on which connections both are read, is the business of `storage.versions`.
@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.schema.objects.function_names import FUNCTION_NAMES
+from edupulse_pipelines.schema.objects.guards import OWNER_POLICY, POLICY_PREFIX
 
 Catalog = dict[str, str]
 """`kind table name` (of functions: `function name arguments`) -> definition."""
@@ -18,13 +19,22 @@ Catalog = dict[str, str]
 def read_catalog(connection: Connection) -> Catalog:
     """The catalog of the schema that new tables go to, without the schema's own name.
 
-    Partitions are left out, and functions that do not have one of our names.
+    Partitions are left out, and functions that do not have one of our names; so are the policies of ours that say what
+    roles see, because roles are no part of the schema.
     """
     if connection.dialect.name == "sqlite":
         rows = connection.exec_driver_sql("SELECT type, tbl_name, name, sql FROM sqlite_master WHERE sql IS NOT NULL")
         return {f"{kind} {table} {name}": " ".join(sql.split()) for kind, table, name, sql in rows}
     schema = str(connection.scalar(sa.text("SELECT current_schema()")))
-    rows = connection.execute(sa.text(_POSTGRESQL), {"schema": schema, "functions": sorted(FUNCTION_NAMES)})
+    rows = connection.execute(
+        sa.text(_POSTGRESQL),
+        {
+            "schema": schema,
+            "functions": sorted(FUNCTION_NAMES),
+            "owner_policy": OWNER_POLICY,
+            "our_policies": POLICY_PREFIX,
+        },
+    )
     return {key: definition.replace(f"{schema}.", "") for key, definition in rows}
 
 
@@ -73,6 +83,19 @@ FROM pg_description d
 JOIN pg_class c ON c.oid = d.objoid AND d.classoid = CAST('pg_class' AS regclass)
 LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.objsubid AND d.objsubid > 0
 WHERE c.relnamespace = CAST(:schema AS regnamespace) AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+UNION ALL
+SELECT 'security ' || c.relname || ' rows', concat_ws(' ', c.relrowsecurity, c.relforcerowsecurity)
+FROM pg_class c
+WHERE c.relnamespace = CAST(:schema AS regnamespace) AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+UNION ALL
+SELECT 'policy ' || c.relname || ' ' || p.polname,
+       concat_ws(
+           ' | ', p.polcmd, p.polpermissive, pg_get_expr(p.polqual, c.oid), pg_get_expr(p.polwithcheck, c.oid),
+           CASE WHEN p.polroles = ARRAY[c.relowner] THEN 'the owner' ELSE array_to_string(p.polroles, ' ') END
+       )
+FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
+WHERE c.relnamespace = CAST(:schema AS regnamespace) AND NOT c.relispartition
+  AND (p.polname = :owner_policy OR NOT starts_with(p.polname, :our_policies))
 UNION ALL
 SELECT 'function ' || p.proname || ' (' || pg_get_function_identity_arguments(p.oid) || ')',
        concat_ws(

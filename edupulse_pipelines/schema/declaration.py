@@ -44,6 +44,8 @@ class Column:
             raise ValueError(f"{self.name}: a range is for numbers")
 
 
+TENANT = "tenant_id"
+"""The column with the name of the district that a row belongs to."""
 NULL_AS = {"integer": "-1", "text": "''"}
 """By the type of a column of `Unique.coalesce`: what NULL counts as, in SQL."""
 
@@ -156,6 +158,16 @@ class Table:
     partition_by_month: str | None = None
     """On PostgreSQL: the date column by whose months the table is range-partitioned."""
     record: Record | None = None
+    tenant_owned: bool = True
+    """Whether each row belongs to a district, whose name its `tenant_id` is. On PostgreSQL row-level security then
+    keeps the districts apart, in the table and in its partitions."""
+    access: Literal["rows", "audit"] = "rows"
+    """Who is let in on PostgreSQL: to `rows` the loader, who writes them, and the analysts of each district; to the
+    `audit` the auditors of each district, and the loader only to read."""
+
+    def __post_init__(self) -> None:
+        if self.tenant_owned != (TENANT in self.column_names):
+            raise ValueError(f"{self.name}: a table is tenant_owned if it has the column {TENANT}, and only then")
 
     def column(self, name: str) -> Column:
         """The column of this name; KeyError when there is none."""

@@ -5,8 +5,8 @@ Everything a district may decide lives in `TenantSettings`.
 
 One module a subject: `environment` (`load_settings`, `Settings`), `document` (reading the file), `tenant` (a district),
 and the tables of a district: `model`, `audit`, `profile`, `files`, `calendar`. `absence_rules` has the rules of
-authorities that a district may name. `permissions` is the home's table, `section` is what the tables have in common,
-`database_url` spells a URL, `libraries` quiets the libraries we call.
+authorities that a district may name. `permissions` is the home's table, `roles` has the names of PostgreSQL's roles,
+`section` is what the tables have in common, `database_url` spells a URL, `libraries` quiets the libraries we call.
 """
 
 from edupulse_pipelines.settings.absence_rules import DAY_RULES, RULE_NAMES, AbsenceRule, DayRule, absence_rule
@@ -32,6 +32,7 @@ from edupulse_pipelines.settings.model import (
 )
 from edupulse_pipelines.settings.permissions import PermissionsSettings
 from edupulse_pipelines.settings.profile import ISO_DATE, ProfileSettings
+from edupulse_pipelines.settings.roles import KEEPER_URL, RolesSettings, forget_keeper, keeper_url
 from edupulse_pipelines.settings.section import Day
 from edupulse_pipelines.settings.tenant import TenantSettings
 
@@ -41,6 +42,7 @@ __all__ = [
     "DEFAULT_ATTENDANCE_BELOW",
     "GRADE_DIGITS",
     "ISO_DATE",
+    "KEEPER_URL",
     "METADATA",
     "RULE_NAMES",
     "THRESHOLD",
@@ -62,12 +64,15 @@ __all__ = [
     "ProfileSettings",
     "PromotionSettings",
     "ReviewSettings",
+    "RolesSettings",
     "RuleSettings",
     "Settings",
     "TenantSettings",
     "TrainingSettings",
     "Weekday",
     "absence_rule",
+    "forget_keeper",
+    "keeper_url",
     "load_settings",
     "normalise_database_url",
     "quiet_libraries",

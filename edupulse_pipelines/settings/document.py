@@ -1,18 +1,21 @@
-"""Reading `edupulse.toml`: its districts and who may read the home, or the file, the key and the broken rule."""
+"""Reading `edupulse.toml`: districts, who may read the home, roles; or the file, the key and the broken rule."""
 
 from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
 from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.settings.permissions import PermissionsSettings
+from edupulse_pipelines.settings.roles import RolesSettings
+from edupulse_pipelines.settings.section import Section
 from edupulse_pipelines.settings.tenant import TenantSettings
 
 _LARGEST_FILE = 4 << 20  # bytes
+_Section = TypeVar("_Section", bound=Section)
 
 
 class SettingsFile(NamedTuple):
@@ -21,6 +24,7 @@ class SettingsFile(NamedTuple):
     tenants: dict[str, TenantSettings]
     broken_tenants: dict[str, str]
     permissions: PermissionsSettings
+    roles: RolesSettings
 
 
 def read_settings_file(path: Path, home: Path) -> SettingsFile:
@@ -30,17 +34,22 @@ def read_settings_file(path: Path, home: Path) -> SettingsFile:
     broken: when the file as a whole cannot be used, or no table of a district can.
     """
     document = _document(path)
-    unknown = sorted(set(document) - {"tenants", "permissions"})
+    unknown = sorted(set(document) - {"tenants", "permissions", "roles"})
     if unknown:
         raise ConfigurationError(
-            f"{path}: unknown key {unknown[0]!r}; only [tenants.<name>] tables and [permissions] are expected."
+            f"{path}: unknown key {unknown[0]!r}; only [tenants.<name>] tables, [permissions] and [roles] are expected."
         )
-    try:
-        permissions = PermissionsSettings.model_validate(document.get("permissions", {}))
-    except ValidationError as error:
-        raise ConfigurationError(f"{path}: [permissions] {rules_in_words(error)}") from None
+    permissions = _section(path, document, "permissions", PermissionsSettings)
+    roles = _section(path, document, "roles", RolesSettings)
     tenants, broken = _tenants(path, home, document)
-    return SettingsFile(tenants, broken, permissions)
+    return SettingsFile(tenants, broken, permissions, roles)
+
+
+def _section(path: Path, document: dict[str, Any], name: str, section: type[_Section]) -> _Section:
+    try:
+        return section.model_validate(document.get(name, {}))
+    except ValidationError as error:
+        raise ConfigurationError(f"{path}: [{name}] {rules_in_words(error)}") from None
 
 
 def _tenants(path: Path, home: Path, document: dict[str, Any]) -> tuple[dict[str, TenantSettings], dict[str, str]]:

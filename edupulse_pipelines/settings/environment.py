@@ -12,6 +12,7 @@ from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.settings.database_url import normalise_database_url
 from edupulse_pipelines.settings.document import read_settings_file, rules_in_words
 from edupulse_pipelines.settings.permissions import PermissionsSettings
+from edupulse_pipelines.settings.roles import RolesSettings
 from edupulse_pipelines.settings.section import Section
 from edupulse_pipelines.settings.tenant import TenantSettings
 from edupulse_pipelines.weeks import week_start
@@ -39,6 +40,7 @@ class Settings(Section):
     broken_tenants: dict[str, str] = Field(default_factory=dict)
     """Districts whose table is wrong, with what is wrong: they do not run, and the others do."""
     permissions: PermissionsSettings = PermissionsSettings()
+    roles: RolesSettings = RolesSettings()
 
     @property
     def raw_dir(self) -> Path:
@@ -80,9 +82,9 @@ def load_settings(*, home: Path | None = None, placeholder: bool = False) -> Set
     root = (home if home is not None else environment.home).expanduser().absolute()
     config_path = (environment.config or root / "edupulse.toml").expanduser().absolute()
     broken: dict[str, str] = {}
-    permissions = PermissionsSettings()
+    permissions, roles = PermissionsSettings(), RolesSettings()
     if config_path.is_file():
-        tenants, broken, permissions = read_settings_file(config_path, root)
+        tenants, broken, permissions, roles = read_settings_file(config_path, root)
     elif environment.config is not None or config_path.exists():
         problem = "is not a file" if config_path.exists() else "does not exist"
         source = "EDUPULSE_CONFIG names " if environment.config is not None else ""
@@ -97,6 +99,7 @@ def load_settings(*, home: Path | None = None, placeholder: bool = False) -> Set
         tenants=tenants,
         broken_tenants=broken,
         permissions=permissions,
+        roles=roles,
     )
 
 

@@ -5,9 +5,10 @@ driver's executemany on SQLite. `read_pieces` and `read_arrays` give columns as 
 `write_rows` take plain values. These go past SQLAlchemy's rows and types: for a district's millions of student-weeks, a
 Row, a UUID and a date for each would cost more than everything that is computed from them.
 
-There is nothing here about particular tables. Rows that are copied straight into a partition fire its row triggers,
-which PostgreSQL clones from the parent table, but no other triggers of the parent, and the parent's row-level security
-policies do not apply to them: whoever needs these sees to it where `copy_rows` or `copy_binary` is called.
+There is nothing here about particular tables but one thing: PostgreSQL takes no COPY into a table with policies of
+row-level security, which every table of districts has. Rows for those are copied into a temporary table and inserted
+from there, which costs a few per cent more; whoever calls `copy_rows` or `copy_binary` need not know. Rows are written
+through the table, never into one of its partitions, where its policies would not hold.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import io
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -29,6 +31,7 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import DatabaseRefused
+from edupulse_pipelines.schema.objects.guards import GUARDED
 from edupulse_pipelines.storage.engine import INSUFFICIENT_PRIVILEGE, driver_code
 
 _ROWS_PER_COPY = 50_000
@@ -50,6 +53,24 @@ IDS_PER_QUERY = 5_000
 """Students named in one query; well below the parameter limits of both databases."""
 ROWS_PER_WRITE = 20_000
 _ROWS_TAKEN_APART_AT_ONCE = 2_000
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where some rows are: in `table`, with a date in `column` from `first` to before `end`.
+
+    A statement that says so is not planned for other partitions of the table, and keeps nobody from them.
+    """
+
+    table: str
+    column: str
+    first: dt.date
+    end: dt.date
+
+    def holds(self, table: sa.TableClause) -> sa.ColumnElement[bool]:
+        """The condition on the rows of `table`, which stands for the place's, that leaves other partitions alone."""
+        date = table.c[self.column]
+        return sa.and_(date >= self.first, date < self.end)
 
 
 @contextmanager
@@ -77,13 +98,10 @@ def copy_rows(connection: Connection, table: str, rows: pa.Table) -> None:
     names = rows.column_names
     driver: Any = connection.connection.driver_connection
     if connection.dialect.name == "postgresql":
-        statement = f"COPY {table} ({', '.join(names)}) FROM STDIN (FORMAT csv)"
         buffer = io.BytesIO()
         # Every text is quoted, so that an empty text is not a NULL.
         pyarrow.csv.write_csv(rows, buffer, pyarrow.csv.WriteOptions(include_header=False, quoting_style="needed"))
-        buffer.seek(0)
-        with _as_sqlalchemy(connection, statement), driver.cursor() as cursor:
-            cursor.copy_expert(statement, buffer, size=1 << 20)
+        _copy(connection, table, names, buffer, "csv")
         return
     statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
     with _as_sqlalchemy(connection, statement):
@@ -100,7 +118,6 @@ def copy_binary(connection: Connection, table: str, rows: pa.Table) -> None:
     """
     from pgpq import ArrowToPostgresBinaryEncoder, encoders, schema
 
-    statement = f"COPY {table} ({', '.join(rows.column_names)}) FROM STDIN (FORMAT binary)"
     documents = [name for name in rows.column_names if rows.schema.field(name).type == pa.json_()]
     for name in documents:
         rows = rows.set_column(rows.column_names.index(name), name, rows[name].cast(pa.string()))
@@ -118,10 +135,24 @@ def copy_binary(connection: Connection, table: str, rows: pa.Table) -> None:
     for batch in rows.to_batches(max_chunksize=_ROWS_PER_COPY):
         buffer.write(encoder.write_batch(batch))
     buffer.write(encoder.finish())
+    _copy(connection, table, rows.column_names, buffer, "binary")
+
+
+def _copy(connection: Connection, table: str, names: Sequence[str], buffer: io.BytesIO, form: str) -> None:
+    """Send what was encoded to the table's columns: straight, or where it has policies by way of a temporary table."""
+    columns = ", ".join(names)
+    target = f"incoming_{table}" if table in GUARDED else table
+    if target != table:
+        # The columns' types without their rules and defaults, which are the table's to apply.
+        _make_temporary(connection, target, query=f"AS SELECT {columns} FROM {table} WITH NO DATA")
+    statement = f"COPY {target} ({columns}) FROM STDIN (FORMAT {form})"
     buffer.seek(0)
     driver: Any = connection.connection.driver_connection
     with _as_sqlalchemy(connection, statement), driver.cursor() as cursor:
         cursor.copy_expert(statement, buffer, size=1 << 20)
+    if target != table:
+        connection.exec_driver_sql(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM pg_temp.{target}")
+        connection.exec_driver_sql(f"DROP TABLE pg_temp.{target}")
 
 
 def _tuples(rows: pa.Table) -> Iterator[tuple[Any, ...]]:
@@ -139,12 +170,23 @@ def stage(connection: Connection, name: str, columns: dict[str, str], rows: pa.T
     It lives until the transaction ends (SQLite: until `name` is staged again). DatabaseRefused for a role of PostgreSQL
     without the right TEMPORARY.
     """
-    temporary = "temp" if connection.dialect.name == "sqlite" else "pg_temp"
-    connection.exec_driver_sql(f"DROP TABLE IF EXISTS {temporary}.{name}")
     declared = ", ".join(f"{column} {type_}" for column, type_ in columns.items())
-    ending = " ON COMMIT DROP" if connection.dialect.name == "postgresql" else ""
+    if connection.dialect.name == "postgresql":
+        _make_temporary(connection, name, f"({declared})")
+    else:
+        connection.exec_driver_sql(f"DROP TABLE IF EXISTS temp.{name}")
+        connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {name} ({declared})")
+    copy_rows(connection, name, rows.select(list(columns)))
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"ANALYZE {name}")
+    return name
+
+
+def _make_temporary(connection: Connection, name: str, columns: str = "", *, query: str = "") -> None:
+    """Make a temporary table of PostgreSQL that lives until the transaction ends; DatabaseRefused as in `stage`."""
+    connection.exec_driver_sql(f"DROP TABLE IF EXISTS pg_temp.{name}")
     try:
-        connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {name} ({declared}){ending}")
+        connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {name} {columns} ON COMMIT DROP {query}")
     except sa.exc.ProgrammingError as error:
         if driver_code(error) != INSUFFICIENT_PRIVILEGE:
             raise
@@ -153,10 +195,6 @@ def stage(connection: Connection, name: str, columns: dict[str, str], rows: pa.T
             f"The role {role} may not make temporary tables (SQLSTATE {INSUFFICIENT_PRIVILEGE}), which rows are staged "
             f"in. Have it granted the right: GRANT TEMPORARY ON DATABASE {database} TO {role}."
         ) from None
-    copy_rows(connection, name, rows.select(list(columns)))
-    if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"ANALYZE {name}")
-    return name
 
 
 def read_rows(connection: Connection, query: sa.Select[Any], types: dict[str, pa.DataType]) -> pa.Table:
@@ -206,18 +244,23 @@ def _column(values: Sequence[Any], type_: pa.DataType) -> pa.Array:
 
 
 def update_rows(
-    connection: Connection, table: sa.Table, rows: pa.Table, *, name: str | None = None, key: Sequence[str] = ("id",)
+    connection: Connection, table: sa.Table, rows: pa.Table, *, place: Place | None = None, key: Sequence[str] = ("id",)
 ) -> None:
-    """Set the columns of `rows` in the rows of `table` with the same `key`; `name` names a partition of it instead."""
+    """Set the columns of `rows` in the rows of `table` with the same `key`, all of which are at the `place`, if given.
+
+    The place's table may be another one with the columns of `table`.
+    """
     if not len(rows):
         return
-    target = name or table.name
+    target = table.name if place is None else place.table
     fields = [column for column in rows.column_names if column not in key]
     if connection.dialect.name == "postgresql":
         types = {column: table.c[column].type.compile(dialect=connection.dialect) for column in rows.column_names}
         stage(connection, "staged_updates", types, rows)
         assignments = ", ".join(f"{field} = s.{field}" for field in fields)
         where = " AND ".join(f"t.{column} = s.{column}" for column in key)
+        if place is not None:
+            where += f" AND t.{place.column} >= DATE '{place.first}' AND t.{place.column} < DATE '{place.end}'"
         connection.exec_driver_sql(f"UPDATE {target} t SET {assignments} FROM staged_updates s WHERE {where}")
         return
     statement = (

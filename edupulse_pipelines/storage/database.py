@@ -7,7 +7,7 @@ is made and checked in `versions`; nobody outside this room is given an engine.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -16,7 +16,7 @@ from edupulse_pipelines.errors import DatabaseRefused
 from edupulse_pipelines.settings import Settings
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import Engine
+    from sqlalchemy.engine import Connection, Engine
 
     from edupulse_pipelines.storage.work import Work
 
@@ -49,8 +49,10 @@ class Database:
     To work with another database, subclass this, and give the object to `build_defs(settings, database=…)`.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, role: str | None = None) -> None:
+        """A database by its URL. role: of PostgreSQL, as which all is done that its user does."""
         self._url = url
+        self._role = role
         self._schema_checked = False
 
     @property
@@ -60,16 +62,17 @@ class Database:
 
         return shown_url(self._url)
 
-    def upgrade(self) -> tuple[str | None, str]:
+    def upgrade(self, then: Callable[[Connection], object] | None = None) -> tuple[str | None, str]:
         """Bring the schema to what this version needs; the revision it was at, and the one it is at. Safe to repeat.
 
+        `then`: what else belongs to the same transaction, on PostgreSQL.
         The first is None for a database without our schema. SchemaBehind for a database that a newer version made,
         PermanentError for a role that may not; then nothing has changed.
         """
         from edupulse_pipelines.storage import versions
 
         with self._reached() as engine:
-            return versions.upgrade(engine), versions.head()
+            return versions.upgrade(engine, then), versions.head()
 
     def state(self) -> SchemaState:
         """How far the schema is; nothing is made, not even a SQLite file that is not there.
@@ -84,7 +87,7 @@ class Database:
         with self._reached() as engine:
             return SchemaState(versions.current(engine), versions.head(), versions.has_current_objects(engine))
 
-    def check(self) -> list[str]:
+    def check(self, then: Callable[[Connection], list[str]] | None = None) -> list[str]:
         """Differences between the schema and what is declared, in words; see `versions.check`. Nothing is made."""
         from edupulse_pipelines.storage import versions
         from edupulse_pipelines.storage.engine import is_absent
@@ -92,7 +95,7 @@ class Database:
         if is_absent(self._url):
             return [versions.EMPTY]
         with self._reached() as engine:
-            return versions.check(engine)
+            return versions.check(engine, then)
 
     def ensure_current(self) -> None:
         """Open the database once and close it, so that a command fails before it begins its work; raises like `work`.
@@ -110,6 +113,14 @@ class Database:
         """
         with self._current() as engine:
             yield _works(engine)(tenant, run_id, actor)
+
+    @contextmanager
+    def unchecked_work(self) -> Iterator[Work]:
+        """Work for no tenant, whatever the schema is, or before there is one: to make roles."""
+        from edupulse_pipelines.storage.work import EVERY_TENANT
+
+        with self._reached() as engine:
+            yield _works(engine)(EVERY_TENANT)
 
     @contextmanager
     def works_if_filled(self) -> Iterator[Works | None]:
@@ -143,7 +154,7 @@ class Database:
         """
         from edupulse_pipelines.storage.engine import create_engine, database_error_in_words
 
-        engine = create_engine(self._url)
+        engine = create_engine(self._url, role=self._role)
         try:
             yield engine
         except Exception as error:

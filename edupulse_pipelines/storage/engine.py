@@ -6,8 +6,9 @@ Holds the dialects' settings and the translation of "the database is down" into 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,12 @@ from edupulse_pipelines.settings import normalise_database_url
 CONNECT_TIMEOUT_SECONDS = 10
 LOCK_TIMEOUT_SECONDS = 600
 LEAST_POSTGRESQL = 15
-"""The oldest major version of the server that is supported; tables and views may use what it has."""
+"""The oldest major version of the server that is supported: the first whose views can look at their tables with the
+rights of who asks (`security_invoker`), without which a view shows every district's rows."""
 _WRITES = "edupulse_writes"
+_SETTINGS = "edupulse_settings"
+WHO_WORKS = ("app.tenant", "app.actor", "app.run_id")
+"""The settings of PostgreSQL that say who works for whom (the tenant, the actor, the run), until a transaction ends."""
 INSUFFICIENT_PRIVILEGE = "42501"
 """The SQLSTATE of a right that the role has not."""
 LOCK_SQLSTATES = {
@@ -37,8 +42,10 @@ _GONE_SQLSTATES = {"57P01", "57P02", "57P03", "53300"}
 _REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied")
 
 
-def create_engine(url: str) -> Engine:
+def create_engine(url: str, *, role: str | None = None) -> Engine:
     """An engine for `url` (any spelling of PostgreSQL or SQLite).
+
+    role: of PostgreSQL, which each connection takes (SET ROLE); its user has to be allowed to.
 
     SQLite gets foreign keys, write-ahead logging, a busy timeout, and real transactions: Python's driver would
     otherwise begin late and leave DDL outside of them. ConfigurationError for another database. Connecting to a
@@ -60,6 +67,10 @@ def create_engine(url: str) -> Engine:
             connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "edupulse"},
         )
         sa.event.listen(engine, "connect", _refuse_old_server)
+        sa.event.listen(engine, "begin", _introduce)
+        sa.event.listen(engine.pool, "checkin", _forget_settings)
+        if role is not None:
+            sa.event.listen(engine, "connect", partial(_take_role, role))
         return engine
     if parsed.database and parsed.database != ":memory:":
         try:
@@ -110,9 +121,49 @@ def _refuse_old_server(connection: Any, _record: Any) -> None:
     if version < LEAST_POSTGRESQL:
         connection.close()
         raise DatabaseUnusable(
-            f"The PostgreSQL server has version {version}; EduPulse needs {LEAST_POSTGRESQL} or later. Upgrade the "
-            "server, or name another one in EDUPULSE_DATABASE_URL."
+            f"The PostgreSQL server has version {version}; EduPulse needs {LEAST_POSTGRESQL} or later: views of earlier"
+            " ones show every district's rows (they know no security_invoker). Upgrade the server, or name another one"
+            " in EDUPULSE_DATABASE_URL."
         )
+
+
+def _take_role(role: str, connection: Any, _record: Any) -> None:
+    """Let the connection work as this role; DatabaseUnusable where its user may not."""
+    from psycopg2 import Error, sql
+
+    try:
+        with connection, connection.cursor() as cursor:
+            cursor.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
+    except Error as error:
+        connection.close()
+        raise DatabaseUnusable(
+            f"The role {role} cannot be taken ({str(error).strip().splitlines()[0]}): `edupulse db roles` makes it and "
+            "lets the keeper take it."
+        ) from None
+
+
+def _introduce(connection: sa.Connection) -> None:
+    """Tell the database who works for whom, for as long as the transaction lasts; `reading` and `writing` say it."""
+    settings: Mapping[str, str] | None = connection.get_execution_options().get(_SETTINGS)
+    if settings:
+        calls = ", ".join(f"set_config('{name}', %s, true)" for name in settings)
+        connection.exec_driver_sql(f"SELECT {calls}", tuple(settings.values()))
+
+
+def _forget_settings(connection: Any, record: Any) -> None:
+    """Take from a connection that goes back to the pool what somebody has set for the whole session."""
+    if connection is None or connection.closed:
+        return
+    from psycopg2 import Error
+
+    try:
+        # One round trip: what is pending has been rolled back, and nothing begins by this.
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            cursor.execute("; ".join(f"RESET {name}" for name in WHO_WORKS))
+        connection.autocommit = False
+    except Error as error:
+        record.invalidate(error)
 
 
 def shown_url(url: str) -> str:
@@ -121,19 +172,24 @@ def shown_url(url: str) -> str:
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[sa.Connection]:
-    """A transaction that will only read; it is rolled back at the end of the block."""
+def reading(engine: Engine, settings: Mapping[str, str] | None = None) -> Iterator[sa.Connection]:
+    """A transaction that will only read; it is rolled back at the end of the block.
+
+    settings: of PostgreSQL, each by its name, as they are for every transaction in the block.
+    """
     with engine.connect() as connection:
-        yield connection
+        yield connection.execution_options(**{_SETTINGS: settings})
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[sa.Connection]:
+def writing(engine: Engine, settings: Mapping[str, str] | None = None) -> Iterator[sa.Connection]:
     """A transaction that will write: committed at the end of the block, rolled back when it raises.
 
-    On SQLite it waits for another writer (a run of another district, say) instead of failing.
+    On SQLite it waits for another writer (a run of another district, say) instead of failing. settings: as in
+    `reading`.
     """
-    with engine.connect() as connection, connection.execution_options(**{_WRITES: True}).begin():
+    options = {_WRITES: True, _SETTINGS: settings}
+    with engine.connect() as connection, connection.execution_options(**options).begin():
         yield connection
 
 

@@ -122,14 +122,16 @@ def stored_months(connection: Connection, table: str) -> list[StoredMonth]:
     return months
 
 
-def default_months(connection: Connection, table: str, of: Work | None = None) -> dict[str, int]:
-    """Rows in the default partition by month as `2026-03`, of every tenant or `of` one; empty on SQLite."""
+def default_months(connection: Connection, table: str, *, own: bool = False) -> dict[str, int]:
+    """Rows in the default partition by month as `2026-03`, of every tenant, or the transaction's `own`.
+
+    Empty on SQLite. Only numbers of rows: who writes rows is told them of other districts too, because a month is made
+    for all of them.
+    """
     if not is_partitioned(connection):
         return {}
-    month = f"to_char({PARTITIONED[table]}, 'YYYY-MM')"
-    only = "" if of is None else " WHERE tenant_id = :tenant"
-    query = sa.text(f"SELECT {month}, count(*) FROM {table}_default{only} GROUP BY 1 ORDER BY 1")
-    return {name: int(count) for name, count in connection.execute(query, {} if of is None else {"tenant": of.tenant})}
+    query = sa.text("SELECT month, rows FROM edupulse_month_unclaimed(:table, :own)")
+    return {name: int(count) for name, count in connection.execute(query, {"table": table, "own": own})}
 
 
 def default_rows(connection: Connection, table: str) -> int:

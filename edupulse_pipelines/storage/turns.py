@@ -66,7 +66,7 @@ def hold_default(connection: Connection, table: str) -> None:
     Such a load must not attach any month itself: two of them would wait for each other.
     """
     if connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"LOCK TABLE ONLY {table}_default IN ROW EXCLUSIVE MODE")
+        connection.execute(sa.select(sa.func.edupulse_month_hold_default(table)))
 
 
 def wait_for_loads(connection: Connection) -> None:

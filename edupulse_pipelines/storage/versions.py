@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import sqlalchemy as sa
@@ -18,6 +18,7 @@ from edupulse_pipelines.errors import PermanentError, SchemaBehind
 from edupulse_pipelines.schema import ddl, migrations
 from edupulse_pipelines.schema.catalogs import Catalog, differences, read_catalog
 from edupulse_pipelines.schema.objects import tables_schema
+from edupulse_pipelines.schema.objects.guards import GUARDED
 from edupulse_pipelines.storage.engine import INSUFFICIENT_PRIVILEGE, create_engine, driver_code, reading, writing
 
 _NO_RIGHT_SQLSTATES = {INSUFFICIENT_PRIVILEGE, "3F000"}
@@ -53,12 +54,12 @@ def has_current_objects(engine: Engine) -> bool:
         return migrations.has_current_objects(connection)
 
 
-def upgrade(engine: Engine) -> str | None:
+def upgrade(engine: Engine, then: Callable[[Connection], object] | None = None) -> str | None:
     """Bring the database to this version's schema and apply the declared objects, in one transaction.
 
-    Returns the revision it was at, None for a database without our schema. Two upgrades at once are serialised.
-    SchemaBehind for a database that a newer version of the package made, PermanentError for a role that may not; then
-    nothing has changed.
+    `then`: what else belongs to the transaction, on PostgreSQL. Returns the revision it was at, None for a database
+    without our schema. Two upgrades at once are serialised. SchemaBehind for a database that a newer version of the
+    package made, PermanentError for a role that may not; then nothing has changed.
     """
     with (
         _allowed(engine, "change the schema", _RUN_AS_OWNER),
@@ -68,6 +69,8 @@ def upgrade(engine: Engine) -> str | None:
         before = migrations.current(connection)
         _refuse_newer(before)
         migrations.upgrade(connection)
+        if then is not None and engine.dialect.name == "postgresql":
+            then(connection)
     return before
 
 
@@ -92,15 +95,34 @@ def ensure_current(engine: Engine) -> None:
             f"The database is at schema revision {revision}, with functions, triggers and comments of another version: "
             "run `edupulse db upgrade` first."
         )
+    elif engine.dialect.name == "postgresql":
+        _refuse_who_sees_nothing(engine)
 
 
-def check(engine: Engine) -> list[str]:
+def _refuse_who_sees_nothing(engine: Engine) -> None:
+    """PermanentError for a role to whom no policy shows a row: to it every table is empty, without a word."""
+    query = sa.text(
+        "SELECT current_user WHERE row_security_active(:table) AND NOT EXISTS ("
+        "SELECT FROM pg_policy p, unnest(p.polroles) role"
+        " WHERE p.polrelid = CAST(:table AS regclass) AND (role = 0 OR pg_has_role(role, 'USAGE')))"
+    )
+    with _allowed(engine, "read the tables", _READ_AND_WRITE), reading(engine) as connection:
+        role = connection.scalar(query, {"table": GUARDED[0]})
+    if role is not None:
+        raise PermanentError(
+            f"Row-level security shows the role {role} no row of any district. Connect as the loader that `edupulse db "
+            "roles` makes, or have this role made a member of it (GRANT … TO …)."
+        )
+
+
+def check(engine: Engine, then: Callable[[Connection], list[str]] | None = None) -> list[str]:
     """Differences between the database and this version's schema, in words; empty when there are none.
 
     The revision comes first, then whose functions, triggers and comments were applied last: a database whose catalog
     happens to be equal is another version's all the same. Of a database without our tables it is said in one sentence.
-    Tables that are not ours are ignored. On PostgreSQL the expected schema is made in a scratch schema that is rolled
-    back, so the role needs the CREATE privilege on the database; PermanentError for one that has not.
+    Tables that are not ours are ignored. `then`: what else is compared, on PostgreSQL. There the expected schema is
+    made in a scratch schema that is rolled back, so the role needs the CREATE privilege on the database; PermanentError
+    for one that has not.
     """
     with (
         _allowed(
@@ -114,7 +136,10 @@ def check(engine: Engine) -> list[str]:
         revision = _revision(connection)
         has_objects = migrations.has_current_objects(connection)
         actual = read_catalog(connection)
+        further: list[str] = []
         if engine.dialect.name == "postgresql":
+            if revision == migrations.head() and then is not None:
+                further = then(connection)
             expected = _made_in_scratch_schema(connection)
         else:
             in_memory = create_engine("sqlite://")
@@ -128,7 +153,7 @@ def check(engine: Engine) -> list[str]:
         found.append(f"revision: {revision or 'none'}, this version needs {migrations.head()}")
     if not has_objects:
         found.append("functions, triggers and comments: those of another version were applied last")
-    return [*found, *differences(expected, actual)]
+    return [*found, *differences(expected, actual), *further]
 
 
 @contextmanager

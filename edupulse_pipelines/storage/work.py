@@ -1,8 +1,9 @@
 """What a room is given to work with the database: whose data it is, who asks, in which run, and how to begin.
 
 A `Work` opens every transaction over rows; those over the schema itself are opened in `versions`. On PostgreSQL each
-transaction of a `Work` carries the tenant, the actor and the run as settings that end with it (`app.tenant`,
-`app.actor`, `app.run_id`), so that row-level security and audit triggers can rely on them. SQLite has no such settings:
+transaction of a `Work` carries the tenant, the actor and the run as settings that end with it (`engine.WHO_WORKS`):
+row-level security shows the loader the rows of that tenant and no others, and audit triggers can rely on them. They
+guard against mistakes of ours and not against a person, who may set them to anything. SQLite has no such settings:
 there the file's owner is the only guard.
 
 How rows are moved is in `bulk`; how the engine is made, and why writers on SQLite begin differently, is in `engine`.
@@ -15,18 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from edupulse_pipelines.storage import engine as engines
 
 EVERY_TENANT = ""
 """The `tenant` of work that belongs to no district: the partitions' upkeep, say."""
-
-_SETTINGS = sa.text(
-    "SELECT set_config('app.tenant', :tenant, true), set_config('app.actor', :actor, true),"
-    " set_config('app.run_id', :run_id, true)"
-)
 
 
 @dataclass
@@ -79,8 +74,11 @@ class Work:
         DatabaseUnavailable, DatabaseBusy and DatabaseUnusable as `engine.reachable` raises them.
         """
         self.attempts.reading += 1
-        with self._counted(), engines.reachable(self._engine), engines.reading(self._engine) as connection:
-            self._introduce(connection)
+        with (
+            self._counted(),
+            engines.reachable(self._engine),
+            engines.reading(self._engine, self._settings) as connection,
+        ):
             yield connection
 
     @contextmanager
@@ -91,14 +89,17 @@ class Work:
         as `engine.reachable` raises them.
         """
         self.attempts.writing += 1
-        with self._counted(), engines.reachable(self._engine), engines.writing(self._engine) as connection:
-            self._introduce(connection)
+        with (
+            self._counted(),
+            engines.reachable(self._engine),
+            engines.writing(self._engine, self._settings) as connection,
+        ):
             yield connection
 
-    def _introduce(self, connection: Connection) -> None:
-        """Tell the database who works for whom, until the transaction ends."""
-        if self.dialect == "postgresql":
-            connection.execute(_SETTINGS, {"tenant": self.tenant, "actor": self.actor, "run_id": self.run_id or ""})
+    @property
+    def _settings(self) -> dict[str, str]:
+        """What each transaction tells PostgreSQL of who works for whom."""
+        return dict(zip(engines.WHO_WORKS, (self.tenant, self.actor, self.run_id or ""), strict=True))
 
     @contextmanager
     def _counted(self) -> Iterator[None]:

@@ -28,6 +28,7 @@ from edupulse_pipelines_tests.storage.attendance import (
     homes,
     tables,
     work,
+    work_for,
 )
 
 __all__ = ["work"]
@@ -68,8 +69,10 @@ def test_maintenance_gives_every_plausible_month_a_partition_and_tells_what_is_l
         for day in [*moves, *stays]:
             attend(connection, day)
         before = connection.execute(sa.text(f"SELECT CAST(r AS text) FROM {TABLE} r ORDER BY 1")).all()
-        assert months.default_months(connection, TABLE, Work(engine, "south")) == {}
-        assert months.default_months(connection, TABLE, Work(engine, "north"))["2020-02"] == 2
+        work_for(connection, "south")
+        assert months.default_months(connection, TABLE, own=True) == {}
+        work_for(connection, "north")
+        assert months.default_months(connection, TABLE, own=True)["2020-02"] == 2
     done = maintain(work, today)[TABLE]
     assert done.moved == {dt.date(1970, 1, 1): 1, dt.date(2020, 2, 1): 2, dt.date(2026, 5, 1): 1}
     assert done.left == len(stays)

@@ -55,11 +55,17 @@ def attend(
 
 
 def build(connection: Connection, month: dt.date, *days: dt.date, tenant: str = "north") -> None:
-    """Build a month apart, with a record on each of these days, as a load does."""
+    """Build a month apart for the district, with a record on each of these days, as a load does."""
+    work_for(connection, tenant)
     name = months.start_bulk(connection, TABLE)
     for day in days:
         attend(connection, day, name, tenant=tenant)
     months.finish_bulk(connection, TABLE, {month: name})
+
+
+def work_for(connection: Connection, tenant: str) -> None:
+    """Let the transaction be for the district, as those of a `Work` are."""
+    connection.execute(sa.select(sa.func.set_config("app.tenant", tenant, True)))
 
 
 def days(connection: Connection, name: str = TABLE) -> list[dt.date]:

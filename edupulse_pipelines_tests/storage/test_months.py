@@ -29,6 +29,7 @@ from edupulse_pipelines_tests.storage.attendance import (
     homes,
     tables,
     work,
+    work_for,
 )
 
 __all__ = ["work"]
@@ -78,8 +79,13 @@ def test_nothing_wrong_is_committed_by_building_a_month_apart(engine: Engine) ->
         attend(connection, SEPTEMBER, name)
         connection.exec_driver_sql(f"UPDATE {name} SET status = 'ill'")
 
-    for wrong in (twice, somebody_elses, another_month, no_status):
+    def another_districts(connection: Connection, name: str) -> None:
+        attend(connection, SEPTEMBER, name)
+        attend(connection, SEPTEMBER, name, tenant="south")
+
+    for wrong in (twice, somebody_elses, another_month, no_status, another_districts):
         with pytest.raises(sa.exc.IntegrityError), engine.begin() as connection:
+            work_for(connection, "north")
             name = months.start_bulk(connection, TABLE)
             wrong(connection, name)
             months.finish_bulk(connection, TABLE, {SEPTEMBER: name})
@@ -109,6 +115,7 @@ def test_a_month_of_which_the_default_partition_holds_rows_can_be_made(engine: E
 
 def test_a_month_that_another_district_has_filled_meanwhile(engine: Engine) -> None:
     with engine.begin() as connection:
+        work_for(connection, "south")
         name = months.start_bulk(connection, TABLE)
         attend(connection, SEPTEMBER, name, tenant="south")
         with engine.begin() as other:
@@ -134,6 +141,7 @@ def test_two_districts_that_build_months_at_once_do_not_wait_for_each_other(
             with engine.begin() as connection:
                 connection.execute(sa.select(students.c.id))  # as a load does, to know whom rows name
                 if months.bulk_months(connection, TABLE, {month: 10}, 1):
+                    work_for(connection, tenant)
                     name = months.start_bulk(connection, TABLE)
                     attend(connection, month, name, tenant=tenant)
                     meet.wait(10)
@@ -224,6 +232,7 @@ def loader(engine: Engine) -> Iterator[Engine]:
 def refused(loader: Engine, statement: str) -> str:
     """The SQLSTATE with which the loader's statement is refused."""
     with pytest.raises(sa.exc.DBAPIError) as caught, loader.begin() as connection:
+        work_for(connection, "north")
         connection.exec_driver_sql(statement)
     return str(caught.value.orig.pgcode)
 
@@ -235,6 +244,7 @@ def test_a_role_without_a_right_to_make_tables_makes_and_builds_months(engine: E
     work = Work(loader, EVERY_TENANT)
     assert refused(loader, "CREATE TABLE mine (id int)") == INSUFFICIENT_PRIVILEGE
     with loader.begin() as connection:
+        work_for(connection, "north")
         attend(connection, OCTOBER)  # into the default partition
     assert months.ensure_months(work, TABLE, [OCTOBER]) == [f"{TABLE}_y2025m10"]
     months.ensure_months(work, TABLE, [NOVEMBER])
@@ -242,24 +252,27 @@ def test_a_role_without_a_right_to_make_tables_makes_and_builds_months(engine: E
         build(connection, SEPTEMBER, SEPTEMBER)
         build(connection, NOVEMBER, NOVEMBER)  # in the place of the empty one
     with loader.begin() as connection:
+        work_for(connection, "north")
         assert set(homes(connection)) == {SEPTEMBER, OCTOBER, NOVEMBER}
-        attend(connection, dt.date(2025, 9, 2), f"{TABLE}_y2025m09")  # a later load writes by the partition's name
+        attend(connection, dt.date(2025, 9, 2))  # a later load
         assert not [name for name in tables(connection) if "_load_" in name]
     with engine.connect() as connection:
         owners = "SELECT DISTINCT pg_get_userbyid(relowner) FROM pg_class WHERE relname LIKE 'attendance%%'"
-        assert connection.exec_driver_sql(owners).scalars().all() == [engine.url.username]
+        (owner,) = connection.exec_driver_sql(owners).scalars().all()
         rights = sa.text(
-            "SELECT string_agg(privilege_type, ' ' ORDER BY privilege_type) FROM pg_class c, aclexplode(c.relacl) a"
-            " WHERE c.oid = CAST(:name AS regclass) AND a.grantee = CAST(:role AS regrole)"
+            "SELECT c.relrowsecurity AND c.relforcerowsecurity, array_agg(DISTINCT pg_get_userbyid(a.grantee))"
+            " FROM pg_class c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a"
+            " WHERE c.oid = CAST(:name AS regclass) GROUP BY 1"
         )
         for month in (SEPTEMBER, OCTOBER, NOVEMBER):
-            asked = {"name": months.partition_name(TABLE, month), "role": loader.url.username}
-            assert connection.scalar(rights, asked) == "DELETE INSERT SELECT UPDATE"
+            name = months.partition_name(TABLE, month)
+            assert connection.execute(rights, {"name": name}).one() == (True, [owner])
     assert versions.check(engine) == []
 
 
 def test_a_month_being_built_is_the_loaders_to_fill_and_nothing_else(engine: Engine, loader: Engine) -> None:
     with loader.begin() as connection:
+        work_for(connection, "north")
         name = months.start_bulk(connection, TABLE)
         attend(connection, SEPTEMBER, name)
         for statement in (
@@ -305,10 +318,31 @@ def test_the_functions_of_months_take_nothing_on_trust(engine: Engine, loader: E
         assert refused(loader, statement) == INSUFFICIENT_PRIVILEGE, statement
     # A table of the caller's own in pg_temp is never taken for one of ours.
     with pytest.raises(sa.exc.DBAPIError, match="is not a month"), loader.begin() as connection:
+        work_for(connection, "north")
         connection.exec_driver_sql("CREATE TEMPORARY TABLE attendance_records_load_0badc0de (id int)")
         connection.exec_driver_sql(
             "SELECT edupulse_month_end('attendance_records', 'attendance_records_load_0badc0de', '2025-09-01')"
         )
+    # Nor is a month placed that has not been ended, for another district, or without one.
+    for ended_for, placed_for, code in (
+        (None, "north", INVALID_PARAMETER),
+        ("north", "south", INVALID_PARAMETER),
+        ("north", "", INSUFFICIENT_PRIVILEGE),
+        ("", "north", INSUFFICIENT_PRIVILEGE),
+    ):
+        with pytest.raises(sa.exc.DBAPIError) as caught, loader.begin() as connection:
+            name = months.start_bulk(connection, TABLE)
+            attend(connection, SEPTEMBER, name)
+            if ended_for is not None:
+                work_for(connection, ended_for)
+                connection.execute(sa.select(sa.func.edupulse_month_end(TABLE, name, SEPTEMBER)))
+                with pytest.raises(sa.exc.ProgrammingError, match="permission denied"), connection.begin_nested():
+                    attend(connection, SEPTEMBER, name)
+            work_for(connection, placed_for)
+            connection.exec_driver_sql(
+                f"SELECT edupulse_month_place('{TABLE}', '{{{name}}}', '{{2025-09-01}}', '{{}}')"
+            )
+        assert caught.value.orig.pgcode == code
     with engine.begin() as connection:
         connection.exec_driver_sql(f"REVOKE INSERT ON {TABLE} FROM {loader.url.username}")
     for statement in (

@@ -1,17 +1,15 @@
 """Writing attendance, which comes by the million: everything by column, nothing row by row.
 
-Rows of days for which nothing is stored are written as they are; only the others are looked up. On PostgreSQL rows go
-straight into their month's partition. A month that has no rows yet and gets many is built apart: filled by COPY
-without an index, then indexed, checked and attached within the transaction of its delivery (`storage.months`), because
-building the indexes afterwards takes about a third of the time of maintaining them. Rows of a piece are sorted by
-student and day, so that neighbours on disk are neighbours in the queries. They are copied in binary form, which costs
-less than CSV. What needs no database (`prepare`) may be done by a second thread while the server works.
+Rows of days for which nothing is stored are written as they are; only the others are looked up. On PostgreSQL rows are
+inserted through the parent of the months' partitions, whose policies of row-level security hold for them. A month that
+has no rows yet and gets many is built apart: filled by COPY without an index, then indexed, checked and attached within
+the transaction of its delivery (`storage.months`), because building the indexes afterwards takes about a third of the
+time of maintaining them. Rows of a piece are sorted by student and day, so that neighbours on disk are neighbours in
+the queries. They are copied in binary form, which costs less than CSV. What needs no database (`prepare`) may be done
+by a second thread while the server works.
 
 Which columns there are is a fact of the declaration. The rows themselves are in `attendance_rows`, what they change of
 stored records in `attendance_changes`.
-
-Row triggers of the parent table hold for rows that are written straight into a partition, because PostgreSQL clones
-them to each. Policies of row-level security do not: they are the parent's only, and have to be applied in `close`.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ from edupulse_pipelines.ingest.delivered_rows import DeliveredRows
 from edupulse_pipelines.ingest.frames import Integers, Mask, Piece
 from edupulse_pipelines.ingest.references import Schools
 from edupulse_pipelines.ingest.validation import DETACHED_MONTH, UNKNOWN_RECORD, Reasons
-from edupulse_pipelines.ingest.writers.attendance_changes import stored_records, update_met
+from edupulse_pipelines.ingest.writers.attendance_changes import place_of, stored_records, update_met
 from edupulse_pipelines.ingest.writers.attendance_rows import TABLE, Rows, new_records
 from edupulse_pipelines.ingest.writers.attendance_sessions import SessionWriter
 from edupulse_pipelines.ingest.writers.field_dates import EPOCH
@@ -46,7 +44,7 @@ from edupulse_pipelines.ingest.writers.outcomes import (
 )
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage import months
-from edupulse_pipelines.storage.bulk import copy_binary, copy_rows
+from edupulse_pipelines.storage.bulk import Place, copy_binary, copy_rows
 from edupulse_pipelines.storage.turns import hold_default, hold_months
 from edupulse_pipelines.storage.work import Work
 
@@ -170,20 +168,20 @@ class AttendanceWriter:
         self._mark(prepared.touched)
         if len(prepared.met):
             late: list[Rows] = []
-            for name, part in self._by_table(prepared.met):
-                stored = stored_records(self.connection, name, part, self.students)
+            for place, part in self._by_place(prepared.met):
+                stored = stored_records(self.connection, place, part, self.students)
                 one_by_one = self._sessions.concerned(part, stored)
                 unknown = np.zeros(len(part), dtype=np.bool_)
                 if one_by_one.any():
                     outcomes[part.place[one_by_one]], unknown[one_by_one] = self._sessions.write(
-                        name, part.take(one_by_one), (self.delivered_on - EPOCH).days
+                        place, part.take(one_by_one), (self.delivered_on - EPOCH).days
                     )
                 # The rows that are left are compared by column: those of the others meet nothing then.
-                met = update_met(self.connection, name, part, stored, self.delivered_on, outcomes, ~one_by_one)
+                met = update_met(self.connection, place, part, stored, self.delivered_on, outcomes, ~one_by_one)
                 missing = ~met & ~one_by_one
-                for place in part.place[unknown | (missing & part.deleted)].tolist():
-                    outcomes[place] = QUARANTINED
-                    refused[place] = [UNKNOWN_RECORD]
+                for row in part.place[unknown | (missing & part.deleted)].tolist():
+                    outcomes[row] = QUARANTINED
+                    refused[row] = [UNKNOWN_RECORD]
                 late.append(part.take(missing & ~part.deleted))
             for fresh in late:
                 outcomes[fresh.place] = INSERTED
@@ -200,30 +198,32 @@ class AttendanceWriter:
 
     def _table(self, month: dt.date) -> str:
         """The table that has, or will get, a month's rows."""
-        if not self._binary:
+        if month not in self._apart:
             return TABLE
-        if month in self._apart:
-            if not self._apart[month]:
-                self._apart[month] = months.start_bulk(self.connection, TABLE)
-            return self._apart[month]
-        partition = self._partitions.get(month)
-        return f"{TABLE}_default" if partition is None else partition.name
+        if not self._apart[month]:
+            self._apart[month] = months.start_bulk(self.connection, TABLE)
+        return self._apart[month]
 
-    def _by_table(self, rows: Rows) -> list[tuple[str, Rows]]:
-        """The rows by the table that may have their records."""
-        tables: dict[str, list[int]] = {}
+    def _by_place(self, rows: Rows) -> list[tuple[Place, Rows]]:
+        """The rows by the place that may have their records: on PostgreSQL each month, then what no month claims."""
+        places: dict[dt.date | None, list[int]] = {}
         of_row = _month_numbers(rows.date)
         for number in np.unique(of_row).tolist():
-            tables.setdefault(self._table(_month(number)), []).append(number)
-        return [(name, rows.take(np.isin(of_row, numbers))) for name, numbers in tables.items()]
+            month = _month(number)
+            claimed = month in self._apart or month in self._partitions
+            places.setdefault(month if claimed else None, []).append(number)
+        placed = []
+        for numbers in places.values():
+            part = rows.take(np.isin(of_row, numbers))
+            placed.append((place_of(self._table(_month(numbers[0])), part), part))
+        return placed
 
     def _any(self, day: dt.date) -> bool:
         """Whether a record of the day is stored."""
         month = months.month_of(day)
         if month in self._apart:
             return False
-        name = self._table(month)
-        table = sa.table(name, sa.column("tenant_id"), sa.column("date", sa.Date()))
+        table = sa.table(TABLE, sa.column("tenant_id"), sa.column("date", sa.Date()))
         query = sa.select(sa.literal(1)).where(table.c.tenant_id == self.tenant, table.c.date == day).limit(1)
         return self.connection.scalar(query) is not None
 

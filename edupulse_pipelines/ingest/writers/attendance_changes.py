@@ -32,7 +32,7 @@ from edupulse_pipelines.ingest.writers.outcomes import ARROW_TYPES, UNCHANGED, U
 from edupulse_pipelines.schema.delivery import FIELD_DELIVERIES
 from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records
 from edupulse_pipelines.schema.tables import TABLES
-from edupulse_pipelines.storage.bulk import read_rows, stage, update_rows
+from edupulse_pipelines.storage.bulk import Place, read_rows, stage, update_rows
 
 _DELIVERY_DATES = ("delivered_on", "deleted_on")
 KEY = ("id", "date")
@@ -59,14 +59,14 @@ class _Changed:
 
 def update_met(
     connection: Connection,
-    name: str,
+    place: Place,
     rows: Rows,
     stored: pa.Table,
     delivered_on: dt.date,
     outcomes: Outcomes,
     asked: Mask,
 ) -> Mask:
-    """Compare the rows with their records in the table `name` and write what changes; whether each met one.
+    """Compare the rows with their records at the `place` and write what changes; whether each met one.
 
     stored: records of the sessions of these rows (`stored_records`); a row's is the one of its school. asked: which of
     the rows are compared at all. `outcomes` of the piece gets those of the rows that met a record.
@@ -88,10 +88,10 @@ def update_met(
         records[FIELD_DELIVERIES] = field_deliveries(changed.days, changed.delivered, empty_fields(changed.values))
     # Only the bookkeeping of deliveries: the record says what it said, so `updated_at` stays.
     confirmed = pa.table(records).filter(pa.array(changed.confirmed))
-    update_rows(connection, attendance_records, confirmed, name=name, key=KEY)
+    update_rows(connection, attendance_records, confirmed, place=place, key=KEY)
     deleted = pa.array(changed.deleted.astype(np.int32), mask=changed.deleted == NEVER).cast(pa.date32())
     rewritten = pa.table(records | changed.values | {"deleted_on": deleted}).filter(pa.array(changed.rewritten))
-    update_rows(connection, attendance_records, rewritten, name=name, key=KEY)
+    update_rows(connection, attendance_records, rewritten, place=place, key=KEY)
     return met
 
 
@@ -165,14 +165,20 @@ def staged_sessions(connection: Connection, rows: Rows, students: Students) -> s
     return sa.table("staged_attendance", *map(sa.column, ("position", "student_id", "date", "period")))
 
 
-def stored_records(connection: Connection, name: str, rows: Rows, students: Students) -> pa.Table:
-    """The records in the table `name` of each row's session, of whatever school; `position` being the row's."""
+def place_of(table: str, rows: Rows) -> Place:
+    """Where the records of these rows, at least one, are in `table`."""
+    first, last = (EPOCH + dt.timedelta(days=int(day)) for day in (rows.date.min(), rows.date.max()))
+    return Place(table, "date", first, last + dt.timedelta(days=1))
+
+
+def stored_records(connection: Connection, place: Place, rows: Rows, students: Students) -> pa.Table:
+    """The records at the `place` of each row's session, of whatever school; `position` being the row's."""
     staged = staged_sessions(connection, rows, students)
     types = {"id": pa.string(), "school_id": pa.string()} | FIELD_TYPES
     types |= dict.fromkeys(_DELIVERY_DATES, ARROW_TYPES["date"])
     if PER_FIELD:
         types[FIELD_DELIVERIES] = ARROW_TYPES["json"]
-    stored = sa.table(name, *map(sa.column, {"student_id", "date", "period", *types}))
+    stored = sa.table(place.table, *map(sa.column, ("student_id", "period", *types)), sa.column("date", sa.Date()))
     query = sa.select(staged.c.position, *(stored.c[column] for column in types)).join_from(
         staged,
         stored,
@@ -181,6 +187,7 @@ def stored_records(connection: Connection, name: str, rows: Rows, students: Stud
             stored.c.student_id == staged.c.student_id,
             stored.c.date == staged.c.date,
             sa.func.coalesce(stored.c.period, sa.text("-1")) == staged.c.period,
+            place.holds(stored),
         ),
     )
     return read_rows(connection, query, {"position": pa.int64()} | types)

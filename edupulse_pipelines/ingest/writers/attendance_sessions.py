@@ -23,7 +23,7 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.ingest.frames import Mask
 from edupulse_pipelines.ingest.references import Students
-from edupulse_pipelines.ingest.writers.attendance_changes import KEY, staged_sessions, stored_records
+from edupulse_pipelines.ingest.writers.attendance_changes import KEY, place_of, staged_sessions, stored_records
 from edupulse_pipelines.ingest.writers.attendance_rows import (
     FIELD_TYPES,
     FIELDS,
@@ -39,7 +39,7 @@ from edupulse_pipelines.ingest.writers.session_statements import NO_SCHOOL, Said
 from edupulse_pipelines.schema.delivery import FIELD_DELIVERIES
 from edupulse_pipelines.schema.sqlalchemy_tables import attendance_records, attendance_statements, enrollments
 from edupulse_pipelines.schema.tables import TABLES
-from edupulse_pipelines.storage.bulk import copy_rows, read_rows, stage, update_rows
+from edupulse_pipelines.storage.bulk import Place, copy_rows, read_rows, stage, update_rows
 from edupulse_pipelines.storage.ids import id_texts, new_id_bytes
 from edupulse_pipelines.storage.snapshots import snapshots
 from edupulse_pipelines.storage.work import Work
@@ -151,14 +151,14 @@ class SessionWriter:
         query = sa.select(staged.c.position).join_from(staged, attendance_statements, _same_session(staged))
         return read_rows(self._connection, query, {"position": pa.int64()})["position"].to_numpy()
 
-    def write(self, name: str, rows: Rows, day: int) -> tuple[Outcomes, Mask]:
+    def write(self, place: Place, rows: Rows, day: int) -> tuple[Outcomes, Mask]:
         """Write rows of a delivery of this day; what became of each, and which take back a record that is not there.
 
-        name: the table that has, or gets, the records of these rows.
+        place: where the records of these rows are, or will be.
         """
         outcomes: Outcomes = np.full(len(rows), UNCHANGED, dtype=np.int8)
         unknown = np.zeros(len(rows), dtype=np.bool_)
-        sessions, stored = self._sessions(name, rows)
+        sessions, stored = self._sessions(place, rows)
         made = {key: session.records() for key, session in sessions.items()}
         schools, deleted = rows.school.to_pylist(), rows.deleted.tolist()
         values = {field_: column.to_pylist() for field_, column in rows.fields.items()}
@@ -179,22 +179,23 @@ class SessionWriter:
         changes = _Changes()
         for key, session in sessions.items():
             self._compare(key, session, stored.get(key, []), changes)
-        self._write(name, changes)
+        self._write(place, changes)
         return outcomes, unknown
 
     def make_anew(self, sessions: Rows) -> None:
         """Make the records of these sessions again, whose students may be enrolled otherwise; the rows say nothing."""
-        known, stored = self._sessions(TABLE, sessions)
+        place = place_of(TABLE, sessions)
+        known, stored = self._sessions(place, sessions)
         changes = _Changes()
         for key, session in known.items():
             self._compare(key, session, stored.get(key, []), changes)
-        self._write(TABLE, changes)
+        self._write(place, changes)
 
-    def _sessions(self, name: str, rows: Rows) -> tuple[dict[Key, Session], dict[Key, list[_Stored]]]:
+    def _sessions(self, place: Place, rows: Rows) -> tuple[dict[Key, Session], dict[Key, list[_Stored]]]:
         """The sessions of the rows as they are known so far, and their records."""
         keys = _keys(rows)
         stored: dict[Key, list[_Stored]] = defaultdict(list)
-        found = stored_records(self._connection, name, rows, self._students)
+        found = stored_records(self._connection, place, rows, self._students)
         seen: set[str] = set()
         for at, record in zip(found["position"].to_pylist(), _records(found), strict=True):
             if record.id not in seen:
@@ -258,9 +259,9 @@ class SessionWriter:
 
     # Writing
 
-    def _write(self, name: str, changes: _Changes) -> None:
+    def _write(self, place: Place, changes: _Changes) -> None:
         """Write it: what is no more first, so that nothing new meets it."""
-        table = sa.table(name, sa.column("id", attendance_records.c.id.type), sa.column("date", sa.Date()))
+        table = sa.table(place.table, sa.column("id", attendance_records.c.id.type), sa.column("date", sa.Date()))
         for identifier, day in changes.gone:
             this = sa.and_(table.c.id == uuid.UUID(identifier), table.c.date == EPOCH + dt.timedelta(days=day))
             self._connection.execute(sa.delete(table).where(this))
@@ -269,14 +270,14 @@ class SessionWriter:
             columns = self._columns(keys, schools, said)
             rows = pa.table({"id": pa.array(ids, pa.string()), **columns})
             update_rows(
-                self._connection, attendance_records, rows.drop_columns(["student_id", "period"]), name=name, key=KEY
+                self._connection, attendance_records, rows.drop_columns(["student_id", "period"]), place=place, key=KEY
             )
         if changes.confirmed:
             ids, keys, schools, said = zip(*changes.confirmed, strict=True)
             columns = self._columns(keys, schools, said)
             bookkeeping = ("date", "delivered_on", *((FIELD_DELIVERIES,) if PER_FIELD else ()))
             rows = pa.table({"id": pa.array(ids, pa.string()), **{one: columns[one] for one in bookkeeping}})
-            update_rows(self._connection, attendance_records, rows, name=name, key=KEY)
+            update_rows(self._connection, attendance_records, rows, place=place, key=KEY)
         if changes.new:
             keys, schools, said = zip(*changes.new, strict=True)
             new = {
@@ -284,7 +285,7 @@ class SessionWriter:
                 "tenant_id": pa.array([self._work.tenant] * len(keys), pa.string()),
                 **self._columns(keys, schools, said),
             }
-            copy_rows(self._connection, name, pa.table(new))
+            copy_rows(self._connection, place.table, pa.table(new))
         self._state(changes.statements)
 
     def _columns(self, keys: tuple[Key, ...], schools: tuple[str, ...], said: tuple[Said, ...]) -> dict[str, pa.Array]:

@@ -75,7 +75,7 @@ def _record_asset(settings: Settings, tenant: TenantSettings, table: str) -> Ass
                     unusual = unusual_sizes(manifest.rows_delivered(connection, work, table), days)
                     unclaimed = None
                     if by_month and months.is_partitioned(connection):
-                        unclaimed = months.default_months(connection, table, work)
+                        unclaimed = months.default_months(connection, table, own=True)
                 progress.finished(table, report)
         except Exception as error:
             if not is_tried_again(context, error):

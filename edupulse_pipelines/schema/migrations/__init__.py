@@ -15,7 +15,13 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.schema.objects import applied_fingerprint, apply_objects, drop_triggers, fingerprint
+from edupulse_pipelines.schema.objects import (
+    applied_fingerprint,
+    apply_objects,
+    drop_triggers,
+    fingerprint,
+    let_the_owner_see_every_row,
+)
 
 _LOCK = 0x65647570756C  # "edupul": serialises migrations of one database
 
@@ -58,6 +64,7 @@ def upgrade(connection: Connection) -> None:
     """
     if current(connection) != head():
         drop_triggers(connection)
+        let_the_owner_see_every_row(connection)
         run_versions(connection, "head")
     apply_objects(connection)
 

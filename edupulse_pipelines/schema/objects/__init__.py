@@ -1,4 +1,4 @@
-"""What is replaced and not migrated: comments, functions and triggers, declared as they are today.
+"""What is replaced and not migrated: comments, functions, triggers and row-level security, declared as they are today.
 
 `edupulse db upgrade` puts every declared object into the database each time, whatever was there (`apply_objects`), and
 takes away those of ours that are declared no more; `edupulse db check` compares them. A version in `migrations/` holds
@@ -7,9 +7,9 @@ structure only: it meets a database without our triggers, and does not mention c
 Why not `alembic_utils`, the library for this: it writes each change of an object into a new version, so that versions
 would go on carrying objects; it knows PostgreSQL only, where our triggers are on SQLite too; and it has no comments.
 
-`declared` says what an object is; `comments`, `triggers` and `months` (functions) declare; `function_names` says which
-functions are ours. Tables, keys and indexes are not here: they are derived by `sqlalchemy_tables` and changed by
-versions.
+`declared` says what an object is; `comments`, `triggers`, `guards` (row-level security) and `months` (functions)
+declare; `function_names` says which functions are ours. Tables, keys and indexes are not here: they are derived by
+`sqlalchemy_tables` and changed by versions.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from sqlalchemy.engine import Connection
 from edupulse_pipelines.schema.objects.comments import comments_on
 from edupulse_pipelines.schema.objects.declared import DeclaredObject
 from edupulse_pipelines.schema.objects.function_names import FUNCTION_NAMES
+from edupulse_pipelines.schema.objects.guards import GUARDED, guard, guard_functions
 from edupulse_pipelines.schema.objects.months import month_functions
 from edupulse_pipelines.schema.objects.triggers import PREFIX as TRIGGER_PREFIX
 from edupulse_pipelines.schema.objects.triggers import TOUCH_FUNCTION, touch_trigger
@@ -37,12 +38,14 @@ def declared_objects(dialect_name: str, schema: str = "public") -> list[Declared
     schema: where the tables are, on PostgreSQL; quoted where its name needs that.
     """
     postgresql = dialect_name == "postgresql"
-    objects = [TOUCH_FUNCTION] if postgresql else []
+    objects = [TOUCH_FUNCTION, *guard_functions(schema)] if postgresql else []
     for name, table in TABLES.items():
         if postgresql:
             objects += comments_on(name)
         if table.touched_at:
             objects.append(touch_trigger(name, dialect_name))
+        if postgresql and name in GUARDED:
+            objects.append(guard(name))
     return [*objects, *month_functions(schema)] if postgresql else objects
 
 
@@ -64,6 +67,7 @@ def apply_objects(connection: Connection) -> None:
         # Now and not first: until a trigger is replaced it may call a function that is declared no more.
         _drop_functions(connection, keep=functions)
         _give_to_owner(connection, functions)
+        _keep_from_everybody(connection, functions)
     _record(connection, fingerprint(connection.dialect.name))
 
 
@@ -102,6 +106,30 @@ def _give_to_owner(connection: Connection, functions: set[str]) -> None:
     if owner is not None:
         for name in sorted(functions):
             connection.exec_driver_sql(f"ALTER FUNCTION {name} OWNER TO {owner}")
+
+
+def let_the_owner_see_every_row(connection: Connection) -> None:
+    """On PostgreSQL, see to it that the tables that are guarded already have their owner's policy.
+
+    Before a version runs: an owner without it updates no row and finds no orphan, and is not told.
+    """
+    if connection.dialect.name != "postgresql":
+        return
+    if connection.scalar(sa.text("SELECT to_regprocedure('edupulse_guard(text)')")) is None:
+        return
+    for name in connection.scalars(
+        sa.text(
+            "SELECT name FROM unnest(CAST(:names AS text[])) name WHERE to_regclass(quote_ident(name)) IS NOT NULL"
+        ),
+        {"names": list(GUARDED)},
+    ).all():
+        connection.execute(sa.select(sa.func.edupulse_guard(name)))
+
+
+def _keep_from_everybody(connection: Connection, functions: set[str]) -> None:
+    """Take from PUBLIC the right to call the functions, which PostgreSQL gives it; roles are given it by name."""
+    for name in sorted(functions):
+        connection.exec_driver_sql(f"REVOKE EXECUTE ON FUNCTION {name} FROM PUBLIC")
 
 
 def _drop_functions(connection: Connection, *, keep: set[str]) -> None:

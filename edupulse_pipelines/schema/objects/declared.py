@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class DeclaredObject:
-    """A comment, a function or a trigger.
+    """A comment, a function, a trigger, or what turns on row-level security for a table (a guard).
 
     name: as the database knows it; of a function with the names and types of its arguments, such as
     `f(parent text, month date)`. table: the table it is on; None for a function, which is on none. statement: what puts
@@ -16,7 +16,7 @@ class DeclaredObject:
     makes it.)
     """
 
-    kind: Literal["comment", "function", "trigger"]
+    kind: Literal["comment", "function", "trigger", "guard"]
     name: str
     table: str | None
     statement: str

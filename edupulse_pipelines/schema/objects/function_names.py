@@ -8,14 +8,18 @@ from __future__ import annotations
 
 FUNCTION_NAMES = frozenset(
     {
+        "edupulse_guard",
+        "edupulse_guard_rows",
         "edupulse_month_attach",
         "edupulse_month_bound",
         "edupulse_month_bounds",
         "edupulse_month_column",
         "edupulse_month_columns",
+        "edupulse_month_demand_ended",
         "edupulse_month_demand_started",
         "edupulse_month_end",
         "edupulse_month_finish",
+        "edupulse_month_hold_default",
         "edupulse_month_locks",
         "edupulse_month_make",
         "edupulse_month_name",
@@ -25,6 +29,8 @@ FUNCTION_NAMES = frozenset(
         "edupulse_month_start",
         "edupulse_month_table",
         "edupulse_month_take",
+        "edupulse_month_tenant",
+        "edupulse_month_unclaimed",
         "edupulse_month_writer",
         "edupulse_touch_updated_at",
     }

@@ -180,8 +180,8 @@ $$
 
 -- Make a finished table a partition, under the locks of `edupulse_month_locks`. Without a foreign key of its own: ATTACH
 -- makes it and looks every row up. To adopt one that is there, it would want the other table to itself, and loads read
--- `students` from beginning to end. Who has a privilege on the parent has it on the month, where rows are written by
--- the partition's name; nobody else has one.
+-- `students` from beginning to end. From then on it is guarded like every partition: rows are read and written through
+-- the parent, and nobody but the owner has a privilege here.
 CREATE OR REPLACE FUNCTION edupulse_month_attach(parent text, made text, month date) RETURNS void
 LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET maintenance_work_mem = '256MB' AS $$
 DECLARE
@@ -190,15 +190,13 @@ BEGIN
     EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                    parent, made, month, CAST(month + interval '1 month' AS date));
     EXECUTE format('ALTER TABLE %I DROP CONSTRAINT IF EXISTS ck_month', made);
+    PERFORM edupulse_guard_rows(made);
     FOR granted IN
-        SELECT c.relname = parent AS keeps, a.privilege_type AS privilege,
-               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS grantee
+        SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS grantee
         FROM pg_class c, aclexplode(c.relacl) a
-        WHERE c.oid IN (to_regclass(quote_ident(parent)), to_regclass(quote_ident(made))) AND a.grantee <> c.relowner
-        ORDER BY keeps
+        WHERE c.oid = to_regclass(quote_ident(made)) AND a.grantee <> c.relowner
     LOOP
-        EXECUTE format(CASE WHEN granted.keeps THEN 'GRANT %s ON %I TO %s' ELSE 'REVOKE %s ON %I FROM %s' END,
-                       granted.privilege, made, granted.grantee);
+        EXECUTE format('REVOKE ALL ON %I FROM %s', made, granted.grantee);
     END LOOP;
 END
 $$
@@ -221,6 +219,21 @@ $$
 
 --;
 
+-- The district that the transaction is for. An error without one: what a load brings belongs to somebody.
+CREATE OR REPLACE FUNCTION edupulse_month_tenant() RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = {schema}, pg_temp AS $$
+DECLARE
+    tenant constant text := nullif(current_setting('app.tenant', true), '');
+BEGIN
+    IF tenant IS NULL THEN
+        RAISE insufficient_privilege USING MESSAGE = 'app.tenant is not set: the load is of no district';
+    END IF;
+    RETURN tenant;
+END
+$$
+
+--;
+
 -- An error unless the table is one that `edupulse_month_start` has made for `parent`.
 CREATE OR REPLACE FUNCTION edupulse_month_demand_started(parent text, made text) RETURNS void
 LANGUAGE plpgsql SET search_path = {schema}, pg_temp AS $$
@@ -231,6 +244,26 @@ BEGIN
           AND pg_get_userbyid(relowner) = current_user
     ) THEN
         RAISE invalid_parameter_value USING MESSAGE = format('%s is not a month of %s being built', made, parent);
+    END IF;
+END
+$$
+
+--;
+
+-- An error unless `edupulse_month_end` has closed the table for this month and the transaction's district: it then has a
+-- constraint that says so of every row, and nobody but the owner can write into it.
+CREATE OR REPLACE FUNCTION edupulse_month_demand_ended(parent text, made text, month date) RETURNS void
+LANGUAGE plpgsql SET search_path = {schema}, pg_temp AS $$
+DECLARE
+    tenant constant text := edupulse_month_tenant();
+BEGIN
+    PERFORM edupulse_month_demand_started(parent, made);
+    IF (
+        SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint
+        WHERE conrelid = to_regclass(quote_ident(made)) AND conname = 'ck_tenant' AND convalidated
+    ) IS DISTINCT FROM format('%s of %s', month, tenant) THEN
+        RAISE invalid_parameter_value
+            USING MESSAGE = format('%s has not been ended for %s and this district', made, month);
     END IF;
 END
 $$
@@ -269,7 +302,7 @@ DECLARE
 BEGIN
     PERFORM edupulse_month_table(parent, made);
     IF NOT pg_has_role(caller, current_user, 'USAGE') THEN
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE ON %I TO %I', made, caller);
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO %I', made, caller);
     END IF;
     RETURN made;
 END
@@ -277,13 +310,53 @@ $$
 
 --;
 
--- For who writes rows: index a table that has been filled, and check that it holds rows of the month only.
+-- For who writes rows: close a table that has been filled to everybody, check that it holds rows of the month and of the
+-- transaction's district only, and index it.
 CREATE OR REPLACE FUNCTION edupulse_month_end(parent text, made text, month date) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
+DECLARE
+    tenant constant text := edupulse_month_tenant();
+    granted record;
 BEGIN
     PERFORM edupulse_month_writer(parent), edupulse_month_name(parent, month);
     PERFORM edupulse_month_demand_started(parent, made);
+    -- The lock of the constraint waits for whoever is writing; after it nobody has the right to.
+    EXECUTE format('ALTER TABLE %I ADD CONSTRAINT ck_tenant CHECK (tenant_id = %L)', made, tenant);
+    EXECUTE format('COMMENT ON CONSTRAINT ck_tenant ON %I IS %L', made, format('%s of %s', month, tenant));
+    FOR granted IN
+        SELECT DISTINCT quote_ident(pg_get_userbyid(a.grantee)) AS grantee
+        FROM pg_class c, aclexplode(c.relacl) a
+        WHERE c.oid = to_regclass(quote_ident(made)) AND a.grantee NOT IN (0, c.relowner)
+    LOOP
+        EXECUTE format('REVOKE ALL ON %I FROM %s', made, granted.grantee);
+    END LOOP;
     PERFORM edupulse_month_finish(parent, made, month);
+END
+$$
+
+--;
+
+-- For who writes rows: how many rows the default partition holds by month, of every district or of the transaction's.
+CREATE OR REPLACE FUNCTION edupulse_month_unclaimed(parent text, own boolean) RETURNS TABLE (month text, rows bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
+BEGIN
+    PERFORM edupulse_month_writer(parent);
+    RETURN QUERY EXECUTE format(
+        'SELECT to_char(%1$I, CASE WHEN %1$I < DATE ''0001-01-01'' THEN ''YYYY-MM BC'' ELSE ''YYYY-MM'' END), count(*)'
+        ' FROM %2$I WHERE NOT $1 OR tenant_id = $2 GROUP BY 1 ORDER BY 1',
+        edupulse_month_column(parent), parent || '_default'
+    ) USING own, nullif(current_setting('app.tenant', true), '');
+END
+$$
+
+--;
+
+-- For who writes rows: keep months from being attached until the transaction ends.
+CREATE OR REPLACE FUNCTION edupulse_month_hold_default(parent text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = {schema}, pg_temp AS $$
+BEGIN
+    PERFORM edupulse_month_writer(parent);
+    EXECUTE format('LOCK TABLE ONLY %I IN ROW EXCLUSIVE MODE', parent || '_default');
 END
 $$
 
@@ -300,7 +373,8 @@ DECLARE
 BEGIN
     PERFORM edupulse_month_writer(parent);
     FOR place IN 1 .. cardinality(months) LOOP
-        PERFORM edupulse_month_name(parent, months[place]), edupulse_month_demand_started(parent, made[place]);
+        PERFORM edupulse_month_name(parent, months[place]),
+            edupulse_month_demand_ended(parent, made[place], months[place]);
     END LOOP;
     IF cardinality(replaceable) > 0 OR EXISTS (
         SELECT FROM unnest(months) month WHERE edupulse_month_partition(parent, month) IS NULL
@@ -323,6 +397,8 @@ BEGIN
         END IF;
         final := edupulse_month_name(parent, months[place]);
         PERFORM edupulse_month_rename(made[place], final);
+        -- The rows that the default partition has of the month may be of other districts.
+        EXECUTE format('ALTER TABLE %I DROP CONSTRAINT ck_tenant', final);
         PERFORM edupulse_month_take(parent, final, months[place]);
         PERFORM edupulse_month_attach(parent, final, months[place]);
     END LOOP;

@@ -1,0 +1,6 @@
+"""Who may see and change what, on record, and what a family may ask for.
+
+`role_names` says what the roles of PostgreSQL are called, `access` what each may do with which table, `roles` makes
+them (`edupulse db roles`). How row-level security is turned on for a table is part of the schema
+(`schema.objects.guards`). On SQLite there are no roles: who may read the file may read every district.
+"""
