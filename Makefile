@@ -41,8 +41,9 @@ types: $(INSTALLED) ## Type check
 
 check: test lint types ## What CI runs
 
-sql: $(INSTALLED) ## Generate sql/schema, the data dictionary and docs/sending-data.md
+sql: $(INSTALLED) ## Generate sql/schema, sql/security, the data dictionary and docs/sending-data.md
 	@$(BIN)/python -m edupulse_pipelines.schema.ddl sql/schema
+	@$(BIN)/python -m edupulse_pipelines.governance.roles sql/security
 	@$(BIN)/python -m edupulse_pipelines.schema.dictionary docs/data-dictionary.md
 	@$(BIN)/python -m edupulse_pipelines.sources.sending_data docs/sending-data.md
 

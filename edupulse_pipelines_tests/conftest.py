@@ -191,3 +191,11 @@ def engine(database_url: str) -> Iterator:
     made = create_engine(database_url)
     yield made
     made.dispose()
+
+
+@pytest.fixture(scope="module")
+def module_database_url(postgresql_server: str, _postgresql_template: str) -> Iterator[str]:
+    """The URL of a PostgreSQL database with the current schema, which the tests of a module share."""
+    url = _create_database(postgresql_server, template=_postgresql_template)
+    yield url
+    _drop_database(postgresql_server, url)

@@ -27,6 +27,12 @@ def roles_of(admin: Engine, *tenants: str) -> Iterator[tuple[RoleNames, dict[str
     assert made.left == []
     urls = {}
     with admin.begin() as connection:
+        # What PostgreSQL gives everybody is taken away: the roles need nothing but what they have been given.
+        database, schema = connection.execute(
+            sa.text("SELECT quote_ident(current_database()), quote_ident(current_schema())")
+        ).one()
+        connection.exec_driver_sql(f"REVOKE ALL ON DATABASE {database} FROM PUBLIC")
+        connection.exec_driver_sql(f"REVOKE ALL ON SCHEMA {schema} FROM PUBLIC")
         for role in names.that_log_in:
             password = uuid.uuid4().hex
             connection.exec_driver_sql(f"ALTER ROLE \"{role}\" PASSWORD '{password}'")

@@ -258,5 +258,6 @@ def test_every_package_is_shipped() -> None:
         "edupulse_pipelines.sql",
         "edupulse_pipelines.sql.queries",
         "edupulse_pipelines.sql.schema",
+        "edupulse_pipelines.sql.security",
     }
     assert declared == found

@@ -10,6 +10,7 @@ from edupulse_pipelines.cli.home import settings_of
 from edupulse_pipelines.cli.options import command
 from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.risk.book.mlflow_pages import MLFLOW_PORT, server_of, start_page
+from edupulse_pipelines.settings import forget_keeper
 
 
 @click.command()
@@ -35,6 +36,7 @@ def dev(dagster_port: int, mlflow_port: int, home: Path | None) -> None:
     from edupulse_pipelines.risk.book.mlflow_connection import make_store
     from edupulse_pipelines.storage.database import database_of
 
+    forget_keeper()
     settings = settings_of(home, placeholder=True)
     on = console()
     database_of(settings).ensure_current()  # now rather than in a failed run

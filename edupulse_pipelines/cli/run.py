@@ -15,7 +15,7 @@ from edupulse_pipelines.cli.options import command, day_given, json_option
 from edupulse_pipelines.cli.tenants import chosen_tenants
 from edupulse_pipelines.cli.weekly_job import accept_removals, late_weeks, planned_weeks, run_plan, week_in_words
 from edupulse_pipelines.errors import EduPulseError
-from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.settings import TenantSettings, forget_keeper
 from edupulse_pipelines.weeks import last_closed_week, week_start
 
 
@@ -57,6 +57,7 @@ def run(
         raise click.UsageError("--week and --all exclude each other.")
     day = day_given(week, "--week")
     removals = [found for text in accepted if (found := day_given(text, "--accept-removals")) is not None]
+    forget_keeper()
     settings = settings_of(home)
     tenants = chosen_tenants(settings, tenant_name, as_json=as_json)
     if removals and len(tenants) > 1:

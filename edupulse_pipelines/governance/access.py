@@ -260,7 +260,7 @@ def _wanted(connection: Connection, names: RoleNames) -> dict[tuple[str, str], t
             " WHERE polrelid = CAST('pg_temp.edupulse_spelt' AS regclass)"
         )
     )
-    expressions = dict(rows.tuples().all())
+    expressions: dict[str, str] = dict(rows.tuples().all())
     connection.exec_driver_sql("DROP TABLE pg_temp.edupulse_spelt")
     return {
         (policy.table, policy.name): (

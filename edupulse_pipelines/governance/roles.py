@@ -4,6 +4,8 @@ Who may do what, in short: the owner owns everything and nobody logs in as it; t
 on request, to upgrade; the loader is the pipelines; an analyst and an auditor of each district read; the backup copies.
 No password is made, taken or shown: `\\password` in psql sets one, or the server authenticates in another way.
 
+`python -m edupulse_pipelines.governance.roles` writes `sql/security/`, the script for a district of the documentation.
+
 Each statement here looks whether it is needed, so that everything may be repeated, by the keeper too: it may not make
 roles, but finds nothing to make. What the connection's role may not do is handed back for somebody who may. What roles
 may do with tables is `access`; the names are in `role_names`.
@@ -11,8 +13,10 @@ may do with tables is `access`; the names are in `role_names`.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -254,3 +258,12 @@ def _members(connection: Connection, names: RoleNames) -> str | None:
         return None
     member, role = row
     return f"The role {member} is a member of {role} and must not be: REVOKE {quoted(role)} FROM {quoted(member)}."
+
+
+EXAMPLE = RoleNames("edupulse", ("springfield",))
+"""The roles of `sql/security/roles.postgresql.sql`: what anybody can read without a database or settings."""
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("sql/security")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "roles.postgresql.sql").write_text(script(EXAMPLE), encoding="utf-8")

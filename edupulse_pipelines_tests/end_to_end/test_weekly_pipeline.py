@@ -19,6 +19,7 @@ from edupulse_pipelines.ingest.writers import attendance
 from edupulse_pipelines.sources.synthetic_district import first_week, generate_district
 from edupulse_pipelines.storage import months, versions
 from edupulse_pipelines.storage.engine import create_engine
+from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import last_closed_week, week_of_delivery
 from edupulse_pipelines_tests.prepared import put_mlflow_store
 from edupulse_pipelines_tests.roles import loader_role
@@ -47,7 +48,7 @@ class District:
 
     def query(self, text: str, **values: object) -> list[tuple[Any, ...]]:
         engine = create_engine(self.url)
-        with engine.connect() as connection:
+        with Work(engine, TENANT).reading() as connection:
             rows = [tuple(row) for row in connection.execute(sa.text(text), values)]
         engine.dispose()
         return rows

@@ -8,6 +8,59 @@ BEGIN
 END
 $$;
 
+-- Let nobody see or change the rows of a table, not even its owner, but where a policy lets them; and let the owner by a
+-- policy of its own: what it checks as the owner (a foreign key, a migration's UPDATE) would otherwise see no row.
+CREATE OR REPLACE FUNCTION edupulse_guard_rows(guarded text) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    relation pg_class%ROWTYPE;
+BEGIN
+    SELECT * INTO STRICT relation FROM pg_class WHERE oid = to_regclass(quote_ident(guarded));
+    IF NOT (relation.relrowsecurity AND relation.relforcerowsecurity) THEN
+        EXECUTE format('ALTER TABLE %I ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY', guarded);
+    END IF;
+    IF NOT EXISTS (
+        SELECT FROM pg_policy
+        WHERE polrelid = relation.oid AND polname = 'edupulse_owner' AND polroles = ARRAY[relation.relowner]
+          AND polcmd = '*' AND polpermissive
+          AND pg_get_expr(polqual, polrelid) = 'true' AND pg_get_expr(polwithcheck, polrelid) = 'true'
+    ) THEN
+        EXECUTE format('DROP POLICY IF EXISTS edupulse_owner ON %I', guarded);
+        EXECUTE format('CREATE POLICY edupulse_owner ON %I TO %I USING (true) WITH CHECK (true)',
+                       guarded, pg_get_userbyid(relation.relowner));
+    END IF;
+END
+$$;
+
+-- Guard a table, its partitions, and the months that are detached from it. Policies of a table do not hold where one of
+-- its partitions is named, so that on these nobody but the owner has a privilege.
+CREATE OR REPLACE FUNCTION edupulse_guard(parent text) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    part record;
+BEGIN
+    PERFORM edupulse_guard_rows(parent);
+    FOR part IN
+        SELECT c.relname AS name, a.grantee
+        FROM pg_class c LEFT JOIN aclexplode(c.relacl) a ON a.grantee <> c.relowner
+        WHERE c.relkind = 'r' AND c.relnamespace = (
+            SELECT relnamespace FROM pg_class WHERE oid = to_regclass(quote_ident(parent))
+        ) AND (
+            EXISTS (
+                SELECT FROM pg_inherits WHERE inhrelid = c.oid AND inhparent = to_regclass(quote_ident(parent))
+            ) OR c.relname ~ ('^' || parent || '_y\d{4}m(0[1-9]|1[0-2])$')
+        )
+        GROUP BY 1, 2 ORDER BY 1, 2
+    LOOP
+        PERFORM edupulse_guard_rows(part.name);
+        IF part.grantee IS NOT NULL THEN
+            EXECUTE format('REVOKE ALL ON %I FROM %s', part.name,
+                           CASE part.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(part.grantee)) END);
+        END IF;
+    END LOOP;
+END
+$$;
+
 CREATE TABLE students (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
     tenant_id VARCHAR(50) NOT NULL,
@@ -93,6 +146,8 @@ COMMENT ON COLUMN students.deleted_on IS 'Delivery that took the record back (`_
 CREATE OR REPLACE TRIGGER tr_students_updated_at BEFORE UPDATE OF district_id, first_name, last_name, grade_level, date_of_birth, gender, ethnicity, socioeconomic_status, gpa, attendance_rate, parent_contact, enrollment_date, exit_date, exit_type, student_metadata, deleted_on
 ON students FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
+SELECT edupulse_guard('students');
+
 CREATE TABLE schools (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
     tenant_id VARCHAR(50) NOT NULL,
@@ -141,6 +196,8 @@ COMMENT ON COLUMN schools.deleted_on IS 'Delivery that took the record back (`_d
 
 CREATE OR REPLACE TRIGGER tr_schools_updated_at BEFORE UPDATE OF school_id, name, level, lowest_grade, highest_grade, deleted_on
 ON schools FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
+
+SELECT edupulse_guard('schools');
 
 CREATE TABLE enrollments (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
@@ -213,6 +270,8 @@ COMMENT ON COLUMN enrollments.taken_back_for IS 'Why a person took it back by co
 CREATE OR REPLACE TRIGGER tr_enrollments_updated_at BEFORE UPDATE OF student_id, school_id, entry_date, exit_date, exit_type, grade_level, is_primary, source_record_id, origin, deleted_on, taken_back_for
 ON enrollments FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
+SELECT edupulse_guard('enrollments');
+
 CREATE TABLE enrollment_statements (
     tenant_id VARCHAR(50) NOT NULL,
     student_id UUID NOT NULL,
@@ -236,6 +295,8 @@ COMMENT ON COLUMN enrollment_statements.said IS '`entry/exit/exit type` as deliv
 COMMENT ON COLUMN enrollment_statements.first_delivered_on IS 'Date of the oldest delivery that held this record.';
 
 COMMENT ON COLUMN enrollment_statements.delivered_on IS 'Date of the newest delivery that said so.';
+
+SELECT edupulse_guard('enrollment_statements');
 
 CREATE TABLE attendance_records (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
@@ -300,6 +361,8 @@ COMMENT ON COLUMN attendance_records.school_id IS 'Where the session was; NULL w
 CREATE OR REPLACE TRIGGER tr_attendance_records_updated_at BEFORE UPDATE OF student_id, date, status, period, deleted_on, minutes_absent, minutes_possible, school_id
 ON attendance_records FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
+SELECT edupulse_guard('attendance_records');
+
 CREATE TABLE attendance_statements (
     tenant_id VARCHAR(50) NOT NULL,
     student_id UUID NOT NULL,
@@ -326,6 +389,8 @@ COMMENT ON COLUMN attendance_statements.period IS 'Period of the day; -1 where a
 COMMENT ON COLUMN attendance_statements.said IS 'By school (empty: none named) the record that these deliveries alone would make.';
 
 COMMENT ON COLUMN attendance_statements.at_several IS 'Whether the student was enrolled at several schools on that day when the records were made.';
+
+SELECT edupulse_guard('attendance_statements');
 
 CREATE TABLE grades (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
@@ -391,6 +456,8 @@ COMMENT ON COLUMN grades.deleted_on IS 'Delivery that took the record back (`_de
 CREATE OR REPLACE TRIGGER tr_grades_updated_at BEFORE UPDATE OF student_id, record_key, source_record_id, course_id, course_name, grade_value, grade_letter, submission_date, assignment_type, deleted_on
 ON grades FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
+SELECT edupulse_guard('grades');
+
 CREATE TABLE discipline_incidents (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
     tenant_id VARCHAR(50) NOT NULL,
@@ -452,6 +519,8 @@ COMMENT ON COLUMN discipline_incidents.deleted_on IS 'Delivery that took the rec
 CREATE OR REPLACE TRIGGER tr_discipline_incidents_updated_at BEFORE UPDATE OF student_id, record_key, source_record_id, incident_date, severity_level, incident_type, description, resolution, deleted_on
 ON discipline_incidents FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
+SELECT edupulse_guard('discipline_incidents');
+
 CREATE TABLE student_features (
     tenant_id VARCHAR(50) NOT NULL,
     student_id UUID NOT NULL,
@@ -493,6 +562,8 @@ COMMENT ON COLUMN student_features.updated_at IS 'When the row last changed; kep
 
 CREATE OR REPLACE TRIGGER tr_student_features_updated_at BEFORE UPDATE OF student_id, feature_date, attendance_rate, gpa_current, discipline_incidents, feature_vector
 ON student_features FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
+
+SELECT edupulse_guard('student_features');
 
 CREATE TABLE model_metadata (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
@@ -572,6 +643,8 @@ COMMENT ON COLUMN model_metadata.label_hash IS 'Hash of the definition of the la
 CREATE OR REPLACE TRIGGER tr_model_metadata_updated_at BEFORE UPDATE OF model_version, model_type, training_date, performance_metrics, hyperparameters, is_active, data_through, data_hash, settings_hash, promoted, set_aside, mlflow_run_id, mlflow_model_id, registered_model, registry_version, artifact_sha256, artifact_uri, label_hash
 ON model_metadata FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
+SELECT edupulse_guard('model_metadata');
+
 CREATE TABLE predictions (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
     tenant_id VARCHAR(50) NOT NULL,
@@ -631,6 +704,8 @@ COMMENT ON COLUMN predictions.updated_at IS 'When the row last changed; kept by 
 CREATE OR REPLACE TRIGGER tr_predictions_updated_at BEFORE UPDATE OF student_id, feature_date, prediction_date, risk_score, risk_category, confidence, risk_factors, model_version, rescored
 ON predictions FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
+SELECT edupulse_guard('predictions');
+
 CREATE TABLE training_feedback (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
     tenant_id VARCHAR(50) NOT NULL,
@@ -684,6 +759,8 @@ COMMENT ON COLUMN training_feedback.reviewer IS 'Who judged; a name, a role or a
 CREATE OR REPLACE TRIGGER tr_training_feedback_updated_at BEFORE UPDATE OF prediction_id, record_key, outcome_date, outcome_type, feedback_type, educator_notes, deleted_on, reviewer
 ON training_feedback FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
+SELECT edupulse_guard('training_feedback');
+
 CREATE TABLE model_evaluations (
     tenant_id VARCHAR(50) NOT NULL,
     model_version VARCHAR(50) NOT NULL,
@@ -726,6 +803,8 @@ COMMENT ON COLUMN model_evaluations.samples IS 'Student-weeks it was measured on
 
 COMMENT ON COLUMN model_evaluations.evaluated_at IS 'When it was measured.';
 
+SELECT edupulse_guard('model_evaluations');
+
 CREATE TABLE promotion_decisions (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
     tenant_id VARCHAR(50) NOT NULL,
@@ -766,6 +845,8 @@ COMMENT ON COLUMN promotion_decisions.decided_at IS 'When it was decided.';
 
 COMMENT ON COLUMN promotion_decisions.run_id IS 'The run that decided.';
 
+SELECT edupulse_guard('promotion_decisions');
+
 CREATE TABLE review_proposals (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
     tenant_id VARCHAR(50) NOT NULL,
@@ -794,6 +875,8 @@ COMMENT ON COLUMN review_proposals.feature_date IS 'As-of date of the week it wa
 COMMENT ON COLUMN review_proposals.drawn_from IS 'Unflagged students of the week it was drawn from; with the number drawn, the sampling fraction.';
 
 COMMENT ON COLUMN review_proposals.proposed_at IS 'When it was drawn.';
+
+SELECT edupulse_guard('review_proposals');
 
 CREATE TABLE ingested_files (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
@@ -895,6 +978,8 @@ COMMENT ON COLUMN ingested_files.rows_by_week IS 'Rows by the Monday of the scho
 
 COMMENT ON COLUMN ingested_files.archive_sha256 IS 'Hash of the archive that was written of it; NULL for one from before archives had a hash.';
 
+SELECT edupulse_guard('ingested_files');
+
 CREATE TABLE accepted_removals (
     tenant_id VARCHAR(50) NOT NULL,
     delivered_on DATE NOT NULL,
@@ -912,6 +997,8 @@ COMMENT ON COLUMN accepted_removals.delivered_on IS 'Date of the delivery.';
 COMMENT ON COLUMN accepted_removals.accepted_by IS 'Who said so, as the run knows it.';
 
 COMMENT ON COLUMN accepted_removals.accepted_at IS 'When it was said.';
+
+SELECT edupulse_guard('accepted_removals');
 
 CREATE TABLE quarantined_records (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
@@ -980,6 +1067,8 @@ COMMENT ON COLUMN quarantined_records.accepted_by IS 'Who said so.';
 
 COMMENT ON COLUMN quarantined_records.accepted_reason IS 'Why, as the person said it.';
 
+SELECT edupulse_guard('quarantined_records');
+
 CREATE TABLE disputed_numbers (
     tenant_id VARCHAR(50) NOT NULL,
     district_id VARCHAR(50) NOT NULL,
@@ -997,6 +1086,8 @@ COMMENT ON COLUMN disputed_numbers.district_id IS 'The student''s number.';
 COMMENT ON COLUMN disputed_numbers.since IS 'The delivery that named another child under the number.';
 
 COMMENT ON COLUMN disputed_numbers.until IS 'The next delivery that named the first child again; NULL while there is none.';
+
+SELECT edupulse_guard('disputed_numbers');
 
 CREATE TABLE student_merges (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
@@ -1041,6 +1132,8 @@ COMMENT ON COLUMN student_merges.in_force IS 'Whether it holds.';
 
 COMMENT ON COLUMN student_merges.moved IS 'Ids of the predictions and verdicts that went to the joined child, for taking it back.';
 
+SELECT edupulse_guard('student_merges');
+
 CREATE TABLE instructional_days (
     tenant_id VARCHAR(50) NOT NULL,
     date DATE NOT NULL,
@@ -1055,6 +1148,8 @@ COMMENT ON COLUMN instructional_days.tenant_id IS 'The school district that owns
 COMMENT ON COLUMN instructional_days.date IS 'A day of instruction.';
 
 COMMENT ON COLUMN instructional_days.delivered_on IS 'Date of the newest delivery that named it.';
+
+SELECT edupulse_guard('instructional_days');
 
 CREATE TABLE weekly_activity (
     tenant_id VARCHAR(50) NOT NULL,
@@ -1135,6 +1230,8 @@ COMMENT ON COLUMN weekly_activity.days_missed IS 'What was missed of the days, i
 
 COMMENT ON COLUMN weekly_activity.days_basis IS 'The rule by which sessions were made into days, such as `half`; NULL: not computed yet.';
 
+SELECT edupulse_guard('weekly_activity');
+
 CREATE TABLE weekly_course_grades (
     tenant_id VARCHAR(50) NOT NULL,
     student_id UUID NOT NULL,
@@ -1168,6 +1265,8 @@ COMMENT ON COLUMN weekly_course_grades.grade_mean IS 'Mean score, percent.';
 
 COMMENT ON COLUMN weekly_course_grades.grade_lowest IS 'Lowest score, percent.';
 
+SELECT edupulse_guard('weekly_course_grades');
+
 CREATE TABLE pending_updates (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
     tenant_id VARCHAR(50) NOT NULL,
@@ -1198,6 +1297,8 @@ COMMENT ON COLUMN pending_updates.week_start IS 'Monday of the week; other than 
 
 COMMENT ON COLUMN pending_updates.created_at IS 'When the row was first written.';
 
+SELECT edupulse_guard('pending_updates');
+
 CREATE TABLE step_accounts (
     tenant_id VARCHAR(50) NOT NULL,
     run_id VARCHAR(50) NOT NULL,
@@ -1221,6 +1322,8 @@ COMMENT ON COLUMN step_accounts.part IS 'Date of the delivery, or Monday of the 
 COMMENT ON COLUMN step_accounts.account IS 'Counts by name; also of codes that the profile does not map.';
 
 COMMENT ON COLUMN step_accounts.created_at IS 'When the row was first written.';
+
+SELECT edupulse_guard('step_accounts');
 
 -- The column whose months a table is partitioned by. An error for a table that the declaration does not partition.
 CREATE OR REPLACE FUNCTION edupulse_month_column(parent text) RETURNS text
@@ -1382,8 +1485,8 @@ $$;
 
 -- Make a finished table a partition, under the locks of `edupulse_month_locks`. Without a foreign key of its own: ATTACH
 -- makes it and looks every row up. To adopt one that is there, it would want the other table to itself, and loads read
--- `students` from beginning to end. Who has a privilege on the parent has it on the month, where rows are written by
--- the partition's name; nobody else has one.
+-- `students` from beginning to end. From then on it is guarded like every partition: rows are read and written through
+-- the parent, and nobody but the owner has a privilege here.
 CREATE OR REPLACE FUNCTION edupulse_month_attach(parent text, made text, month date) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp SET maintenance_work_mem = '256MB' AS $$
 DECLARE
@@ -1392,15 +1495,13 @@ BEGIN
     EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                    parent, made, month, CAST(month + interval '1 month' AS date));
     EXECUTE format('ALTER TABLE %I DROP CONSTRAINT IF EXISTS ck_month', made);
+    PERFORM edupulse_guard_rows(made);
     FOR granted IN
-        SELECT c.relname = parent AS keeps, a.privilege_type AS privilege,
-               CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS grantee
+        SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS grantee
         FROM pg_class c, aclexplode(c.relacl) a
-        WHERE c.oid IN (to_regclass(quote_ident(parent)), to_regclass(quote_ident(made))) AND a.grantee <> c.relowner
-        ORDER BY keeps
+        WHERE c.oid = to_regclass(quote_ident(made)) AND a.grantee <> c.relowner
     LOOP
-        EXECUTE format(CASE WHEN granted.keeps THEN 'GRANT %s ON %I TO %s' ELSE 'REVOKE %s ON %I FROM %s' END,
-                       granted.privilege, made, granted.grantee);
+        EXECUTE format('REVOKE ALL ON %I FROM %s', made, granted.grantee);
     END LOOP;
 END
 $$;
@@ -1419,6 +1520,19 @@ BEGIN
 END
 $$;
 
+-- The district that the transaction is for. An error without one: what a load brings belongs to somebody.
+CREATE OR REPLACE FUNCTION edupulse_month_tenant() RETURNS text
+LANGUAGE plpgsql STABLE SET search_path = public, pg_temp AS $$
+DECLARE
+    tenant constant text := nullif(current_setting('app.tenant', true), '');
+BEGIN
+    IF tenant IS NULL THEN
+        RAISE insufficient_privilege USING MESSAGE = 'app.tenant is not set: the load is of no district';
+    END IF;
+    RETURN tenant;
+END
+$$;
+
 -- An error unless the table is one that `edupulse_month_start` has made for `parent`.
 CREATE OR REPLACE FUNCTION edupulse_month_demand_started(parent text, made text) RETURNS void
 LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
@@ -1429,6 +1543,24 @@ BEGIN
           AND pg_get_userbyid(relowner) = current_user
     ) THEN
         RAISE invalid_parameter_value USING MESSAGE = format('%s is not a month of %s being built', made, parent);
+    END IF;
+END
+$$;
+
+-- An error unless `edupulse_month_end` has closed the table for this month and the transaction's district: it then has a
+-- constraint that says so of every row, and nobody but the owner can write into it.
+CREATE OR REPLACE FUNCTION edupulse_month_demand_ended(parent text, made text, month date) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    tenant constant text := edupulse_month_tenant();
+BEGIN
+    PERFORM edupulse_month_demand_started(parent, made);
+    IF (
+        SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint
+        WHERE conrelid = to_regclass(quote_ident(made)) AND conname = 'ck_tenant' AND convalidated
+    ) IS DISTINCT FROM format('%s of %s', month, tenant) THEN
+        RAISE invalid_parameter_value
+            USING MESSAGE = format('%s has not been ended for %s and this district', made, month);
     END IF;
 END
 $$;
@@ -1463,19 +1595,55 @@ DECLARE
 BEGIN
     PERFORM edupulse_month_table(parent, made);
     IF NOT pg_has_role(caller, current_user, 'USAGE') THEN
-        EXECUTE format('GRANT SELECT, INSERT, UPDATE ON %I TO %I', made, caller);
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO %I', made, caller);
     END IF;
     RETURN made;
 END
 $$;
 
--- For who writes rows: index a table that has been filled, and check that it holds rows of the month only.
+-- For who writes rows: close a table that has been filled to everybody, check that it holds rows of the month and of the
+-- transaction's district only, and index it.
 CREATE OR REPLACE FUNCTION edupulse_month_end(parent text, made text, month date) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    tenant constant text := edupulse_month_tenant();
+    granted record;
 BEGIN
     PERFORM edupulse_month_writer(parent), edupulse_month_name(parent, month);
     PERFORM edupulse_month_demand_started(parent, made);
+    -- The lock of the constraint waits for whoever is writing; after it nobody has the right to.
+    EXECUTE format('ALTER TABLE %I ADD CONSTRAINT ck_tenant CHECK (tenant_id = %L)', made, tenant);
+    EXECUTE format('COMMENT ON CONSTRAINT ck_tenant ON %I IS %L', made, format('%s of %s', month, tenant));
+    FOR granted IN
+        SELECT DISTINCT quote_ident(pg_get_userbyid(a.grantee)) AS grantee
+        FROM pg_class c, aclexplode(c.relacl) a
+        WHERE c.oid = to_regclass(quote_ident(made)) AND a.grantee NOT IN (0, c.relowner)
+    LOOP
+        EXECUTE format('REVOKE ALL ON %I FROM %s', made, granted.grantee);
+    END LOOP;
     PERFORM edupulse_month_finish(parent, made, month);
+END
+$$;
+
+-- For who writes rows: how many rows the default partition holds by month, of every district or of the transaction's.
+CREATE OR REPLACE FUNCTION edupulse_month_unclaimed(parent text, own boolean) RETURNS TABLE (month text, rows bigint)
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM edupulse_month_writer(parent);
+    RETURN QUERY EXECUTE format(
+        'SELECT to_char(%1$I, CASE WHEN %1$I < DATE ''0001-01-01'' THEN ''YYYY-MM BC'' ELSE ''YYYY-MM'' END), count(*)'
+        ' FROM %2$I WHERE NOT $1 OR tenant_id = $2 GROUP BY 1 ORDER BY 1',
+        edupulse_month_column(parent), parent || '_default'
+    ) USING own, nullif(current_setting('app.tenant', true), '');
+END
+$$;
+
+-- For who writes rows: keep months from being attached until the transaction ends.
+CREATE OR REPLACE FUNCTION edupulse_month_hold_default(parent text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM edupulse_month_writer(parent);
+    EXECUTE format('LOCK TABLE ONLY %I IN ROW EXCLUSIVE MODE', parent || '_default');
 END
 $$;
 
@@ -1490,7 +1658,8 @@ DECLARE
 BEGIN
     PERFORM edupulse_month_writer(parent);
     FOR place IN 1 .. cardinality(months) LOOP
-        PERFORM edupulse_month_name(parent, months[place]), edupulse_month_demand_started(parent, made[place]);
+        PERFORM edupulse_month_name(parent, months[place]),
+            edupulse_month_demand_ended(parent, made[place], months[place]);
     END LOOP;
     IF cardinality(replaceable) > 0 OR EXISTS (
         SELECT FROM unnest(months) month WHERE edupulse_month_partition(parent, month) IS NULL
@@ -1513,6 +1682,8 @@ BEGIN
         END IF;
         final := edupulse_month_name(parent, months[place]);
         PERFORM edupulse_month_rename(made[place], final);
+        -- The rows that the default partition has of the month may be of other districts.
+        EXECUTE format('ALTER TABLE %I DROP CONSTRAINT ck_tenant', final);
         PERFORM edupulse_month_take(parent, final, months[place]);
         PERFORM edupulse_month_attach(parent, final, months[place]);
     END LOOP;
