@@ -6,11 +6,12 @@ import logging
 
 from edupulse_pipelines.orchestration.assembly import build_defs
 from edupulse_pipelines.private_home import keep_private
-from edupulse_pipelines.settings import load_settings, quiet_libraries
+from edupulse_pipelines.settings import forget_keeper, load_settings, quiet_libraries
 
 __all__ = ["build_defs", "defs"]
 
 quiet_libraries()
+forget_keeper()
 settings = load_settings(placeholder=True)
 for trouble in settings.broken_tenants.values():
     logging.getLogger(__name__).error(trouble)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edupulse_pipelines.schema.declaration import Record
+from edupulse_pipelines.schema.declaration import Column, Record, Table
 from edupulse_pipelines.schema.tables import RECORD_TABLES, TABLES
 
 
@@ -20,3 +20,11 @@ def test_the_dates_that_records_count_from_are_columns() -> None:
         assert table.record is not None
         for date in (table.record.event_date, table.record.first_delivery):
             assert date is None or table.column(date).type == "date"
+
+
+@pytest.mark.parametrize(("columns", "owned"), [(("tenant_id",), False), (("id",), True)])
+def test_a_table_of_districts_has_their_name_in_each_row(columns, owned) -> None:
+    declared = tuple(Column(name=name, type="text", comment="-") for name in columns)
+    with pytest.raises(ValueError, match="tenant_owned"):
+        Table(name="mine", comment="-", columns=declared, primary_key=columns, tenant_owned=owned)
+    Table(name="mine", comment="-", columns=declared, primary_key=columns, tenant_owned=not owned)
