@@ -159,6 +159,12 @@ def deviations(connection: Connection, names: RoleNames) -> list[str]:
     if not roles_are_there(connection, names):
         return shown
     held, present, wanted = _privileges(connection), _present(connection), _wanted(connection, names)
+    passing = connection.scalars(
+        sa.text("SELECT rolname FROM pg_roles WHERE rolname = ANY(:names) AND (rolsuper OR rolbypassrls) ORDER BY 1"),
+        {"names": [names.loader, names.keeper, *names.of_districts]},
+    )
+    shown += [f"{role} passes every policy (SUPERUSER or BYPASSRLS)" for role in passing]
+    shown += memberships(connection, names)
     found = [
         f"{grant.role} has {privileges or 'no privilege'} on {grant.table}, not {grant.privileges}"
         for grant in grants(names)
@@ -173,6 +179,25 @@ def deviations(connection: Connection, names: RoleNames) -> list[str]:
             found.append(f"the policy {key[1]} of {key[0]} is another one")
     found += [f"{table} has a policy {name} that no setting asks for" for table, name in present]
     return found + shown
+
+
+def memberships(connection: Connection, names: RoleNames) -> list[str]:
+    """Roles that could work as the owner or as another role, and must not, each with what ends it."""
+    rows = connection.execute(
+        sa.text(
+            "SELECT member.rolname, role.rolname FROM pg_roles member, pg_roles role"
+            " WHERE member.rolname = ANY(:members) AND role.rolname = ANY(:roles) AND member.oid <> role.oid"
+            " AND NOT member.rolsuper AND pg_has_role(member.oid, role.oid, 'MEMBER') ORDER BY 1, 2"
+        ),
+        {
+            "members": [names.loader, names.backup, *names.of_districts],
+            "roles": [names.owner, names.keeper, names.loader, *names.of_districts],
+        },
+    )
+    return [
+        f"The role {member} is a member of {role} and must not be: REVOKE {quoted(role)} FROM {quoted(member)}."
+        for member, role in rows
+    ]
 
 
 def roles_are_there(connection: Connection, names: RoleNames) -> bool:

@@ -80,8 +80,8 @@ def make_roles(work: Work, names: RoleNames) -> Made:
                 if driver_code(error) not in (INSUFFICIENT_PRIVILEGE, _NO_SUCH_ROLE):
                     raise
                 made.left.append((statement, error.orig.diag.message_primary))  # type: ignore[union-attr]
-        if trouble := _members(connection, names):
-            raise PermanentError(trouble)
+        if trouble := access.memberships(connection, names):
+            raise PermanentError(trouble[0])
         made.has_tables = access.roles_are_there(connection, names)
         if made.has_tables:
             with as_owner(connection, names):
@@ -177,12 +177,16 @@ _SUPERUSERS_ATTRIBUTES = {"SUPERUSER": "rolsuper", "REPLICATION": "rolreplicatio
 
 
 def _attributes(role: str, words: str, superusers_words: str = "") -> Iterator[str]:
-    """Make a role that is not there, and give it these attributes and take every other one."""
+    """Make a role that is not there, and give it these attributes and take every other one.
+
+    A role that is there and that somebody keeps from logging in (NOLOGIN) is left so.
+    """
     yield _block(
         f"IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = {literal(role)}) THEN\n"
         f"    CREATE ROLE {quoted(role)} {words};\nEND IF;"
     )
-    for given, columns in ((words.split(), _ATTRIBUTES), (superusers_words.split(), _SUPERUSERS_ATTRIBUTES)):
+    lasting = {word: column for word, column in _ATTRIBUTES.items() if word != "LOGIN" or "NOLOGIN" in words.split()}
+    for given, columns in ((words.split(), lasting), (superusers_words.split(), _SUPERUSERS_ATTRIBUTES)):
         as_wanted = " AND ".join(f"{'' if word in given else 'NOT '}{column}" for word, column in columns.items())
         wanted = " ".join(word if word in given else f"NO{word}" for word in columns)
         yield _block(
@@ -239,25 +243,6 @@ def _ownership(owner: str, schema: str) -> str:
         f"        EXECUTE format('ALTER FUNCTION %s OWNER TO %I', named, {literal(owner)});\n    END LOOP;\n"
         "END\n$edupulse$"
     )
-
-
-def _members(connection: Connection, names: RoleNames) -> str | None:
-    """What to say of a role that could work as the owner or as another role, and must not; None otherwise."""
-    row = connection.execute(
-        sa.text(
-            "SELECT member.rolname, role.rolname FROM pg_roles member, pg_roles role"
-            " WHERE member.rolname = ANY(:members) AND role.rolname = ANY(:roles) AND member.oid <> role.oid"
-            " AND NOT member.rolsuper AND pg_has_role(member.oid, role.oid, 'MEMBER') ORDER BY 1, 2 LIMIT 1"
-        ),
-        {
-            "members": [names.loader, names.backup, *names.of_districts],
-            "roles": [names.owner, names.keeper, names.loader, *names.of_districts],
-        },
-    ).first()
-    if row is None:
-        return None
-    member, role = row
-    return f"The role {member} is a member of {role} and must not be: REVOKE {quoted(role)} FROM {quoted(member)}."
 
 
 EXAMPLE = RoleNames("edupulse", ("springfield",))

@@ -121,6 +121,7 @@ def test_made_again_nothing_changes_and_what_was_changed_is_put_right(engine: En
             "predictions shows its rows to whom no policy lets in",
             "everybody shows its rows to whom no policy lets in",
             "students has a policy mine that no setting asks for",
+            f"{names.loader} passes every policy (SUPERUSER or BYPASSRLS)",
         ):
             assert words in found
         assert "unexpected: policy students mine" in versions.check(engine)
@@ -132,6 +133,20 @@ def test_made_again_nothing_changes_and_what_was_changed_is_put_right(engine: En
             assert deviations(connection, names) == []
         assert catalog(engine, names)[0] == before[0]
         assert catalog(engine, names)[1] == before[1]
+
+
+@on_postgresql
+def test_a_role_that_somebody_locked_stays_locked(engine: Engine) -> None:
+    with roles_of(engine, "north") as (names, _):
+        with engine.begin() as connection:
+            connection.exec_driver_sql(
+                f'ALTER ROLE "{names.analyst("north")}" NOLOGIN; ALTER ROLE "{names.owner}" LOGIN'
+            )
+        assert make_roles(Work(engine, EVERY_TENANT), names).left == []
+        may = sa.text("SELECT rolname FROM pg_roles WHERE rolcanlogin AND rolname LIKE :prefix")
+        with engine.connect() as connection:
+            log_in = set(connection.scalars(may, {"prefix": f"{names.prefix}%"}))
+        assert log_in == set(names.that_log_in) - {names.analyst("north")}
 
 
 @on_postgresql
@@ -169,8 +184,11 @@ def test_a_role_that_could_become_the_owner_is_refused(engine: Engine) -> None:
         for role, member in ((names.owner, names.loader), (names.loader, names.analyst("north"))):
             with engine.begin() as connection:
                 connection.exec_driver_sql(f'GRANT "{role}" TO "{member}"')
-            with pytest.raises(PermanentError, match=f"{member} is a member of {role} and must not be: REVOKE"):
+            words = f"The role {member} is a member of {role} and must not be: REVOKE"
+            with pytest.raises(PermanentError, match=words):
                 make_roles(Work(engine, EVERY_TENANT), names)
+            with engine.connect() as connection:
+                assert [found for found in deviations(connection, names) if found.startswith(words)]
             with engine.begin() as connection:
                 connection.exec_driver_sql(f'REVOKE "{role}" FROM "{member}"')
 

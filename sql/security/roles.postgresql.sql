@@ -36,8 +36,8 @@ $edupulse$;
 
 DO $edupulse$
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'edupulse_loader' AND rolcanlogin AND rolinherit AND NOT rolcreatedb AND NOT rolcreaterole) THEN
-        ALTER ROLE "edupulse_loader" LOGIN INHERIT NOCREATEDB NOCREATEROLE;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'edupulse_loader' AND rolinherit AND NOT rolcreatedb AND NOT rolcreaterole) THEN
+        ALTER ROLE "edupulse_loader" INHERIT NOCREATEDB NOCREATEROLE;
     END IF;
 END
 $edupulse$;
@@ -60,8 +60,8 @@ $edupulse$;
 
 DO $edupulse$
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'edupulse_analyst_springfield' AND rolcanlogin AND rolinherit AND NOT rolcreatedb AND NOT rolcreaterole) THEN
-        ALTER ROLE "edupulse_analyst_springfield" LOGIN INHERIT NOCREATEDB NOCREATEROLE;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'edupulse_analyst_springfield' AND rolinherit AND NOT rolcreatedb AND NOT rolcreaterole) THEN
+        ALTER ROLE "edupulse_analyst_springfield" INHERIT NOCREATEDB NOCREATEROLE;
     END IF;
 END
 $edupulse$;
@@ -84,8 +84,8 @@ $edupulse$;
 
 DO $edupulse$
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'edupulse_auditor_springfield' AND rolcanlogin AND rolinherit AND NOT rolcreatedb AND NOT rolcreaterole) THEN
-        ALTER ROLE "edupulse_auditor_springfield" LOGIN INHERIT NOCREATEDB NOCREATEROLE;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'edupulse_auditor_springfield' AND rolinherit AND NOT rolcreatedb AND NOT rolcreaterole) THEN
+        ALTER ROLE "edupulse_auditor_springfield" INHERIT NOCREATEDB NOCREATEROLE;
     END IF;
 END
 $edupulse$;
@@ -108,8 +108,8 @@ $edupulse$;
 
 DO $edupulse$
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'edupulse_keeper' AND rolcanlogin AND NOT rolinherit AND NOT rolcreatedb AND NOT rolcreaterole) THEN
-        ALTER ROLE "edupulse_keeper" LOGIN NOINHERIT NOCREATEDB NOCREATEROLE;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'edupulse_keeper' AND NOT rolinherit AND NOT rolcreatedb AND NOT rolcreaterole) THEN
+        ALTER ROLE "edupulse_keeper" NOINHERIT NOCREATEDB NOCREATEROLE;
     END IF;
 END
 $edupulse$;
@@ -132,8 +132,8 @@ $edupulse$;
 
 DO $edupulse$
 BEGIN
-    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'edupulse_backup' AND rolcanlogin AND rolinherit AND NOT rolcreatedb AND NOT rolcreaterole) THEN
-        ALTER ROLE "edupulse_backup" LOGIN INHERIT NOCREATEDB NOCREATEROLE;
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'edupulse_backup' AND rolinherit AND NOT rolcreatedb AND NOT rolcreaterole) THEN
+        ALTER ROLE "edupulse_backup" INHERIT NOCREATEDB NOCREATEROLE;
     END IF;
 END
 $edupulse$;
