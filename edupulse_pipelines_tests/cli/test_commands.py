@@ -124,7 +124,7 @@ def test_an_unexpected_error_of_any_command_is_told_without_its_text(
 ) -> None:
     from edupulse_pipelines.storage import engine
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise RuntimeError("Ada Lovelace")
 
     (home / "edupulse.db").touch()  # without one, reading commands open nothing
