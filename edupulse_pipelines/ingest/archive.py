@@ -10,16 +10,18 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import DeliveryUnfinished, LandingError, PermanentError
 from edupulse_pipelines.ingest.archived_file import (
     archive_facts,
     archive_path,
+    archived_header,
     hash_of_archive,
     is_archived,
     share_archive,
@@ -32,6 +34,7 @@ from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.tables import ARCHIVED, KNOWN, LOADED, REFUSED
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.contents import COMPRESSION_BOMB, TOO_LARGE
+from edupulse_pipelines.sources.file_names import name_outside, path_outside
 from edupulse_pipelines.sources.landed_files import LandedFile, bundles_kept
 from edupulse_pipelines.sources.records import SYSTEM_COLUMNS, RecordSource, RefusedFile
 from edupulse_pipelines.storage import manifest
@@ -59,6 +62,14 @@ class ArchivedFile:
     source_format: str | None = None
     left_out: dict[str, int] = field(default_factory=dict)
     notes: dict[str, int] = field(default_factory=dict)
+    told_name: str = ""
+    """The file's name as it may leave the database (`told_names`)."""
+    told_columns: list[str] = field(default_factory=list)
+    """The unknown columns as they may leave the database: `column 7`, by their place in the file."""
+
+    def __post_init__(self) -> None:
+        if not self.told_name:
+            object.__setattr__(self, "told_name", name_outside(self.file_name, 1))
 
 
 @dataclass(frozen=True)
@@ -103,7 +114,22 @@ def archive_files(
         steps = _Steps(progress, sum(file.size_on_disk for _, file in landed))
         files = [archive.add(delivery, file, steps) for delivery, file in landed]
     archive.withdraw_missing(asked, wanted)
+    with work.reading() as connection:
+        told = told_names(connection, work, table)
+    files = [replace(file, told_name=told[file.delivered_on, file.file_name]) for file in files]
     return ArchiveReport(sorted(files, key=lambda file: (file.delivered_on, file.file_name)))
+
+
+def told_names(connection: Connection, work: Work, table: str) -> dict[tuple[dt.date, str], str]:
+    """By delivery and name of every file of a table, the name as it may leave the database (`name_outside`).
+
+    `file 2` is the second, in the order of names, of all files the manifest has of that table and delivery.
+    """
+    return {
+        (day, name): name_outside(name, place)
+        for day, names in manifest.names_by_delivery(connection, work, table).items()
+        for place, name in enumerate(names, start=1)
+    }
 
 
 def make_again(work: Work, raw_dir: Path, tenant: TenantSettings, entry: manifest.Entry) -> bool:
@@ -121,8 +147,9 @@ def refused_files(work: Work, weeks: Iterable[dt.date]) -> list[str]:
     wanted = set(weeks)
     with work.reading() as connection:
         refused = manifest.refused(connection, work)
+        told = {table: told_names(connection, work, table) for table in {file.table_name for file in refused}}
     return [
-        f"{file.delivered_on}/{file.file_name}: {file.detail}"
+        f"{file.delivered_on}/{told[file.table_name][file.delivered_on, file.file_name]}: {file.detail}"
         for file in refused
         if week_of_delivery(file.delivered_on) in wanted
     ]
@@ -295,7 +322,7 @@ class _Archive:
         _refuse_reserved_columns(source)
         facts = {"sha256": sha256, "read_with": read_with}
         event_date = DELIVERED[self._table].record.event_date
-        write_archive(target, source, facts, event_date, lambda: _check_unchanged(file, state))
+        write_archive(target, source, facts, event_date, lambda: _check_unchanged(file, state, self._tenant.landing))
         return target
 
     def withdraw_missing(self, asked: list[Delivery], weeks: set[dt.date]) -> None:
@@ -380,9 +407,9 @@ class _Archive:
         sha256 = path.suffixes[-2].removeprefix(".")  # the beginning of it, see `_keep_original`
         if not bundles or not bundles[0].fingerprint()[0].startswith(sha256):
             raise PermanentError(
-                f"The bundle that was kept of the delivery of {path.parent.name} is damaged ({path}), and the changes "
-                "delivered after it cannot be read without it. Land that delivery again under its date, or restore "
-                "the raw archive."
+                f"The bundle that was kept of the delivery of {path.parent.name} is damaged (in {path.parent}), and "
+                "the changes delivered after it cannot be read without it. Land that delivery again under its date, or "
+                "restore the raw archive."
             )
         return bundles
 
@@ -405,10 +432,18 @@ class _Archive:
             reason=values.get("reason"),
             detail=values.get("detail"),
             unknown_columns=values.get("unknown_columns") or [],
+            told_columns=self._places(identity, values.get("unknown_columns") or []),
             source_format=values.get("source_format"),
             left_out=values.get("left_out") or {},
             notes=notes or {},
         )
+
+    def _places(self, identity: Mapping[str, Any], columns: list[str]) -> list[str]:
+        """Columns that no table knows by their place in the file: their names are the sender's words."""
+        if not columns:
+            return []
+        header = archived_header(self._path(*(identity[name] for name in ("delivered_on", "file_name", "sha256"))))
+        return [f"column {header.index(name) + 1}" if name in header else name for name in columns]
 
 
 def _refuse_reserved_columns(source: RecordSource) -> None:
@@ -417,9 +452,10 @@ def _refuse_reserved_columns(source: RecordSource) -> None:
         raise RefusedFile("reserved_column", f"line 1: column {reserved[0]!r} has a name that is kept for the archive")
 
 
-def _check_unchanged(file: LandedFile, state: object) -> None:
+def _check_unchanged(file: LandedFile, state: object, landing: Path) -> None:
     if file.state() != state:
         raise DeliveryUnfinished(
-            f"{file.paths[0]} changed while it was read: let the delivery finish, then run again. A file that is "
-            "copied under a hidden name (.name) and renamed when it is complete is never read too early."
+            f"{path_outside(file.paths[0], landing)} changed while it was read: let the delivery finish, then run "
+            "again. A file that is copied under a hidden name (.name) and renamed when it is complete is never read "
+            "too early."
         )

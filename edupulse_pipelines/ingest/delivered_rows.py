@@ -28,6 +28,7 @@ from edupulse_pipelines.schema.delivery import DELIVERED, SCHOOL, STUDENT_NUMBER
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.blanks import trimmed_rows
+from edupulse_pipelines.sources.file_names import name_outside
 from edupulse_pipelines.sources.profiles import add_codes, apply_profile, canonical_names
 from edupulse_pipelines.sources.records import FIELDS, LINE_NUMBER, PROBLEM, SYSTEM_COLUMNS, RefusedFile
 from edupulse_pipelines.weeks import week_start
@@ -241,8 +242,9 @@ class DeliveredRows:
         try:
             return canonical_names(names, self.table, self._profile)
         except RefusedFile as refusal:  # the profile has changed since the file was archived
+            told = name_outside(self._files[number].name, number + 1)
             raise ConfigurationError(
-                f"{self.delivered_on}/{self._files[number].name}: {refusal.detail} under the profile of now; mend "
+                f"{self.delivered_on}/{told}: {refusal.detail} under the profile of now; mend "
                 f"[tenants.….profile.columns.{self.table}]."
             ) from None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from edupulse_pipelines.errors import PermanentError
-from edupulse_pipelines.ingest.archive import make_again
+from edupulse_pipelines.ingest.archive import make_again, told_names
 from edupulse_pipelines.ingest.archived_file import hash_of_archive, is_whole
 from edupulse_pipelines.ingest.table_load import TableLoad
 from edupulse_pipelines.storage import manifest
@@ -35,8 +35,10 @@ def intact_archive(load: TableLoad, file: Entry) -> Path:
         return path
     if make_again(load.work, load.raw_dir, load.tenant, file):
         return path
+    with load.work.reading() as connection:
+        told = told_names(connection, load.work, load.table)
     trouble = "gone" if found is None else "damaged"
     raise PermanentError(
-        f"{load.table}: the archive of {file.delivered_on}/{file.file_name} is {trouble} ({path}). Land the delivery "
-        "again under its date, or restore the raw archive."
+        f"{load.table}: the archive of {file.delivered_on}/{told[file.delivered_on, file.file_name]} is {trouble} "
+        f"(in {path.parent}). Land the delivery again under its date, or restore the raw archive."
     )

@@ -18,8 +18,9 @@ from typing import Any
 from edupulse_pipelines.errors import LandingError
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.sources.file_names import name_outside, path_outside
 from edupulse_pipelines.sources.landed_files import DELIVERY_MANIFEST, LandedFile, landed_files
-from edupulse_pipelines.sources.plain_files import open_plain, shown
+from edupulse_pipelines.sources.plain_files import open_plain
 from edupulse_pipelines.weeks import week_of_delivery
 
 _LARGEST_MANIFEST = 1 << 20  # bytes; it says a few words about each table
@@ -77,10 +78,17 @@ def readable(tenant: TenantSettings) -> Iterator[None]:
         if not error.filename or not Path(os.fsdecode(error.filename)).is_relative_to(tenant.landing):
             raise
         raise LandingError(
-            f"Tenant {tenant.name}: {shown(error.filename)} cannot be read ({error.strerror}): let the delivery "
-            "finish, or put it right, and run again.",
+            f"Tenant {tenant.name}: {_told(error.filename, tenant)} cannot be read ({error.strerror}): let the "
+            "delivery finish, or put it right, and run again.",
             tenant=tenant.name,
         ) from None
+
+
+def _told(path: str | bytes, tenant: TenantSettings) -> str:
+    try:
+        return path_outside(Path(os.fsdecode(path)), tenant.landing)
+    except OSError:  # not even the folder beside it can be listed
+        return str(tenant.landing)
 
 
 def _delivery(tenant: TenantSettings, path: Path, delivered_on: dt.date) -> Delivery:
@@ -111,21 +119,20 @@ def ignored_folders(tenant: TenantSettings) -> list[str]:
     """
     with readable(tenant):
         return [
-            _ignored(tenant, path)
-            for path in sorted(tenant.landing.iterdir())
+            _ignored(tenant, path, name_outside(path.name, place))
+            for place, path in enumerate(sorted(tenant.landing.iterdir()), start=1)
             if not path.name.startswith(".") and _delivery_date(path) is None
         ]
 
 
-def _ignored(tenant: TenantSettings, path: Path) -> str:
-    name = shown(path.name)
+def _ignored(tenant: TenantSettings, path: Path, name: str) -> str:
     if path.is_symlink():
         return f"{name} (a link, and links are not followed: land the folder itself)"
     if path.is_dir():
         return name
     return (
         f"{name} (a file: move it into a folder named after its delivery date, such as "
-        f"{tenant.landing.name}/{dt.date.today()}/{name})"
+        f"{tenant.landing.name}/{dt.date.today()}/{name if name == path.name else 'students.csv'})"
     )
 
 
@@ -142,7 +149,7 @@ def _snapshots(
     whole = {"from": first_week.isoformat(), "to": delivered_on.isoformat()}
     snapshots: dict[str, dict[str, str] | None] = {}
     for table, days in declared.items():
-        key = f"{manifest}: snapshot.{shown(table)}"
+        key = f"{manifest}: snapshot.{_key(table)}"
         if table not in RECORD_TABLES:
             raise LandingError(f"{key}: no table of that name ({', '.join(RECORD_TABLES)}).")
         if days is False:
@@ -155,6 +162,12 @@ def _snapshots(
             )
         snapshots[table] = whole if days is True else _days(key, days, whole)
     return snapshots
+
+
+def _key(name: str) -> str:
+    """A key of the manifest as it may be told."""
+    told = name_outside(name, 1)
+    return told if told == name else "…"
 
 
 def _declared_snapshots(manifest: Path, files: Mapping[str, list[LandedFile]]) -> dict[str, Any]:
@@ -177,7 +190,7 @@ def _declared_snapshots(manifest: Path, files: Mapping[str, list[LandedFile]]) -
         raise LandingError(f'{manifest}: must be an object such as {{"snapshot": true}}.')
     unknown = sorted(set(document) - {"snapshot"})
     if unknown:
-        raise LandingError(f"{manifest}: unknown key '{shown(unknown[0])}'; only 'snapshot' is known.")
+        raise LandingError(f"{manifest}: unknown key {_key(unknown[0])!r}; only 'snapshot' is known.")
     declared = document.get("snapshot", {})
     if isinstance(declared, bool):
         return dict.fromkeys(files, declared)
@@ -192,7 +205,7 @@ def _days(key: str, given: Any, whole: Mapping[str, str]) -> dict[str, str]:
         raise LandingError(f"{key}: must be true, false, or an object with 'from' and 'to'.")
     for name, day in given.items():
         if name not in whole:
-            raise LandingError(f"{key}: unknown key '{shown(name)}'; only 'from' and 'to' are known.")
+            raise LandingError(f"{key}: unknown key {_key(name)!r}; only 'from' and 'to' are known.")
         if not _is_date(day):
             raise LandingError(f"{key}.{name}: not a date such as {whole['to']}.")
     held = {**whole, **given}

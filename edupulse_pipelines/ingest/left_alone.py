@@ -14,8 +14,7 @@ from pathlib import Path
 
 from edupulse_pipelines.ingest.landing import ignored_folders, landed_deliveries, readable
 from edupulse_pipelines.settings import TenantSettings
-from edupulse_pipelines.sources.file_names import read_name
-from edupulse_pipelines.sources.plain_files import shown
+from edupulse_pipelines.sources.file_names import name_outside, read_name
 
 _BEGINS_WITH_A_DATE = re.compile(r"[0-9]{4}[-_.]?[0-9]{2}[-_.]?[0-9]{2}")
 
@@ -55,8 +54,8 @@ def left_alone(tenant: TenantSettings, weeks: Collection[dt.date]) -> LeftAlone:
     known = {str(delivery.delivered_on) for delivery in landed}
     with readable(tenant):
         beside = [
-            shown(path.name)
-            for path in sorted(tenant.landing.iterdir())
+            name_outside(path.name, place)
+            for place, path in enumerate(sorted(tenant.landing.iterdir()), start=1)
             if path.name not in known and not path.name.startswith(".") and _looks_like_a_delivery(path)
         ]
     return LeftAlone([*names, *ignored_folders(tenant)], [*unread, *beside])

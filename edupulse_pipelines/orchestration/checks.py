@@ -172,9 +172,7 @@ def files_readable(files: Sequence[ArchivedFile]) -> AssetCheckResult:
     """Passed when no file was refused; otherwise names each refused file and why."""
     refused = [file for file in files if file.status == REFUSED]
     metadata: dict[str, Any] = {"files": len(files), "refused": len(refused)}
-    unknown = {
-        f"{file.delivered_on}/{file.file_name}": list(file.unknown_columns) for file in files if file.unknown_columns
-    }
+    unknown = {f"{file.delivered_on}/{file.told_name}": list(file.told_columns) for file in files if file.told_columns}
     if unknown:
         metadata["unknown_columns"] = MetadataValue.json(unknown)
     if not refused:
@@ -188,7 +186,7 @@ def files_readable(files: Sequence[ArchivedFile]) -> AssetCheckResult:
         [
             {
                 "delivery": str(file.delivered_on),
-                "file": file.file_name,
+                "file": file.told_name,
                 "reason": file.reason,
                 "detail": file.detail or "",
             }
@@ -201,7 +199,7 @@ def files_readable(files: Sequence[ArchivedFile]) -> AssetCheckResult:
         passed=False,
         metadata=metadata,
         description=(
-            f"{len(refused)} refused, first {first.delivered_on}/{first.file_name}: {first.detail or first.reason}"
+            f"{len(refused)} refused, first {first.delivered_on}/{first.told_name}: {first.detail or first.reason}"
         ),
     )
 

@@ -100,7 +100,7 @@ def _unknown_columns(recorded: RecordedRun) -> list[str]:
         unknown = recorded.asset(f"raw_{table}").checks.get(FILES_READABLE, {}).get("unknown_columns", {})
         files.update((table, column) for columns in unknown.values() for column in columns)
     return [
-        f"{table}: column {column!r} is not known and was not loaded ({count} {'file' if count == 1 else 'files'})"
+        f"{table}: {column} is not known and was not loaded ({count} {'file' if count == 1 else 'files'})"
         for (table, column), count in files.items()
     ]
 

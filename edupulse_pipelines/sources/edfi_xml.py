@@ -14,6 +14,7 @@ from typing import BinaryIO, NamedTuple
 from xml.parsers import expat
 
 from edupulse_pipelines.sources.blanks import trimmed
+from edupulse_pipelines.sources.file_names import name_outside
 from edupulse_pipelines.sources.records import RefusedFile
 
 Open = Callable[[], BinaryIO]
@@ -155,6 +156,14 @@ class File:
     name: str
     interchange: Interchange
     open: Open
+    number: int
+    """Its place among the files of the bundle, in the order of their names."""
+
+    @property
+    def told(self) -> str:
+        """Its name in messages; its number and what it is, when the name may hold anything."""
+        told = name_outside(self.name, self.number)
+        return told if told == self.name else f"{told} (Interchange{self.interchange.name})"
 
     def elements(
         self, *names: str, others: Counter[str] | None = None, without: frozenset[str] = frozenset()
@@ -214,7 +223,7 @@ class Reading:
 
     def _refused(self, reason: str, words: str, line: int | None = None) -> RefusedFile:
         return RefusedFile(
-            reason, f"{self._file.name}: line {line if line is not None else self._parser.CurrentLineNumber}: {words}"
+            reason, f"{self._file.told}: line {line if line is not None else self._parser.CurrentLineNumber}: {words}"
         )
 
     def _forbid(self, *_: object) -> None:
@@ -284,11 +293,11 @@ class Bundle:
 
     def __init__(self, files: Mapping[str, Open]) -> None:
         self._files: list[File] = []
-        for name in sorted(files):
+        for number, name in enumerate(sorted(files), start=1):
             with files[name]() as stream:
                 interchange = interchange_of(stream)
             if interchange is not None:
-                self._files.append(File(name, interchange, files[name]))
+                self._files.append(File(name, interchange, files[name], number))
 
     def files(self, *interchanges: str) -> list[File]:
         """The files of these interchanges."""

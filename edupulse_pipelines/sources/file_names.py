@@ -1,12 +1,14 @@
 """What the name of a landed file says: which table it is for, however people and systems write it.
 
 Names are blind to case. A table is known by its name, in the singular too, and by usual words for it; a part may follow
-(`grades-north.csv`), or a date or number (`Attendance 2026-09-07.csv`). What is in a file is not looked at here.
+(`grades-north.csv`), or a date or number (`Attendance 2026-09-07.csv`). And how a name is told outside of the database
+(`name_outside`). What is in a file is not looked at here.
 """
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from edupulse_pipelines.schema.tables import RECORD_TABLES
@@ -26,6 +28,7 @@ _NAMED = re.compile(
     rf"(?P<word>{'|'.join(sorted(_WORDS, key=len, reverse=True))})"
     r"(-[^/]+|[_ ]*\(?[0-9][^/]*)?"
 )
+_PLAIN = re.compile(r"[a-z0-9_.-]+(/[a-z0-9_.-]+)*")
 _ENDINGS: tuple[tuple[str, Kind], ...] = (
     (".csv", "csv"), (".tsv", "csv"), (".txt", "csv"),
     (".csv.gz", "gzip"), (".tsv.gz", "gzip"), (".txt.gz", "gzip"),
@@ -38,6 +41,29 @@ class FileName(NamedTuple):
 
     kind: Kind
     table: str | None
+
+
+def name_outside(name: str, number: int) -> str:
+    """A file's name as it may leave the database and the landing folder; `file 2` for one that may hold anything.
+
+    Names are written by people, and some write a student's into them. So events, metadata, checks, logs and messages
+    have a name only when it is made of small letters, digits, `_`, `.` and `-` (and `/` before what is packed in a
+    file); else they have its number. It is for the caller to say what is counted.
+    """
+    return name if _PLAIN.fullmatch(name) else f"file {number}"
+
+
+def path_outside(path: Path, folder: Path) -> str:
+    """A path in a folder as it may leave the landing folder: names within the folder as `name_outside` tells them.
+
+    Counted is the place in the order of names of what lies beside it.
+    """
+    told = folder
+    for below in path.relative_to(folder).parts:
+        beside = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+        told /= name_outside(below, beside.index(below) + 1 if below in beside else len(beside) + 1)
+        folder /= below
+    return str(told)
 
 
 def read_name(name: str) -> FileName | None:

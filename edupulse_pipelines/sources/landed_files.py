@@ -24,7 +24,7 @@ from edupulse_pipelines.sources import edfi, oneroster
 from edupulse_pipelines.sources.canonical_csv import CanonicalCsv
 from edupulse_pipelines.sources.contents import Content, OnBytes, zip_members
 from edupulse_pipelines.sources.edfi_xml import has_a_root, interchange_of
-from edupulse_pipelines.sources.file_names import FileName, read_name
+from edupulse_pipelines.sources.file_names import FileName, name_outside, read_name
 from edupulse_pipelines.sources.plain_files import copy_plain, open_plain, shown
 from edupulse_pipelines.sources.records import RecordSource, RefusedFile
 from edupulse_pipelines.sources.workbook import WorkbookSheet, sheets_of_tables
@@ -259,7 +259,18 @@ def landed_files(folder: Path, tenant: TenantSettings) -> tuple[dict[str, list[L
     files: dict[str, list[LandedFile]] = {}
     for file in sorted(landed + bundles, key=lambda file: file.name):
         files.setdefault(file.table, []).append(file)
-    return files, sorted(map(shown, unknown + left))
+    return files, _told(folder, unknown + left)
+
+
+def _told(folder: Path, names: Iterable[str]) -> list[str]:
+    """Names of what nobody understands as they may be told: else the place in the folder of what it is or lies in."""
+    places = {name: place for place, name in enumerate(sorted(path.name for path in folder.iterdir()), start=1)}
+    told = []
+    for name in names:
+        bare = name.removesuffix(_LINK)
+        head = next((path for path in places if bare == path or bare.startswith(f"{path}/")), bare)
+        told.append(shown(name_outside(bare, places.get(head, len(places)))) + name[len(bare) :])
+    return sorted(told)
 
 
 def _name_of_ours(name: str) -> FileName | None:

@@ -295,6 +295,19 @@ def supersede_unloaded(connection: Connection, identity: Mapping[str, Any]) -> N
     )
 
 
+def names_by_delivery(connection: Connection, work: Work, table: str) -> dict[dt.date, list[str]]:
+    """The names of all files a table was ever landed with, whatever became of them, by delivery and in order."""
+    query = (
+        sa.select(_column.delivered_on, _column.file_name)
+        .where(_column.tenant_id == work.tenant, _column.table_name == table)
+        .distinct()
+    )
+    names: dict[dt.date, list[str]] = {}
+    for day, name in connection.execute(query):
+        names.setdefault(day, []).append(name)
+    return {day: sorted(of_day) for day, of_day in names.items()}
+
+
 def refused(connection: Connection, work: Work, table: str | None = None) -> list[Entry]:
     """The refused files (of one table) that have been neither replaced nor withdrawn, by delivery and name."""
     query = (

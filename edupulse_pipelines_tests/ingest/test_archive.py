@@ -16,6 +16,7 @@ import pytest
 from edupulse_pipelines.errors import DeliveryUnfinished, LandingError
 from edupulse_pipelines.ingest.archive import archive_files
 from edupulse_pipelines.ingest.archived_file import archived_header, archived_instructional_days
+from edupulse_pipelines.orchestration.checks import files_readable
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.settings import FilesSettings, ProfileSettings
 from edupulse_pipelines.sources import contents
@@ -314,3 +315,24 @@ def test_school_days_of_the_sources_own_calendar_are_kept(district: District) ->
     assert archive(district) == [("calendar.xml", "archived", 0)]
     (path,) = district.raw.rglob("*.parquet")
     assert archived_instructional_days(path) == days
+
+
+def test_names_that_people_wrote_are_kept_in_the_database_and_told_by_number(district: District) -> None:
+    """A student's name may stand in a file's name or in a header; events, checks and messages have neither."""
+    rows = f"{ATTENDANCE_HEADER},ZQ Lee's note\nZQ1,2025-09-02,present,x\n"
+    for name in ("attendance_records.csv", "attendance_records-ZQ Lee.csv"):
+        put(district, 1, name, rows)
+    put(district, 1, "attendance_records-Zq Ann.csv", "no header of ours\n")
+    report = archive_files(district.work, district.raw, district.tenant, "attendance_records", [FIRST_WEEK])
+    assert [(file.told_name, file.told_columns) for file in report.files] == [
+        ("file 1", ["column 4"]),
+        ("file 2", []),
+        ("attendance_records.csv", ["column 4"]),
+    ]
+    kept = {row["file_name"]: row["unknown_columns"] for row in district.manifest()}
+    assert kept["attendance_records-ZQ Lee.csv"] == ["ZQ Lee's note"]
+    verdict = files_readable(report.files)
+    assert "2025-09-08/file 2" in str(verdict.description)
+    told = f"{verdict.description} {verdict.metadata} {district.refused()}"
+    assert "zq" not in told.lower()
+    assert district.refused()[0].startswith("2025-09-08/file 2: ")

@@ -19,7 +19,7 @@ import pytest
 from edupulse_pipelines.errors import LandingError
 from edupulse_pipelines.ingest.landing import ignored_folders, landed_deliveries, readable
 from edupulse_pipelines.settings import TenantSettings
-from edupulse_pipelines.sources.plain_files import open_plain, shown
+from edupulse_pipelines.sources.plain_files import open_plain
 from edupulse_pipelines_tests.ingest.district import FIRST_WEEK, STUDENT_HEADER, District
 
 GRADES = "district_id,course_id,submission_date,grade_value\n"
@@ -73,7 +73,7 @@ def test_a_date_folder_far_away_waits_for_its_week(tenant: TenantSettings, day: 
 def test_a_name_that_is_no_date_is_left_alone(tenant: TenantSettings, name: str) -> None:
     (tenant.landing / name).mkdir()
     assert landed_deliveries(tenant) == []
-    assert ignored_folders(tenant) == [shown(name)]
+    assert ignored_folders(tenant) == [name if name.isprintable() and name.isascii() else "file 1"]
 
 
 @pytest.mark.parametrize(
@@ -87,8 +87,8 @@ def test_a_name_that_is_no_date_is_left_alone(tenant: TenantSettings, name: str)
         ('{"snapshot": NaN}', "must be true, false"),
         ('{"snapshot": {"grades": {"from": "0000-01-01"}}}', "not a date"),
         (" " * (1 << 20) + "{}", "larger than 1 MiB"),
-        ('{"\\ud800\\u001b[2J": 1}', r"unknown key '\\ud800\\x1b\[2J'"),
-        ('{"snapshot": {"\\ud800": true}}', r"snapshot.\\ud800: no table of that name"),
+        ('{"\\ud800\\u001b[2J": 1}', "unknown key '…'"),
+        ('{"snapshot": {"\\ud800": true}}', "snapshot.…: no table of that name"),
         ("\0", "not valid JSON"),
         ("", "not valid JSON"),
     ],
@@ -233,9 +233,9 @@ def test_names_that_are_no_text_are_shown_escaped(tenant: TenantSettings, delive
     (delivery / "bundle" / "Student.xml").write_text(interchange)
     (delivery / "bundle" / os.fsdecode(b"Student-\xe9.xml")).write_text(interchange)
     (found,) = landed_deliveries(tenant)
-    assert found.unknown_files == [r"bundle/Student-\xe9.xml", r"grades-\xe9.csv"]
+    assert found.unknown_files == ["file 1", "file 2"]
     assert [file.name for file in found.files["students"]] == ["bundle/Student.xml"]
-    assert ignored_folders(tenant) == [r"\x1b[31m2025-09-15\r\n", r"\xff\xfe"]
+    assert ignored_folders(tenant) == ["file 1", "file 3"]
 
 
 @pytest.mark.parametrize(

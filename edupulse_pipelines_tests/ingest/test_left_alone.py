@@ -44,8 +44,8 @@ def test_what_nobody_understands_beside_what_is_read_is_a_warning(district: Dist
         ("2025-09-08/enrolled.csv", "2025-09-08"),
         ("2025-09-08_final/students.csv", "2025-09-08_final"),
         ("20250908/anything.dat", "20250908"),
-        ("week 37/students.csv", "week 37"),
-        ("Students.csv", "Students.csv"),
+        ("week 37/students.csv", "file 1"),
+        ("Students.csv", "file 1"),
         ("2025-09-08.zip", "2025-09-08.zip"),
     ],
 )

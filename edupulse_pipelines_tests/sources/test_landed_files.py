@@ -17,7 +17,6 @@ import pytest
 from edupulse_pipelines.schema.reasons import REASONS
 from edupulse_pipelines.settings import FilesSettings, ProfileSettings, TenantSettings
 from edupulse_pipelines.sources.landed_files import LandedFile, landed_files
-from edupulse_pipelines.sources.plain_files import shown
 from edupulse_pipelines.sources.records import RefusedFile
 
 ATTENDANCE = b"district_id,date,status\nS1,2025-09-02,present\nS2,2025-09-02,absent\n"
@@ -80,7 +79,7 @@ NAMES: list[tuple[dict[str, bytes], dict[str, list[str]], list[str]]] = [
         {"grades": ["Grades.csv", "grades.xlsx"]},
         [
             *("folder", "grades.csv", "grades.csv.bak", "grades_b.csv"),
-            *(f"grades-{'x' * 200}.csv", "grades-\u200b.csv"),
+            *(f"grades-{'x' * 200}.csv", "file 5"),
         ],
     ),
     (
@@ -102,7 +101,7 @@ NAMES: list[tuple[dict[str, bytes], dict[str, list[str]], list[str]]] = [
             "attendance_records": ["week.zip/in/deep/attendance_records-1.csv"],
             "students": ["week.zip/in/students.tsv"],
         },
-        ["week.zip/read me.txt"],
+        ["file 1"],
     ),
     ({"grades-2.zip": zipped({"export 7.csv": GRADES})}, {"grades": ["grades-2.zip/export 7.csv"]}, []),
     (
@@ -117,7 +116,7 @@ NAMES: list[tuple[dict[str, bytes], dict[str, list[str]], list[str]]] = [
             )
         },
         {"students": ["ROSTER.ZIP/x/users.csv"], "grades": ["ROSTER.ZIP/x/Results.csv"]},
-        ["ROSTER.ZIP/y.txt"],
+        ["file 1"],
     ),
     (
         {"sis/users.csv": USERS, "sis/orgs.csv": ORGS, "sis/other.csv": b"", "grades.csv": GRADES},
@@ -142,7 +141,7 @@ NAMES: list[tuple[dict[str, bytes], dict[str, list[str]], list[str]]] = [
         },
         # An empty file does not even begin as XML: it is refused, as a file of the first table.
         {"students": ["a.xml", "c.xml"], "attendance_records": ["b.XML"]},
-        ["Student.xml", "d.txt"],
+        ["file 1", "d.txt"],
     ),
     ({"ed-fi.zip": zipped({"in/a.xml": STUDENTS_XML})}, {"students": ["ed-fi.zip/in/a.xml"]}, []),
 ]
@@ -155,7 +154,7 @@ def test_names_and_contents_tell_what_a_file_is(
     land(tmp_path, landed)
     files, others = landed_files(tmp_path, tenant(tmp_path))
     assert {table: [file.name for file in of_table] for table, of_table in files.items()} == expected
-    assert others == sorted(map(shown, unknown))
+    assert others == sorted(unknown)
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,7 @@ def _raw_asset(settings: Settings, tenant: TenantSettings, table: str) -> Assets
             notes.update(file.notes)
         noted: list[dict[str, str | int]] = [{"note": name, "rows": rows} for name, rows in sorted(notes.items())]
         along: list[dict[str, str | int]] = [
-            {"file": f"{file.delivered_on}/{file.file_name}"} for file in report.files if file.week not in set(weeks)
+            {"file": f"{file.delivered_on}/{file.told_name}"} for file in report.files if file.week not in set(weeks)
         ]
         reporting.write_week_metadata(context, by_week, rows="rows")
         return reporting.materialized(

@@ -35,6 +35,8 @@ CAPACITY = "capacity"
 """Parameter of a metric that is taken at the share of each week's cohort which the tenant can help."""
 NOT_RECORDED = "not recorded"
 """Value of a subgroup whose attribute the district did not send."""
+SMALLER_GROUPS = "smaller groups"
+"""Value of the subgroup that holds everybody whose own subgroup is too small to be named."""
 
 # (metric, parameter) of the figures of a subgroup, in order.
 _SUBGROUP_FIGURES = (
@@ -116,7 +118,8 @@ def measures(
     Arrays of equal length, a row a student-week; `student` is a code per student, `week` one per cohort, `subgroups`
     maps an attribute to its value in each row (None or NaN: not recorded). `capacity` is the share of each week's
     cohort that the school can help: precision, recall and the false-negative rate "at capacity" are of the list made of
-    everybody, also within a subgroup. A subgroup of fewer than `minimum_subgroup` students has None for every figure.
+    everybody, also within a subgroup. Subgroups of fewer than `minimum_subgroup` students are taken together
+    (`subgroup_rows`); when they are still fewer together, every figure of them is None.
 
     Definitions: `log_loss` in nats; `calibration_error`: mean distance between predicted and observed rate over 10
     groups of equal size; `calibration_slope`: of a logistic regression of the outcome on the log-odds (1 is right, less
@@ -149,7 +152,7 @@ def measures(
         add("recall_at", _share_on_list(on_list, actual), parameter)
     add("false_negative_rate", _share_missed(at_capacity, actual), CAPACITY)
 
-    for subgroup, rows in subgroup_rows(subgroups):
+    for subgroup, rows in subgroup_rows(subgroups, student, minimum_subgroup):
         if len(np.unique(student[rows])) < minimum_subgroup:
             figures += [Measure(metric, parameter, subgroup, None, None) for metric, parameter in _SUBGROUP_FIGURES]
             continue
@@ -168,20 +171,30 @@ def measures(
     return figures
 
 
-def subgroup_rows(subgroups: Mapping[str, NDArray[Any]]) -> Iterator[tuple[str, NDArray[np.int64]]]:
+def subgroup_rows(
+    subgroups: Mapping[str, NDArray[Any]], student: NDArray[Any], minimum: int
+) -> Iterator[tuple[str, NDArray[np.int64]]]:
     """(`attribute=value`, row numbers) of every subgroup: attributes as given, values in order, unrecorded ones last.
 
-    Whole numbers lose their `.0` (a column with gaps arrives as floats), long values are cut to what the table holds.
+    Values that fewer than `minimum` students have are no subgroups: a rare value tells who somebody is, so it is not
+    named anywhere, and its rows are those of `attribute=smaller groups`, which comes last. Whole numbers lose their
+    `.0` (a column with gaps arrives as floats), long values are cut to what the table holds.
     """
     for attribute, values in subgroups.items():
         codes, distinct = pd.factorize(np.asarray(values, dtype=object))
         labels = [f"{attribute}={_text(value)}"[:_LONGEST_SUBGROUP] for value in [*distinct, None]]
+        smaller = [np.empty(0, dtype=np.int64)]
         # Different values may read alike (9 and "9"): one subgroup.
         for label in sorted(set(labels), key=lambda text: _reading_order(text.removeprefix(f"{attribute}="))):
             alike = [code if code < len(distinct) else -1 for code, text in enumerate(labels) if text == label]
             rows = np.flatnonzero(np.isin(codes, alike))
-            if len(rows):
+            if len(np.unique(student[rows])) < minimum or label == f"{attribute}={SMALLER_GROUPS}":
+                smaller.append(rows)
+            else:
                 yield label, rows
+        together = np.sort(np.concatenate(smaller))
+        if len(together):
+            yield f"{attribute}={SMALLER_GROUPS}", together
 
 
 def _text(value: Any) -> str:

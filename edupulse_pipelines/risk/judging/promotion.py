@@ -82,8 +82,8 @@ def decide(
     - In no subgroup is the false-negative rate (events that are not on the list) above everybody's by more than
       `fnr_gap`, nor above `maximum_false_negative_rate` where one is set. It is above when it is so in the data, in 95
       % of the replicates, and in an exact binomial test over the subgroup's students with an event (a bootstrap is sure
-      of anything when all of three students were missed). Subgroups of fewer than `minimum_subgroup` students are not
-      judged, and none of their figures is kept.
+      of anything when all of three students were missed). Subgroups of fewer than `minimum_subgroup` students are
+      judged together; when they are still fewer together, they are not judged and none of their figures is kept.
     """
     scores = {"challenger": challenger, "rule": rule} | ({} if champion is None else {"champion": champion})
     _fitting(scores, outcome, week, student, subgroups)
@@ -161,9 +161,9 @@ def _fitting(
 def _judged_subgroups(
     subgroups: Mapping[str, NDArray[Any]], student: NDArray[np.int64], minimum: int
 ) -> tuple[list[tuple[str, NDArray[np.int64]]], list[str]]:
-    """(subgroup, rows) of those with enough students, and the names of the others."""
+    """(subgroup, rows) of those with enough students, and the names of those that are too small even together."""
     shown, suppressed = [], []
-    for subgroup, rows in subgroup_rows(subgroups):
+    for subgroup, rows in subgroup_rows(subgroups, student, minimum):
         if len(np.unique(student[rows])) >= minimum:
             shown.append((subgroup, rows))
         else:

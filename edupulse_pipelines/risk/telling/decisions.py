@@ -91,7 +91,10 @@ def _calibration(figures: Mapping[str, Any]) -> tuple[bool, str]:
 def _subgroups(figures: Mapping[str, Any]) -> tuple[bool, str]:
     suppressed, everybody, maximum = figures["suppressed"], figures["everybody"]["value"], figures["maximum"]
     left_out = (
-        f" ({len(suppressed)} of fewer than {figures['minimum_subgroup']} students not judged)" if suppressed else ""
+        f" (smaller groups of {len(suppressed)} attribute{'s' if len(suppressed) > 1 else ''}, of fewer than "
+        f"{figures['minimum_subgroup']} students together, not judged)"
+        if suppressed
+        else ""
     )
     if not figures["subgroups"]:
         return True, f"There is no subgroup to judge{left_out}."

@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edupulse_pipelines.risk.judging.evaluation import CAPACITY, Measure
+from edupulse_pipelines.risk.judging.evaluation import CAPACITY, SMALLER_GROUPS, Measure
 from edupulse_pipelines.risk.telling.card_facts import CardFacts
 from edupulse_pipelines.risk.telling.card_page import (
     Block,
@@ -344,10 +344,13 @@ def _subgroups(facts: CardFacts) -> list[Block]:
             continue
         samples = next(measure.samples for measure in figures if measure is not None and measure.samples is not None)
         rows.append([title, _rounded_count(samples), *map(_rounded_rate, figures)])
-    sentence = (
-        f"Figures of fewer than {facts.minimum_subgroup} students are not shown "
-        f"({_count(suppressed, 'subgroup')} here)" if suppressed else "No subgroup is too small to show"
-    )  # fmt: skip
+    sentence = "No subgroup is too small to show"
+    if suppressed or any(name.endswith(f"={SMALLER_GROUPS}") for name in names):
+        sentence = (
+            f"Who has a value that fewer than {facts.minimum_subgroup} students have is in one of the smaller groups "
+            f"taken together; figures of fewer than {facts.minimum_subgroup} students are not shown "
+            f"({_count(suppressed, 'subgroup')} here)"
+        )
     return [
         Heading("By subgroup"),
         Table(["Subgroup", "Student-weeks", *(label for _, _, label in _OF_SUBGROUPS)], rows),

@@ -239,7 +239,7 @@ def test_subgroups_are_ordered_and_what_is_not_recorded_is_a_subgroup() -> None:
         "grade_level": np.array([10.0, 9.0, float("nan"), 9.0, 10.0, 11.0]),
         "ethnicity": np.array(["b", None, "a", "", "x" * 200, "b"], dtype=object),
     }
-    found = {name: rows.tolist() for name, rows in subgroup_rows(values)}
+    found = {name: rows.tolist() for name, rows in subgroup_rows(values, np.arange(6), 1)}
     long = f"ethnicity={'x' * 90}"
     assert list(found) == [
         *(f"grade_level={one}" for one in ("9", "10", "11", "not recorded")),
@@ -249,7 +249,26 @@ def test_subgroups_are_ordered_and_what_is_not_recorded_is_a_subgroup() -> None:
         "ethnicity=not recorded",
     ]
     assert (found["grade_level=9"], found["ethnicity=not recorded"], found[long]) == ([1, 3], [1, 3], [4])
-    assert {name for name, _ in subgroup_rows({"g": np.array([9, "9", 9.0], dtype=object)})} == {"g=9"}
+    alike = {"g": np.array([9, "9", 9.0], dtype=object)}
+    assert {name for name, _ in subgroup_rows(alike, np.arange(3), 1)} == {"g=9"}
+
+
+def test_values_that_few_students_have_are_taken_together_and_never_named() -> None:
+    values = {
+        "ethnicity": np.array(["a", "a", "a", "lone", "rare", "rare", None, "smaller groups"], dtype=object),
+        "gender": np.array(["F"] * 5 + ["M"] * 3, dtype=object),
+    }
+    # The three rows of `a` are two students; `rare` is one student, twice.
+    student = np.array([0, 0, 1, 2, 3, 3, 4, 5])
+    found = {name: rows.tolist() for name, rows in subgroup_rows(values, student, 2)}
+    assert found == {
+        "ethnicity=a": [0, 1, 2],
+        "ethnicity=smaller groups": [3, 4, 5, 6, 7],
+        "gender=F": [0, 1, 2, 3, 4],
+        "gender=M": [5, 6, 7],
+    }
+    together = {name: rows.tolist() for name, rows in subgroup_rows(values, student, 5)}
+    assert together == {"ethnicity=smaller groups": list(range(8)), "gender=smaller groups": list(range(8))}
 
 
 def _measured(count: int, weeks: int = 3, seed: int = 0, small: int = 9) -> list[Measure]:
@@ -281,13 +300,13 @@ def test_measures_are_what_evaluate_says_and_small_subgroups_are_suppressed() ->
     assert missed == pytest.approx(1 - caught, abs=2e-6)  # type: ignore[operator]
 
     of_subgroups = [one for one in found if one.subgroup]
-    assert {one.subgroup for one in of_subgroups} == {"gender=even", "gender=odd", "gender=small"}
+    assert {one.subgroup for one in of_subgroups} == {"gender=even", "gender=odd", "gender=smaller groups"}
     assert {one.metric for one in of_subgroups} == {
         *("base_rate", "auc_roc", "precision_at", "false_negative_rate", "calibration_error")
     }
     for one in of_subgroups:
         # 27 student-weeks, but of nine students.
-        assert ((one.value, one.samples) == (None, None)) == (one.subgroup == "gender=small")
+        assert ((one.value, one.samples) == (None, None)) == (one.subgroup == "gender=smaller groups")
     assert all(one.value is not None for one in _measured(200, small=10))
 
 
