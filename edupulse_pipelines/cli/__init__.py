@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from edupulse_pipelines import __version__
-from edupulse_pipelines.cli import db, demo, dev, enrollments, model, quarantine, run, students, weekly_list
+from edupulse_pipelines.cli import db, demo, dev, enrollments, model, privacy, quarantine, run, students, weekly_list
 from edupulse_pipelines.cli.options import home_option
 from edupulse_pipelines.settings import quiet_libraries
 
@@ -48,6 +48,7 @@ for part in (
     students.students,
     enrollments.enrollments,
     model.model,
+    privacy.privacy,
     db.db,
 ):
     main.add_command(part)

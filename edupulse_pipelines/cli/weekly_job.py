@@ -89,7 +89,7 @@ def late_weeks(settings: Settings, tenant: TenantSettings, plan: Plan) -> Plan:
     from edupulse_pipelines.storage.database import database_of
 
     with database_of(settings).work(tenant.name) as work:
-        changed = changed_weeks(work, tenant, last_closed_week(tenant.timezone))
+        changed = changed_weeks(work, tenant, last_closed_week(tenant.timezone), settings.home)
     return Plan(changed[-1:], changed[-1:], plan.notices) if changed else plan
 
 

@@ -1,7 +1,7 @@
 """What a load did, in figures: the account of each delivery, and the report of all of them.
 
-For every file, read = inserted + updated + unchanged + quarantined. How the accounts of files are stored is in
-`storage.manifest`, how those of a run's step are kept for its next try in `storage.step_accounts`.
+For every file, read = inserted + updated + unchanged + quarantined + erased_student. How the accounts of files are
+stored is in `storage.manifest`, how those of a run's step are kept for its next try in `storage.step_accounts`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from edupulse_pipelines.schema.tables import ACCOUNTS
+from edupulse_pipelines.schema.tables import ACCOUNTS, ERASED_STUDENT
 from edupulse_pipelines.sources.blanks import BLANK
 from edupulse_pipelines.storage.manifest import Entry
 from edupulse_pipelines.weeks import week_of_delivery
@@ -29,6 +29,8 @@ class DeliveryCounts:
     updated: int = 0
     unchanged: int = 0
     quarantined: int = 0
+    erased_student: int = 0
+    """Rows of erased students, which the archive has left out."""
     waiting: int = 0
     """Of the quarantined: rows that are not bad and wait for something that may still come."""
     deleted: int = 0
@@ -62,7 +64,7 @@ class DeliveryCounts:
         return counts
 
 
-_KEPT = (*ACCOUNTS, "waiting", "deleted", "reasons", "unmapped_codes", "left_out")
+_KEPT = (*ACCOUNTS, ERASED_STUDENT, "waiting", "deleted", "reasons", "unmapped_codes", "left_out")
 
 
 @dataclass

@@ -19,6 +19,7 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import DeliveryUnfinished, LandingError, PermanentError
 from edupulse_pipelines.ingest.archived_file import (
+    ERASED_ROWS,
     archive_facts,
     archive_path,
     archived_header,
@@ -27,10 +28,12 @@ from edupulse_pipelines.ingest.archived_file import (
     share_archive,
     write_archive,
 )
-from edupulse_pipelines.ingest.changed_files import changed_files
+from edupulse_pipelines.ingest.changed_files import changed_files, renamed
+from edupulse_pipelines.ingest.erased_rows import ErasedRows
 from edupulse_pipelines.ingest.landing import Delivery, landed_deliveries, readable
 from edupulse_pipelines.progress import Progress
 from edupulse_pipelines.schema.delivery import DELIVERED
+from edupulse_pipelines.schema.source_formats import format_of
 from edupulse_pipelines.schema.tables import ARCHIVED, KNOWN, LOADED, REFUSED
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.contents import COMPRESSION_BOMB, TOO_LARGE
@@ -38,6 +41,7 @@ from edupulse_pipelines.sources.file_names import name_outside, path_outside
 from edupulse_pipelines.sources.landed_files import LandedFile, bundles_kept
 from edupulse_pipelines.sources.records import SYSTEM_COLUMNS, RecordSource, RefusedFile
 from edupulse_pipelines.storage import manifest
+from edupulse_pipelines.storage.erased import read_erased
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import week_of_delivery
 
@@ -102,7 +106,8 @@ def archive_files(
     while it is read.
     """
     wanted = set(weeks)
-    deliveries = landed_deliveries(tenant)
+    with work.reading() as connection:
+        deliveries = renamed(landed_deliveries(tenant), read_erased(connection, work, raw_dir.parent))
     asked = [delivery for delivery in deliveries if delivery.week in wanted]
     earlier = [
         delivery for delivery in deliveries if wanted and delivery.week < max(wanted) and delivery.week not in wanted
@@ -197,7 +202,9 @@ class _Archive:
         self._raw_dir = raw_dir
         self._tenant = tenant
         self._table = table
-        self._deliveries = deliveries
+        with work.reading() as connection:
+            self._erased = read_erased(connection, work, raw_dir.parent)
+        self._deliveries = renamed(deliveries, self._erased)
 
     def add(self, delivery: Delivery, file: LandedFile, steps: _Steps) -> ArchivedFile:
         """Archive one file, or find it archived, and enter it in the manifest."""
@@ -235,7 +242,7 @@ class _Archive:
                 share_archive(shared, target)
             else:
                 self._write(delivery, file, sha256, read_with, state, steps)
-            if file.is_bundle:
+            if file.is_bundle and not self._erased:  # as with refused files, below
                 self._keep_original(delivery, file, sha256)
             of_file = archive_facts(target)
             values |= {
@@ -248,15 +255,19 @@ class _Archive:
                 "left_out": of_file["left_out"] or None,
                 "snapshot": self._snapshot(delivery, of_file),
                 "archive_sha256": hash_of_archive(target),
+                "rows_erased": of_file.get(ERASED_ROWS, 0),
             }
         except RefusedFile as refusal:
             kept = target.with_suffix(".refused")
-            if refusal.reason not in (TOO_LARGE, COMPRESSION_BOMB) and not kept.exists():
+            if not self._erased and refusal.reason not in (TOO_LARGE, COMPRESSION_BOMB) and not kept.exists():
+                # Once somebody has been erased nobody can tell whose rows an unreadable file holds.
                 file.keep(kept)
             values |= {"status": REFUSED, "rows_read": 0, "reason": refusal.reason, "detail": refusal.detail}
             of_file = {}
         steps.end()
         with self._work.writing() as connection:
+            if read_erased(connection, self._work, self._raw_dir.parent).hashes != self._erased.hashes:
+                raise DeliveryUnfinished("A student was erased while the file was archived: run again.")
             manifest.enter(connection, identity, entered, values)
             if values["status"] == ARCHIVED:
                 manifest.supersede_unloaded(connection, identity)
@@ -322,7 +333,11 @@ class _Archive:
         _refuse_reserved_columns(source)
         facts = {"sha256": sha256, "read_with": read_with}
         event_date = DELIVERED[self._table].record.event_date
-        write_archive(target, source, facts, event_date, lambda: _check_unchanged(file, state, self._tenant.landing))
+        converted = format_of(source.source_format).converted
+        erased = ErasedRows(self._erased, self._table, source.header, self._tenant.profile, converted=converted)
+        write_archive(
+            target, source, facts, event_date, lambda: _check_unchanged(file, state, self._tenant.landing), erased
+        )
         return target
 
     def withdraw_missing(self, asked: list[Delivery], weeks: set[dt.date]) -> None:

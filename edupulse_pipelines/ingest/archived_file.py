@@ -24,12 +24,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from edupulse_pipelines.ingest.erased_rows import ErasedRows
 from edupulse_pipelines.sources.blanks import BLANK, without_blank_rows
 from edupulse_pipelines.sources.records import LINE_NUMBER, SYSTEM_COLUMNS, RecordSource, archive_schema
 
 FORMER_COLUMNS = ("_file_name", "_sha256")
 """Columns of archives that the first release wrote; they have no metadata of ours."""
 _METADATA = "edupulse."
+ERASED_ROWS = "erased_rows"
+"""Name of the fact how many rows of erased students an archive has left out."""
 _UNREADABLE = (OSError, pa.ArrowException, ValueError, KeyError)
 """What pyarrow and the reading of the metadata say of bytes that are not an archive, or not one any more."""
 _DICTIONARY_BYTES = 4 << 20  # so that a row group's student numbers stay a dictionary
@@ -144,11 +147,20 @@ def share_archive(archive: Path, target: Path) -> None:
 
 
 def write_archive(
-    target: Path, source: RecordSource, facts: dict[str, Any], event_date: str | None, check: Callable[[], None]
+    target: Path,
+    source: RecordSource,
+    facts: dict[str, Any],
+    event_date: str | None,
+    check: Callable[[], None],
+    erased: ErasedRows,
 ) -> None:
-    """Write the archive under a temporary name; move it into place when `check` finds nothing wrong after all."""
+    """Write the archive under a temporary name; move it into place when `check` finds nothing wrong after all.
+
+    erased: leaves out the rows of erased students, and counts them.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
-    schema = archive_schema(source.header)
+    schema = archive_schema(erased.header)
+    unknown = dict(zip(source.header, erased.header, strict=True))
     temporary = _temporary(target)
     complete = bool(getattr(source, "snapshot", False))
     first_date: dt.date | None = None
@@ -167,6 +179,7 @@ def write_archive(
                 for batch in source.batches():
                     table = without_blank_rows(batch)
                     blank += len(batch) - len(table)
+                    table = erased.keep(table)
                     writer.write_table(table)
                     if complete and event_date in source.header:
                         first_date = min(filter(None, (first_date, _first_date(table[event_date]))), default=None)
@@ -176,7 +189,8 @@ def write_archive(
                 complete_from = None if not complete else "" if event_date is None else since
                 facts = facts | {
                     "source_format": source.source_format,
-                    "unknown_columns": source.unknown_columns,
+                    "unknown_columns": [unknown.get(name, name) for name in source.unknown_columns],
+                    ERASED_ROWS: erased.count,
                     "left_out": source.left_out | ({BLANK: blank} if blank else {}),
                     "notes": getattr(source, "notes", {}),
                     "instructional_days": [day.isoformat() for day in source.instructional_days],
@@ -191,6 +205,41 @@ def write_archive(
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def rewrite_archive(path: Path, erased: ErasedRows) -> Path | None:
+    """What the archive at `path` would be without rows of erased students, under a temporary name beside it.
+
+    None when it has none. Its facts stay, and say how many rows have been left out in all.
+    """
+    facts = archive_facts(path)
+    names = dict(zip(archived_header(path), erased.header, strict=True))
+    with pq.ParquetFile(path) as archive:
+        for group in range(archive.num_row_groups):
+            erased.keep(archive.read_row_group(group))
+        gone = erased.count
+        if not gone and not erased.changes_header:
+            return None
+        schema = archive_schema(erased.header) if facts else archive.schema_arrow.remove_metadata()
+        facts |= {
+            ERASED_ROWS: facts.get(ERASED_ROWS, 0) + gone,
+            "unknown_columns": [names.get(name, name) for name in facts.get("unknown_columns", [])],
+        }
+        temporary = _temporary(path)
+        with temporary.open("wb") as stream:
+            with pq.ParquetWriter(
+                stream, schema, compression="zstd", use_dictionary=schema.names[1:], store_schema=False
+            ) as writer:
+                for group in range(archive.num_row_groups):
+                    writer.write_table(erased.keep(archive.read_row_group(group)).cast(schema))
+                if "sha256" in facts:  # an archive of the first release has no facts
+                    writer.add_key_value_metadata(
+                        {_METADATA + name: orjson.dumps(value).decode() for name, value in facts.items()}
+                    )
+            stream.flush()
+            os.fsync(stream.fileno())
+    erased.count = gone
+    return temporary
 
 
 def _first_date(texts: pa.ChunkedArray) -> dt.date | None:

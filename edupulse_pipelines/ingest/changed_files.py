@@ -13,13 +13,15 @@ import json
 import time
 import uuid
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from edupulse_pipelines.ingest.landing import Delivery, landed_deliveries
 from edupulse_pipelines.schema.tables import REFUSED
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.landed_files import LandedFile
 from edupulse_pipelines.storage import manifest
+from edupulse_pipelines.storage.erased import ErasedKeys, read_erased
 from edupulse_pipelines.storage.work import Work
 
 SETTLED_SECONDS = 2.0
@@ -74,13 +76,31 @@ def changed_files(work: Work, deliveries: Iterable[Delivery], tables: Iterable[s
     return sorted(changed, key=lambda one: (one.was != REFUSED, one.delivery.delivered_on, one.table, one.file.name))
 
 
-def changed_weeks(work: Work, tenant: TenantSettings, until: dt.date) -> list[dt.date]:
+def renamed(deliveries: Iterable[Delivery], erased: ErasedKeys) -> list[Delivery]:
+    """The deliveries with other names for the files whose own names an erased student."""
+    if not erased:
+        return list(deliveries)
+    return [
+        replace(
+            delivery,
+            files={
+                table: [replace(file, name=erased.file_name(file.name)) for file in files]
+                for table, files in delivery.files.items()
+            },
+        )
+        for delivery in deliveries
+    ]
+
+
+def changed_weeks(work: Work, tenant: TenantSettings, until: dt.date, home: Path) -> list[dt.date]:
     """The weeks up to `until` (Mondays, ascending) with a landed file that differs from what the manifest has.
 
     Such a delivery, or its correction, came after its week's run, which nobody will repeat by chance. LandingError as
     `landed_deliveries` raises it.
     """
-    deliveries = [delivery for delivery in landed_deliveries(tenant) if delivery.week <= until]
+    with work.reading() as connection:
+        erased = read_erased(connection, work, home)
+    deliveries = renamed((delivery for delivery in landed_deliveries(tenant) if delivery.week <= until), erased)
     return sorted({changed.delivery.week for changed in changed_files(work, deliveries)})
 
 

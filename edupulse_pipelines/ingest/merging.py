@@ -45,8 +45,8 @@ def deliver(load: TableLoad, delivery: Delivery, *, again: bool = False) -> None
         load.make_room(rows)
     with load.writing() as connection:
         now = manifest.delivery(connection, load.work, load.table, delivered_on)
-        if [(file.id, file.status) for file in now] != [(file.id, file.status) for file in files]:
-            files, rows = now, None  # another run has loaded or superseded a file meanwhile
+        if [_state(file) for file in now] != [_state(file) for file in files]:
+            files, rows = now, None  # loaded or superseded by another run meanwhile, or a student of it was erased
         if rows is not None:
             counts = _merge(connection, load, delivery, rows)
             load.keep_account(connection, counts, files, again=again)
@@ -57,6 +57,10 @@ def deliver(load: TableLoad, delivery: Delivery, *, again: bool = False) -> None
             load.keep_account(connection, counts, files, again=again)
             return
     deliver(load, read_and_judged(load, delivered_on, files), again=again)
+
+
+def _state(file: Entry) -> tuple[object, ...]:
+    return file.id, file.status, file.rows_erased
 
 
 def deliver_again(load: TableLoad) -> None:
@@ -100,7 +104,8 @@ def _count_again(
                 rows_by_week=rows_by_week,
                 confirms_only=nothing == "confirms",
             )
-        counts.read += file.rows_read
+        counts.read += file.rows_read + file.rows_erased
+        counts.erased_student += file.rows_erased
         counts.quarantined += quarantined
         counts.unchanged += unchanged
     _mark_moved(known_before, _first_known(connection, load), marks)
@@ -115,10 +120,13 @@ def _merge(connection: Connection, load: TableLoad, delivery: Delivery, rows: De
     """Write the good rows of one delivery, keep its bad ones, and enter the account of each of its files."""
     load.merged = True
     delivered_on, files = delivery.delivered_on, delivery.files
-    counts = DeliveryCounts(week_of_delivery(delivered_on), delivered_on, read=delivery.count)
+    erased = sum(file.rows_erased for file in files)
+    counts = DeliveryCounts(
+        week_of_delivery(delivered_on), delivered_on, read=delivery.count + erased, erased_student=erased
+    )
     marks = load.marks(connection)
     if not all(file.loaded_at for file in files):
-        _mark_week(connection, load, delivered_on, counts.read, marks)
+        _mark_week(connection, load, delivered_on, delivery.count, marks)
     weeks = {
         file.sha256: rows.rows_by_week(number, load.tenant.no_event_before)
         for number, file in enumerate(without_copies(files))

@@ -28,7 +28,7 @@ class Identity:
     def of(cls, row: Mapping[str, Any], marker: object) -> Identity:
         """The identity in a row of students; `marker`: the date that stands for a missing date of birth."""
         born = row["date_of_birth"]
-        return cls(_folded(row["first_name"]), _folded(row["last_name"]), None if born == marker else born)
+        return cls(folded(row["first_name"]), folded(row["last_name"]), None if born == marker else born)
 
     def is_another(self, other: Identity) -> bool:
         """Whether everything that is known of both differs: then it is another child."""
@@ -40,6 +40,7 @@ class Identity:
         )
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """A name as it is compared: letters alone, without case and accents."""
     plain = unicodedata.normalize("NFKD", name.casefold())
     return "".join(letter for letter in plain if letter.isalnum()) or name.strip()

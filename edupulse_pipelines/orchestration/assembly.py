@@ -44,7 +44,7 @@ def build_defs(
         of_tenant = tenant_jobs(tenant, executor)
         jobs += [of_tenant.weekly, of_tenant.training]
         schedules += [
-            weekly_schedule(tenant, of_tenant, running=configured),
+            weekly_schedule(settings.home, tenant, of_tenant, running=configured),
             training_schedule(tenant, of_tenant),
         ]
     return Definitions(

@@ -24,7 +24,7 @@ from dagster import (
 )
 
 from edupulse_pipelines.schema.reasons import only_waits
-from edupulse_pipelines.schema.tables import REFUSED
+from edupulse_pipelines.schema.tables import ACCOUNTS, ERASED_STUDENT, REFUSED
 
 if TYPE_CHECKING:
     from edupulse_pipelines.ingest.archive import ArchivedFile
@@ -217,9 +217,9 @@ def accounting_identity(
     for delivery in deliveries:
         record = on_record.get(delivery.delivered_on, {})
         quarantined, in_quarantine = record.get("quarantined", 0), record.get("in_quarantine", 0)
-        accounted = sum(record.get(name, 0) for name in ("inserted", "updated", "unchanged", "quarantined"))
+        accounted = sum(record.get(name, 0) for name in (*ACCOUNTS[1:], ERASED_STUDENT))
         agrees = (
-            delivery.read == delivery.inserted + delivery.updated + delivery.unchanged + delivery.quarantined
+            delivery.read == sum(getattr(delivery, name) for name in (*ACCOUNTS[1:], ERASED_STUDENT))
             and delivery.read == record.get("read", 0) == accounted
             and quarantined == in_quarantine
             and delivery.quarantined - quarantined in range(replayed + 1)
@@ -233,6 +233,7 @@ def accounting_identity(
                 "updated": delivery.updated,
                 "unchanged": delivery.unchanged,
                 "quarantined": delivery.quarantined,
+                **({ERASED_STUDENT: delivery.erased_student} if delivery.erased_student else {}),
                 "still in quarantine": in_quarantine,
                 "agrees": agrees,
             }

@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from dagster import DagsterInstance
@@ -83,7 +84,11 @@ def outcome_of(
         run_id, succeeded = execute(instance, run_config)
         recorded = recorded_run(instance, run_id)
     errors = list(recorded.errors)
-    warnings = [*recorded.warnings, *run_warnings(recorded, tenant, max(weeks)), *_left_behind(database, tenant)]
+    warnings = [
+        *recorded.warnings,
+        *run_warnings(recorded, tenant, max(weeks)),
+        *_left_behind(database, tenant, settings.home),
+    ]
     if not succeeded and not errors:
         errors = ["The run failed before its first step; see it in the Dagster UI (`edupulse dev`)."]
     return RunOutcome(
@@ -97,13 +102,13 @@ def outcome_of(
     )
 
 
-def _left_behind(database: Database, tenant: TenantSettings) -> list[str]:
+def _left_behind(database: Database, tenant: TenantSettings, home: Path) -> list[str]:
     """A warning when landed files differ from what runs have loaded, so that none is forgotten."""
     from edupulse_pipelines.ingest.changed_files import changed_weeks
 
     try:
         with database.work(tenant.name) as work:
-            weeks = changed_weeks(work, tenant, last_closed_week(tenant.timezone))
+            weeks = changed_weeks(work, tenant, last_closed_week(tenant.timezone), home)
     except EduPulseError:
         return []  # the run has said so itself
     if not weeks:

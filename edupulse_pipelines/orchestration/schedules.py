@@ -10,6 +10,7 @@ wants a monthly rhythm as well switches it on.
 # No `from __future__ import annotations`: see `assets.raw`.
 
 import datetime as dt
+from pathlib import Path
 
 from dagster import (
     DefaultScheduleStatus,
@@ -32,7 +33,7 @@ WEEKLY_CRON = "0 6 * * 1"
 TRAINING_CRON = "0 4 1 * *"
 
 
-def weekly_schedule(tenant: TenantSettings, jobs: TenantJobs, *, running: bool) -> ScheduleDefinition:
+def weekly_schedule(home: Path, tenant: TenantSettings, jobs: TenantJobs, *, running: bool) -> ScheduleDefinition:
     """Monday 06:00 in the tenant's timezone, for the week that closed at midnight.
 
     Weeks before it with a delivery, or a correction of one, that came after their own run are taken along, so that
@@ -52,7 +53,7 @@ def weekly_schedule(tenant: TenantSettings, jobs: TenantJobs, *, running: bool) 
         week = last_closed_week(tenant.timezone, context.scheduled_execution_time)
         if week < tenant.first_week:
             return SkipReason(f"The first school week of {tenant.name} has not closed yet.")
-        late = _late_weeks(context, database, tenant, week)
+        late = _late_weeks(context, database, tenant, week, home)
         if late:
             return RunRequest(run_key=week.isoformat(), tags=dict(week_tags([late[0], week])))
         return RunRequest(run_key=week.isoformat(), partition_key=week.isoformat())
@@ -61,13 +62,13 @@ def weekly_schedule(tenant: TenantSettings, jobs: TenantJobs, *, running: bool) 
 
 
 def _late_weeks(
-    context: ScheduleEvaluationContext, database: Database, tenant: TenantSettings, week: dt.date
+    context: ScheduleEvaluationContext, database: Database, tenant: TenantSettings, week: dt.date, home: Path
 ) -> list[dt.date]:
     from edupulse_pipelines.ingest.changed_files import changed_weeks
 
     try:
         with database.work(tenant.name) as work:
-            return [late for late in changed_weeks(work, tenant, week) if late < week]
+            return [late for late in changed_weeks(work, tenant, week, home) if late < week]
     except EduPulseError as error:
         # The run itself will say what is wrong, where people look for it.
         context.log.warning(f"Could not look for late deliveries: {error}")

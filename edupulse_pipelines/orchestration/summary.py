@@ -15,7 +15,7 @@ from typing import Any
 from edupulse_pipelines.orchestration.checks import EXPECTATIONS, FILES_READABLE, STUDENTS_ENROLLED
 from edupulse_pipelines.orchestration.recorded_runs import RecordedRun, RunOutcome
 from edupulse_pipelines.schema.reasons import REASONS
-from edupulse_pipelines.schema.tables import ACCOUNTS, RECORD_TABLES
+from edupulse_pipelines.schema.tables import ACCOUNTS, ERASED_STUDENT, RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines.weeks import last_closed_week
@@ -40,6 +40,8 @@ def summarise(database: Database, tenant: TenantSettings, outcome: RunOutcome) -
     for table in RECORD_TABLES:
         asset = recorded.asset(table)
         tables[table] = {name: asset.metadata.get(f"run_{name}", 0) for name in (*ACCOUNTS, "waiting")}
+        if erased := asset.metadata.get(f"run_{ERASED_STUDENT}"):
+            tables[table][ERASED_STUDENT] = erased
         replayed[table] = asset.metadata.get("replayed", 0)
         blank[table] = asset.metadata.get("blank", 0)
         if counted := asset.checks.get(EXPECTATIONS, {}).get("reasons"):

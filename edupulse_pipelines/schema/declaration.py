@@ -164,6 +164,8 @@ class Table:
     access: Literal["rows", "audit"] = "rows"
     """Who is let in on PostgreSQL: to `rows` the loader, who writes them, and the analysts of each district; to the
     `audit` the auditors of each district, and the loader only to read."""
+    append_only: bool = False
+    """Whether rows are added and never changed or removed; triggers refuse both."""
 
     def __post_init__(self) -> None:
         if self.tenant_owned != (TENANT in self.column_names):

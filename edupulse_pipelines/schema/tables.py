@@ -15,6 +15,8 @@ ATTENDANCE_STATUSES = ("present", "absent", "tardy", "excused")
 EXIT_TYPES = ("completed", "transferred", "dropped_out", "failed", "other")
 RISK_CATEGORIES = ("low", "medium", "high", "critical")
 FEEDBACK_TYPES = ("true_positive", "false_positive", "true_negative", "false_negative")
+ERASED_STUDENT = "erased_student"
+"""What is counted beside the accounts of rows that were left out, because their student has been erased."""
 ACCOUNTS = ("read", "inserted", "updated", "unchanged", "quarantined")
 """What the account of a delivery counts: read = inserted + updated + unchanged + quarantined."""
 ENROLLMENT_ORIGINS = ("sent", "student", "assumed")
@@ -26,6 +28,8 @@ unreadable and taken out of the landing folder by a person."""
 KNOWN = "known"
 """What a run says of a file that an earlier one has archived; the manifest keeps the file's status."""
 EVALUATION_SCOPES = ("validation", "week", "unseen_students", "matured", "health")
+DISCLOSURE_KINDS = ("inspection", "research", "aggregates")
+"""What can be given out: what is held of one student, a de-identified data set, or counts."""
 DecisionKind = Literal["gate", "promote", "rollback", "sync"]
 """Who decided about a model: the gate after a training, a person who promoted a model or went back to one, or the
 mending of what MLflow and `model_metadata` disagreed about."""
@@ -1156,6 +1160,13 @@ INGESTED_FILES = Table(
             nullable=True,
             comment="Hash of the archive that was written of it; NULL for one from before archives had a hash.",
         ),
+        Column(
+            name="rows_erased",
+            type="integer",
+            default="zero",
+            maximum=9223372036854775807,
+            comment="Rows of erased students, which the archive leaves out; they are not among those read.",
+        ),
     ),
     primary_key=("id",),
     uniques=(Unique(("tenant_id", "table_name", "delivered_on", "file_name", "sha256")),),
@@ -1470,6 +1481,83 @@ STEP_ACCOUNTS = Table(
     primary_key=("tenant_id", "run_id", "step", "part"),
 )
 
+DISCLOSURES = Table(
+    name="disclosures",
+    comment="What of students' data was given to whom: every inspection and every export. Nothing of it is changed.",
+    columns=(
+        _ID,
+        _TENANT,
+        Column(name="kind", type="text", length=20, values=DISCLOSURE_KINDS, comment="What was given."),
+        Column(
+            name="subject_hash",
+            type="text",
+            length=64,
+            nullable=True,
+            comment="Of an inspection: keyed hash of the student's number; it tells nothing without the key.",
+        ),
+        Column(name="disclosed_at", type="timestamp", default="now", comment="When."),
+        Column(name="disclosed_by", type="text", length=255, comment="Who gave it."),
+        Column(name="recipient", type="text", length=255, comment="To whom."),
+        Column(name="purpose", type="text", comment="What for."),
+        Column(name="legal_basis", type="text", length=255, comment="On what legal basis."),
+        Column(name="files", type="json", comment="SHA-256 of each file that was written, by its name."),
+        Column(name="counts", type="json", default="empty_object", comment="How much was given, by what it is."),
+    ),
+    primary_key=("id",),
+    indexes=(Index(("tenant_id", "disclosed_at")),),
+    append_only=True,
+)
+
+ERASURES = Table(
+    name="erasures",
+    comment="Students who have been erased: who wanted it, who approved, and what was taken away. No row names one.",
+    columns=(
+        _ID,
+        _TENANT,
+        Column(name="number_hash", type="text", length=64, comment="Keyed hash of the student's number."),
+        Column(name="reason", type="text", comment="Why, as the person said it."),
+        Column(name="erased_by", type="text", length=255, comment="Who erased."),
+        Column(name="approved_by", type="text", length=255, comment="Who approved; another person."),
+        Column(name="begun_at", type="timestamp", default="now", comment="When it was begun."),
+        Column(name="done_at", type="timestamp", nullable=True, comment="When all was gone; NULL while it is not."),
+        Column(name="counts", type="json", default="empty_object", comment="What was taken away, by place."),
+    ),
+    primary_key=("id",),
+    uniques=(Unique(("tenant_id", "number_hash")),),
+)
+
+ERASED_KEYS = Table(
+    name="erased_keys",
+    comment=(
+        "Keyed hashes of what names an erased student, so that a file landed again does not bring the student back."
+    ),
+    columns=(
+        _TENANT,
+        Column(name="key_hash", type="text", length=64, comment="Keyed hash of a number, an id, a name or a header."),
+        Column(name="erasure_id", type="guid", comment="The erasure it belongs to."),
+    ),
+    primary_key=("tenant_id", "key_hash"),
+    foreign_keys=(ForeignKey(("erasure_id",), "erasures", ("id",)),),
+)
+
+LEGAL_HOLDS = Table(
+    name="legal_holds",
+    comment="Students whose data must be kept for now, whatever retention or an erasure would take away.",
+    columns=(
+        _ID,
+        _TENANT,
+        Column(name="district_id", type="text", length=50, pii="direct", comment="The student's number."),
+        Column(name="reason", type="text", comment="Why, as the person said it."),
+        Column(name="placed_by", type="text", length=255, comment="Who placed it."),
+        Column(name="placed_at", type="timestamp", default="now", comment="When it was placed."),
+        Column(name="released_by", type="text", length=255, nullable=True, comment="Who released it."),
+        Column(name="released_at", type="timestamp", nullable=True, comment="When it was released."),
+        Column(name="in_force", type="boolean", comment="Whether it holds."),
+    ),
+    primary_key=("id",),
+    uniques=(Unique(("tenant_id", "district_id"), where="in_force"),),
+)
+
 TABLES: dict[str, Table] = {
     table.name: table
     for table in (
@@ -1498,6 +1586,10 @@ TABLES: dict[str, Table] = {
         WEEKLY_COURSE_GRADES,
         PENDING_UPDATES,
         STEP_ACCOUNTS,
+        DISCLOSURES,
+        ERASURES,
+        ERASED_KEYS,
+        LEGAL_HOLDS,
     )
 }
 """Every table by name, in an order in which they can be created."""

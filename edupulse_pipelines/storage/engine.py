@@ -26,6 +26,7 @@ LEAST_POSTGRESQL = 15
 """The oldest major version of the server that is supported: the first whose views can look at their tables with the
 rights of who asks (`security_invoker`), without which a view shows every district's rows."""
 _WRITES = "edupulse_writes"
+_ALONE = "edupulse_alone"
 _SETTINGS = "edupulse_settings"
 WHO_WORKS = ("app.tenant", "app.actor", "app.run_id")
 """The settings of PostgreSQL that say who works for whom (the tenant, the actor, the run), until a transaction ends."""
@@ -95,7 +96,10 @@ def create_engine(url: str, *, role: str | None = None) -> Engine:
     def _on_begin(connection: sa.Connection) -> None:
         # A transaction that reads first and writes later is refused at once when another one has written in between,
         # however long the timeout; one that takes the lock at its beginning waits.
-        writes = connection.get_execution_options().get(_WRITES, False)
+        options = connection.get_execution_options()
+        if options.get(_ALONE, False):
+            return
+        writes = options.get(_WRITES, False)
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
@@ -190,6 +194,14 @@ def writing(engine: Engine, settings: Mapping[str, str] | None = None) -> Iterat
     """
     options = {_WRITES: True, _SETTINGS: settings}
     with engine.connect() as connection, connection.execution_options(**options).begin():
+        yield connection
+
+
+@contextmanager
+def alone(engine: Engine) -> Iterator[sa.Connection]:
+    """A connection without a transaction, for what can run in none."""
+    options = {_ALONE: True} if engine.dialect.name == "sqlite" else {"isolation_level": "AUTOCOMMIT"}
+    with engine.connect().execution_options(**options) as connection:
         yield connection
 
 

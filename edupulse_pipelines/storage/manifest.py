@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.schema.sqlalchemy_tables import ingested_files, quarantined_records
-from edupulse_pipelines.schema.tables import ACCOUNTS, ARCHIVED, LOADED, REFUSED, SUPERSEDED, WITHDRAWN
+from edupulse_pipelines.schema.tables import ACCOUNTS, ARCHIVED, ERASED_STUDENT, LOADED, REFUSED, SUPERSEDED, WITHDRAWN
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.storage.work import Work
 
@@ -53,6 +53,7 @@ class Entry:
     rows_quarantined: int
     rows_deleted: int
     rows_by_week: dict[str, int] | None
+    rows_erased: int
     archive_sha256: str | None
     """Hash of the archive; None for one that was written before archives had one."""
 
@@ -206,8 +207,8 @@ def accounts(
 ) -> dict[dt.date, dict[str, int]]:
     """The account of each delivery from the first to the last of `delivered_on`, and what is in quarantine.
 
-    `ACCOUNTS` are sums over the delivery's loaded files; `in_quarantine` counts the rows that the database holds for
-    these files, neither replayed nor superseded.
+    `ACCOUNTS` are sums over the delivery's loaded files, with those of erased students among the rows read;
+    `in_quarantine` counts the rows that the database holds for these files, neither replayed nor superseded.
     """
     if not delivered_on:
         return {}
@@ -228,13 +229,15 @@ def accounts(
             _column.delivered_on,
             *(sa.func.sum(_column[f"rows_{name}"]) for name in ACCOUNTS),
             sa.func.sum(sa.func.coalesce(held.c.held, 0)),
+            sa.func.sum(_column.rows_erased),
         )
         .select_from(ingested_files.outerjoin(held, held.c.file_hash == _column.sha256))
         .where(_of_table(work, table, LOADED), _column.delivered_on.between(min(delivered_on), max(delivered_on)))
         .group_by(_column.delivered_on)
     )
-    names = (*ACCOUNTS, "in_quarantine")
-    return {day: dict(zip(names, map(int, sums), strict=True)) for day, *sums in connection.execute(query)}
+    names = (*ACCOUNTS, "in_quarantine", ERASED_STUDENT)
+    of_days = {day: dict(zip(names, map(int, sums), strict=True)) for day, *sums in connection.execute(query)}
+    return {day: account | {"read": account["read"] + account[ERASED_STUDENT]} for day, account in of_days.items()}
 
 
 # Landing and archiving
@@ -293,6 +296,12 @@ def supersede_unloaded(connection: Connection, identity: Mapping[str, Any]) -> N
         .where(_is(identity, _FILE), _column.sha256 != identity["sha256"], _column.status.in_((ARCHIVED, REFUSED)))
         .values(status=SUPERSEDED)
     )
+
+
+def every_file(connection: Connection, work: Work, table: str) -> list[Entry]:
+    """Every entry of a table, whatever became of it, by delivery and name."""
+    query = sa.select(*_ENTRY).where(_column.tenant_id == work.tenant, _column.table_name == table)
+    return [_entry(row) for row in connection.execute(query.order_by(_column.delivered_on, _column.file_name))]
 
 
 def names_by_delivery(connection: Connection, work: Work, table: str) -> dict[dt.date, list[str]]:
@@ -406,6 +415,28 @@ def move_held(connection: Connection, work: Work, table: str, sha256: str, count
             moved[name] = there - min(left, there)
             left -= min(left, there)
         connection.execute(ingested_files.update().where(_column.id == entry.id).values(**moved))
+
+
+def note_rewritten(connection: Connection, file: Entry, rows_erased: int, quarantined: int, archive: str) -> None:
+    """Restate a file whose archive has been written again without rows of erased students.
+
+    rows_erased: how many it has left out in all; quarantined: how many of those that left now stood open in quarantine;
+    archive: its hash. What had become of the others is not known row by row: they were `unchanged` first, then
+    `updated`, then `inserted`.
+    """
+    gone = rows_erased - file.rows_erased
+    values: dict[str, Any] = {
+        "rows_erased": rows_erased,
+        "rows_read": file.rows_read - gone,
+        "rows_quarantined": file.rows_quarantined - quarantined,
+        "archive_sha256": archive,
+    }
+    left = gone - quarantined if file.is_loaded else 0
+    for name in ("rows_unchanged", "rows_updated", "rows_inserted"):
+        there = getattr(file, name)
+        values[name] = there - min(left, there)
+        left -= min(left, there)
+    connection.execute(ingested_files.update().where(_column.id == file.id).values(**values))
 
 
 def add_deleted(connection: Connection, file: Entry, count: int) -> None:

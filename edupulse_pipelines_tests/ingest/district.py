@@ -38,7 +38,8 @@ def delivery_day(number: int) -> dt.date:
 
 def balanced(account: DeliveryCounts) -> bool:
     """Whether every row that was read is accounted for."""
-    return account.read == account.inserted + account.updated + account.unchanged + account.quarantined
+    accounted = account.inserted + account.updated + account.unchanged + account.quarantined
+    return account.read == accounted + account.erased_student
 
 
 @dataclass

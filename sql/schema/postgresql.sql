@@ -8,6 +8,12 @@ BEGIN
 END
 $$;
 
+CREATE OR REPLACE FUNCTION edupulse_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'rows of % are added and never changed or removed', TG_TABLE_NAME USING ERRCODE = '23001';
+END
+$$;
+
 -- Let nobody see or change the rows of a table, not even its owner, but where a policy lets them; and let the owner by a
 -- policy of its own: what it checks as the owner (a foreign key, a migration's UPDATE) would otherwise see no row.
 CREATE OR REPLACE FUNCTION edupulse_guard_rows(guarded text) RETURNS void
@@ -907,6 +913,7 @@ CREATE TABLE ingested_files (
     removals JSONB,
     rows_by_week JSONB,
     archive_sha256 VARCHAR(64),
+    rows_erased BIGINT DEFAULT 0 NOT NULL,
     CONSTRAINT pk_ingested_files PRIMARY KEY (id),
     CONSTRAINT ck_ingested_files_size_bytes_range CHECK (size_bytes >= 0),
     CONSTRAINT ck_ingested_files_status_values CHECK (status IN ('archived', 'loaded', 'refused', 'superseded', 'withdrawn')),
@@ -977,6 +984,8 @@ COMMENT ON COLUMN ingested_files.removals IS 'Of a snapshot: how many records it
 COMMENT ON COLUMN ingested_files.rows_by_week IS 'Rows by the Monday of the school week they are dated in; from when on a domain is known rests on it. NULL where the table''s records have no such date, and for files loaded before this was noted.';
 
 COMMENT ON COLUMN ingested_files.archive_sha256 IS 'Hash of the archive that was written of it; NULL for one from before archives had a hash.';
+
+COMMENT ON COLUMN ingested_files.rows_erased IS 'Rows of erased students, which the archive leaves out; they are not among those read.';
 
 SELECT edupulse_guard('ingested_files');
 
@@ -1324,6 +1333,147 @@ COMMENT ON COLUMN step_accounts.account IS 'Counts by name; also of codes that t
 COMMENT ON COLUMN step_accounts.created_at IS 'When the row was first written.';
 
 SELECT edupulse_guard('step_accounts');
+
+CREATE TABLE disclosures (
+    id UUID DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    kind VARCHAR(20) NOT NULL,
+    subject_hash VARCHAR(64),
+    disclosed_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    disclosed_by VARCHAR(255) NOT NULL,
+    recipient VARCHAR(255) NOT NULL,
+    purpose TEXT NOT NULL,
+    legal_basis VARCHAR(255) NOT NULL,
+    files JSONB NOT NULL,
+    counts JSONB DEFAULT '{}' NOT NULL,
+    CONSTRAINT pk_disclosures PRIMARY KEY (id),
+    CONSTRAINT ck_disclosures_kind_values CHECK (kind IN ('inspection', 'research', 'aggregates'))
+);
+
+CREATE INDEX ix_disclosures_disclosed_at ON disclosures (tenant_id, disclosed_at);
+
+COMMENT ON TABLE disclosures IS 'What of students'' data was given to whom: every inspection and every export. Nothing of it is changed.';
+
+COMMENT ON COLUMN disclosures.id IS 'System-generated, time-ordered identifier.';
+
+COMMENT ON COLUMN disclosures.tenant_id IS 'The school district that owns the row.';
+
+COMMENT ON COLUMN disclosures.kind IS 'What was given.';
+
+COMMENT ON COLUMN disclosures.subject_hash IS 'Of an inspection: keyed hash of the student''s number; it tells nothing without the key.';
+
+COMMENT ON COLUMN disclosures.disclosed_at IS 'When.';
+
+COMMENT ON COLUMN disclosures.disclosed_by IS 'Who gave it.';
+
+COMMENT ON COLUMN disclosures.recipient IS 'To whom.';
+
+COMMENT ON COLUMN disclosures.purpose IS 'What for.';
+
+COMMENT ON COLUMN disclosures.legal_basis IS 'On what legal basis.';
+
+COMMENT ON COLUMN disclosures.files IS 'SHA-256 of each file that was written, by its name.';
+
+COMMENT ON COLUMN disclosures.counts IS 'How much was given, by what it is.';
+
+CREATE OR REPLACE TRIGGER tr_disclosures_append_only_row AFTER UPDATE OR DELETE
+ON disclosures FOR EACH ROW EXECUTE FUNCTION edupulse_refuse_change();
+
+CREATE OR REPLACE TRIGGER tr_disclosures_append_only_statement BEFORE TRUNCATE
+ON disclosures FOR EACH STATEMENT EXECUTE FUNCTION edupulse_refuse_change();
+
+SELECT edupulse_guard('disclosures');
+
+CREATE TABLE erasures (
+    id UUID DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    number_hash VARCHAR(64) NOT NULL,
+    reason TEXT NOT NULL,
+    erased_by VARCHAR(255) NOT NULL,
+    approved_by VARCHAR(255) NOT NULL,
+    begun_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    done_at TIMESTAMP WITH TIME ZONE,
+    counts JSONB DEFAULT '{}' NOT NULL,
+    CONSTRAINT pk_erasures PRIMARY KEY (id),
+    CONSTRAINT uq_erasures_number_hash UNIQUE (tenant_id, number_hash)
+);
+
+COMMENT ON TABLE erasures IS 'Students who have been erased: who wanted it, who approved, and what was taken away. No row names one.';
+
+COMMENT ON COLUMN erasures.id IS 'System-generated, time-ordered identifier.';
+
+COMMENT ON COLUMN erasures.tenant_id IS 'The school district that owns the row.';
+
+COMMENT ON COLUMN erasures.number_hash IS 'Keyed hash of the student''s number.';
+
+COMMENT ON COLUMN erasures.reason IS 'Why, as the person said it.';
+
+COMMENT ON COLUMN erasures.erased_by IS 'Who erased.';
+
+COMMENT ON COLUMN erasures.approved_by IS 'Who approved; another person.';
+
+COMMENT ON COLUMN erasures.begun_at IS 'When it was begun.';
+
+COMMENT ON COLUMN erasures.done_at IS 'When all was gone; NULL while it is not.';
+
+COMMENT ON COLUMN erasures.counts IS 'What was taken away, by place.';
+
+SELECT edupulse_guard('erasures');
+
+CREATE TABLE erased_keys (
+    tenant_id VARCHAR(50) NOT NULL,
+    key_hash VARCHAR(64) NOT NULL,
+    erasure_id UUID NOT NULL,
+    CONSTRAINT pk_erased_keys PRIMARY KEY (tenant_id, key_hash),
+    CONSTRAINT fk_erased_keys_erasures FOREIGN KEY(erasure_id) REFERENCES erasures (id) ON DELETE RESTRICT
+);
+
+COMMENT ON TABLE erased_keys IS 'Keyed hashes of what names an erased student, so that a file landed again does not bring the student back.';
+
+COMMENT ON COLUMN erased_keys.tenant_id IS 'The school district that owns the row.';
+
+COMMENT ON COLUMN erased_keys.key_hash IS 'Keyed hash of a number, an id, a name or a header.';
+
+COMMENT ON COLUMN erased_keys.erasure_id IS 'The erasure it belongs to.';
+
+SELECT edupulse_guard('erased_keys');
+
+CREATE TABLE legal_holds (
+    id UUID DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    district_id VARCHAR(50) NOT NULL,
+    reason TEXT NOT NULL,
+    placed_by VARCHAR(255) NOT NULL,
+    placed_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    released_by VARCHAR(255),
+    released_at TIMESTAMP WITH TIME ZONE,
+    in_force BOOLEAN NOT NULL,
+    CONSTRAINT pk_legal_holds PRIMARY KEY (id)
+);
+
+CREATE UNIQUE INDEX uq_legal_holds_in_force ON legal_holds (tenant_id, district_id) WHERE in_force;
+
+COMMENT ON TABLE legal_holds IS 'Students whose data must be kept for now, whatever retention or an erasure would take away.';
+
+COMMENT ON COLUMN legal_holds.id IS 'System-generated, time-ordered identifier.';
+
+COMMENT ON COLUMN legal_holds.tenant_id IS 'The school district that owns the row.';
+
+COMMENT ON COLUMN legal_holds.district_id IS 'The student''s number.';
+
+COMMENT ON COLUMN legal_holds.reason IS 'Why, as the person said it.';
+
+COMMENT ON COLUMN legal_holds.placed_by IS 'Who placed it.';
+
+COMMENT ON COLUMN legal_holds.placed_at IS 'When it was placed.';
+
+COMMENT ON COLUMN legal_holds.released_by IS 'Who released it.';
+
+COMMENT ON COLUMN legal_holds.released_at IS 'When it was released.';
+
+COMMENT ON COLUMN legal_holds.in_force IS 'Whether it holds.';
+
+SELECT edupulse_guard('legal_holds');
 
 -- The column whose months a table is partitioned by. An error for a table that the declaration does not partition.
 CREATE OR REPLACE FUNCTION edupulse_month_column(parent text) RETURNS text

@@ -12,10 +12,10 @@ from edupulse_pipelines.orchestration.resources import Database, Progress
 from edupulse_pipelines.orchestration.retries import is_tried_again
 from edupulse_pipelines.orchestration.steps import step
 from edupulse_pipelines.schema.delivery import DELIVERED, STUDENT_NUMBER
-from edupulse_pipelines.schema.tables import ACCOUNTS, RECORD_TABLES, TABLES
+from edupulse_pipelines.schema.tables import ACCOUNTS, ERASED_STUDENT, RECORD_TABLES, TABLES
 from edupulse_pipelines.settings import Settings, TenantSettings
 
-FIGURES = (*ACCOUNTS, "waiting", "deleted")
+FIGURES = (*ACCOUNTS, ERASED_STUDENT, "waiting", "deleted")
 """What is told of each week: the account, how many of the quarantined only wait, and what was taken back."""
 
 

@@ -25,7 +25,7 @@ from edupulse_pipelines.schema.objects.function_names import FUNCTION_NAMES
 from edupulse_pipelines.schema.objects.guards import GUARDED, guard, guard_functions
 from edupulse_pipelines.schema.objects.months import month_functions
 from edupulse_pipelines.schema.objects.triggers import PREFIX as TRIGGER_PREFIX
-from edupulse_pipelines.schema.objects.triggers import TOUCH_FUNCTION, touch_trigger
+from edupulse_pipelines.schema.objects.triggers import REFUSE_FUNCTION, TOUCH_FUNCTION, refusing_triggers, touch_trigger
 from edupulse_pipelines.schema.tables import TABLES
 
 _WITHOUT_PARAMETERS = {"no_parameters": True}
@@ -38,12 +38,14 @@ def declared_objects(dialect_name: str, schema: str = "public") -> list[Declared
     schema: where the tables are, on PostgreSQL; quoted where its name needs that.
     """
     postgresql = dialect_name == "postgresql"
-    objects = [TOUCH_FUNCTION, *guard_functions(schema)] if postgresql else []
+    objects = [TOUCH_FUNCTION, REFUSE_FUNCTION, *guard_functions(schema)] if postgresql else []
     for name, table in TABLES.items():
         if postgresql:
             objects += comments_on(name)
         if table.touched_at:
             objects.append(touch_trigger(name, dialect_name))
+        if table.append_only:
+            objects += refusing_triggers(name, dialect_name)
         if postgresql and name in GUARDED:
             objects.append(guard(name))
     return [*objects, *month_functions(schema)] if postgresql else objects

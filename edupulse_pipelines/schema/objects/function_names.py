@@ -32,6 +32,7 @@ FUNCTION_NAMES = frozenset(
         "edupulse_month_tenant",
         "edupulse_month_unclaimed",
         "edupulse_month_writer",
+        "edupulse_refuse_change",
         "edupulse_touch_updated_at",
     }
 )

@@ -1,4 +1,4 @@
-"""The triggers that keep `updated_at`, and the function that they call on PostgreSQL."""
+"""The triggers that keep `updated_at`, those that refuse changes, and the functions that they call on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -22,6 +22,52 @@ BEGIN
 END
 $$""",
 )
+
+
+REFUSE_FUNCTION = DeclaredObject(
+    kind="function",
+    name="edupulse_refuse_change()",
+    table=None,
+    statement="""CREATE OR REPLACE FUNCTION edupulse_refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'rows of % are added and never changed or removed', TG_TABLE_NAME USING ERRCODE = '23001';
+END
+$$""",
+)
+
+
+def refusing_triggers(table: str, dialect_name: str) -> list[DeclaredObject]:
+    """The triggers that refuse to change or remove a row of a table that is only added to."""
+    if dialect_name == "postgresql":
+        # After a row and not before it: what the policies of the table refuse is then refused by them.
+        events = {"row": "AFTER UPDATE OR DELETE", "statement": "BEFORE TRUNCATE"}
+        return [
+            DeclaredObject(
+                kind="trigger",
+                name=f"{PREFIX}{table}_append_only_{each}",
+                table=table,
+                statement=(
+                    f"CREATE OR REPLACE TRIGGER {PREFIX}{table}_append_only_{each} {event}\n"
+                    f"ON {table} FOR EACH {each.upper()} EXECUTE FUNCTION edupulse_refuse_change()"
+                ),
+            )
+            for each, event in events.items()
+        ]
+    return [
+        DeclaredObject(
+            kind="trigger",
+            name=f"{PREFIX}{table}_no_{event.lower()}",
+            table=table,
+            statement=(
+                f"CREATE TRIGGER {PREFIX}{table}_no_{event.lower()} BEFORE {event}\n"
+                f"ON {table} FOR EACH ROW\n"
+                f"BEGIN\n"
+                f"    SELECT RAISE(ABORT, 'rows of {table} are added and never changed or removed');\n"
+                f"END"
+            ),
+        )
+        for event in ("UPDATE", "DELETE")
+    ]
 
 
 def touch_trigger(table: str, dialect_name: str) -> DeclaredObject:

@@ -1,0 +1,216 @@
+"""Counts of a district's students for whoever may not see students: small ones hidden so that nobody can work them out.
+
+Each release is kept in `<home>/releases/<tenant>`, so that the next one about the same day is checked together with it.
+What is hidden is decided in `suppression`.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import hashlib
+import io
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from edupulse_pipelines.errors import ConfigurationError, PermanentError
+from edupulse_pipelines.governance import disclosures
+from edupulse_pipelines.governance.disclosures import Circumstances
+from edupulse_pipelines.governance.suppression import ALL, CannotBeHidden, Cell, Release, counted, suppress
+from edupulse_pipelines.schema.sqlalchemy_tables import predictions, student_features, students
+from edupulse_pipelines.storage.work import Work
+from edupulse_pipelines.weeks import feature_date
+
+FOLDER = "releases"
+DIMENSIONS = ("grade_level", "gender", "ethnicity", "socioeconomic_status", "risk_category")
+"""By what students can be counted."""
+NOT_RECORDED = "not recorded"
+HIDDEN = "hidden"
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,59}")
+_MOST_DIMENSIONS = 3  # of one table; more make cells that nobody could publish
+
+
+@dataclass(frozen=True)
+class Published:
+    """What was written: counts that are published and hidden, and the hash of each file."""
+
+    published: int
+    hidden: int
+    files: dict[str, str]
+
+
+def publish(
+    work: Work,
+    home: Path,
+    name: str,
+    out: Path,
+    week: dt.date,
+    tables: Sequence[Sequence[str]],
+    k: int,
+    circumstances: Circumstances,
+) -> Published:
+    """Write the counts of the students of a week (its Monday) by the tables' dimensions, and record the release.
+
+    PermanentError when the week has no students, the name was used, `out` holds something, or, with what earlier
+    releases of the week have told, no choice of hidden counts leaves `k` values to each of them. Takes eight arguments:
+    a release is named, of a week, by tables, for a purpose.
+    """
+    check_name(name)
+    _check_tables(tables)
+    kept = home / FOLDER / work.tenant / f"{name}.json"
+    check_new(kept, out)
+    day = feature_date(week)
+    with work.reading() as connection:
+        people = _people(connection, work, day)
+    if not people:
+        raise PermanentError(f"There are no students in the week of {week}; run it first.")
+    earlier = [release for path in sorted(kept.parent.glob("*.json")) if (release := _read(path, day)) is not None]
+    counts = counted(people, tables)
+    try:
+        release = suppress(counts, k, earlier)
+    except CannotBeHidden:
+        raise PermanentError(
+            "With what earlier releases of this week have told, a count of few students could be worked out whatever "
+            "else is hidden: nothing was written. Count by fewer dimensions, or by those of the earlier release."
+        ) from None
+    text = _csv(release, sorted({name for table in tables for name in table}))
+    files = write_files(out, {"counts.csv": text, "README.txt": _about(work.tenant, week, k, release)})
+    _keep(kept, day, release)
+    with work.writing() as connection:
+        disclosures.record(
+            connection,
+            work,
+            "aggregates",
+            circumstances,
+            files,
+            {"published": len(release.published), "hidden": len(release.hidden), "students": len(people)},
+        )
+    return Published(len(release.published), len(release.hidden), files)
+
+
+def check_name(name: str) -> None:
+    """ConfigurationError for what cannot be the name of a release."""
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError("A release is named by small letters, digits, _ and -, at most 60.")
+
+
+def check_new(kept: Path, out: Path) -> None:
+    """PermanentError for a release whose name was used, and for a folder that holds something."""
+    if kept.exists():
+        raise PermanentError(f"There is a release of this name already ({kept}): choose another one.")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise PermanentError(f"{out} is not an empty folder: name another one.")
+
+
+def write_files(out: Path, texts: dict[str, str]) -> dict[str, str]:
+    """Write files for their owner alone; the hash of each by its name."""
+    hashes = {}
+    try:
+        out.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for name, text in texts.items():
+            data = text.encode()
+            with os.fdopen(os.open(out / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+                stream.write(data)
+            hashes[name] = hashlib.sha256(data).hexdigest()
+    except OSError as error:
+        raise PermanentError(f"{out} cannot be written: {error.strerror}.") from None
+    return hashes
+
+
+def _check_tables(tables: Sequence[Sequence[str]]) -> None:
+    for table in tables:
+        unknown = [name for name in table if name not in DIMENSIONS]
+        if unknown or not table or len(set(table)) != len(table) or len(table) > _MOST_DIMENSIONS:
+            raise ConfigurationError(
+                f"--by: up to {_MOST_DIMENSIONS} different ones of {', '.join(DIMENSIONS)}, parted by commas."
+            )
+
+
+def _people(connection: Connection, work: Work, day: dt.date) -> list[dict[str, str]]:
+    """The students with a vector of the week, each with the value of every dimension."""
+    of, vector, scored = students.c, student_features.c, predictions.c
+    newest = (
+        sa.select(scored.student_id, sa.func.max(scored.prediction_date).label("newest"))
+        .where(scored.tenant_id == work.tenant, scored.feature_date == day)
+        .group_by(scored.student_id)
+        .subquery()
+    )
+    query = (
+        sa.select(of.id, of.grade_level, of.gender, of.ethnicity, of.socioeconomic_status, scored.risk_category)
+        .select_from(
+            students.join(student_features, vector.student_id == of.id)
+            .outerjoin(newest, newest.c.student_id == of.id)
+            .outerjoin(
+                predictions,
+                sa.and_(
+                    scored.student_id == of.id,
+                    scored.feature_date == day,
+                    scored.prediction_date == newest.c.newest,
+                ),
+            )
+        )
+        .where(of.tenant_id == work.tenant, vector.feature_date == day)
+    )
+    people: dict[Any, dict[str, str]] = {}
+    for row in connection.execute(query):
+        people[row.id] = {name: _value(getattr(row, name)) for name in DIMENSIONS}
+    return list(people.values())
+
+
+def _value(value: Any) -> str:
+    return NOT_RECORDED if value in (None, "") else str(value).strip() or NOT_RECORDED
+
+
+def _csv(release: Release, names: Sequence[str]) -> str:
+    text = io.StringIO()
+    sheet = csv.writer(text, lineterminator="\r\n")
+    sheet.writerow([*names, "students"])
+    for cell in sorted({*release.published, *release.hidden}, key=lambda one: (len(one), one)):
+        values = dict(cell)
+        sheet.writerow([*(values.get(name, ALL) for name in names), release.published.get(cell, HIDDEN)])
+    return text.getvalue()
+
+
+def _about(tenant: str, week: dt.date, k: int, release: Release) -> str:
+    return (
+        f"Counts of students of the school district {tenant} in the week of {week}.\n\n"
+        f"{ALL}: whatever the value. Counts of 1 to {k - 1} students are hidden, and more of them where a hidden one "
+        f"could be worked out: of {len(release.hidden)} hidden counts each has at least {k} values that fit all that "
+        "is published, here and in earlier releases of the week.\n"
+    )
+
+
+def _keep(path: Path, day: dt.date, release: Release) -> None:
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    document = {
+        "feature_date": day.isoformat(),
+        "published": [[list(map(list, cell)), count] for cell, count in release.published.items()],
+        "hidden": [list(map(list, cell)) for cell in sorted(release.hidden)],
+    }
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
+        json.dump(document, stream)
+
+
+def _read(path: Path, day: dt.date) -> Release | None:
+    """An earlier release, if it is about the same day."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        if document["feature_date"] != day.isoformat():
+            return None
+        return Release(
+            {_cell(cell): count for cell, count in document["published"]}, frozenset(map(_cell, document["hidden"]))
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        raise PermanentError(f"{path} is damaged; without it nobody knows what was published. Restore it.") from None
+
+
+def _cell(parts: Sequence[Sequence[str]]) -> Cell:
+    return tuple((name, value) for name, value in parts)

@@ -1,0 +1,381 @@
+"""Erasing a student from every place of the register, and keeping them away when a file of theirs is landed again.
+
+An erasure is dry unless it is to be executed. It can be stopped at any moment and said again: what names the student is
+noted first (as keyed hashes), and every later step finds by itself what is left to do. The archive's files and all rows
+change together, in one transaction whose end moves the rewritten files into place; then tables are rewritten, so that
+nothing is left in the bytes of their files.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from edupulse_pipelines.errors import ConfigurationError, PermanentError
+from edupulse_pipelines.governance import holds, kept_files, research
+from edupulse_pipelines.governance.kept_files import Archive, sha256_of
+from edupulse_pipelines.governance.person import Person, find_person, rows_about
+from edupulse_pipelines.governance.quarantined import quarantined_rows
+from edupulse_pipelines.governance.register import STORED_TABLES
+from edupulse_pipelines.ingest.archived_file import ERASED_ROWS, archive_facts, archive_path, rewrite_archive
+from edupulse_pipelines.risk.judging.evaluation import SMALLER_GROUPS
+from edupulse_pipelines.schema.sqlalchemy_tables import (
+    erased_keys,
+    erasures,
+    ingested_files,
+    metadata,
+    model_evaluations,
+    promotion_decisions,
+    quarantined_records,
+)
+from edupulse_pipelines.schema.tables import RECORD_TABLES
+from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.sources.landed_files import bundles_kept
+from edupulse_pipelines.storage import manifest
+from edupulse_pipelines.storage.erased import ErasedKeys, note_erased, read_erased
+from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.rewriting import demand_rewriting, overwrite_deleted, rewrite
+from edupulse_pipelines.storage.turns import take_turn
+from edupulse_pipelines.storage.work import Work
+
+TOUCHED = (*STORED_TABLES, "quarantined_records", "ingested_files")
+"""The tables that an erasure takes rows from, or changes them in."""
+REMAINS = (
+    "The district's landing folder holds what the district sent, until the district clears it away.",
+    "Backups hold the student until they are thrown away.",
+    "Models that were trained with the rows stay until they are replaced; they hold no row of the student.",
+    "Files that somebody had written by a command lie where they were put; see `edupulse privacy disclosures`.",
+)
+_ON_POSTGRESQL = (
+    "The server's write-ahead log holds what was deleted until it has been recycled, and its catalog of statistics "
+    "until the next autovacuum of pg_statistic."
+)
+
+
+@dataclass
+class Erased:
+    """What was found, or taken away, by place; `executed`: whether it was."""
+
+    executed: bool
+    counts: Counter[str] = field(default_factory=Counter)
+    remains: tuple[str, ...] = REMAINS
+
+
+def erase(
+    work: Work,
+    raw_dir: Path,
+    tenant: TenantSettings,
+    number: str,
+    *,
+    reason: str,
+    approved_by: str | None,
+    execute: bool,
+) -> Erased:
+    """Erase the student of this number, or with `execute` False only count what an erasure would take away.
+
+    PermanentError when nothing is held under the number, when the student has been erased before, is on hold, or the
+    role may not rewrite tables; ConfigurationError when nobody else has approved.
+    """
+    home = raw_dir.parent
+    with work.reading() as connection:
+        person = find_person(connection, work, home, number)
+        begun = _begun(connection, work, person)
+        if begun is not None and begun.done_at is not None and not person.ids:
+            raise PermanentError(f"A student of this number was erased on {begun.done_at:%Y-%m-%d}.")
+        if holds.is_held(connection, work, list(person.numbers)):
+            raise PermanentError("The student is on legal hold; nothing was erased. `edupulse privacy holds` shows it.")
+        demand_rewriting(connection, TOUCHED)
+        found = _count(connection, work, raw_dir, tenant, person)
+    if not found and begun is None:
+        raise PermanentError("Nothing is held under this number; nothing was erased.")
+    if not execute:
+        return Erased(False, found, _remains(work))
+    if not approved_by or approved_by.casefold() == work.actor.casefold():
+        raise ConfigurationError("An erasure needs two people: --approved-by names another one than who erases.")
+    erasure, keys = _begin(work, home, person, reason, approved_by)
+    counts = _take_away(work, raw_dir, tenant, person, keys)
+    rewrite(work, TOUCHED)
+    with work.writing() as connection:
+        connection.execute(
+            erasures.update()
+            .where(erasures.c.id == erasure)
+            .values(done_at=dt.datetime.now(dt.UTC), counts=dict(counts))
+        )
+    return Erased(True, counts, _remains(work))
+
+
+def _remains(work: Work) -> tuple[str, ...]:
+    return (*REMAINS, _ON_POSTGRESQL) if work.dialect == "postgresql" else REMAINS
+
+
+def _begun(connection: Connection, work: Work, person: Person) -> sa.Row | None:
+    """The erasure of the student that was begun, or is done."""
+    named = [person.keys.hash_of("student", number) for number in (person.number, *person.numbers)]
+    query = (
+        sa.select(erasures.c.id, erasures.c.done_at)
+        .join(erased_keys, erased_keys.c.erasure_id == erasures.c.id)
+        .where(erasures.c.tenant_id == work.tenant, erased_keys.c.key_hash.in_(named))
+    )
+    return connection.execute(query.limit(1)).one_or_none()
+
+
+def _count(connection: Connection, work: Work, raw_dir: Path, tenant: TenantSettings, person: Person) -> Counter[str]:
+    """What is held of the student, by place; places that hold nothing are left out."""
+    found: Counter[str] = Counter()
+    for name in STORED_TABLES:
+        table = metadata.tables[name]
+        mine = sa.and_(table.c.tenant_id == work.tenant, rows_about(name, person))
+        found[name] = connection.scalar(sa.select(sa.func.count()).select_from(table).where(mine)) or 0
+    found["quarantined_records"] = sum(1 for _ in quarantined_rows(connection, work, person.keys, tenant))
+    for archive in kept_files.archives(connection, work, raw_dir):
+        rows = kept_files.rows_of(archive, person, tenant)
+        if rows is not None:
+            found["archived rows"] += len(rows)
+            found["archived files"] += 1
+    found["refused files"] = sum(kept_files.mentions(path, person) is not False for path in _refused(work, raw_dir))
+    found["kept bundles"] = sum(
+        kept_files.mentions(path, person) is not False for path in kept_files.kept_bundles(work, raw_dir)
+    )
+    found["releases"] = len(research.releases_with(raw_dir.parent, work.tenant, person.numbers))
+    found["file names"], found["columns"] = len(person.file_names), len(person.columns)
+    return +found
+
+
+def _refused(work: Work, raw_dir: Path) -> list[Path]:
+    return kept_files.refused_files(work, raw_dir)
+
+
+def _begin(work: Work, home: Path, person: Person, reason: str, approved_by: str) -> tuple[uuid.UUID, ErasedKeys]:
+    """Note what names the student, so that no file archived from now on brings a row; all keys of the tenant."""
+    with work.writing() as connection:
+        take_turn(connection, work, RECORD_TABLES)
+        begun = _begun(connection, work, person)
+        erasure = begun.id if begun is not None else new_ids(1)[0]
+        values = {
+            "reason": reason,
+            "erased_by": work.actor,
+            "approved_by": approved_by,
+            "begun_at": dt.datetime.now(dt.UTC),
+            "done_at": None,
+        }
+        if begun is None:
+            number_hash = person.keys.hash_of("student", person.numbers[0])
+            connection.execute(
+                erasures.insert().values(
+                    id=erasure, tenant_id=work.tenant, number_hash=number_hash, counts={}, **values
+                )
+            )
+        else:
+            connection.execute(erasures.update().where(erasures.c.id == erasure).values(**values))
+        noted = connection.scalars(sa.select(erased_keys.c.key_hash).where(erased_keys.c.erasure_id == erasure))
+        note_erased(connection, work, home, erasure, person.keys.hashes | set(noted))
+        return erasure, read_erased(connection, work, home)
+
+
+def _take_away(work: Work, raw_dir: Path, tenant: TenantSettings, person: Person, keys: ErasedKeys) -> Counter[str]:
+    """Take the student out of files and tables; how much, by place."""
+    taken: Counter[str] = Counter()
+    taken["refused files"] = _remove_refused(work, raw_dir, person)
+    taken["kept bundles"] = _mend_bundles(work, raw_dir, tenant, person)
+    taken["releases"] = research.forget(raw_dir.parent, work.tenant, person.numbers)
+    with work.reading() as connection:
+        archives = kept_files.archives(connection, work, raw_dir, keys)
+        lines = _quarantined_lines(connection, work, tenant, keys)
+    rewritten: dict[Path, Path] = {}
+    try:
+        for archive in archives:
+            of_file = lines.get((archive.table, archive.entry.sha256), set()) if archive.entry is not None else set()
+            temporary = rewrite_archive(archive.path, archive.filter(keys, tenant, of_file))
+            if temporary is not None:
+                rewritten[archive.path] = temporary
+        with work.writing() as connection:
+            take_turn(connection, work, RECORD_TABLES)
+            overwrite_deleted(connection)
+            opened = _delete_quarantined(connection, work, tenant, keys)
+            taken["quarantined_records"] = opened.pop(("", ""), 0)
+            taken.update(_restate(connection, archives, rewritten, opened))
+            taken["columns"] = _rename_columns(connection, work, keys, archives, rewritten)
+            taken.update(_delete_rows(connection, work, person))
+            _forget_small_groups(connection, work)
+            for path, temporary in rewritten.items():
+                temporary.replace(path)
+            taken["file names"] = _rename_files(connection, work, raw_dir, keys)
+    finally:
+        for temporary in rewritten.values():
+            temporary.unlink(missing_ok=True)
+    return +taken
+
+
+def _remove_refused(work: Work, raw_dir: Path, person: Person) -> int:
+    """Remove the refused files that hold the student, and those that nobody can look into."""
+    removed = [path for path in _refused(work, raw_dir) if kept_files.mentions(path, person) is not False]
+    for path in removed:
+        path.unlink(missing_ok=True)
+    return len(removed)
+
+
+def _mend_bundles(work: Work, raw_dir: Path, tenant: TenantSettings, person: Person) -> int:
+    """Write OneRoster bundles that hold the student again without the rows, and remove other kept bundles that do."""
+    mended = 0
+    for path in kept_files.kept_bundles(work, raw_dir):
+        if kept_files.mentions(path, person) is False:
+            continue
+        mended += 1
+        content = kept_files.roster_without(path, person)
+        if content is not None:
+            temporary = path.with_name(f"{uuid.uuid4().hex}.zip")
+            temporary.write_bytes(content)
+            temporary.chmod(path.stat().st_mode & 0o777)
+            bundles = bundles_kept(temporary, tenant.files)
+            stem = path.name.split(".")[0]
+            if not bundles:
+                temporary.unlink()
+            else:
+                sha256 = bundles[0].fingerprint()[0]
+                temporary.replace(path.with_name(f"{'bundle' if person.is_named_in(stem) else stem}.{sha256[:16]}.zip"))
+        path.unlink(missing_ok=True)
+    return mended
+
+
+Lines = dict[tuple[str, str], set[int]]
+"""By table and content (hash) lines of quarantined rows."""
+
+
+def _quarantined_lines(connection: Connection, work: Work, tenant: TenantSettings, keys: ErasedKeys) -> Lines:
+    lines: Lines = {}
+    for row in quarantined_rows(connection, work, keys, tenant):
+        lines.setdefault((row.table_name, row.file_hash), set()).add(row.line_number)
+    return lines
+
+
+def _delete_quarantined(
+    connection: Connection, work: Work, tenant: TenantSettings, keys: ErasedKeys
+) -> Counter[tuple[str, str]]:
+    """Delete the student's quarantined rows; by table and content how many stood open, and in all under `("", "")`."""
+    opened: Counter[tuple[str, str]] = Counter()
+    for row in list(quarantined_rows(connection, work, keys, tenant)):
+        connection.execute(quarantined_records.delete().where(quarantined_records.c.id == row.id))
+        opened["", ""] += 1
+        if row.replayed_at is None and row.superseded_at is None:
+            opened[row.table_name, row.file_hash] += 1
+    return opened
+
+
+def _restate(
+    connection: Connection,
+    archives: list[Archive],
+    rewritten: dict[Path, Path],
+    opened: Counter[tuple[str, str]],
+) -> dict[str, int]:
+    """Restate hash and account of every file whose archive has left out more rows than the manifest says."""
+    rows = files = 0
+    for archive in archives:
+        path = rewritten.get(archive.path, archive.path)
+        total = archive_facts(path).get(ERASED_ROWS, 0)
+        digest = sha256_of(path)
+        files += archive.path in rewritten
+        if archive.entry is None or (total == archive.entry.rows_erased and archive.path not in rewritten):
+            continue
+        rows += total - archive.entry.rows_erased
+        open_rows = opened[archive.table, archive.entry.sha256] if archive.entry.is_loaded else 0
+        manifest.note_rewritten(connection, archive.entry, total, open_rows, digest)
+    return {"archived rows": rows, "archived files": files}
+
+
+def _rename_files(connection: Connection, work: Work, raw_dir: Path, keys: ErasedKeys) -> int:
+    """Give files another name whose own names the student: in the manifest, in the quarantine, and in the archive."""
+    column, quarantined = ingested_files.c, quarantined_records.c
+    query = sa.select(column.id, column.table_name, column.delivered_on, column.file_name, column.sha256)
+    renamed = 0
+    for row in connection.execute(query.where(column.tenant_id == work.tenant)).all():
+        name = keys.file_name(row.file_name)
+        if name == row.file_name:
+            continue
+        renamed += 1
+        connection.execute(ingested_files.update().where(column.id == row.id).values(file_name=name))
+        connection.execute(
+            quarantined_records.update()
+            .where(
+                quarantined.tenant_id == work.tenant,
+                quarantined.file_name == f"{row.delivered_on}/{row.file_name}",
+            )
+            .values(file_name=f"{row.delivered_on}/{name}")
+        )
+        of_file = (raw_dir, work.tenant, row.table_name, row.delivered_on)
+        there = archive_path(*of_file, row.file_name, row.sha256)
+        if there.exists():
+            there.replace(archive_path(*of_file, name, row.sha256))
+    return renamed
+
+
+def _rename_columns(
+    connection: Connection, work: Work, keys: ErasedKeys, archives: list[Archive], rewritten: dict[Path, Path]
+) -> int:
+    """Call unknown columns that name the student by their place in the file: in the manifest and in the quarantine."""
+    renamed = 0
+    for archive in archives:
+        unknown = archive.entry.unknown_columns if archive.entry is not None else None
+        if archive.entry is None or not any(keys.has("column", name) for name in unknown or ()):
+            continue
+        renamed += 1
+        told = archive_facts(rewritten.get(archive.path, archive.path)).get("unknown_columns")
+        mine = ingested_files.c.id == archive.entry.id
+        connection.execute(ingested_files.update().where(mine).values(unknown_columns=told))
+        column = quarantined_records.c
+        of_file = sa.and_(
+            column.tenant_id == work.tenant,
+            column.table_name == archive.table,
+            column.file_hash == archive.entry.sha256,
+        )
+        for row in connection.execute(sa.select(column.id, column.raw, column.corrected).where(of_file)).all():
+            values = {"raw": _renamed(row.raw, keys), "corrected": _renamed(row.corrected, keys)}
+            connection.execute(quarantined_records.update().where(column.id == row.id).values(**values))
+    return renamed
+
+
+def _renamed(said: Any, keys: ErasedKeys) -> Any:
+    """A quarantined row under the header of now; its columns stand in the order of the file."""
+    if not isinstance(said, dict):
+        return said
+    return {
+        f"column {place}" if keys.has("column", name) else name: value
+        for place, (name, value) in enumerate(said.items(), start=1)
+    }
+
+
+def _delete_rows(connection: Connection, work: Work, person: Person) -> dict[str, int]:
+    """Delete the rows of every table that are about the student, those that refer to others first."""
+    deleted = {}
+    for name in reversed(STORED_TABLES):
+        table = metadata.tables[name]
+        mine = sa.and_(table.c.tenant_id == work.tenant, rows_about(name, person))
+        deleted[name] = connection.execute(table.delete().where(mine)).rowcount
+    return deleted
+
+
+def _forget_small_groups(connection: Connection, work: Work) -> None:
+    """Take away names of groups too small to show, which earlier versions stored (without a figure)."""
+    column = model_evaluations.c
+    connection.execute(
+        model_evaluations.delete().where(
+            column.tenant_id == work.tenant,
+            column.subgroup != "",
+            column.samples.is_(None),
+            sa.not_(column.subgroup.endswith(f"={SMALLER_GROUPS}", autoescape=True)),
+        )
+    )
+    decision = promotion_decisions.c
+    query = sa.select(decision.id, decision.numbers).where(decision.tenant_id == work.tenant)
+    for row in connection.execute(query).all():
+        rates = (row.numbers or {}).get("false_negative_rate") or {}
+        told = [f"{name.partition('=')[0]}={SMALLER_GROUPS}" for name in rates.get("suppressed", [])]
+        if told != rates.get("suppressed", []):
+            numbers = {**row.numbers, "false_negative_rate": {**rates, "suppressed": sorted(set(told))}}
+            connection.execute(promotion_decisions.update().where(decision.id == row.id).values(numbers=numbers))

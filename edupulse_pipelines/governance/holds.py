@@ -1,0 +1,73 @@
+"""Legal holds: students whose data must be kept for now, whatever retention or an erasure would take away."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, fields
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from edupulse_pipelines.errors import PermanentError
+from edupulse_pipelines.schema.sqlalchemy_tables import legal_holds as table
+from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.work import Work
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hold:
+    """One hold; the fields are columns of `legal_holds`."""
+
+    district_id: str
+    reason: str
+    placed_by: str
+    placed_at: dt.datetime
+    released_by: str | None
+    released_at: dt.datetime | None
+    in_force: bool
+
+
+def _in_force(work: Work, number: str) -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.tenant_id == work.tenant, table.c.district_id == number, table.c.in_force)
+
+
+def place(work: Work, number: str, reason: str) -> None:
+    """Hold the data of the student of this number; PermanentError when they are held already."""
+    with work.writing() as connection:
+        if is_held(connection, work, [number]):
+            raise PermanentError("The student is on hold already; `edupulse privacy holds` shows since when.")
+        connection.execute(
+            table.insert().values(
+                id=new_ids(1)[0],
+                tenant_id=work.tenant,
+                district_id=number,
+                reason=reason,
+                placed_by=work.actor,
+                placed_at=dt.datetime.now(dt.UTC),
+                in_force=True,
+            )
+        )
+
+
+def release(work: Work, number: str) -> None:
+    """End the hold; PermanentError when there is none."""
+    with work.writing() as connection:
+        if not is_held(connection, work, [number]):
+            raise PermanentError("The student is not on hold.")
+        connection.execute(
+            table.update()
+            .where(_in_force(work, number))
+            .values(in_force=False, released_by=work.actor, released_at=dt.datetime.now(dt.UTC))
+        )
+
+
+def is_held(connection: Connection, work: Work, numbers: list[str]) -> bool:
+    """Whether the data of one of these numbers are held."""
+    query = sa.select(sa.func.count()).where(sa.or_(*(_in_force(work, number) for number in numbers)))
+    return bool(connection.scalar(query))
+
+
+def holds(connection: Connection, work: Work) -> list[Hold]:
+    """Every hold, those that were released included, oldest first."""
+    query = sa.select(*(table.c[field.name] for field in fields(Hold))).where(table.c.tenant_id == work.tenant)
+    return [Hold(**row._mapping) for row in connection.execute(query.order_by(table.c.placed_at, table.c.id))]

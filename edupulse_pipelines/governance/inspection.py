@@ -1,0 +1,359 @@
+"""Everything that is held of one student, written for the student's family: CSVs, and a page to read and print.
+
+Nothing of another student is in it. A text that names one is held back, and written beside the rest into
+`not-for-release/`, for a person to redact. What is held is found by `person`, `kept_files` and `quarantined`, as an
+erasure finds it; the giving out is recorded in `disclosures`.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import datetime as dt
+import hashlib
+import io
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import orjson
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from edupulse_pipelines.errors import PermanentError
+from edupulse_pipelines.governance import disclosures, kept_files
+from edupulse_pipelines.governance.disclosures import Circumstances
+from edupulse_pipelines.governance.others import OtherStudents
+from edupulse_pipelines.governance.person import Person, find_person, rows_about
+from edupulse_pipelines.governance.quarantined import quarantined_rows
+from edupulse_pipelines.governance.register import PLACES, STORED_TABLES, Place
+from edupulse_pipelines.ingest.archive import told_names
+from edupulse_pipelines.ingest.spreadsheets import guarded
+from edupulse_pipelines.schema.reasons import REASONS
+from edupulse_pipelines.schema.sqlalchemy_tables import metadata
+from edupulse_pipelines.schema.tables import RECORD_TABLES, TABLES
+from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.sources.file_names import name_outside
+from edupulse_pipelines.sources.records import LINE_NUMBER, SYSTEM_COLUMNS
+from edupulse_pipelines.storage.work import Work
+
+HELD_BACK = "[held back: it names another student]"
+NOT_FOR_RELEASE = "not-for-release"
+"""The folder beside what is given out, for whoever redacts."""
+_NOT_ON_THE_PAGE = {
+    "id", "tenant_id", "student_id", "field_deliveries", "record_key", "created_at", "updated_at", "feature_vector",
+    "moved", "said",
+}  # fmt: skip
+_IDENTITY = {"first_name", "last_name", "district_id", "old_number", "new_number"}
+"""Columns that hold who the student is; they are given out as they are."""
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Sheet:
+    """The rows of one place that are given out: a CSV, and a section of the page."""
+
+    name: str
+    title: str
+    about: str
+    columns: list[str]
+    meanings: dict[str, str]
+    rows: list[Row] = field(default_factory=list)
+
+    @property
+    def shown(self) -> list[str]:
+        """The columns that the page has; those that no row fills are left to the CSV."""
+        return [
+            name
+            for name in self.columns
+            if name not in _NOT_ON_THE_PAGE and any(row.get(name) not in (None, "") for row in self.rows)
+        ]
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What was written: how many rows by sheet, how many texts were held back, and the hash of each file."""
+
+    counts: dict[str, int]
+    held_back: int
+    files: dict[str, str]
+
+
+@dataclass
+class _HeldBack:
+    """Texts that name another student, with where they stand."""
+
+    others: OtherStudents
+    rows: list[Row] = field(default_factory=list)
+
+    def cell(self, sheet: str, row: Row, column: str, value: Any) -> Any:
+        text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode() if value else ""
+        if not text or column in _IDENTITY or not self.others.are_named_in(text):
+            return value
+        self.rows.append({"sheet": sheet, "row": _first_identity(row), "column": column, "text": text})
+        return HELD_BACK
+
+
+def _first_identity(row: Row) -> str:
+    names = ("incident_date", "date", "delivered_on", "line_number", "submission_date", "feature_date", "id")
+    return ", ".join(f"{name} {row[name]}" for name in names if row.get(name) is not None)
+
+
+def inspect(
+    work: Work, raw_dir: Path, tenant: TenantSettings, number: str, out: Path, circumstances: Circumstances
+) -> Inspection:
+    """Write everything that is held of the student of this number into the folder `out`, and record it.
+
+    PermanentError when nothing is held under the number, or `out` holds something.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise PermanentError(f"{out} is not an empty folder: name another one.")
+    with work.reading() as connection:
+        person = find_person(connection, work, raw_dir.parent, number)
+        held = _HeldBack(OtherStudents(connection, work, person))
+        sheets = [*_stored(connection, work, person, held), _quarantine(connection, work, tenant, person, held)]
+        sheets += _delivered(connection, work, raw_dir, tenant, person, held)
+    sheets = [sheet for sheet in sheets if sheet.rows]
+    if not sheets:
+        raise PermanentError("Nothing is held under this number. Nothing was written.")
+    elsewhere = _elsewhere(work, raw_dir, person)
+    written = _write(out, sheets, held, _page(work, tenant, person, sheets, held, elsewhere))
+    counts = {sheet.name: len(sheet.rows) for sheet in sheets}
+    with work.writing() as connection:
+        disclosures.record(
+            connection,
+            work,
+            "inspection",
+            circumstances,
+            {name: digest for name, digest in written.items() if not name.startswith(NOT_FOR_RELEASE)},
+            {**counts, "held_back": len(held.rows)},
+            person.keys.hash_of("student", person.numbers[0]),
+        )
+    return Inspection(counts, len(held.rows), written)
+
+
+def _stored(connection: Connection, work: Work, person: Person, held: _HeldBack) -> list[Sheet]:
+    """The rows of every table that are about the student."""
+    sheets = []
+    for name in STORED_TABLES:
+        table, declared = metadata.tables[name], TABLES[name]
+        sheet = Sheet(
+            name,
+            name.replace("_", " ").capitalize(),
+            declared.comment,
+            list(declared.column_names),
+            {column.name: column.comment for column in declared.columns},
+        )
+        # What people have written; what is computed, and codes, name nobody.
+        free = {
+            column.name
+            for column in declared.columns
+            if column.type in ("text", "json") and not column.values and (column.delivered or column.pii == "direct")
+        }
+        query = sa.select(table).where(table.c.tenant_id == work.tenant, rows_about(name, person))
+        for stored in connection.execute(query.order_by(*(table.c[key] for key in declared.primary_key))):
+            row = dict(stored._mapping)
+            sheet.rows.append(
+                {key: held.cell(name, row, key, value) if key in free else value for key, value in row.items()}
+            )
+        sheets.append(sheet)
+    return sheets
+
+
+def _quarantine(connection: Connection, work: Work, tenant: TenantSettings, person: Person, held: _HeldBack) -> Sheet:
+    """The student's rows that were not loaded."""
+    names = ["table_name", "delivered_on", "line_number", "raw", "corrected", "why", "replayed_at", "superseded_at"]
+    declared = TABLES["quarantined_records"]
+    sheet = Sheet(
+        "quarantined_rows",
+        "Rows that were not loaded",
+        declared.comment,
+        names,
+        {
+            **{name: declared.column(name).comment for name in names if name != "why"},
+            "why": "Why the row was not loaded.",
+        },
+    )
+    for row in quarantined_rows(connection, work, person.keys, tenant):
+        codes = [REASONS.get(code.partition(":")[0]) for code in row.reasons]
+        stored = dict(row._mapping) | {"why": " ".join(reason.meaning for reason in codes if reason is not None)}
+        shown = {name: stored[name] for name in names}
+        for name in ("raw", "corrected"):
+            shown[name] = _cells(held, sheet.name, shown, shown[name])
+        sheet.rows.append(shown)
+    return sheet
+
+
+def _cells(held: _HeldBack, sheet: str, row: Row, said: Any) -> Any:
+    """A row as it came, with each of its texts looked at."""
+    if isinstance(said, Mapping):
+        return {name: held.cell(sheet, row, name, value) for name, value in said.items()}
+    if isinstance(said, list):
+        return [held.cell(sheet, row, "raw", value) for value in said]
+    return said
+
+
+def _delivered(
+    connection: Connection, work: Work, raw_dir: Path, tenant: TenantSettings, person: Person, held: _HeldBack
+) -> list[Sheet]:
+    """The rows about the student as the district sent them, a sheet for each table."""
+    told = {table: told_names(connection, work, table) for table in RECORD_TABLES}
+    sheets: dict[str, Sheet] = {}
+    for archive in kept_files.archives(connection, work, raw_dir):
+        rows = kept_files.rows_of(archive, person, tenant)
+        if rows is None:
+            continue
+        sheet = sheets.setdefault(
+            archive.table,
+            Sheet(
+                f"delivered_{archive.table}",
+                f"{archive.table.replace('_', ' ').capitalize()} as they were delivered",
+                "What the district sent, row by row, before anything was read from it.",
+                ["delivered_on", "file", "line"],
+                {
+                    "delivered_on": "Date of the delivery.",
+                    "file": "Name of the file; its place among the delivery's files where the name may name somebody.",
+                    "line": "Line of the file.",
+                },
+            ),
+        )
+        name = archive.entry.file_name if archive.entry is not None else archive.path.name
+        day = archive.delivered_on
+        for values in rows.to_pylist():
+            row = {"delivered_on": day, "file": told[archive.table].get((day, name), name_outside(name, 1))}
+            row |= {"line": values[LINE_NUMBER], "line_number": values[LINE_NUMBER]}
+            for column, value in values.items():
+                if column not in (LINE_NUMBER, "_problem") and value is not None:
+                    called = "fields" if column in SYSTEM_COLUMNS else column
+                    row[called] = held.cell(sheet.name, row, column, value)
+                    if called not in sheet.columns:
+                        sheet.columns.append(called)
+                        sheet.meanings[called] = _meaning(archive.table, called)
+            sheet.rows.append(row)
+    return list(sheets.values())
+
+
+def _meaning(table: str, column: str) -> str:
+    declared = TABLES[table]
+    if column in declared.column_names:
+        return declared.column(column).comment
+    return "As the district calls it; it is kept and not read."
+
+
+def _elsewhere(work: Work, raw_dir: Path, person: Person) -> list[tuple[Place, str]]:
+    """What is held in places that cannot be shown row by row, in words."""
+    found = {
+        "refused files": kept_files.refused_files(work, raw_dir),
+        "kept bundles": kept_files.kept_bundles(work, raw_dir),
+    }
+    told = []
+    for place in PLACES:
+        words = place.inspected
+        if place.name in found:
+            said = [kept_files.mentions(path, person) for path in found[place.name]]
+            words = f"{words} Here: {said.count(True)} that do, {said.count(None)} that nobody can look into."
+        if place.name == "manifest":
+            words = f"{words} Here: {len(person.file_names)} files, {len(person.columns)} columns."
+        told.append((place, words))
+    return told
+
+
+# Writing
+
+
+def _write(out: Path, sheets: Sequence[Sheet], held: _HeldBack, page: str) -> dict[str, str]:
+    """Write the files, for their owner alone; the hash of each by its name."""
+    texts = {"index.html": page, "columns.csv": _csv(["sheet", "column", "meaning"], _columns(sheets))}
+    texts |= {f"{sheet.name}.csv": _csv(sheet.columns, sheet.rows) for sheet in sheets}
+    if held.rows:
+        texts[f"{NOT_FOR_RELEASE}/to-redact.csv"] = _csv(["sheet", "row", "column", "text"], held.rows)
+    written = {}
+    try:
+        for name, text in texts.items():
+            path = out / name
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            data = text.encode("utf-8-sig" if name.endswith(".csv") else "utf-8")
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+                stream.write(data)
+            written[name] = hashlib.sha256(data).hexdigest()
+    except OSError as error:
+        raise PermanentError(f"{out} cannot be written: {error.strerror}.") from None
+    return written
+
+
+def _columns(sheets: Sequence[Sheet]) -> list[Row]:
+    return [
+        {"sheet": sheet.name, "column": name, "meaning": sheet.meanings.get(name, "")}
+        for sheet in sheets
+        for name in sheet.columns
+    ]
+
+
+def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+    """What a spreadsheet would run as a formula has an apostrophe in front; what is not known is empty."""
+    text = io.StringIO()
+    sheet = csv.writer(text, lineterminator="\r\n")
+    sheet.writerow(columns)
+    for row in rows:
+        sheet.writerow([guarded(in_words(row.get(name))) for name in columns])
+    return text.getvalue()
+
+
+def in_words(value: Any) -> str:
+    """A value as it is written for people."""
+    if value is None:
+        return ""
+    if isinstance(value, dict | list):
+        return orjson.dumps(value, default=str).decode()
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dt.datetime):
+        return f"{value:%Y-%m-%d %H:%M}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def reasons_of(factors: Any) -> list[str]:
+    """The reasons that are stored with a prediction, in words."""
+    told = []
+    for factor in factors if isinstance(factors, list) else ():
+        if isinstance(factor, dict) and factor.get("description"):
+            direction = {"raises": "raises the score", "lowers": "lowers the score"}.get(
+                factor.get("direction", ""), ""
+            )
+            told.append(f"{factor['description']}{f' ({direction})' if direction else ''}")
+    return told
+
+
+def _page(
+    work: Work,
+    tenant: TenantSettings,
+    person: Person,
+    sheets: Sequence[Sheet],
+    held: _HeldBack,
+    elsewhere: Sequence[tuple[Place, str]],
+) -> str:
+    """The page. It needs nothing else, and its policy lets nothing in it run or be fetched."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    folder = files(__package__)
+    style = folder.joinpath("inspection.css").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    template = environment.from_string(folder.joinpath("inspection.html").read_text(encoding="utf-8"))
+    return template.render(
+        tenant=work.tenant,
+        person=person,
+        sheets=sheets,
+        held_back=len(held.rows),
+        elsewhere=elsewhere,
+        words=in_words,
+        reasons=reasons_of,
+        made=f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC",
+        policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",
+        style=Markup(style),
+    )

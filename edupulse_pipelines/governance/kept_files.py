@@ -1,0 +1,183 @@
+"""What is held of a student outside of tables: archives, refused files and kept bundles below `<home>/raw/<tenant>`.
+
+Finds; what is shown of it is in `inspection`, what is taken away in `erasure`.
+"""
+
+from __future__ import annotations
+
+import csv
+import datetime as dt
+import gzip
+import hashlib
+import io
+import zipfile
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from sqlalchemy.engine import Connection
+
+from edupulse_pipelines.governance.person import Person
+from edupulse_pipelines.ingest.archived_file import archive_facts, archive_path, archived_header
+from edupulse_pipelines.ingest.erased_rows import ErasedRows
+from edupulse_pipelines.schema.source_formats import format_of
+from edupulse_pipelines.schema.tables import RECORD_TABLES
+from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage import manifest
+from edupulse_pipelines.storage.erased import ErasedKeys
+from edupulse_pipelines.storage.manifest import Entry
+from edupulse_pipelines.storage.work import Work
+
+_ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "cp1252")
+_LARGEST = 1 << 30  # bytes unpacked that are looked into
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One archive on disk; `entry`: its line in the manifest, None for a file that no line names."""
+
+    path: Path
+    table: str
+    delivered_on: dt.date
+    entry: Entry | None
+
+    def filter(self, keys: ErasedKeys, tenant: TenantSettings, lines: Collection[int] = ()) -> ErasedRows:
+        """What tells whose its rows are; `lines` are the student's, whatever they say."""
+        source = archive_facts(self.path).get("source_format") or (self.entry.source_format if self.entry else None)
+        converted = format_of(source).converted
+        return ErasedRows(
+            keys, self.table, archived_header(self.path), tenant.profile, converted=converted, lines=lines
+        )
+
+
+def archives(connection: Connection, work: Work, raw_dir: Path, keys: ErasedKeys | None = None) -> list[Archive]:
+    """Every archive of the tenant on disk, by table, delivery and name.
+
+    keys: of an erasure that may have been stopped after it had given files other names.
+    """
+    entries: dict[Path, Entry] = {}
+    for table in RECORD_TABLES:
+        for entry in manifest.every_file(connection, work, table):
+            for name in {entry.file_name, keys.file_name(entry.file_name) if keys is not None else entry.file_name}:
+                path = archive_path(raw_dir, work.tenant, table, entry.delivered_on, name, entry.sha256)
+                entries[path] = entry
+    return [
+        Archive(path, table, dt.date.fromisoformat(path.parent.name), entries.get(path))
+        for table in RECORD_TABLES
+        for path in sorted((raw_dir / work.tenant / table).glob("*/*.parquet"))
+    ]
+
+
+def rows_of(archive: Archive, person: Person, tenant: TenantSettings) -> pa.Table | None:
+    """The student's rows in an archive; None when there are none."""
+    rows = archive.filter(person.keys, tenant)
+    parts = []
+    with pq.ParquetFile(archive.path) as stored:
+        for group in range(stored.num_row_groups):
+            part = stored.read_row_group(group)
+            mine = rows.among(part)
+            if mine.any():
+                parts.append(part.filter(pa.array(mine)))
+    return pa.concat_tables(parts) if parts else None
+
+
+def refused_files(work: Work, raw_dir: Path) -> list[Path]:
+    """The files that were refused and kept."""
+    return sorted((raw_dir / work.tenant).glob("*/*/*.refused"))
+
+
+def kept_bundles(work: Work, raw_dir: Path) -> list[Path]:
+    """The bundles that rows were made of, as they were kept."""
+    return sorted(path for path in (raw_dir / work.tenant / "originals").rglob("*") if path.is_file())
+
+
+def mentions(path: Path, person: Person) -> bool | None:
+    """Whether a file, or a member of it, holds the student's number or a name of theirs; None when nobody can tell."""
+    try:
+        for content in _contents(path.read_bytes()):
+            texts = _texts(content)
+            if not texts:
+                return None
+            if any(_holds(text, person) for text in texts):
+                return True
+    except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zipfile.LargeZipFile):
+        return None
+    return False
+
+
+def _holds(text: str, person: Person) -> bool:
+    return person.is_named_in(text) or any(first.strip() and first in text for first, _ in person.names)
+
+
+def _contents(data: bytes) -> Iterator[bytes]:
+    """What a file holds: itself, unpacked, or the members of a zip. ValueError for too much of it."""
+    if data[:2] == b"\x1f\x8b":
+        with gzip.open(io.BytesIO(data)) as stream:
+            unpacked = stream.read(_LARGEST + 1)
+        if len(unpacked) > _LARGEST:
+            raise ValueError
+        yield unpacked
+    elif data[:2] == b"PK":
+        with zipfile.ZipFile(io.BytesIO(data)) as packed:
+            if sum(member.file_size for member in packed.infolist()) > _LARGEST:
+                raise ValueError
+            for member in packed.infolist():
+                yield member.filename.encode()
+                yield packed.read(member)
+    else:
+        yield data
+
+
+def _texts(content: bytes) -> list[str]:
+    """The content read in every way that gives text; nothing when it is no text in any of them."""
+    texts = []
+    for encoding in _ENCODINGS:
+        try:
+            texts.append(content.decode(encoding))
+        except UnicodeDecodeError:
+            continue
+    return texts
+
+
+def roster_without(path: Path, person: Person) -> bytes | None:
+    """A OneRoster bundle without the rows that name the student; None when it is none, or cannot be read as one."""
+    try:
+        with zipfile.ZipFile(path) as packed:
+            members = {member.filename: packed.read(member) for member in packed.infolist() if not member.is_dir()}
+    except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile):
+        return None
+    users = next((name for name in members if Path(name).name.lower() == "users.csv"), None)
+    if users is None or any(not name.lower().endswith(".csv") for name in members):
+        return None
+    try:
+        tables = {
+            name: list(csv.reader(io.StringIO(text.decode("utf-8-sig"), newline=""))) for name, text in members.items()
+        }
+    except (UnicodeDecodeError, csv.Error):
+        return None
+    of_person = {
+        *person.numbers,
+        *(row[0] for row in tables[users][1:] if row and person.numbers and _is_of(row, person)),
+    }
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, rows in tables.items():
+            text = io.StringIO()
+            sheet = csv.writer(text, lineterminator="\r\n")
+            sheet.writerows(row for row in rows if not of_person.intersection(row))
+            packed.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text.getvalue())
+    return made.getvalue()
+
+
+def _is_of(row: list[str], person: Person) -> bool:
+    return bool(set(person.numbers).intersection(row)) or any(
+        first in row and last in row for first, last in person.names if first and last
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """The hash of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,52 @@
+"""The quarantined rows of a student. They name the student in what they hold, so each is looked at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from edupulse_pipelines.ingest.erased_rows import ErasedRows
+from edupulse_pipelines.schema.source_formats import format_of
+from edupulse_pipelines.schema.sqlalchemy_tables import ingested_files, quarantined_records
+from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.storage.erased import ErasedKeys
+from edupulse_pipelines.storage.work import Work
+
+
+def quarantined_rows(
+    connection: Connection, work: Work, keys: ErasedKeys, tenant: TenantSettings
+) -> Iterator[sa.Row[Any]]:
+    """The rows of `quarantined_records` that `keys` recognises, as they came or as a person corrected them."""
+    column = quarantined_records.c
+    files = ingested_files.c
+    known = sa.select(files.sha256, files.source_format).where(files.tenant_id == work.tenant)
+    formats: dict[str, str | None] = {row.sha256: row.source_format for row in connection.execute(known)}
+    filters: dict[tuple[str, tuple[str, ...], bool], ErasedRows] = {}
+    query = sa.select(quarantined_records).where(column.tenant_id == work.tenant)
+    rows = connection.execute(query.order_by(column.table_name, column.delivered_on, column.line_number)).all()
+    for row in rows:
+        converted = format_of(formats.get(row.file_hash)).converted
+        for said in (row.raw, row.corrected):
+            if not said:
+                continue
+            header = tuple(said) if isinstance(said, dict) else ()
+            place = (row.table_name, header, converted)
+            if place not in filters:
+                filters[place] = ErasedRows(keys, row.table_name, list(header), tenant.profile, converted=converted)
+            if _is_of(filters[place], said):
+                yield row
+                break
+
+
+def _is_of(rows: ErasedRows, said: Any) -> bool:
+    if isinstance(said, dict):
+        texts = {
+            name: pa.array([str(value) if value not in (None, "") else None], pa.string())
+            for name, value in said.items()
+        }
+        return bool(rows.among(pa.table(texts)).any()) if texts else False
+    return isinstance(said, list) and rows.names_one([None if field is None else str(field) for field in said])

@@ -1,0 +1,138 @@
+"""Leaving the rows of erased students out of an archive, whether it is being written or has been there before.
+
+A row is left out when its number is an erased student's, when it takes back or judges what was recorded of one, and,
+where it has no number that can be read, when it holds the number or the two names next to each other. Headers that name
+an erased student become `column 7`. Who has been erased is known by keyed hashes alone (`storage.erased`).
+"""
+
+from __future__ import annotations
+
+import itertools
+import uuid
+from collections.abc import Callable, Collection
+
+import numpy as np
+import orjson
+import pyarrow as pa
+
+from edupulse_pipelines.ingest.names import folded
+from edupulse_pipelines.schema.delivery import SOURCE_RECORD, STUDENT_NUMBER
+from edupulse_pipelines.settings import ProfileSettings
+from edupulse_pipelines.sources.blanks import trimmed
+from edupulse_pipelines.sources.profiles import canonical_names
+from edupulse_pipelines.sources.records import FIELDS, LINE_NUMBER, PROBLEM, RefusedFile
+from edupulse_pipelines.storage.erased import ErasedKeys
+
+PREDICTION = "prediction_id"
+"""The column by which a verdict names what it is about."""
+NAMES = ("first_name", "last_name")
+
+
+def names_key(first: str, last: str) -> str:
+    """Two names as they are hashed together; letters are compared as people do."""
+    return f"{folded(trimmed(first))}|{folded(trimmed(last))}"
+
+
+def record_key(table: str, source_id: str) -> str:
+    """A source's own id of a record as it is hashed."""
+    return f"{table}|{trimmed(source_id)}"
+
+
+def prediction_key(text: str) -> str:
+    """The id of a prediction as it is hashed, however it is written."""
+    try:
+        return str(uuid.UUID(trimmed(text)))
+    except ValueError:
+        return trimmed(text)
+
+
+class ErasedRows:
+    """The filter of one file's rows; `count` is how many it has left out."""
+
+    def __init__(
+        self,
+        erased: ErasedKeys,
+        table: str,
+        header: list[str],
+        profile: ProfileSettings,
+        *,
+        converted: bool,
+        lines: Collection[int] = (),
+    ) -> None:
+        """`header`: the file's own; `converted`: a converter has written it, so that it has our names.
+
+        lines: of rows that are an erased student's, whatever stands in them.
+        """
+        self._lines = list(lines)
+        self._erased = erased
+        self._table = table
+        self.count = 0
+        canonical = header
+        if not converted:
+            try:
+                canonical = canonical_names(header, table, profile)
+            except RefusedFile:  # two columns have one name under the profile of now; the first one counts
+                canonical = header
+        self._named = {ours: theirs for theirs, ours in reversed(list(zip(header, canonical, strict=True)))}
+        self.header = [
+            f"column {place}" if name and erased.has("column", name) else name
+            for place, name in enumerate(header, start=1)
+        ]
+        self._renames = dict(zip(header, self.header, strict=True))
+        self.changes_header = self.header != header
+
+    def keep(self, rows: pa.Table) -> pa.Table:
+        """The rows without those of erased students, under the header of now."""
+        gone = self.among(rows)
+        self.count += int(gone.sum())
+        return self._renamed(rows.filter(pa.array(~gone)) if gone.any() else rows)
+
+    def among(self, rows: pa.Table) -> np.ndarray:
+        """Which rows are of erased students: shape (rows,), boolean."""
+        if not self._erased or not len(rows):
+            return np.zeros(len(rows), dtype=np.bool_)
+        gone = self._flags(rows, STUDENT_NUMBER, lambda text: self._erased.has("student", trimmed(text)))
+        gone |= self._flags(rows, PREDICTION, lambda text: self._erased.has("prediction", prediction_key(text)))
+        gone |= self._flags(
+            rows, SOURCE_RECORD, lambda text: self._erased.has("record", record_key(self._table, text))
+        ) & ~self._flags(rows, STUDENT_NUMBER, lambda text: bool(trimmed(text)))
+        if self._lines:
+            gone |= np.isin(rows[LINE_NUMBER].to_numpy(), self._lines)
+        if PROBLEM in rows.column_names and rows[PROBLEM].null_count < len(rows):
+            for place, fields in enumerate(rows[FIELDS].to_pylist()):
+                gone[place] |= fields is not None and self.names_one(orjson.loads(fields))
+        if all(name in self._named for name in NAMES):
+            nameless = ~self._flags(rows, STUDENT_NUMBER, lambda text: bool(trimmed(text)))
+            for place in np.flatnonzero(nameless & ~gone).tolist():
+                first, last = (rows[self._named[name]][place].as_py() or "" for name in NAMES)
+                gone[place] = self._erased.has("name", names_key(first, last))
+        return gone
+
+    def _renamed(self, rows: pa.Table) -> pa.Table:
+        if not self.changes_header:
+            return rows
+        return rows.rename_columns([self._renames.get(name, name) for name in rows.column_names])
+
+    def _flags(self, rows: pa.Table, column: str, says: Callable[[str], bool]) -> np.ndarray:
+        """The rows whose text in this column (by our name) is one of which it says so; each distinct text once."""
+        flags = np.zeros(len(rows), dtype=np.bool_)
+        if column not in self._named or self._named[column] not in rows.column_names:
+            return flags
+        encoded = rows[self._named[column]].combine_chunks().dictionary_encode()
+        if isinstance(encoded, pa.ChunkedArray):
+            encoded = encoded.combine_chunks()
+        distinct = encoded.dictionary.to_pylist()
+        verdicts = np.array([text is not None and says(text) for text in distinct] + [False], dtype=np.bool_)
+        codes = encoded.indices.fill_null(len(distinct)).to_numpy(zero_copy_only=False)
+        flags[:] = verdicts[codes]
+        return flags
+
+    def names_one(self, fields: list[str | None]) -> bool:
+        """Whether one of the fields of a row that fits no header is an erased number, or two of them are the names."""
+        texts = [trimmed(field or "") for field in fields]
+        pairs = itertools.pairwise(texts)
+        return any(text and self._erased.has("student", text) for text in texts) or any(
+            self._erased.has("name", names_key(*pair)) or self._erased.has("name", names_key(*reversed(pair)))
+            for pair in pairs
+            if all(pair)
+        )

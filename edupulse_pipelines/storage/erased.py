@@ -1,0 +1,132 @@
+"""By what erased students are recognised when a file of theirs is landed again: keyed hashes, and nothing else of them.
+
+Kept in `erased_keys`, and beside the database in `<home>/erasures`, so that a database restored from before an erasure
+does not bring anybody back. The key lies in `<home>/privacy.key`; without it nobody can tell from a number whether it
+is among them. What is left out of an archive is decided in `ingest.erased_rows`, what an erasure does in `governance`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Literal
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from edupulse_pipelines.errors import PermanentError
+from edupulse_pipelines.schema.sqlalchemy_tables import erased_keys as table
+from edupulse_pipelines.storage.work import Work
+
+KEY_FILE = "privacy.key"
+"""In the home: what the hashes are made with."""
+FOLDER = "erasures"
+"""In the home: the hashes of each erasure, a file each."""
+Kind = Literal["student", "name", "prediction", "record", "file", "column"]
+"""What is hashed: a student's number, the two names, the id of a prediction or of a record, a file's name, a header."""
+
+
+def privacy_key(home: Path) -> bytes:
+    """The key of the home, made when there is none; PermanentError when it was lost after somebody was erased."""
+    path = home / KEY_FILE
+    try:
+        return bytes.fromhex(path.read_text(encoding="ascii").strip())
+    except FileNotFoundError:
+        pass
+    except ValueError:
+        raise PermanentError(f"{path} is damaged: restore it from a backup, it says who has been erased.") from None
+    if (home / FOLDER).is_dir():
+        raise _lost(path)
+    home.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+        stream.write(f"{secrets.token_hex(32)}\n")
+    return privacy_key(home)
+
+
+def _lost(path: Path) -> PermanentError:
+    return PermanentError(
+        f"{path} is gone, and students have been erased: without it their rows cannot be told from others. Restore it "
+        "from a backup."
+    )
+
+
+class ErasedKeys:
+    """What names the erased students of one district."""
+
+    def __init__(self, key: bytes, tenant: str, hashes: Iterable[str] = ()) -> None:
+        self._key = key
+        self._tenant = tenant
+        self.hashes = frozenset(hashes)
+
+    def __bool__(self) -> bool:
+        return bool(self.hashes)
+
+    def hash_of(self, kind: Kind, text: str) -> str:
+        """The keyed hash of what names a student in this district, 64 hexadecimal digits."""
+        message = "\0".join((self._tenant, kind, text)).encode(errors="surrogatepass")
+        return hmac.new(self._key, message, hashlib.sha256).hexdigest()
+
+    def has(self, kind: Kind, text: str) -> bool:
+        """Whether it named a student who has been erased."""
+        return bool(self.hashes) and self.hash_of(kind, text) in self.hashes
+
+    def file_name(self, name: str) -> str:
+        """The name under which a landed file is known: another one where its own named an erased student."""
+        digest = self.hash_of("file", name) if self.hashes else ""
+        return f"file-{digest[:12]}" if digest in self.hashes else name
+
+    def with_hashes(self, hashes: Iterable[str]) -> ErasedKeys:
+        """The same, and these."""
+        return ErasedKeys(self._key, self._tenant, self.hashes | set(hashes))
+
+
+def key_for(home: Path, tenant: str) -> ErasedKeys:
+    """What makes hashes in this home for a district, knowing of nobody erased."""
+    return ErasedKeys(privacy_key(home), tenant)
+
+
+def read_erased(connection: Connection, work: Work, home: Path) -> ErasedKeys:
+    """What names the erased students of the work's tenant, by the database and by the home.
+
+    PermanentError when somebody has been erased and the home's key is gone. Makes no key.
+    """
+    stored = set(connection.scalars(sa.select(table.c.key_hash).where(table.c.tenant_id == work.tenant)))
+    for path in sorted((home / FOLDER / work.tenant).glob("*.json")):
+        try:
+            stored.update(json.loads(path.read_text(encoding="utf-8"))["keys"])
+        except (ValueError, KeyError, OSError):
+            raise PermanentError(f"{path} is damaged: restore it from a backup, it says who has been erased.") from None
+    if not stored:
+        return ErasedKeys(b"", work.tenant)
+    if not (home / KEY_FILE).is_file():
+        raise _lost(home / KEY_FILE)
+    return ErasedKeys(privacy_key(home), work.tenant, stored)
+
+
+def note_erased(connection: Connection, work: Work, home: Path, erasure: uuid.UUID, hashes: Iterable[str]) -> None:
+    """Note what names a student who is being erased: in the home first, then in the caller's transaction."""
+    wanted = sorted(set(hashes))
+    folder = home / FOLDER / work.tenant
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target = folder / f"{erasure}.json"
+    temporary = target.with_suffix(".tmp")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        json.dump({"erasure": str(erasure), "keys": wanted}, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    temporary.replace(target)
+    there = set(connection.scalars(sa.select(table.c.key_hash).where(table.c.tenant_id == work.tenant)))
+    new = [value for value in wanted if value not in there]
+    if new:
+        connection.execute(
+            table.insert(),
+            [{"tenant_id": work.tenant, "key_hash": value, "erasure_id": erasure} for value in new],
+        )

@@ -1,0 +1,91 @@
+"""`edupulse privacy`, as it is typed; and every command that the runbooks of `docs/privacy.md` tell people to type."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from click.testing import CliRunner, Result
+
+from edupulse_pipelines import cli
+from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, FIRST_WEEK, STUDENT_HEADER, District
+
+PAGE = Path(__file__).parents[2] / "docs" / "privacy.md"
+STUDENTS = f"{STUDENT_HEADER}\n1001,Ann,Lee,2010-01-01\n1002,Bertram,Ray,2010-01-02\n1003,Cleo,Moss,2010-01-03\n"
+ATTENDANCE = f"{ATTENDANCE_HEADER}\n1001,2025-09-02,present\n1002,2025-09-02,absent\n1003,2025-09-02,gone\n"
+
+
+class House:
+    """A home with one district of three students."""
+
+    def __init__(self, home: Path, url: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.home = home
+        monkeypatch.setenv("EDUPULSE_DATABASE_URL", url)
+        self.district = District(engine, home, name="north")
+        home.joinpath("edupulse.toml").write_text(
+            f'[tenants.north]\ntimezone = "America/New_York"\nfirst_week = {FIRST_WEEK}\nlanding = "north/landing"\n',
+            encoding="utf-8",
+        )
+        self.district.land(1, students=STUDENTS, attendance_records=ATTENDANCE)
+        self.district.run("students", "attendance_records")
+
+    def __call__(self, *words: str, code: int = 0) -> Result:
+        done = CliRunner().invoke(cli.main, [*words, "--home", str(self.home)])
+        assert done.exit_code == code, done.output
+        assert "Traceback" not in done.output
+        return done
+
+
+@pytest.fixture
+def house(tmp_path: Path, database_url: str, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> House:
+    return House(tmp_path, database_url, engine, monkeypatch)
+
+
+def runbooks() -> list[list[str]]:
+    """The commands of the runbooks of a student's data, in order, without `edupulse`."""
+    text = PAGE.read_text(encoding="utf-8")
+    text = text[text.index("### A parent asks") :]
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines() if line.startswith("edupulse ")]
+    return [shlex.split(line)[1:] for line in lines]
+
+
+def test_every_command_of_the_runbooks_does_what_it_is_told_for(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = [words for words in runbooks() if words[0] in ("privacy", "quarantine", "students")]
+    assert {words[1] for words in asked} >= {"inspect", "disclosures", "erase", "hold", "holds", "release", "list"}
+    said = {" ".join(words[:2]) + (" --execute" if "--execute" in words else ""): house(*words) for words in asked}
+    assert (tmp_path / "for-the-family" / "index.html").is_file()
+    assert (tmp_path / "what-is-held" / "index.html").is_file()
+    assert "Would be erased" in said["privacy erase"].output
+    assert "Erased:" in said["privacy erase --execute"].output
+    assert "inspection" in said["privacy disclosures"].output
+    assert house.district.rows("students", "district_id") == ["1002", "1003"]
+    names = ("Ann", "Lee", "2010-01-01")
+    assert not [name for name in names for result in said.values() if name in result.output]
+
+
+def test_what_is_refused_is_said_and_changes_nothing(house: House) -> None:
+    erase = ("privacy", "erase", "1001", "--reason", "asked", "--json")
+    assert "two people" in house(*erase, "--execute", code=2).output
+    house("privacy", "hold", "1001", "--reason", "a lawsuit")
+    assert "1001" in house("privacy", "holds").output
+    assert json.loads(house("privacy", "holds", "--json").stdout)["holds"][0]["in_force"]
+    assert "legal hold" in house(*erase, "--approved-by", "another", "--execute", code=1).output
+    house("privacy", "release", "1001")
+    assert "not on hold" in house("privacy", "release", "1001", code=1).output
+    assert "Nothing is held" in house("privacy", "erase", "2000", "--reason", "asked", code=1).output
+    assert "Nothing was given out" in house("privacy", "disclosures").output
+    assert len(house.district.rows("students", "district_id")) == 3
+
+
+def test_the_places_are_told(house: House) -> None:
+    told = json.loads(house("privacy", "places", "--json").stdout)["places"]
+    assert [place["name"] for place in told][:2] == ["landing", "raw archive"]
+    assert "raw archive" in house("privacy", "places").output

@@ -1,0 +1,213 @@
+"""Erasing a student by the room's own steps, on both databases: accounts, what is landed again, holds, stops."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from edupulse_pipelines.errors import ConfigurationError, PermanentError
+from edupulse_pipelines.governance import erasure, holds
+from edupulse_pipelines.governance.erasure import Erased, erase
+from edupulse_pipelines.schema.sqlalchemy_tables import metadata
+from edupulse_pipelines.storage import erased
+from edupulse_pipelines_tests.governance import canaries
+from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, STUDENT_HEADER, District, balanced
+
+NUMBER = canaries.NUMBER
+STUDENTS = (
+    f"{STUDENT_HEADER}\n{NUMBER},{canaries.FIRST},{canaries.LAST},{canaries.BORN}\nother1,Other,Child,2010-01-02\n"
+)
+ATTENDANCE = (
+    f"{ATTENDANCE_HEADER}\n{NUMBER},2025-09-02,absent\nother1,2025-09-02,present\n{NUMBER},2025-09-03,{canaries.BAD}\n"
+)
+MORE = f"{ATTENDANCE_HEADER}\n{NUMBER},2025-09-09,present\nother1,2025-09-09,tardy\n\n{NUMBER}\n"
+GRADES = (
+    "district_id,course_id,submission_date,grade_value,source_record_id\n"
+    f"{NUMBER},m,2025-09-03,{canaries.GRADE},ZQ7741-g\nother1,m,2025-09-03,88,g2\n"
+)
+
+
+@pytest.fixture
+def district(engine: sa.Engine, tmp_path: Path) -> District:
+    """A district with the canary and another child, loaded."""
+    made = District(engine, tmp_path)
+    made.land(1, students=STUDENTS, attendance_records=ATTENDANCE, grades=GRADES)
+    made.land(2, attendance_records=MORE)
+    made.run()
+    return made
+
+
+def erasing(district: District, number: str = NUMBER, **changes: Any) -> Erased:
+    asked = {"reason": "asked", "approved_by": "another person", "execute": True, **changes}
+    return erase(district.work, district.raw, district.tenant, number, **asked)
+
+
+def held(district: District) -> list[str]:
+    """Where the canary is found outside of landing: files and tables."""
+    files = canaries.in_files(district.raw.parent)
+    outside = [name for name in files if not (district.raw.parent / name).is_relative_to(district.landing)]
+    return [*outside, *canaries.in_tables(district.engine)]
+
+
+def accounts(district: District) -> list[tuple[str, int, int, int]]:
+    return [
+        (row["table_name"], row["rows_read"], row["rows_quarantined"], row["rows_erased"])
+        for row in sorted(district.manifest(), key=lambda row: (row["table_name"], row["delivered_on"]))
+    ]
+
+
+def test_everything_of_the_student_goes_and_all_else_stays(district: District) -> None:
+    others = district.rows("attendance_records", "date", "status")
+    done = erasing(district)
+    assert done.executed
+    assert done.counts["archived rows"] == 6
+    assert done.counts["quarantined_records"] == 2
+    assert held(district) == []
+    assert district.rows("students", "last_name") == ["Child"]
+    assert set(district.rows("attendance_records", "date", "status")) < set(others)
+    assert accounts(district) == [
+        ("attendance_records", 1, 0, 2),
+        ("attendance_records", 1, 0, 2),
+        ("grades", 1, 0, 1),
+        ("students", 1, 0, 1),
+    ]
+    district.check_accounts({})
+
+
+def test_what_is_landed_again_leaves_the_student_out_and_accounts_for_it(district: District) -> None:
+    erasing(district)
+    district.land(3, students=STUDENTS, attendance_records=MORE.replace("09-09", "09-16"), grades=GRADES)
+    done = district.run()
+    assert held(district) == []
+    for table, count in (("students", 1), ("attendance_records", 2), ("grades", 1)):
+        account = done[table].report.deliveries[-1]
+        assert account.erased_student == count
+        assert balanced(account)
+    for path in district.raw.rglob("*.parquet"):
+        path.unlink()
+    district.run()
+    assert len(list(district.raw.rglob("*.parquet"))) == 7
+    assert held(district) == []
+    # Who has been erased is known by the home as well: a database of before does not bring anybody back.
+    with district.engine.begin() as connection:
+        connection.execute(metadata.tables["erased_keys"].delete())
+    district.land(4, students=STUDENTS)
+    district.run("students")
+    assert held(district) == []
+
+
+def test_without_execute_nothing_changes(district: District) -> None:
+    before = held(district), accounts(district)
+    found = erasing(district, execute=False, approved_by=None)
+    assert not found.executed
+    assert found.counts["students"] == 1
+    assert (held(district), accounts(district)) == before
+    assert not (district.raw.parent / erased.FOLDER).exists()
+
+
+def test_it_takes_two_people_and_a_student_who_is_there_once_and_not_on_hold(district: District) -> None:
+    before = held(district)
+    for approved_by in (None, "", district.work.actor, district.work.actor.upper()):
+        with pytest.raises(ConfigurationError, match="two people"):
+            erasing(district, approved_by=approved_by)
+    with pytest.raises(PermanentError, match="Nothing is held"):
+        erasing(district, "nobody")
+    holds.place(district.work, NUMBER, "a lawsuit")
+    with pytest.raises(PermanentError, match="legal hold"):
+        erasing(district)
+    with pytest.raises(PermanentError, match="on hold already"):
+        holds.place(district.work, NUMBER, "again")
+    assert set(held(district)) == {*before, "legal_holds"}
+    holds.release(district.work, NUMBER)
+    erasing(district)
+    assert held(district) == []
+    with pytest.raises(PermanentError, match="was erased on 20"):
+        erasing(district)
+
+
+@pytest.mark.parametrize("step", ["_restate", "_forget_small_groups", "_rename_files", "rewrite"])
+def test_an_erasure_that_was_stopped_is_finished_by_saying_it_again(
+    district: District, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def killed(*_given: object, **_named: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(erasure, step, killed)
+        with pytest.raises(KeyboardInterrupt):
+            erasing(district)
+    # A file that is landed meanwhile brings nothing.
+    district.land(3, students=STUDENTS)
+    district.run("students")
+    assert district.manifest()[-1]["rows_erased"] <= 1
+    erasing(district)
+    assert held(district) == []
+    district.check_accounts({})
+    assert not list(district.raw.rglob("*.tmp"))
+    with pytest.raises(PermanentError, match="was erased on"):
+        erasing(district)
+
+
+def test_a_load_that_had_read_its_rows_before_does_not_bring_the_student_back(
+    district: District, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edupulse_pipelines.ingest import merging
+
+    district.land(3, attendance_records=MORE.replace("09-09", "09-16"))
+    merge_confirming = merging.merge_confirming
+    done: list[Erased] = []
+
+    def erased_meanwhile(*given: Any) -> None:
+        merge_confirming(*given)
+        if not done:
+            done.append(erasing(district))
+
+    monkeypatch.setattr(merging, "merge_confirming", erased_meanwhile)
+    district.run("attendance_records")
+    assert done and held(district) == []
+    district.check_accounts({})
+
+
+def test_the_home_says_who_was_erased_by_hashes_and_cannot_do_without_its_key(district: District) -> None:
+    erasing(district)
+    home = district.raw.parent
+    (path,) = (home / erased.FOLDER / district.tenant.name).glob("*.json")
+    assert all(len(key) == 64 for key in json.loads(path.read_text(encoding="utf-8"))["keys"])
+    assert {one.stat().st_mode & 0o777 for one in (path, home / erased.KEY_FILE)} == {0o600}
+    (home / erased.KEY_FILE).unlink()
+    district.land(3, students=STUDENTS)
+    with pytest.raises(PermanentError, match=r"privacy.key is gone"):
+        district.run("students")
+    assert held(district) == []
+
+
+def test_names_of_files_and_columns_and_kept_files_go_too(district: District) -> None:
+    folder = district.landing / "2025-09-15"
+    rows = f"{ATTENDANCE_HEADER},notes on {canaries.LAST}\n{NUMBER},2025-09-10,late,x\nother1,2025-09-10,gone,\n"
+    (folder / f"attendance_records-{canaries.LAST}.csv").write_text(rows, encoding="utf-8")
+    (folder / "roster.zip").write_bytes(canaries.zipped(canaries.roster()))
+    (folder / "grades-unreadable.csv").write_text(f"what,ever\n{NUMBER},{canaries.REFUSED}\n", encoding="utf-8")
+    district.run()
+    assert {Path(name).suffix for name in canaries.in_files(district.raw)} == {".parquet", ".refused", ".zip"}
+    done = erasing(district)
+    assert {name: done.counts[name] for name in ("refused files", "kept bundles", "file names", "columns")} == {
+        "refused files": 1,
+        "kept bundles": 1,
+        "file names": 1,
+        "columns": 1,
+    }
+    assert held(district) == []
+    (bundle,) = (district.raw / district.tenant.name / "originals").rglob("*.zip")
+    assert b"Other" in b"".join(canaries.contents(bundle.read_bytes()))
+    district.run()
+    assert held(district) == []
+    assert len([row for row in district.manifest() if row["table_name"] == "attendance_records"]) == 3
+    for path in district.raw.rglob("*.parquet"):
+        path.unlink()
+    district.run()
+    assert held(district) == []
+    district.check_accounts({})

@@ -1,0 +1,91 @@
+"""What is shown of a student: all of it, and nothing of another; on both databases."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from edupulse_pipelines.errors import PermanentError
+from edupulse_pipelines.governance.disclosures import Circumstances, disclosures
+from edupulse_pipelines.governance.inspection import HELD_BACK, inspect
+from edupulse_pipelines.storage.erased import key_for
+from edupulse_pipelines_tests.ingest.district import STUDENT_HEADER, District
+
+CIRCUMSTANCES = Circumstances(recipient="a parent", purpose="asked", legal_basis="a law")
+INCIDENTS = (
+    "district_id,incident_date,severity_level,description,source_record_id\n"
+    "1001,2025-09-02,2,Ann pushed Bertram in the hall,i1\n"
+    "1001,2025-09-03,1,Ann came late,i2\n"
+    "1002,2025-09-02,2,Bertram was pushed by Ann,i3\n"
+)
+
+
+@pytest.fixture
+def district(engine: sa.Engine, tmp_path: Path) -> District:
+    """Ann (1001) and Bertram (1002), each with incidents, one of which names both."""
+    made = District(engine, tmp_path)
+    students = f"{STUDENT_HEADER}\n1001,Ann,Lee,2010-01-01\n1002,Bertram,Ray,2010-01-02\n"
+    made.land(1, students=students, discipline_incidents=INCIDENTS)
+    made.land(2, students=f"{STUDENT_HEADER},=cmd\n1001,Ann,Lee,2010-01-01,=1+1\n1001,Ann,Leigh,2010-01-01,\n")
+    made.run()
+    return made
+
+
+def sheet(out: Path, name: str) -> list[dict[str, str]]:
+    with out.joinpath(f"{name}.csv").open(encoding="utf-8-sig", newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_a_text_that_names_another_student_is_held_back_for_redaction(district: District, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    written = inspect(district.work, district.raw, district.tenant, " 1001 ", out, CIRCUMSTANCES)
+    assert [row["description"] for row in sheet(out, "discipline_incidents")] == [HELD_BACK, "Ann came late"]
+    assert [row["description"] for row in sheet(out, "delivered_discipline_incidents")] == [HELD_BACK, "Ann came late"]
+    assert [row["text"] for row in sheet(out, "not-for-release/to-redact")] == ["Ann pushed Bertram in the hall"] * 2
+    assert written.held_back == 2
+    given = "".join(path.read_text(encoding="utf-8-sig") for path in out.glob("*.*"))
+    assert not [word for word in ("Bertram", "Ray", "1002", "2010-01-02", "i3") if word in given]
+    assert "Ann came late" in given
+    with district.work.reading() as connection:
+        (line,) = disclosures(connection, district.work)
+    assert line.subject_hash == key_for(district.raw.parent, district.tenant.name).hash_of("student", "1001")
+    assert not [name for name in line.files if "redact" in name]
+    assert (line.recipient, line.counts["held_back"]) == ("a parent", 2)
+
+
+def test_rows_that_were_not_loaded_are_shown_with_the_reason_and_no_formula_runs(
+    district: District, tmp_path: Path
+) -> None:
+    inspect(district.work, district.raw, district.tenant, "1001", tmp_path / "out", CIRCUMSTANCES)
+    rows = sheet(tmp_path / "out", "quarantined_rows")
+    assert len(rows) == 2
+    assert all(row["why"] for row in rows)
+    delivered = sheet(tmp_path / "out", "delivered_students")
+    assert [row["=cmd"] for row in delivered] == ["", "'=1+1", ""]
+    page = tmp_path.joinpath("out", "index.html").read_text(encoding="utf-8")
+    assert "Given name." in page
+    assert "default-src" in page
+
+
+def test_who_is_not_there_is_not_shown_and_nothing_is_recorded(district: District, tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match="Nothing is held"):
+        inspect(district.work, district.raw, district.tenant, "1003", tmp_path / "out", CIRCUMSTANCES)
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    with pytest.raises(PermanentError, match="not an empty folder"):
+        inspect(district.work, district.raw, district.tenant, "1001", tmp_path / "full", CIRCUMSTANCES)
+    assert not (tmp_path / "out").exists()
+    with district.work.reading() as connection:
+        assert disclosures(connection, district.work) == []
+
+
+def test_the_record_of_disclosures_is_only_added_to(district: District, tmp_path: Path) -> None:
+    inspect(district.work, district.raw, district.tenant, "1001", tmp_path / "out", CIRCUMSTANCES)
+    for statement in ("UPDATE disclosures SET recipient = 'nobody'", "DELETE FROM disclosures"):
+        with pytest.raises(sa.exc.DBAPIError), district.engine.begin() as connection:
+            connection.execute(sa.text(statement))
+    with district.work.reading() as connection:
+        assert [line.recipient for line in disclosures(connection, district.work)] == ["a parent"]
