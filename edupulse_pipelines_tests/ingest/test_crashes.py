@@ -95,7 +95,7 @@ POINTS: dict[str, tuple[str, int]] = {
     "manifest_row_before_commit": (r"^before COMMIT of ingested_files$", 5),
     "archived_but_not_loaded": (r"^between archive and load of attendance_records", 1),
     "keys_staged": (r"^(after COPY|at a row of INSERT) staged_", -1),
-    "some_rows_of_a_table": (r"^(after COPY|at a row of INSERT) attendance_records", 2),
+    "some_rows_of_a_table": (r"^(after COPY|after INSERT|at a row of INSERT) attendance_records", 2),
     "all_rows_of_a_table": (r"^(after COPY|after INSERT|at a row of INSERT) grades", -1),
     "records_corrected": (r"^(after|at a row of) UPDATE (students|grades)", -1),
     "quarantine_kept": (r"^after (INSERT|COPY) quarantined_records", 2),
