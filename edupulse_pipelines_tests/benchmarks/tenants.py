@@ -112,10 +112,12 @@ class _Clock:
         self._server = int((data / "postmaster.pid").read_text().split()[0])
 
     def now(self) -> float:
+        """All of it."""
         ours = os.times()
-        return ours.user + ours.system + ours.children_user + ours.children_system + self._of_server()
+        return ours.user + ours.system + ours.children_user + ours.children_system + self.of_server()
 
-    def _of_server(self) -> float:
+    def of_server(self) -> float:
+        """Of the server's processes alone, those that have ended too."""
         ticks = 0
         for entry in Path("/proc").glob("[0-9]*/stat"):
             try:
@@ -240,10 +242,12 @@ def _loads(server: str, folder: Path, students: int, rounds: int) -> tuple[float
             admin = create_engine(url)
             clock = _Clock(admin)
             with _roles(admin, as_owner=side == 1) as role_url:
-                start = clock.now()
+                start = clock.of_server()
                 weeks = {"first": [delivered - WEEK]}
-                ours_in_a_process(role_url, folder / f"{number}_{side}", landing, weeks, superusers_url=url)
-                best[side] = min(best[side], clock.now() - start)
+                done = ours_in_a_process(role_url, folder / f"{number}_{side}", landing, weeks, superusers_url=url)
+                # Without what the process takes to start, which is the same on both sides.
+                used = done["steps"]["first"]["cpu_seconds"] + clock.of_server() - start
+                best[side] = min(best[side], used)
             admin.dispose()
     return best[0], best[1]
 
