@@ -290,15 +290,15 @@ BEGIN
         SELECT CAST(CAST(oid AS regclass) AS text) FROM pg_class
         WHERE relnamespace = CAST('public' AS regnamespace) AND relkind IN ('r', 'p')
           AND relowner <> CAST('"edupulse_owner"' AS regrole)
-          AND (relname IN ('students', 'schools', 'enrollments', 'enrollment_statements', 'attendance_records', 'attendance_statements', 'grades', 'discipline_incidents', 'student_features', 'model_metadata', 'predictions', 'training_feedback', 'model_evaluations', 'promotion_decisions', 'review_proposals', 'ingested_files', 'accepted_removals', 'quarantined_records', 'disputed_numbers', 'student_merges', 'instructional_days', 'weekly_activity', 'weekly_course_grades', 'pending_updates', 'step_accounts', 'alembic_version')
-               OR relname ~ '^(students|schools|enrollments|enrollment_statements|attendance_records|attendance_statements|grades|discipline_incidents|student_features|model_metadata|predictions|training_feedback|model_evaluations|promotion_decisions|review_proposals|ingested_files|accepted_removals|quarantined_records|disputed_numbers|student_merges|instructional_days|weekly_activity|weekly_course_grades|pending_updates|step_accounts)_(default|y\d{4}m\d\d|load_[0-9a-f]{8})$')
+          AND (relname IN ('students', 'schools', 'enrollments', 'enrollment_statements', 'attendance_records', 'attendance_statements', 'grades', 'discipline_incidents', 'student_features', 'model_metadata', 'predictions', 'training_feedback', 'model_evaluations', 'promotion_decisions', 'review_proposals', 'ingested_files', 'accepted_removals', 'quarantined_records', 'disputed_numbers', 'student_merges', 'instructional_days', 'weekly_activity', 'weekly_course_grades', 'pending_updates', 'step_accounts', 'disclosures', 'erasures', 'erased_keys', 'legal_holds', 'alembic_version')
+               OR relname ~ '^(students|schools|enrollments|enrollment_statements|attendance_records|attendance_statements|grades|discipline_incidents|student_features|model_metadata|predictions|training_feedback|model_evaluations|promotion_decisions|review_proposals|ingested_files|accepted_removals|quarantined_records|disputed_numbers|student_merges|instructional_days|weekly_activity|weekly_course_grades|pending_updates|step_accounts|disclosures|erasures|erased_keys|legal_holds)_(default|y\d{4}m\d\d|load_[0-9a-f]{8})$')
     LOOP
         EXECUTE format('ALTER TABLE %s OWNER TO %I', named, 'edupulse_owner');
     END LOOP;
     FOR named IN
         SELECT CAST(CAST(oid AS regprocedure) AS text) FROM pg_proc
         WHERE pronamespace = CAST('public' AS regnamespace) AND proowner <> CAST('"edupulse_owner"' AS regrole)
-          AND proname IN ('edupulse_guard', 'edupulse_guard_rows', 'edupulse_month_attach', 'edupulse_month_bound', 'edupulse_month_bounds', 'edupulse_month_column', 'edupulse_month_columns', 'edupulse_month_demand_ended', 'edupulse_month_demand_started', 'edupulse_month_end', 'edupulse_month_finish', 'edupulse_month_hold_default', 'edupulse_month_locks', 'edupulse_month_make', 'edupulse_month_name', 'edupulse_month_partition', 'edupulse_month_place', 'edupulse_month_rename', 'edupulse_month_start', 'edupulse_month_table', 'edupulse_month_take', 'edupulse_month_tenant', 'edupulse_month_unclaimed', 'edupulse_month_writer', 'edupulse_touch_updated_at')
+          AND proname IN ('edupulse_guard', 'edupulse_guard_rows', 'edupulse_month_attach', 'edupulse_month_bound', 'edupulse_month_bounds', 'edupulse_month_column', 'edupulse_month_columns', 'edupulse_month_demand_ended', 'edupulse_month_demand_started', 'edupulse_month_end', 'edupulse_month_finish', 'edupulse_month_hold_default', 'edupulse_month_locks', 'edupulse_month_make', 'edupulse_month_name', 'edupulse_month_partition', 'edupulse_month_place', 'edupulse_month_rename', 'edupulse_month_start', 'edupulse_month_table', 'edupulse_month_take', 'edupulse_month_tenant', 'edupulse_month_unclaimed', 'edupulse_month_writer', 'edupulse_refuse_change', 'edupulse_touch_updated_at')
     LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO %I', named, 'edupulse_owner');
     END LOOP;
@@ -412,6 +412,14 @@ SELECT edupulse_guard('weekly_course_grades');
 SELECT edupulse_guard('pending_updates');
 
 SELECT edupulse_guard('step_accounts');
+
+SELECT edupulse_guard('disclosures');
+
+SELECT edupulse_guard('erasures');
+
+SELECT edupulse_guard('erased_keys');
+
+SELECT edupulse_guard('legal_holds');
 
 REVOKE ALL ON alembic_version FROM "edupulse_loader";
 
@@ -616,6 +624,38 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON step_accounts TO "edupulse_loader";
 REVOKE ALL ON step_accounts FROM "edupulse_analyst_springfield";
 
 GRANT SELECT ON step_accounts TO "edupulse_analyst_springfield";
+
+REVOKE ALL ON disclosures FROM "edupulse_loader";
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON disclosures TO "edupulse_loader";
+
+REVOKE ALL ON disclosures FROM "edupulse_analyst_springfield";
+
+GRANT SELECT ON disclosures TO "edupulse_analyst_springfield";
+
+REVOKE ALL ON erasures FROM "edupulse_loader";
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON erasures TO "edupulse_loader";
+
+REVOKE ALL ON erasures FROM "edupulse_analyst_springfield";
+
+GRANT SELECT ON erasures TO "edupulse_analyst_springfield";
+
+REVOKE ALL ON erased_keys FROM "edupulse_loader";
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON erased_keys TO "edupulse_loader";
+
+REVOKE ALL ON erased_keys FROM "edupulse_analyst_springfield";
+
+GRANT SELECT ON erased_keys TO "edupulse_analyst_springfield";
+
+REVOKE ALL ON legal_holds FROM "edupulse_loader";
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON legal_holds TO "edupulse_loader";
+
+REVOKE ALL ON legal_holds FROM "edupulse_analyst_springfield";
+
+GRANT SELECT ON legal_holds TO "edupulse_analyst_springfield";
 
 GRANT EXECUTE ON FUNCTION edupulse_month_make(text, date) TO "edupulse_loader";
 
@@ -828,6 +868,38 @@ CREATE POLICY "edupulse_loader" ON step_accounts FOR ALL TO "edupulse_loader" US
 DROP POLICY IF EXISTS "edupulse_analyst_springfield" ON step_accounts;
 
 CREATE POLICY "edupulse_analyst_springfield" ON step_accounts FOR SELECT TO "edupulse_analyst_springfield" USING (tenant_id = 'springfield');
+
+DROP POLICY IF EXISTS "edupulse_loader" ON disclosures;
+
+CREATE POLICY "edupulse_loader" ON disclosures FOR ALL TO "edupulse_loader" USING (tenant_id = (SELECT nullif(current_setting('app.tenant', true), ''))) WITH CHECK (tenant_id = (SELECT nullif(current_setting('app.tenant', true), '')));
+
+DROP POLICY IF EXISTS "edupulse_analyst_springfield" ON disclosures;
+
+CREATE POLICY "edupulse_analyst_springfield" ON disclosures FOR SELECT TO "edupulse_analyst_springfield" USING (tenant_id = 'springfield');
+
+DROP POLICY IF EXISTS "edupulse_loader" ON erasures;
+
+CREATE POLICY "edupulse_loader" ON erasures FOR ALL TO "edupulse_loader" USING (tenant_id = (SELECT nullif(current_setting('app.tenant', true), ''))) WITH CHECK (tenant_id = (SELECT nullif(current_setting('app.tenant', true), '')));
+
+DROP POLICY IF EXISTS "edupulse_analyst_springfield" ON erasures;
+
+CREATE POLICY "edupulse_analyst_springfield" ON erasures FOR SELECT TO "edupulse_analyst_springfield" USING (tenant_id = 'springfield');
+
+DROP POLICY IF EXISTS "edupulse_loader" ON erased_keys;
+
+CREATE POLICY "edupulse_loader" ON erased_keys FOR ALL TO "edupulse_loader" USING (tenant_id = (SELECT nullif(current_setting('app.tenant', true), ''))) WITH CHECK (tenant_id = (SELECT nullif(current_setting('app.tenant', true), '')));
+
+DROP POLICY IF EXISTS "edupulse_analyst_springfield" ON erased_keys;
+
+CREATE POLICY "edupulse_analyst_springfield" ON erased_keys FOR SELECT TO "edupulse_analyst_springfield" USING (tenant_id = 'springfield');
+
+DROP POLICY IF EXISTS "edupulse_loader" ON legal_holds;
+
+CREATE POLICY "edupulse_loader" ON legal_holds FOR ALL TO "edupulse_loader" USING (tenant_id = (SELECT nullif(current_setting('app.tenant', true), ''))) WITH CHECK (tenant_id = (SELECT nullif(current_setting('app.tenant', true), '')));
+
+DROP POLICY IF EXISTS "edupulse_analyst_springfield" ON legal_holds;
+
+CREATE POLICY "edupulse_analyst_springfield" ON legal_holds FOR SELECT TO "edupulse_analyst_springfield" USING (tenant_id = 'springfield');
 
 RESET ROLE;
 
