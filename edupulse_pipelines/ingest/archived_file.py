@@ -31,7 +31,7 @@ from edupulse_pipelines.sources.records import LINE_NUMBER, SYSTEM_COLUMNS, Reco
 FORMER_COLUMNS = ("_file_name", "_sha256")
 """Columns of archives that the first release wrote; they have no metadata of ours."""
 _METADATA = "edupulse."
-ERASED_ROWS = "erased_rows"
+ERASED_ROWS = "rows_erased"
 """Name of the fact how many rows of erased students an archive has left out."""
 _UNREADABLE = (OSError, pa.ArrowException, ValueError, KeyError)
 """What pyarrow and the reading of the metadata say of bytes that are not an archive, or not one any more."""

@@ -1523,7 +1523,7 @@ ERASURES = Table(
         Column(name="counts", type="json", default="empty_object", comment="What was taken away, by place."),
     ),
     primary_key=("id",),
-    uniques=(Unique(("tenant_id", "number_hash")),),
+    uniques=(Unique(("tenant_id", "number_hash")), Unique(("tenant_id", "id"))),
 )
 
 ERASED_KEYS = Table(
@@ -1537,7 +1537,7 @@ ERASED_KEYS = Table(
         Column(name="erasure_id", type="guid", comment="The erasure it belongs to."),
     ),
     primary_key=("tenant_id", "key_hash"),
-    foreign_keys=(ForeignKey(("erasure_id",), "erasures", ("id",)),),
+    foreign_keys=(ForeignKey(("tenant_id", "erasure_id"), "erasures", ("tenant_id", "id")),),
 )
 
 LEGAL_HOLDS = Table(

@@ -21,6 +21,9 @@ NO_REASONS = {"synthetic_district.py", "synthetic_files.py", "synthetic_year.py"
 """They write files; their words are about their own dirt."""
 
 
+COLUMNS = {column for table in TABLES.values() for column in table.column_names}
+
+
 def _constants(tree: ast.Module) -> dict[str, str]:
     """Module-level constants that hold a text."""
     return {
@@ -47,7 +50,9 @@ def _given() -> dict[str, set[str]]:
     given: dict[str, set[str]] = {}
     for module, tree in trees.items():
         found = {
-            text for text in _constants(tree).values() if CODE.fullmatch(text.partition(":")[0]) and text not in TABLES
+            text
+            for text in _constants(tree).values()
+            if CODE.fullmatch(text.partition(":")[0]) and text not in TABLES and text not in COLUMNS
         }
         for node in ast.walk(tree):
             match node:

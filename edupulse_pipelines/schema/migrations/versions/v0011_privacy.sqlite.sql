@@ -35,7 +35,8 @@ CREATE TABLE erasures (
     done_at DATETIME,
     counts JSON DEFAULT '{}' NOT NULL,
     CONSTRAINT pk_erasures PRIMARY KEY (id),
-    CONSTRAINT uq_erasures_number_hash UNIQUE (tenant_id, number_hash)
+    CONSTRAINT uq_erasures_number_hash UNIQUE (tenant_id, number_hash),
+    CONSTRAINT uq_erasures_id UNIQUE (tenant_id, id)
 )
 
 --;
@@ -45,7 +46,7 @@ CREATE TABLE erased_keys (
     key_hash VARCHAR(64) NOT NULL,
     erasure_id CHAR(32) NOT NULL,
     CONSTRAINT pk_erased_keys PRIMARY KEY (tenant_id, key_hash),
-    CONSTRAINT fk_erased_keys_erasures FOREIGN KEY(erasure_id) REFERENCES erasures (id) ON DELETE RESTRICT
+    CONSTRAINT fk_erased_keys_erasures FOREIGN KEY(tenant_id, erasure_id) REFERENCES erasures (tenant_id, id) ON DELETE RESTRICT
 )
 
 --;
