@@ -24,11 +24,13 @@ def people(counts: dict[tuple[str, str], int]) -> list[dict[str, str]]:
     return [{"grade": grade, "gender": gender} for (grade, gender), count in counts.items() for _ in range(count)]
 
 
-def possible(release: Release, rows: Sequence[str], columns: Sequence[str], most: int) -> dict[Cell, set[int]]:
+def possible(release: Release, rows: Sequence[str], columns: Sequence[str], total: int) -> dict[Cell, set[int]]:
     """By hidden cell every value that it has in some table of whole numbers that fits, by trying all of them."""
     names = list(itertools.product(rows, columns))
     values: dict[Cell, set[int]] = {cell: set() for cell in release.hidden}
-    for numbers in itertools.product(range(most + 1), repeat=len(names)):
+    for numbers in itertools.product(range(total + 1), repeat=len(names)):
+        if sum(numbers) != total:
+            continue
         table = dict(zip(names, numbers, strict=True))
         sums = counted(people(table), [("grade", "gender")])
         sums |= {cell: 0 for cell in (*release.published, *release.hidden) if cell not in sums}
