@@ -67,7 +67,7 @@ def test_steps_in_processes_of_their_own_give_the_same_summary(tmp_path: Path) -
     }  # fmt: skip
     assert together["tables"]["attendance_records"]["quarantined"] == 2
     assert together["quarantine_reasons"]["attendance_records"]
-    assert any("shoe_size" in warning for warning in together["warnings"])
+    assert any("column 6" in warning for warning in together["warnings"])
     assert together["predictions"]["insufficient_data"] == 12
 
 
