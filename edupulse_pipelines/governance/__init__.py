@@ -5,5 +5,6 @@ them (`edupulse db roles`). How row-level security is turned on for a table is p
 (`schema.objects.guards`). On SQLite there are no roles: who may read the file may read every district.
 
 `register` is every place where data of a student can lie; `inspection` shows what is held, `erasure` takes it away,
-`research` and `aggregates` give out what tells nobody, and `disclosures` is the record of what was given out.
+`research` and `aggregates` give out what tells nobody, `released_files` writes it, and `disclosures` is the record of
+what was given out.
 """

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import datetime as dt
-import hashlib
 import io
 import json
 import os
@@ -24,6 +23,7 @@ from sqlalchemy.engine import Connection
 from edupulse_pipelines.errors import ConfigurationError, PermanentError
 from edupulse_pipelines.governance import disclosures
 from edupulse_pipelines.governance.disclosures import Circumstances
+from edupulse_pipelines.governance.released_files import check_empty, write_files
 from edupulse_pipelines.governance.suppression import ALL, CannotBeHidden, Cell, Release, counted, suppress
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions, student_features, students
 from edupulse_pipelines.storage.work import Work
@@ -82,7 +82,9 @@ def publish(
             "else is hidden: nothing was written. Count by fewer dimensions, or by those of the earlier release."
         ) from None
     text = _csv(release, sorted({name for table in tables for name in table}))
-    files = write_files(out, {"counts.csv": text, "README.txt": _about(work.tenant, week, k, release)})
+    files = write_files(
+        out, {"counts.csv": text.encode(), "README.txt": _about(work.tenant, week, k, release).encode()}
+    )
     _keep(kept, day, release)
     with work.writing() as connection:
         disclosures.record(
@@ -106,23 +108,7 @@ def check_new(kept: Path, out: Path) -> None:
     """PermanentError for a release whose name was used, and for a folder that holds something."""
     if kept.exists():
         raise PermanentError(f"There is a release of this name already ({kept}): choose another one.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise PermanentError(f"{out} is not an empty folder: name another one.")
-
-
-def write_files(out: Path, texts: dict[str, str]) -> dict[str, str]:
-    """Write files for their owner alone; the hash of each by its name."""
-    hashes = {}
-    try:
-        out.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for name, text in texts.items():
-            data = text.encode()
-            with os.fdopen(os.open(out / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-                stream.write(data)
-            hashes[name] = hashlib.sha256(data).hexdigest()
-    except OSError as error:
-        raise PermanentError(f"{out} cannot be written: {error.strerror}.") from None
-    return hashes
+    check_empty(out)
 
 
 def _check_tables(tables: Sequence[Sequence[str]]) -> None:

@@ -20,11 +20,17 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import ConfigurationError, PermanentError
 from edupulse_pipelines.governance import holds, kept_files, research
-from edupulse_pipelines.governance.kept_files import Archive, sha256_of
+from edupulse_pipelines.governance.kept_files import Archive
 from edupulse_pipelines.governance.person import Person, find_person, rows_about
 from edupulse_pipelines.governance.quarantined import quarantined_rows
 from edupulse_pipelines.governance.register import STORED_TABLES
-from edupulse_pipelines.ingest.archived_file import ERASED_ROWS, archive_facts, archive_path, rewrite_archive
+from edupulse_pipelines.ingest.archived_file import (
+    ERASED_ROWS,
+    archive_facts,
+    archive_path,
+    hash_of_archive,
+    rewrite_archive,
+)
 from edupulse_pipelines.risk.judging.evaluation import SMALLER_GROUPS
 from edupulse_pipelines.schema.sqlalchemy_tables import (
     erased_keys,
@@ -279,7 +285,8 @@ def _restate(
     for archive in archives:
         path = rewritten.get(archive.path, archive.path)
         total = archive_facts(path).get(ERASED_ROWS, 0)
-        digest = sha256_of(path)
+        digest = hash_of_archive(path)
+        assert digest is not None  # its facts have just been read
         files += archive.path in rewritten
         if archive.entry is None or (total == archive.entry.rows_erased and archive.path not in rewritten):
             continue

@@ -12,7 +12,6 @@ import csv
 import datetime as dt
 import hashlib
 import io
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -30,6 +29,7 @@ from edupulse_pipelines.governance.others import OtherStudents
 from edupulse_pipelines.governance.person import Person, find_person, rows_about
 from edupulse_pipelines.governance.quarantined import quarantined_rows
 from edupulse_pipelines.governance.register import PLACES, STORED_TABLES, Place
+from edupulse_pipelines.governance.released_files import check_empty, write_files
 from edupulse_pipelines.ingest.archive import told_names
 from edupulse_pipelines.ingest.spreadsheets import guarded
 from edupulse_pipelines.schema.reasons import REASONS
@@ -110,8 +110,7 @@ def inspect(
 
     PermanentError when nothing is held under the number, or `out` holds something.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise PermanentError(f"{out} is not an empty folder: name another one.")
+    check_empty(out)
     with work.reading() as connection:
         person = find_person(connection, work, raw_dir.parent, number)
         held = _HeldBack(OtherStudents(connection, work, person))
@@ -271,18 +270,9 @@ def _write(out: Path, sheets: Sequence[Sheet], held: _HeldBack, page: str) -> di
     texts |= {f"{sheet.name}.csv": _csv(sheet.columns, sheet.rows) for sheet in sheets}
     if held.rows:
         texts[f"{NOT_FOR_RELEASE}/to-redact.csv"] = _csv(["sheet", "row", "column", "text"], held.rows)
-    written = {}
-    try:
-        for name, text in texts.items():
-            path = out / name
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            data = text.encode("utf-8-sig" if name.endswith(".csv") else "utf-8")
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-                stream.write(data)
-            written[name] = hashlib.sha256(data).hexdigest()
-    except OSError as error:
-        raise PermanentError(f"{out} cannot be written: {error.strerror}.") from None
-    return written
+    return write_files(
+        out, {name: text.encode("utf-8-sig" if name.endswith(".csv") else "utf-8") for name, text in texts.items()}
+    )
 
 
 def _columns(sheets: Sequence[Sheet]) -> list[Row]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import csv
 import datetime as dt
 import gzip
-import hashlib
 import io
 import zipfile
 from collections.abc import Collection, Iterator
@@ -175,9 +174,3 @@ def _is_of(row: list[str], person: Person) -> bool:
     return bool(set(person.numbers).intersection(row)) or any(
         first in row and last in row for first, last in person.names if first and last
     )
-
-
-def sha256_of(path: Path) -> str:
-    """The hash of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -24,9 +24,10 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.governance import disclosures
-from edupulse_pipelines.governance.aggregates import FOLDER, check_name, check_new, write_files
+from edupulse_pipelines.governance.aggregates import FOLDER, check_name, check_new
 from edupulse_pipelines.governance.anonymity import ANY, Anonymous, Ladder, anonymous, closeness, diversity
 from edupulse_pipelines.governance.disclosures import Circumstances
+from edupulse_pipelines.governance.released_files import write_files
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata, students, weekly_activity
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.storage.work import Work
@@ -134,7 +135,7 @@ def export(
             ],
         },
     )
-    files = write_files(out, texts)
+    files = write_files(out, {name: text.encode() for name, text in texts.items()})
     with work.writing() as connection:
         counts = {"students": len(told), "suppressed": found.suppressed, "k": found.k, "weeks": len(weekly)}
         disclosures.record(connection, work, "research", circumstances, files, counts)
