@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest import mock
 from weakref import WeakKeyDictionary
 
 from edupulse_pipelines.schema.expectations import NUMBER_SUFFIX
@@ -48,7 +50,9 @@ def _mlflow_template() -> Path:
     folder = Path(tempfile.mkdtemp(prefix="edupulse-mlflow-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     path = folder / "mlflow.db"
-    assert Registry(f"sqlite:///{path}").find_run("nobody", {"asked": "once"}) is None
+    # MLflow writes its URI into the environment, where settings of the test that comes first would find it.
+    with mock.patch.dict(os.environ):
+        assert Registry(f"sqlite:///{path}").find_run("nobody", {"asked": "once"}) is None
     return path
 
 

@@ -37,7 +37,9 @@ class District:
     deliveries: list[dt.date]
 
     def run(self, *words: str) -> Result:
-        return CliRunner(env={"EDUPULSE_DATABASE_URL": self.url}).invoke(main, [*words, "--home", str(self.home)])
+        # MLflow leaves the URI of the home that ran before in the environment of this process.
+        environment = {"EDUPULSE_DATABASE_URL": self.url, "MLFLOW_TRACKING_URI": None}
+        return CliRunner(env=environment).invoke(main, [*words, "--home", str(self.home)])
 
     def summary(self, *words: str) -> dict[str, Any]:
         result = self.run("run", "--tenant", TENANT, *words, "--json")
