@@ -11,7 +11,19 @@ from pathlib import Path
 import click
 
 from edupulse_pipelines import __version__
-from edupulse_pipelines.cli import db, demo, dev, enrollments, model, privacy, quarantine, run, students, weekly_list
+from edupulse_pipelines.cli import (
+    audit,
+    db,
+    demo,
+    dev,
+    enrollments,
+    model,
+    privacy,
+    quarantine,
+    run,
+    students,
+    weekly_list,
+)
 from edupulse_pipelines.cli.options import home_option
 from edupulse_pipelines.settings import quiet_libraries
 
@@ -49,6 +61,7 @@ for part in (
     enrollments.enrollments,
     model.model,
     privacy.privacy,
+    audit.audit,
     db.db,
 ):
     main.add_command(part)

@@ -85,16 +85,20 @@ def prepare(
 
 
 def forget(settings: Settings) -> None:
-    """Remove everything of the demo tenant, and of no other: rows, models, files, and its history in Dagster."""
+    """Remove everything of the demo tenant, and of no other: rows, models, files, and its history in Dagster.
+
+    Not the record of changes, which is only added to: it holds the made-up rows as they were.
+    """
     import sqlalchemy as sa
 
     from edupulse_pipelines.orchestration.homes import dagster_instance
     from edupulse_pipelines.schema import sqlalchemy_tables
+    from edupulse_pipelines.schema.tables import TABLES
     from edupulse_pipelines.storage.database import database_of
 
     with database_of(settings).work(TENANT) as work, work.writing() as connection:
         for table in reversed(sqlalchemy_tables.metadata.sorted_tables):
-            if "tenant_id" in table.c:
+            if TABLES[table.name].tenant_owned and TABLES[table.name].access != "audit":
                 connection.execute(sa.delete(table).where(table.c.tenant_id == TENANT))
     _forget_models(settings)
     for folder in (settings.home / "landing" / TENANT, settings.raw_dir / TENANT):

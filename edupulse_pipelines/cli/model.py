@@ -237,15 +237,32 @@ def model_sync(tenant_name: str | None, apply: bool, source: str, as_json: bool,
 
 @model.command("reproduce")
 @click.argument("version")
+@click.option(
+    "--as-recorded",
+    is_flag=True,
+    help="From the records as they were known when it was trained, whatever has been delivered since.",
+)
 @tenant_option("the only one there is")
 @json_option
 @command
-def model_reproduce(version: str, tenant_name: str | None, as_json: bool, home: Path | None) -> None:
-    """Fit a model again from its record, and compare the scores. Exit 1 when they differ. Changes nothing."""
+def model_reproduce(version: str, as_recorded: bool, tenant_name: str | None, as_json: bool, home: Path | None) -> None:
+    """Fit a model again from its record, and compare the scores. Exit 1 when they differ. Changes nothing.
+
+    With --as-recorded features and outcomes are computed again, in a database of their own, from the records as they
+    were known then: it takes as long as computing them did. A student who has been erased since is not among them.
+    """
+    from edupulse_pipelines.governance.past_records import past_records
+    from edupulse_pipelines.risk.book.records import model_record, trained_models
     from edupulse_pipelines.risk.book.reproduction import reproduce
 
     with _models(home, tenant_name) as (settings, tenant, work):
-        reproduction = reproduce(work, tenant, version, _registry(settings))
+        if as_recorded:
+            with work.reading() as connection:
+                record = model_record(trained_models(connection, work), version, work.tenant)
+            with past_records(work, tenant, record.trained_at) as records:
+                reproduction = reproduce(work, tenant, version, _registry(settings), records)
+        else:
+            reproduction = reproduce(work, tenant, version, _registry(settings))
     answer(
         reproduction.sentence,
         {"tenant": tenant.name, **vars(reproduction), "reproduced": reproduction.reproduced},

@@ -20,10 +20,12 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import ConfigurationError, PermanentError
 from edupulse_pipelines.governance import holds, kept_files, research
+from edupulse_pipelines.governance.audit_restate import recorded, restate
+from edupulse_pipelines.governance.earlier_versions import earlier_versions, empty_versions
 from edupulse_pipelines.governance.kept_files import Archive
 from edupulse_pipelines.governance.person import Person, find_person, rows_about
 from edupulse_pipelines.governance.quarantined import quarantined_rows
-from edupulse_pipelines.governance.register import STORED_TABLES
+from edupulse_pipelines.governance.register import BY_CONTENT, STORED_TABLES
 from edupulse_pipelines.ingest.archived_file import (
     ERASED_ROWS,
     archive_facts,
@@ -51,7 +53,7 @@ from edupulse_pipelines.storage.rewriting import demand_rewriting, overwrite_del
 from edupulse_pipelines.storage.turns import take_turn
 from edupulse_pipelines.storage.work import Work
 
-TOUCHED = (*STORED_TABLES, "quarantined_records", "ingested_files")
+TOUCHED = (*STORED_TABLES, *BY_CONTENT)
 """The tables that an erasure takes rows from, or changes them in."""
 REMAINS = (
     "The district's landing folder holds what the district sent, until the district clears it away.",
@@ -140,6 +142,7 @@ def _count(connection: Connection, work: Work, raw_dir: Path, tenant: TenantSett
         mine = sa.and_(table.c.tenant_id == work.tenant, rows_about(name, person))
         found[name] = connection.scalar(sa.select(sa.func.count()).select_from(table).where(mine)) or 0
     found["quarantined_records"] = sum(1 for _ in quarantined_rows(connection, work, person.keys, tenant))
+    found["earlier versions"] = sum(1 for _ in earlier_versions(connection, work, person, person.keys, tenant))
     for archive in kept_files.archives(connection, work, raw_dir):
         rows = kept_files.rows_of(archive, person, tenant)
         if rows is not None:
@@ -204,6 +207,9 @@ def _take_away(work: Work, raw_dir: Path, tenant: TenantSettings, person: Person
         with work.writing() as connection:
             take_turn(connection, work, RECORD_TABLES)
             overwrite_deleted(connection)
+            before = recorded(connection)
+            taken["changes not as recorded"] = len(before.wrong)
+            versions = list(earlier_versions(connection, work, person, keys, tenant))
             opened = _delete_quarantined(connection, work, tenant, keys)
             taken["quarantined_records"] = opened.pop(("", ""), 0)
             taken.update(_restate(connection, archives, rewritten, opened))
@@ -213,6 +219,9 @@ def _take_away(work: Work, raw_dir: Path, tenant: TenantSettings, person: Person
             for path, temporary in rewritten.items():
                 temporary.replace(path)
             taken["file names"] = _rename_files(connection, work, raw_dir, keys)
+            taken["earlier versions"] = len(versions)
+            empty_versions(connection, versions)
+            restate(connection, before)
     finally:
         for temporary in rewritten.values():
             temporary.unlink(missing_ok=True)

@@ -25,6 +25,7 @@ from sqlalchemy.engine import Connection
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.governance import disclosures, kept_files
 from edupulse_pipelines.governance.disclosures import Circumstances
+from edupulse_pipelines.governance.earlier_versions import earlier_versions
 from edupulse_pipelines.governance.others import OtherStudents
 from edupulse_pipelines.governance.person import Person, find_person, rows_about
 from edupulse_pipelines.governance.quarantined import quarantined_rows
@@ -32,6 +33,7 @@ from edupulse_pipelines.governance.register import PLACES, STORED_TABLES, Place
 from edupulse_pipelines.governance.released_files import check_empty, write_files
 from edupulse_pipelines.ingest.archive import told_names
 from edupulse_pipelines.ingest.spreadsheets import guarded
+from edupulse_pipelines.schema.declaration import Table
 from edupulse_pipelines.schema.reasons import REASONS
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.schema.tables import RECORD_TABLES, TABLES
@@ -115,6 +117,7 @@ def inspect(
         person = find_person(connection, work, raw_dir.parent, number)
         held = _HeldBack(OtherStudents(connection, work, person))
         sheets = [*_stored(connection, work, person, held), _quarantine(connection, work, tenant, person, held)]
+        sheets.append(_earlier(connection, work, tenant, person, held))
         sheets += _delivered(connection, work, raw_dir, tenant, person, held)
     sheets = [sheet for sheet in sheets if sheet.rows]
     if not sheets:
@@ -147,12 +150,7 @@ def _stored(connection: Connection, work: Work, person: Person, held: _HeldBack)
             list(declared.column_names),
             {column.name: column.comment for column in declared.columns},
         )
-        # What people have written; what is computed, and codes, name nobody.
-        free = {
-            column.name
-            for column in declared.columns
-            if column.type in ("text", "json") and not column.values and (column.delivered or column.pii == "direct")
-        }
+        free = _written_by_people(declared)
         query = sa.select(table).where(table.c.tenant_id == work.tenant, rows_about(name, person))
         for stored in connection.execute(query.order_by(*(table.c[key] for key in declared.primary_key))):
             row = dict(stored._mapping)
@@ -194,6 +192,42 @@ def _cells(held: _HeldBack, sheet: str, row: Row, said: Any) -> Any:
     if isinstance(said, list):
         return [held.cell(sheet, row, "raw", value) for value in said]
     return said
+
+
+def _earlier(connection: Connection, work: Work, tenant: TenantSettings, person: Person, held: _HeldBack) -> Sheet:
+    """The student's rows as they were before they were replaced or removed."""
+    sheet = Sheet(
+        "earlier_versions",
+        "Rows as they were before they changed",
+        TABLES["audit_images"].comment,
+        ["table_name", "until", "row_as_it_was"],
+        {
+            "table_name": TABLES["audit_images"].column("table_name").comment,
+            "until": "When the row was replaced or removed; empty: not known.",
+            "row_as_it_was": "What the row said, each column by its name; empty ones are left out.",
+        },
+    )
+    for version in earlier_versions(connection, work, person, person.keys, tenant):
+        if version.table == "ingested_files":
+            continue  # its names of files and columns may name others; `manifest` counts them
+        row: Row = {"table_name": version.table, "until": version.until}
+        free = _written_by_people(TABLES[version.table])
+        row["row_as_it_was"] = {
+            name: held.cell(sheet.name, row, name, value) if name in free else value
+            for name, value in version.values.items()
+            if name not in {*_NOT_ON_THE_PAGE, "file_name"} and value is not None
+        }
+        sheet.rows.append(row)
+    return sheet
+
+
+def _written_by_people(table: Table) -> set[str]:
+    """The columns that may hold what people have written; what is computed, and codes, name nobody."""
+    return {
+        column.name
+        for column in table.columns
+        if column.type in ("text", "json") and not column.values and (column.delivered or column.pii == "direct")
+    }
 
 
 def _delivered(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pyarrow as pa
@@ -22,12 +22,19 @@ def quarantined_rows(
 ) -> Iterator[sa.Row[Any]]:
     """The rows of `quarantined_records` that `keys` recognises, as they came or as a person corrected them."""
     column = quarantined_records.c
+    query = sa.select(quarantined_records).where(column.tenant_id == work.tenant)
+    rows = connection.execute(query.order_by(column.table_name, column.delivered_on, column.line_number)).all()
+    return rows_recognised(connection, work, rows, keys, tenant)
+
+
+def rows_recognised(
+    connection: Connection, work: Work, rows: Iterable[Any], keys: ErasedKeys, tenant: TenantSettings
+) -> Iterator[Any]:
+    """Those of the rows that `keys` recognises; `rows`: of `quarantined_records`, or with the same attributes."""
     files = ingested_files.c
     known = sa.select(files.sha256, files.source_format).where(files.tenant_id == work.tenant)
     formats: dict[str, str | None] = {row.sha256: row.source_format for row in connection.execute(known)}
     filters: dict[tuple[str, tuple[str, ...], bool], ErasedRows] = {}
-    query = sa.select(quarantined_records).where(column.tenant_id == work.tenant)
-    rows = connection.execute(query.order_by(column.table_name, column.delivered_on, column.line_number)).all()
     for row in rows:
         converted = format_of(formats.get(row.file_hash)).converted
         for said in (row.raw, row.corrected):

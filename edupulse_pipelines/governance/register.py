@@ -38,10 +38,12 @@ WITHOUT_STUDENTS = {
     "disclosures": "hashes of files; a student only as a keyed hash",
     "erasures": "a student only as a keyed hash",
     "erased_keys": "keyed hashes",
+    "audit_changes": "who changed something, when and in which run; links of the chain",
+    "audit_entries": "tables, counts and hashes of what a change wrote",
 }
 """The tables that hold nothing of a student, with what they hold."""
-BY_CONTENT = ("quarantined_records", "ingested_files")
-"""The tables whose rows name a student, if at all, in what they hold, and not in a column of their own."""
+BY_CONTENT = ("quarantined_records", "ingested_files", "audit_images")
+"""The tables whose rows name a student in what they hold, and some or all of them not in a column of their own."""
 NUMBER_COLUMNS = ("district_id", "old_number", "new_number")
 """Columns that hold a student's number."""
 
@@ -120,10 +122,10 @@ PLACES: tuple[Place, ...] = (
     ),
     Place(
         name="audit images",
-        holds="Earlier versions of rows.",
-        inspected="Not present in this installation.",
-        erased="Not present in this installation.",
-        present=False,
+        holds="Earlier versions of rows, each with the hash that the chain of changes is bound to.",
+        inspected="Every earlier version of the student's rows, with when it was replaced.",
+        erased="Emptied, those that the erasure itself makes with them; their hashes stay, and with them the chain.",
+        tables=("audit_images",),
     ),
     Place(
         name="backups",

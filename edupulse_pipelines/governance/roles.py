@@ -26,6 +26,7 @@ from edupulse_pipelines.governance import access
 from edupulse_pipelines.governance.access import literal, quoted
 from edupulse_pipelines.governance.role_names import RoleNames
 from edupulse_pipelines.schema.objects import tables_schema
+from edupulse_pipelines.schema.objects.audit import SEQUENCE
 from edupulse_pipelines.schema.objects.function_names import FUNCTION_NAMES
 from edupulse_pipelines.schema.objects.guards import GUARDED
 from edupulse_pipelines.storage.engine import INSUFFICIENT_PRIVILEGE, driver_code
@@ -224,14 +225,14 @@ def _in(schema: str) -> str:
 
 
 def _ownership(owner: str, schema: str) -> str:
-    """Hand our tables, with their partitions and months apart, and our functions to the owner."""
-    tables = ", ".join(literal(name) for name in (*GUARDED, "alembic_version"))
+    """Hand our tables, with their partitions and months apart, our sequence and our functions to the owner."""
+    tables = ", ".join(literal(name) for name in (*GUARDED, "alembic_version", SEQUENCE.name))
     functions = ", ".join(literal(name) for name in sorted(FUNCTION_NAMES))
     pattern = f"^({'|'.join(GUARDED)})_(default|y\\d{{4}}m\\d\\d|load_[0-9a-f]{{8}})$"
     return (
         "DO $edupulse$\nDECLARE\n    named text;\nBEGIN\n"
         "    FOR named IN\n        SELECT CAST(CAST(oid AS regclass) AS text) FROM pg_class\n"
-        f"        WHERE relnamespace = {_in(schema)} AND relkind IN ('r', 'p')\n"
+        f"        WHERE relnamespace = {_in(schema)} AND relkind IN ('r', 'p', 'S')\n"
         f"          AND relowner <> CAST({literal(quoted(owner))} AS regrole)\n"
         f"          AND (relname IN ({tables})\n               OR relname ~ {literal(pattern)})\n"
         "    LOOP\n"

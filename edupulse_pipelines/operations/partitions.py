@@ -126,6 +126,7 @@ def detach_month(work: Work, table: str, month: dt.date) -> Partition:
                 raise PermanentError(f"{table} has no partition for {month:%Y-%m}; nothing to detach.")
             _lock(connection, table, [partition.name], "SHARE ROW EXCLUSIVE")
             connection.exec_driver_sql(f"ALTER TABLE {table} DETACH PARTITION {partition.name}")
+            _on_record(connection, table, partition.name, "detach")
             return partition
 
         return give_way(connection, table, detach)
@@ -173,11 +174,17 @@ def _bring_back(connection: Connection, table: str, month: dt.date) -> Partition
         if copied is not None:
             connection.exec_driver_sql(f"DROP TABLE {partition.name}")
             connection.execute(sa.select(sa.func.edupulse_month_rename(copied, partition.name)))
+        _on_record(connection, table, partition.name, "attach")
         connection.execute(sa.select(sa.func.edupulse_month_take(table, partition.name, month)))
         connection.execute(sa.select(sa.func.edupulse_month_attach(table, partition.name, month)))
         return partition
 
     return give_way(connection, table, attach)
+
+
+def _on_record(connection: Connection, table: str, name: str, operation: str) -> None:
+    """Put on record that a month leaves the table or comes back: its rows by what wrote them, and their hash."""
+    connection.execute(sa.select(sa.func.edupulse_audit_moved(table, name, operation)))
 
 
 def _detached(connection: Connection, table: str, month: dt.date) -> Partition:
@@ -221,6 +228,9 @@ def _copy_like(connection: Connection, table: str, name: str) -> str:
     its_columns = _columns(connection, name)
     columns = ", ".join(column for column in _columns(connection, table) if column in its_columns)
     copied = start_bulk(connection, table)
+    # Its rows keep the change that wrote them; those from before changes were on record are of change 0.
+    connection.execute(sa.select(sa.func.edupulse_audit_release(copied)))
+    connection.exec_driver_sql(f"ALTER TABLE {copied} ALTER COLUMN change_id SET DEFAULT 0")
     connection.exec_driver_sql(f"INSERT INTO {copied} ({columns}) SELECT {columns} FROM {name}")
     return copied
 

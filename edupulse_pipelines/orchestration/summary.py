@@ -29,6 +29,7 @@ FILES_NAMED = 5
 
 def summarise(database: Database, tenant: TenantSettings, outcome: RunOutcome) -> dict[str, Any]:
     """The summary of a run as `--json` prints it: the contract's keys, and some more behind them."""
+    from edupulse_pipelines.governance.audit_verify import head
     from edupulse_pipelines.risk.book.shown import shown_model
     from edupulse_pipelines.risk.telling.scored_weeks import latest_predictions
     from edupulse_pipelines.storage.counts import row_count
@@ -52,6 +53,7 @@ def summarise(database: Database, tenant: TenantSettings, outcome: RunOutcome) -
     closed = last_closed_week(tenant.timezone)
     with database.work(tenant.name) as work, work.reading() as connection:
         students = row_count(connection, work, "students")
+        audit_head = head(connection)
         model = shown_model(connection, work)
         predictions = latest_predictions(connection, work, tenant.cohort.minimum_weeks_of_data, closed)
     week = predictions.pop("week")
@@ -73,6 +75,7 @@ def summarise(database: Database, tenant: TenantSettings, outcome: RunOutcome) -
         "warnings": list(outcome.warnings),
         "warned_checks": [asdict(check) for check in recorded.warned_checks],
         "run_id": outcome.run_id,
+        "audit_head": str(audit_head) if audit_head else None,
     }
 
 

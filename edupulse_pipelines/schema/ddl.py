@@ -15,8 +15,9 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from edupulse_pipelines.schema.objects import declared_objects
+from edupulse_pipelines.schema.objects.audit_sqlite import index_of_changes
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
-from edupulse_pipelines.schema.tables import TABLES
+from edupulse_pipelines.schema.tables import AUDITED, TABLES
 
 DIALECTS: dict[str, Dialect] = {"postgresql": postgresql.dialect(), "sqlite": sqlite.dialect()}
 
@@ -47,6 +48,8 @@ def _structure(name: str, dialect_name: str) -> list[str]:
     if dialect_name == "postgresql" and TABLES[name].partition_by_month:
         # Months are structure by `storage.months`; what no month claims lands here and raises an alert.
         structure.append(f"CREATE TABLE {name}_default PARTITION OF {name} DEFAULT")
+    if dialect_name == "sqlite" and name in AUDITED:
+        structure.append(index_of_changes(name))
     return structure
 
 

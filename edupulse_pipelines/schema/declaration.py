@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 ColumnType = Literal["guid", "text", "integer", "number", "date", "timestamp", "boolean", "json"]
+Audit = Literal["whole", "reference", "none"]
+"""How changes of a table's rows are kept on record. `whole`: what is replaced or removed is kept. `reference`: each row
+names the change that wrote it, and nothing is kept of what it replaced, as the rows are computed from records. `none`:
+not at all."""
 Pii = Literal["none", "indirect", "direct"]
 """FERPA's distinction: `direct` identifies a student by itself, `indirect` together with other facts."""
 
@@ -26,7 +30,7 @@ class Column:
     minimum: float | None = None
     maximum: float | None = None
     values: tuple[str, ...] | None = None
-    default: Literal["now", "today", "uuid", "empty_object", "empty_list", "false", "zero"] | None = None
+    default: Literal["now", "today", "uuid", "empty_object", "empty_list", "false", "zero", "change"] | None = None
     pii: Pii = "none"
     delivered: bool = False
     """Whether a district's file may carry it (the landing contract)."""
@@ -36,6 +40,8 @@ class Column:
     """JSON kept letter for letter (`JSON` rather than `JSONB` on PostgreSQL)."""
     maximum_unweighted: float | None = None
     """A tighter maximum for tenants whose grading scale is unweighted; the database allows `maximum`."""
+    bookkeeping: bool = False
+    """Not part of what the record says: a change of it alone is no change on record (the audit leaves it out)."""
 
     def __post_init__(self) -> None:
         if (self.length or self.values) and self.type != "text":
@@ -166,10 +172,15 @@ class Table:
     `audit` the auditors of each district, and the loader only to read."""
     append_only: bool = False
     """Whether rows are added and never changed or removed; triggers refuse both."""
+    audit: Audit = "whole"
+    not_audited: str | None = None
+    """Why changes of the table are not on record, where they are not."""
 
     def __post_init__(self) -> None:
         if self.tenant_owned != (TENANT in self.column_names):
             raise ValueError(f"{self.name}: a table is tenant_owned if it has the column {TENANT}, and only then")
+        if (self.audit == "none") != (self.not_audited is not None):
+            raise ValueError(f"{self.name}: a table that is not audited says why, and no other does")
 
     def column(self, name: str) -> Column:
         """The column of this name; KeyError when there is none."""
@@ -182,6 +193,13 @@ class Table:
     def column_names(self) -> tuple[str, ...]:
         """The names of the columns, in order."""
         return tuple(column.name for column in self.columns)
+
+    @property
+    def audited_columns(self) -> tuple[Column, ...]:
+        """The columns that say what a row is, in order; empty for a table that is not audited."""
+        if self.audit == "none":
+            return ()
+        return tuple(column for column in self.columns if not column.bookkeeping)
 
     @property
     def reference(self) -> str | None:

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.types import CHAR, TypeDecorator, TypeEngine
 
 from edupulse_pipelines.schema.declaration import NULL_AS, Column, Table
+from edupulse_pipelines.schema.row_contents import CHANGE_OF_INSERT, OPEN_CHANGE
 from edupulse_pipelines.schema.tables import TABLES
 
 
@@ -80,6 +81,39 @@ def _uuid_sqlite(_element: _UuidDefault, _compiler: Any, **_options: Any) -> str
     return "(lower(hex(randomblob(16))))"
 
 
+class _ChangeDefault(sa.sql.expression.FunctionElement[int]):
+    """The number of the statement that inserts, which the audit's triggers have made; 0 where there is none."""
+
+    inherit_cache = True
+    type = sa.BigInteger()
+
+
+@sa.ext.compiler.compiles(_ChangeDefault, "postgresql")
+def _change_postgresql(_element: _ChangeDefault, _compiler: Any, **_options: Any) -> str:
+    return CHANGE_OF_INSERT
+
+
+@sa.ext.compiler.compiles(_ChangeDefault, "sqlite")
+def _change_sqlite(_element: _ChangeDefault, _compiler: Any, **_options: Any) -> str:
+    return OPEN_CHANGE
+
+
+class _ChangeServerDefault(_ChangeDefault):
+    """The same where a statement says nothing of it; SQLite's defaults cannot ask, so there it is 0."""
+
+    inherit_cache = True
+
+
+@sa.ext.compiler.compiles(_ChangeServerDefault, "postgresql")
+def _change_server_postgresql(_element: _ChangeServerDefault, _compiler: Any, **_options: Any) -> str:
+    return CHANGE_OF_INSERT
+
+
+@sa.ext.compiler.compiles(_ChangeServerDefault, "sqlite")
+def _change_server_sqlite(_element: _ChangeServerDefault, _compiler: Any, **_options: Any) -> str:
+    return "0"
+
+
 _SERVER_DEFAULTS: dict[str, Any] = {
     "uuid": _UuidDefault(),
     "now": sa.text("CURRENT_TIMESTAMP"),
@@ -88,6 +122,7 @@ _SERVER_DEFAULTS: dict[str, Any] = {
     "empty_list": sa.text("'[]'"),
     "false": sa.false(),
     "zero": sa.text("0"),
+    "change": _ChangeServerDefault(),
 }
 
 
@@ -141,6 +176,8 @@ def _build(table: Table, metadata: sa.MetaData) -> sa.Table:
                 column.name,
                 _column_type(column),
                 nullable=column.nullable,
+                # SQLite's own default cannot ask which change is open; statements made by SQLAlchemy do.
+                default=_ChangeDefault() if column.default == "change" else None,
                 server_default=_SERVER_DEFAULTS[column.default] if column.default else None,
                 comment=column.comment,
             )

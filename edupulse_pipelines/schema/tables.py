@@ -7,6 +7,7 @@ constraints of a table; they are in `ingest`.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, get_args
 
 from edupulse_pipelines.schema.declaration import Column, ColumnType, ForeignKey, Index, Record, Table, Unique
@@ -44,19 +45,28 @@ _REPEATS_PRIMARY_KEY = "repeats the primary key"
 _ID = Column(name="id", type="guid", default="uuid", comment="System-generated, time-ordered identifier.")
 _TENANT = Column(name="tenant_id", type="text", length=50, comment="The school district that owns the row.")
 _STUDENT = Column(name="student_id", type="guid", comment="The student the row is about.")
-_DELIVERED_ON = Column(name="delivered_on", type="date", comment="Date of the newest delivery that held this record.")
+_DELIVERED_ON = Column(
+    name="delivered_on", type="date", bookkeeping=True, comment="Date of the newest delivery that held this record."
+)
 _FIELD_DELIVERIES = Column(
     name="field_deliveries",
     type="json",
+    bookkeeping=True,
     nullable=True,
     comment=(
         "For fields that the newest delivery did not carry: the date of the newest delivery that did (null: none yet). "
         "NULL when every field is as new as the row; it keeps the result independent of the order of deliveries."
     ),
 )
-_CREATED = Column(name="created_at", type="timestamp", default="now", comment="When the row was first written.")
+_CREATED = Column(
+    name="created_at", type="timestamp", default="now", bookkeeping=True, comment="When the row was first written."
+)
 _UPDATED = Column(
-    name="updated_at", type="timestamp", default="now", comment="When the row last changed; kept by the database."
+    name="updated_at",
+    type="timestamp",
+    default="now",
+    bookkeeping=True,
+    comment="When the row last changed; kept by the database.",
 )
 _DELETED_ON = Column(
     name="deleted_on",
@@ -65,7 +75,25 @@ _DELETED_ON = Column(
     comment="Delivery that took the record back (`_deleted`, or missing from a full snapshot); NULL while it stands.",
 )
 _FIRST_DELIVERED_ON = Column(
-    name="first_delivered_on", type="date", comment="Date of the oldest delivery that held this record."
+    name="first_delivered_on",
+    type="date",
+    bookkeeping=True,
+    comment="Date of the oldest delivery that held this record.",
+)
+CHANGE_ID = "change_id"
+"""The column of every audited table that names what wrote the row as it is."""
+STATEMENTS_OF_A_CHANGE = 1 << 20
+"""A number in `change_id` is that of the change times this, plus that of the statement within the change."""
+_CHANGE = Column(
+    name=CHANGE_ID,
+    type="integer",
+    maximum=9223372036854775807,
+    default="change",
+    bookkeeping=True,
+    comment=(
+        "What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the "
+        "statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines."
+    ),
 )
 _OF_STUDENT = ForeignKey(("tenant_id", "student_id"), "students", ("tenant_id", "id"))
 _SOURCE_RECORD = Column(
@@ -343,6 +371,7 @@ ENROLLMENTS = Table(
         Column(
             name="delivered_on",
             type="date",
+            bookkeeping=True,
             comment=(
                 "Date of the newest delivery that held this record; of those that were not `sent`, of the oldest one "
                 "that said what it says now."
@@ -387,7 +416,7 @@ ENROLLMENT_STATEMENTS = Table(
             ),
         ),
         _FIRST_DELIVERED_ON,
-        Column(name="delivered_on", type="date", comment="Date of the newest delivery that said so."),
+        Column(name="delivered_on", type="date", bookkeeping=True, comment="Date of the newest delivery that said so."),
     ),
     primary_key=("student_id", "said"),
     foreign_keys=(_OF_STUDENT,),
@@ -675,6 +704,7 @@ STUDENT_FEATURES = Table(
         _CREATED,
         _UPDATED,
     ),
+    audit="reference",
     primary_key=("student_id", "feature_date"),
     foreign_keys=(_OF_STUDENT,),
     indexes=(Index(("tenant_id", "feature_date")),),
@@ -1128,6 +1158,7 @@ INGESTED_FILES = Table(
         Column(
             name="landed_state",
             type="text",
+            bookkeeping=True,
             length=64,
             nullable=True,
             comment=(
@@ -1290,7 +1321,9 @@ INSTRUCTIONAL_DAYS = Table(
     columns=(
         _TENANT,
         Column(name="date", type="date", comment="A day of instruction."),
-        Column(name="delivered_on", type="date", comment="Date of the newest delivery that named it."),
+        Column(
+            name="delivered_on", type="date", bookkeeping=True, comment="Date of the newest delivery that named it."
+        ),
     ),
     primary_key=("tenant_id", "date"),
 )
@@ -1403,6 +1436,7 @@ WEEKLY_ACTIVITY = Table(
             comment="The rule by which sessions were made into days, such as `half`; NULL: not computed yet.",
         ),
     ),
+    audit="reference",
     primary_key=("student_id", "week_start"),
     foreign_keys=(_OF_STUDENT,),
     indexes=(Index(("tenant_id", "week_start")),),
@@ -1431,6 +1465,7 @@ WEEKLY_COURSE_GRADES = Table(
             name="grade_lowest", type="number", minimum=0, maximum=100, pii="indirect", comment="Lowest score, percent."
         ),
     ),
+    audit="reference",
     primary_key=("student_id", "week_start", "course_id"),
     foreign_keys=(_OF_STUDENT,),
     indexes=(Index(("tenant_id", "week_start")),),
@@ -1457,6 +1492,8 @@ PENDING_UPDATES = Table(
         ),
         _CREATED,
     ),
+    audit="none",
+    not_audited="A queue: rows come and go as work is found and done; what was done is on record in its tables.",
     primary_key=("id",),
     foreign_keys=(_OF_STUDENT,),
     indexes=(Index(("tenant_id", "stage")), Index(("tenant_id", "student_id"))),
@@ -1557,9 +1594,167 @@ LEGAL_HOLDS = Table(
     primary_key=("id",),
     uniques=(Unique(("tenant_id", "district_id"), where="in_force"),),
 )
+_IS_THE_AUDIT = "It is the record of changes itself; it is only ever added to."
+_BIGGEST = 9223372036854775807
+AUDIT_CHANGES = Table(
+    name="audit_changes",
+    comment="Every transaction that changed an audited row: who, when, in which run; and its link in the chain.",
+    columns=(
+        Column(name="id", type="integer", maximum=_BIGGEST, comment="Number of the change; numbers may be left out."),
+        Column(
+            name="tenant_id",
+            type="text",
+            length=50,
+            comment="The district it was made for, or whose rows it changed first; empty for none.",
+        ),
+        Column(name="changed_at", type="timestamp", default="now", comment="When the transaction began."),
+        Column(name="actor", type="text", length=255, comment="Who asked for it, as the pipelines know it."),
+        Column(
+            name="database_user",
+            type="text",
+            length=255,
+            comment="The role that was logged in; on SQLite the operating system's user.",
+        ),
+        Column(name="run_id", type="text", length=50, nullable=True, comment="The run that made it."),
+        Column(
+            name="transaction_id",
+            type="integer",
+            maximum=_BIGGEST,
+            nullable=True,
+            comment="The server's number of the transaction; NULL on SQLite.",
+        ),
+        Column(
+            name="link_number",
+            type="integer",
+            maximum=_BIGGEST,
+            nullable=True,
+            comment="Its place in the chain, by the order in which transactions were committed.",
+        ),
+        Column(name="linked_at", type="timestamp", nullable=True, comment="When it was committed."),
+        Column(
+            name="link",
+            type="text",
+            length=64,
+            nullable=True,
+            comment="SHA-256 of the link before, of this row and of its entries. NULL only before it is committed.",
+        ),
+    ),
+    access="audit",
+    audit="none",
+    not_audited=_IS_THE_AUDIT,
+    primary_key=("id",),
+    uniques=(Unique(("link_number",)),),
+    indexes=(Index(("tenant_id", "changed_at")), Index(("run_id",))),
+)
+
+AUDIT_ENTRIES = Table(
+    name="audit_entries",
+    comment="What a change did to each table: one row a statement (SQLite: a table); an insert is on record by this.",
+    columns=(
+        Column(
+            name="change_id",
+            type="integer",
+            maximum=_BIGGEST,
+            comment="As in the rows it wrote. 0: rows that were there before changes were on record.",
+        ),
+        Column(name="tenant_id", type="text", length=50, comment="The district whose rows it changed."),
+        Column(name="table_name", type="text", length=63, comment="The table."),
+        Column(
+            name="operation",
+            type="text",
+            length=10,
+            values=("before", "insert", "update", "delete", "write", "replace", "detach", "attach", "restate"),
+            comment=(
+                "`before`: counted when the record began. `write` and `replace` (SQLite): rows added or changed, and "
+                "those that were changed or removed. `detach`, `attach`: a month that was taken out or brought back. "
+                "`restate`: what an erasure has left of the rows that another change wrote (named in `replaced`)."
+            ),
+        ),
+        Column(name="rows", type="integer", maximum=_BIGGEST, comment="Rows it wrote, removed or moved."),
+        Column(
+            name="columns",
+            type="integer",
+            nullable=True,
+            comment="How many audited columns the table had; `content` is of the first so many.",
+        ),
+        Column(
+            name="content",
+            type="text",
+            length=64,
+            nullable=True,
+            comment="SHA-256 of the rows it wrote (of a month: of those in it), less bookkeeping columns.",
+        ),
+        Column(
+            name="images",
+            type="text",
+            length=64,
+            nullable=True,
+            comment="SHA-256 of the hashes of what it replaced or removed (`audit_images`).",
+        ),
+        Column(
+            name="replaced",
+            type="json",
+            nullable=True,
+            comment=(
+                "Where no images are kept, and of months: rows that left (or came back), by their `change_id`. "
+                "Of `restate`: rows that are left."
+            ),
+        ),
+    ),
+    access="audit",
+    audit="none",
+    not_audited=_IS_THE_AUDIT,
+    primary_key=("change_id", "tenant_id", "table_name", "operation"),
+    indexes=(Index(("table_name",)),),
+)
+
+AUDIT_IMAGES = Table(
+    name="audit_images",
+    comment="Rows as they were before they were replaced or removed.",
+    columns=(
+        _ID,
+        _TENANT,
+        Column(name="table_name", type="text", length=63, comment="The table."),
+        Column(name="row_key", type="text", comment="The row's key: its id, or the columns of its key, parted by `|`."),
+        Column(name="student_id", type="guid", nullable=True, comment="The student it is about, where it names one."),
+        Column(name="written_by", type="integer", maximum=_BIGGEST, comment="`change_id` of what wrote the row so."),
+        Column(
+            name="replaced_by",
+            type="integer",
+            maximum=_BIGGEST,
+            comment="`change_id` of what replaced or removed it.",
+        ),
+        Column(name="image", type="json", nullable=True, pii="direct", comment="The row; NULL once it is erased."),
+        Column(
+            name="salt",
+            type="text",
+            length=32,
+            nullable=True,
+            comment="Random; without it nobody can guess the row from its hash. NULL once the row is erased.",
+        ),
+        Column(
+            name="hash",
+            type="text",
+            length=64,
+            nullable=True,
+            comment="SHA-256 of salt and row. NULL (SQLite): not changed by the pipelines.",
+        ),
+    ),
+    access="audit",
+    audit="none",
+    not_audited=_IS_THE_AUDIT,
+    primary_key=("id",),
+    indexes=(Index(("replaced_by",)), Index(("student_id",)), Index(("table_name", "row_key"))),
+)
+
+
+def _with_change(table: Table) -> Table:
+    """The table as it is stored: one that is audited has `change_id` behind its other columns."""
+    return table if table.audit == "none" else replace(table, columns=(*table.columns, _CHANGE))
+
 
 TABLES: dict[str, Table] = {
-    table.name: table
+    table.name: _with_change(table)
     for table in (
         STUDENTS,
         SCHOOLS,
@@ -1590,9 +1785,15 @@ TABLES: dict[str, Table] = {
         ERASURES,
         ERASED_KEYS,
         LEGAL_HOLDS,
+        AUDIT_CHANGES,
+        AUDIT_ENTRIES,
+        AUDIT_IMAGES,
     )
 }
 """Every table by name, in an order in which they can be created."""
 
 RECORD_TABLES: tuple[str, ...] = tuple(name for name, table in TABLES.items() if table.record is not None)
 """The tables a district delivers, in the order in which they are loaded."""
+
+AUDITED: tuple[str, ...] = tuple(name for name, table in TABLES.items() if table.audit != "none")
+"""The tables whose changes are on record."""

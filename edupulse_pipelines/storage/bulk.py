@@ -14,6 +14,7 @@ through the table, never into one of its partitions, where its policies would no
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import io
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,6 +33,8 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import DatabaseRefused
 from edupulse_pipelines.schema.objects.guards import GUARDED
+from edupulse_pipelines.schema.row_contents import OPEN_CHANGE
+from edupulse_pipelines.schema.tables import AUDITED, CHANGE_ID
 from edupulse_pipelines.storage.engine import INSUFFICIENT_PRIVILEGE, driver_code
 
 _ROWS_PER_COPY = 50_000
@@ -103,7 +106,10 @@ def copy_rows(connection: Connection, table: str, rows: pa.Table) -> None:
         pyarrow.csv.write_csv(rows, buffer, pyarrow.csv.WriteOptions(include_header=False, quoting_style="needed"))
         _copy(connection, table, names, buffer, "csv")
         return
-    statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join('?' * len(names))})"
+    places = ["?"] * len(names)
+    if table in AUDITED:
+        names, places = [*names, CHANGE_ID], [*places, OPEN_CHANGE]
+    statement = f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join(places)})"
     with _as_sqlalchemy(connection, statement):
         for start in range(0, len(rows), _ROWS_PER_COPY):
             driver.executemany(statement, _tuples(rows.slice(start, _ROWS_PER_COPY)))
@@ -116,25 +122,11 @@ def copy_binary(connection: Connection, table: str, rows: pa.Table) -> None:
     texts, 16 bytes for a UUID (`ids.id_column`), and Arrow's JSON type for JSONB. It costs the client and the server
     less than the CSV of `copy_rows`; the benchmark `load --moving` measures both.
     """
-    from pgpq import ArrowToPostgresBinaryEncoder, encoders, schema
-
-    documents = [name for name in rows.column_names if rows.schema.field(name).type == pa.json_()]
-    for name in documents:
-        rows = rows.set_column(rows.column_names.index(name), name, rows[name].cast(pa.string()))
-    encoder = ArrowToPostgresBinaryEncoder.new_with_encoders(
-        rows.schema,
-        {
-            field.name: encoders.StringEncoderBuilder.new_with_output(field, schema.Jsonb())
-            if field.name in documents
-            else ArrowToPostgresBinaryEncoder.infer_encoder(field)
-            for field in rows.schema
-        },
-    )
     buffer = io.BytesIO()
-    buffer.write(encoder.write_header())
-    for batch in rows.to_batches(max_chunksize=_ROWS_PER_COPY):
-        buffer.write(encoder.write_batch(batch))
-    buffer.write(encoder.finish())
+    buffer.write(_COPY_HEAD)
+    for part in encoded(rows):
+        buffer.write(part)
+    buffer.write(_COPY_TAIL)
     _copy(connection, table, rows.column_names, buffer, "binary")
 
 
@@ -153,6 +145,63 @@ def _copy(connection: Connection, table: str, names: Sequence[str], buffer: io.B
     if target != table:
         connection.exec_driver_sql(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM pg_temp.{target}")
         connection.exec_driver_sql(f"DROP TABLE pg_temp.{target}")
+
+
+_COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
+_COPY_TAIL = b"\xff\xff"
+
+
+def encoded(rows: pa.Table) -> Iterator[bytes]:
+    """The rows as binary COPY sends them, without its head and tail; types as `copy_binary` takes them."""
+    from pgpq import ArrowToPostgresBinaryEncoder, encoders, schema
+
+    documents = [name for name in rows.column_names if rows.schema.field(name).type == pa.json_()]
+    for name in documents:
+        rows = rows.set_column(rows.column_names.index(name), name, rows[name].cast(pa.string()))
+    encoder = ArrowToPostgresBinaryEncoder.new_with_encoders(
+        rows.schema,
+        {
+            field.name: encoders.StringEncoderBuilder.new_with_output(field, schema.Jsonb())
+            if field.name in documents
+            else ArrowToPostgresBinaryEncoder.infer_encoder(field)
+            for field in rows.schema
+        },
+    )
+    encoder.write_header()
+    for batch in rows.to_batches(max_chunksize=_ROWS_PER_COPY):
+        yield encoder.write_batch(batch)  # what it holds back comes with the end
+    yield encoder.finish().removesuffix(_COPY_TAIL)
+
+
+def hash_of_copy(connection: Connection, query: str) -> str:
+    """SHA-256 of what PostgreSQL sends for the query's rows by binary COPY, without its head and tail."""
+    digest = _Digest()
+    statement = f"COPY ({query}) TO STDOUT (FORMAT binary)"
+    driver: Any = connection.connection.driver_connection
+    with _as_sqlalchemy(connection, "COPY TO STDOUT"), driver.cursor() as cursor:
+        cursor.copy_expert(statement, digest, size=1 << 20)
+    return digest.hexdigest()
+
+
+class _Digest:
+    """Takes what is written to it as a file would, and hashes all but the head and the tail of a COPY."""
+
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self._skip = len(_COPY_HEAD)
+        self._held = b""
+
+    def write(self, data: bytes) -> None:
+        """The next bytes."""
+        skipped = min(self._skip, len(data))
+        self._skip -= skipped
+        held = self._held + data[skipped:]
+        self._hash.update(held[: -len(_COPY_TAIL)])
+        self._held = held[-len(_COPY_TAIL) :]
+
+    def hexdigest(self) -> str:
+        """The hash of what was written."""
+        return self._hash.hexdigest()
 
 
 def _tuples(rows: pa.Table) -> Iterator[tuple[Any, ...]]:
@@ -386,7 +435,12 @@ def _insert_rows(
 ) -> None:
     # A column of JSON would serialise the text again.
     types = {name: sa.Text() if isinstance(table.c[name].type, sa.JSON) else table.c[name].type for name in columns}
-    statement = sqlite.insert(sa.table(table.name, *(sa.column(name, type_) for name, type_ in types.items())))
+    target = sa.table(table.name, *(sa.column(name, type_) for name, type_ in types.items()))
+    values: dict[str, Any] = {name: sa.bindparam(name) for name in columns}
+    if table.name in AUDITED:
+        target.append_column(sa.column(CHANGE_ID, sa.BigInteger()))
+        values[CHANGE_ID] = sa.literal_column(OPEN_CHANGE)
+    statement = sqlite.insert(target).values(values)
     if overwrite:
         values = {name: statement.excluded[name] for name in columns if name not in overwrite}
         statement = statement.on_conflict_do_update(index_elements=overwrite, set_=values)

@@ -176,12 +176,17 @@ def shown_url(url: str) -> str:
 
 
 @contextmanager
-def reading(engine: Engine, settings: Mapping[str, str] | None = None) -> Iterator[sa.Connection]:
+def reading(
+    engine: Engine, settings: Mapping[str, str] | None = None, *, steady: bool = False
+) -> Iterator[sa.Connection]:
     """A transaction that will only read; it is rolled back at the end of the block.
 
-    settings: of PostgreSQL, each by its name, as they are for every transaction in the block.
+    settings: of PostgreSQL, each by its name, as they are for every transaction in the block. steady: all of it sees
+    the database as it is at its beginning, whatever others commit meanwhile (SQLite: always).
     """
     with engine.connect() as connection:
+        if steady and engine.dialect.name == "postgresql":
+            connection.execution_options(isolation_level="REPEATABLE READ")
         yield connection.execution_options(**{_SETTINGS: settings})
 
 

@@ -20,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.schema.tables import TABLES
+from edupulse_pipelines.storage.changes import SentRows
 from edupulse_pipelines.storage.turns import give_way, may_replace_months
 from edupulse_pipelines.storage.work import Work
 
@@ -191,6 +192,15 @@ def start_bulk(connection: Connection, table: str) -> str:
     """A table like `table` without indexes, keys and partitions, to be filled by COPY and ended by `finish_bulk`."""
     name: str = _call(connection, "edupulse_month_start", table)
     return name
+
+
+def account_for(connection: Connection, sent: SentRows, name: str) -> None:
+    """Put on record what was sent to a table of `start_bulk`; DatabaseRefused and the like where it holds other rows.
+
+    Without this, and where the rows were not in order, the server hashes them itself when the month is attached.
+    """
+    if sent.content is not None:
+        connection.execute(sa.select(sa.func.edupulse_audit_built(sent.table, name, sent.rows, sent.content)))
 
 
 def finish_bulk(connection: Connection, table: str, loaded: dict[dt.date, str]) -> None:

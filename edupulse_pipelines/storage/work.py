@@ -4,7 +4,7 @@ A `Work` opens every transaction over rows; those over the schema itself are ope
 transaction of a `Work` carries the tenant, the actor and the run as settings that end with it (`engine.WHO_WORKS`):
 row-level security shows the loader the rows of that tenant and no others, and audit triggers can rely on them. They
 guard against mistakes of ours and not against a person, who may set them to anything. SQLite has no such settings:
-there the file's owner is the only guard.
+there the file's owner is the only guard, and the change of a transaction is opened and closed here (`changes`).
 
 How rows are moved is in `bulk`; how the engine is made, and why writers on SQLite begin differently, is in `engine`.
 """
@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from sqlalchemy.engine import Connection, Engine
 
 from edupulse_pipelines.storage import engine as engines
+from edupulse_pipelines.storage.changes import close_change, open_change
 
 EVERY_TENANT = ""
 """The `tenant` of work that belongs to no district: the partitions' upkeep, say."""
@@ -68,8 +69,8 @@ class Work:
         return self._engine.dialect.name
 
     @contextmanager
-    def reading(self) -> Iterator[Connection]:
-        """A transaction that only reads; what it wrote all the same is rolled back.
+    def reading(self, *, steady: bool = False) -> Iterator[Connection]:
+        """A transaction that only reads; what it wrote all the same is rolled back. `steady` as in `engine.reading`.
 
         DatabaseUnavailable, DatabaseBusy and DatabaseUnusable as `engine.reachable` raises them.
         """
@@ -77,7 +78,7 @@ class Work:
         with (
             self._counted(),
             engines.reachable(self._engine),
-            engines.reading(self._engine, self._settings) as connection,
+            engines.reading(self._engine, self._settings, steady=steady) as connection,
         ):
             yield connection
 
@@ -94,7 +95,10 @@ class Work:
             engines.reachable(self._engine),
             engines.writing(self._engine, self._settings) as connection,
         ):
+            change = open_change(connection, self.tenant, self.actor, operating_system_user(), self.run_id)
             yield connection
+            if change is not None:
+                close_change(connection, change)
 
     @property
     def _settings(self) -> dict[str, str]:

@@ -86,7 +86,7 @@ def _all(server: str, folder: Path, students: int, rounds: int) -> tuple[Seconds
         loader = create_engine(loader_url)
         print(f"writing {students} students with {WEEKS} weeks of daily attendance", file=sys.stderr)
         monday = _write_district(admin, students)
-        clock = _Clock(admin)
+        clock = Clock(admin)
         pairs = {
             "roll_up": (_rolls_up(loader, monday), _rolls_up(admin, monday)),
             "features": (_features(loader, monday), _features(admin, monday)),
@@ -103,7 +103,7 @@ def _all(server: str, folder: Path, students: int, rounds: int) -> tuple[Seconds
     return under, without
 
 
-class _Clock:
+class Clock:
     """CPU time of this process, its children, and the server's processes."""
 
     def __init__(self, engine: Engine) -> None:
@@ -240,7 +240,7 @@ def _loads(server: str, folder: Path, students: int, rounds: int) -> tuple[float
             url = _database(server, f"load_{number}_{side}")
             enrol(url, school)
             admin = create_engine(url)
-            clock = _Clock(admin)
+            clock = Clock(admin)
             with _roles(admin, as_owner=side == 1) as role_url:
                 start = clock.of_server()
                 weeks = {"first": [delivered - WEEK]}

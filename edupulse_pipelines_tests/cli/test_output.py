@@ -22,6 +22,7 @@ def summary(**more: Any) -> dict[str, Any]:
         "model": None,
         "predictions": {"week": None},
         "warnings": ["grades: 9 rows are quarantined", "grades: a column is not quarantined, only unknown"],
+        "audit_head": "4:00c1",
         "warned_checks": [{"asset": "grades", "check": "expectations", "warning": "grades: 9 rows are quarantined"}],
         "errors": [],
         "students": 1,

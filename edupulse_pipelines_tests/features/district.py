@@ -221,7 +221,7 @@ class District:
                 names = [
                     name
                     for name in (column.name for column in table.columns)
-                    if name not in ("tenant_id", "created_at", "updated_at")
+                    if name not in ("tenant_id", "created_at", "updated_at", "change_id")
                 ]
                 rows = connection.execute(
                     sa.select(*(table.c[name] for name in names)).where(table.c.tenant_id == self.name)

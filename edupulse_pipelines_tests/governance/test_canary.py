@@ -41,7 +41,9 @@ class House:
         return self.home / "landing" / TENANT
 
     def __call__(self, *words: str, code: int | None = 0) -> Result:
-        done = CliRunner(env={"EDUPULSE_DATABASE_URL": ""}).invoke(main, [*words, "--home", str(self.home)])
+        done = CliRunner(env={"EDUPULSE_DATABASE_URL": None, "MLFLOW_TRACKING_URI": None}).invoke(
+            main, [*words, "--home", str(self.home)]
+        )
         self.printed.append(done.output)
         assert code is None or done.exit_code == code, done.output[-3000:]
         return done
@@ -130,6 +132,23 @@ def test_everything_is_shown_to_the_family_and_nothing_of_another_student(house:
     assert (line["kind"], line["recipient"]) == ("inspection", "the student's family")
     assert set(line["files"]) == {path.name for path in out.iterdir() if path.is_file()}
     house("privacy", "inspect", canaries.NUMBER, "--out", str(out), code=1)
+
+
+def test_a_model_is_made_again_from_what_was_known_when_it_was_trained(house: House) -> None:
+    (model,) = json.loads(house("model", "list", "--json").stdout.splitlines()[-1])["models"]
+    first = min(house.landing.iterdir())
+    grades = first / "grades.csv"
+    header, *rows = grades.read_text(encoding="utf-8").splitlines()
+    place = header.split(",").index("grade_value")
+    for number, row in enumerate(rows):
+        cells = row.split(",")
+        if canaries.NUMBER not in cells:
+            rows[number] = ",".join([*cells[:place], "51.5", *cells[place + 1 :]])
+    grades.write_text("\n".join([header, *rows, ""]), encoding="utf-8")
+    house("run", "--week", str(dt.date.fromisoformat(first.name) - dt.timedelta(days=7)), code=None)
+    assert "the data are not those" in house("model", "reproduce", model["version"], code=1).output
+    done = json.loads(house("model", "reproduce", model["version"], "--as-recorded", "--json").stdout)
+    assert done["same_data"] and done["reproduced"]
 
 
 def test_after_the_erasure_nothing_is_left_and_nothing_comes_back(house: House) -> None:

@@ -11,10 +11,12 @@ import sqlalchemy as sa
 
 from edupulse_pipelines.errors import ConfigurationError, PermanentError
 from edupulse_pipelines.governance import erasure, holds
+from edupulse_pipelines.governance.audit_verify import verify
 from edupulse_pipelines.governance.erasure import Erased, erase
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.storage import erased
 from edupulse_pipelines_tests.governance import canaries
+from edupulse_pipelines_tests.governance.tampering import past_triggers
 from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, STUDENT_HEADER, District, balanced
 
 NUMBER = canaries.NUMBER
@@ -127,6 +129,46 @@ def test_it_takes_two_people_and_a_student_who_is_there_once_and_not_on_hold(dis
     assert held(district) == []
     with pytest.raises(PermanentError, match="was erased on 20"):
         erasing(district)
+
+
+def test_earlier_versions_are_emptied_and_the_chain_stays_whole(district: District) -> None:
+    corrected = STUDENTS.replace(canaries.LAST, "Married").replace("Other", "Another")
+    district.land(3, students=corrected, grades=GRADES.replace(canaries.GRADE, "7.5").replace("88", "89"))
+    district.run()
+    audit_images = metadata.tables["audit_images"]
+
+    def versions() -> list[tuple[str, bool]]:
+        with district.engine.connect() as connection:
+            rows = connection.execute(sa.select(audit_images.c.table_name, audit_images.c.image))
+            return sorted(
+                (row.table_name, row.image is not None) for row in rows if row.table_name in ("students", "grades")
+            )
+
+    assert versions() == [("grades", True)] * 2 + [("students", True)] * 2
+    assert erasing(district).counts["earlier versions"] >= 2
+    assert held(district) == []
+    assert versions().count(("grades", True)) == versions().count(("students", True)) == 1  # the other child's
+    assert sum(there for _, there in versions()) == 2
+    found = verify(district.work)
+    assert found.findings == [] and found.erased > 2
+    # What is left of what the student's rows were written with is proven as before.
+    assert found.uncompared == 0
+    past_triggers(district.engine, "UPDATE grades SET grade_value = 12")
+    assert [(finding.table, finding.said) for finding in verify(district.work).findings] == [
+        ("grades", "rows are not as it wrote them")
+    ]
+
+
+def test_an_erasure_does_not_make_right_what_somebody_had_edited(district: District) -> None:
+    past_triggers(district.engine, "UPDATE attendance_records SET status = 'excused' WHERE date = '2025-09-09'")
+    done = erasing(district)
+    # Of that change nothing is left that proves its rows; the erasure says so, and keeps what it said.
+    assert done.counts["changes not as recorded"] == 1
+    with district.engine.connect() as connection:
+        counts = connection.scalar(sa.select(metadata.tables["erasures"].c.counts))
+    assert counts == dict(done.counts)
+    found = verify(district.work)
+    assert (found.findings, found.uncompared) == ([], 1)
 
 
 @pytest.mark.parametrize("step", ["_restate", "_forget_small_groups", "_rename_files", "rewrite"])

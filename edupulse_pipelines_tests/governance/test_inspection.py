@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,19 @@ def test_a_text_that_names_another_student_is_held_back_for_redaction(district: 
     assert line.subject_hash == key_for(district.raw.parent, district.tenant.name).hash_of("student", "1001")
     assert not [name for name in line.files if "redact" in name]
     assert (line.recipient, line.counts["held_back"]) == ("a parent", 2)
+
+
+def test_earlier_versions_are_shown_and_held_back_like_rows(district: District, tmp_path: Path) -> None:
+    district.land(3, discipline_incidents=INCIDENTS.replace("pushed Bertram", "pushed him").replace("came", "was"))
+    district.run()
+    inspect(district.work, district.raw, district.tenant, "1001", tmp_path / "out", CIRCUMSTANCES)
+    versions = [row for row in sheet(tmp_path / "out", "earlier_versions") if "incidents" in row["table_name"]]
+    said = sorted(json.loads(row["row_as_it_was"])["description"] for row in versions)
+    assert said == ["Ann came late", HELD_BACK] and all(row["until"] for row in versions)
+    redact = [row["text"] for row in sheet(tmp_path / "out", "not-for-release/to-redact")]
+    assert redact.count("Ann pushed Bertram in the hall") == 2  # as it was, and as it was delivered
+    given = "".join(path.read_text(encoding="utf-8-sig") for path in tmp_path.joinpath("out").glob("*.*"))
+    assert "Bertram" not in given and "1002" not in given
 
 
 def test_rows_that_were_not_loaded_are_shown_with_the_reason_and_no_formula_runs(

@@ -39,7 +39,7 @@ ROLES = ("loader", "analyst", "auditor", "keeper", "owner", "backup")
 def expected(role: str, relation: str, operation: str, case: str) -> Outcome:
     """What has to become of it."""
     if role == "owner":  # the keeper, who has become it
-        return "done"
+        return "refused" if _is_kept(relation, operation) else "done"
     if role == "backup":
         return "done" if operation == "SELECT" else "refused"
     if relation in PARTITIONS or role == "keeper" or operation == "TRUNCATE":
@@ -55,6 +55,24 @@ def expected(role: str, relation: str, operation: str, case: str) -> Outcome:
     if case in ("own", "other, and named"):  # the loader works for every district, one at a time
         return "refused" if operation == "MOVE" else "done"
     return "refused" if operation == "INSERT" else "nothing"
+
+
+def _is_kept(relation: str, operation: str) -> bool:
+    """Whether triggers keep the owner from it, too: the record of changes is only added to, no table is truncated."""
+    if relation == DETACHED:
+        return False
+    table = TABLES[ATTENDANCE if relation in PARTITIONS else relation]
+    if table.access == "audit":
+        # An image that has been erased, as this one, may be erased again, which changes nothing.
+        return operation in ("UPDATE", "MOVE", "DELETE", "TRUNCATE") and (table.name, operation) != (
+            "audit_images",
+            "UPDATE",
+        )
+    # Of a table that others refer to PostgreSQL says so before it asks a trigger; one that rows are only added to says
+    # that, whoever asks.
+    referred_to = {key.table for other in TABLES.values() for key in other.foreign_keys}
+    says_otherwise = table.append_only or table.name in referred_to
+    return operation == "TRUNCATE" and table.audit != "none" and not says_otherwise
 
 
 @dataclass

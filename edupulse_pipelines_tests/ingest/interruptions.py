@@ -270,6 +270,9 @@ class _Points:
         self.reach(f"after {name}")
 
     def wrote(self, connection: Any, table: str) -> None:
+        """Remember for the commit that the table was written to; the record of changes goes with every table."""
+        if table.startswith("audit_"):
+            return
         self._written.setdefault(id(connection), []).append(table)
 
     def _on_connect(self, connection: Any, _record: Any) -> None:
@@ -348,7 +351,8 @@ class State:
 def state(engine: sa.Engine, raw: Path, tenant: str) -> State:
     """The state of every table of this tenant, and the names of the archived files.
 
-    Without `step_accounts`, which say what each run has done: a run that was killed and the one after it are two.
+    Without `step_accounts`, which say what each run has done: a run that was killed and the one after it are two. Nor
+    with the record of changes, which says the same of each transaction.
     """
     with engine.connect() as connection:
         students = metadata.tables["students"]
@@ -358,7 +362,7 @@ def state(engine: sa.Engine, raw: Path, tenant: str) -> State:
         numbers |= {row.id: f"{numbers.get(row.student_id)}, {row.feature_date}" for row in connection.execute(query)}
         tables = {}
         for table in metadata.sorted_tables:
-            if "tenant_id" not in table.c or table.name == "step_accounts":
+            if "tenant_id" not in table.c or table.name == "step_accounts" or table.name.startswith("audit_"):
                 continue
             rows = connection.execute(sa.select(table).where(table.c.tenant_id == tenant)).mappings()
             tables[table.name] = sorted(str(_lasting(row, numbers)) for row in rows)
@@ -370,7 +374,7 @@ def state(engine: sa.Engine, raw: Path, tenant: str) -> State:
 _MOMENTS_THAT_TELL = ("loaded_at", "replayed_at", "superseded_at", "corrected_at")
 """When does not matter, whether does."""
 
-_OF_ONE_RUN = ("id", "tenant_id", "run_id", "replay_run_id", "landed_state")
+_OF_ONE_RUN = ("id", "change_id", "tenant_id", "run_id", "replay_run_id", "landed_state")
 """These differ between two runs over copies of the same files."""
 
 

@@ -279,7 +279,8 @@ def test_a_run_that_is_killed_again_and_again_gets_there(scene: Scene) -> None:
 @pytest.mark.heavy
 def test_there_is_no_point_at_which_a_kill_would_matter(scene: Scene) -> None:
     for number, name in enumerate(scene.points, start=1):
-        if not re.match(r"(before|after) (SELECT|BEGIN)", name):
+        # Of the record of changes the points are many and alike: they are all before the commit of what it is about.
+        if not re.match(r"(before|after|at a row of) (SELECT|BEGIN|\w+ audit_)", name):
             scene.check_killed_at(number, name)
 
 

@@ -42,6 +42,7 @@ def test_a_month_is_the_same_however_it_was_made(engine: Engine, work: Work) -> 
         connection.exec_driver_sql(
             f"CREATE TABLE as_postgresql PARTITION OF {TABLE} FOR VALUES FROM ('2025-02-01') TO ('2025-03-01')"
         )
+        connection.exec_driver_sql(f"SELECT edupulse_audit_guard('{TABLE}', 'as_postgresql')")
         build(connection, SEPTEMBER, SEPTEMBER)
         attend(connection, march)
     months.ensure_months(work, TABLE, [OCTOBER])
@@ -132,7 +133,11 @@ def test_a_month_is_detached_and_comes_back(engine: Engine, work: Work) -> None:
     ("damage", "said"),
     [
         (f"UPDATE {TABLE}_y2025m09 SET date = '2025-10-01'", 'check constraint "ck_month"'),
-        (f"INSERT INTO {TABLE} SELECT * FROM {TABLE}_y2025m09", "unique"),
+        (
+            f"INSERT INTO {TABLE} (tenant_id, student_id, date, status, delivered_on)"
+            f" SELECT tenant_id, student_id, date, status, delivered_on FROM {TABLE}_y2025m09",
+            "unique",
+        ),
         (f"ALTER TABLE {TABLE}_y2025m09 DROP COLUMN student_id", "student_id"),
     ],
     ids=["a_day_of_another_month", "a_record_that_came_again", "a_column_is_gone"],

@@ -52,6 +52,7 @@ def _summary(settings: Settings, tenant: TenantSettings, outcome: RunOutcome) ->
     summary = summarise(database_of(settings), tenant, outcome)
     assert summary.pop("run_id") == outcome.run_id is not None
     assert summary.pop("seconds") > 0
+    assert summary.pop("audit_head")  # who, when and in which run are part of it
     return summary
 
 

@@ -38,7 +38,7 @@ EVENTS = {
 
 CONSTRAINTS = {"type", "nullable", "length", "minimum", "maximum", "maximum_unweighted", "values"}
 """What a declared column says about its values."""
-NO_CONSTRAINTS = {"name", "comment", "default", "pii", "delivered", "exact_text", "codes_in"}
+NO_CONSTRAINTS = {"name", "comment", "default", "pii", "delivered", "exact_text", "codes_in", "bookkeeping"}
 
 WRONG_TYPE: dict[str, tuple[str, ...]] = {
     "integer": ("1.0", "one", "NaN", "1e1", "", " 1", "1\n", "1" * 19),
@@ -203,6 +203,8 @@ def test_an_expectation_that_cannot_be_evaluated_is_an_error(monkeypatch: pytest
 # Past the validation
 
 TENANT = "lakeside"
+FILLED = {name: table for name, table in TABLES.items() if not name.startswith("audit_")}
+"""The tables that are filled by the pipelines; the record of changes is filled by triggers, and tested with them."""
 
 
 def keys(table: Table) -> list[tuple[str, ...]]:
@@ -217,6 +219,8 @@ def valid_row(table: Table, *, another: bool = False) -> dict[str, Any]:
     coalescing = {unique.coalesce for unique in table.uniques}
     row: dict[str, Any] = {}
     for column in table.columns:
+        if column.default == "change":  # the database's own; another change's is refused
+            continue
         differs = another and column.name in in_keys
         row[column.name] = {
             "guid": uuid.UUID(int=8 if differs else 7),
@@ -248,7 +252,7 @@ def refusal(connection: sa.Connection, statement: sa.Executable, row: dict[str, 
 def connection(engine: sa.Engine) -> Iterator[sa.Connection]:
     """A transaction in which every table has one valid row; rolled back at the end."""
     with engine.connect() as connection:
-        for name, table in TABLES.items():
+        for name, table in FILLED.items():
             connection.execute(metadata.tables[name].insert(), valid_row(table))
         yield connection
         connection.rollback()
@@ -271,7 +275,7 @@ def _bad_values(table: str, column: Column, *, postgresql: bool) -> Iterator[tup
 def test_what_slips_past_the_validation_the_database_refuses(connection: sa.Connection) -> None:
     postgresql = connection.dialect.name == "postgresql"
     wrong: list[str] = []
-    for name, table in TABLES.items():
+    for name, table in FILLED.items():
         insert, row = metadata.tables[name].insert(), valid_row(table, another=True)
         referring = {column for key in table.foreign_keys for column in key.columns}
         if any(referring.issuperset(unique.columns) for unique in table.uniques):
@@ -292,7 +296,7 @@ def test_what_slips_past_the_validation_the_database_refuses(connection: sa.Conn
 
 def test_the_database_refuses_a_key_twice_and_a_reference_to_nothing(connection: sa.Connection) -> None:
     wrong: list[str] = []
-    for name, table in TABLES.items():
+    for name, table in FILLED.items():
         insert, stored, row = metadata.tables[name].insert(), valid_row(table), valid_row(table, another=True)
         for columns in keys(table):
             answer = refusal(connection, insert, {**row, **{column: stored[column] for column in columns}})

@@ -1,6 +1,8 @@
 -- The schema of EduPulse on PostgreSQL.
 -- Generated from edupulse_pipelines/schema/ by `make sql`; do not edit.
 
+CREATE SEQUENCE IF NOT EXISTS audit_changes_number;
+
 CREATE OR REPLACE FUNCTION edupulse_touch_updated_at() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     NEW.updated_at := now();
@@ -67,6 +69,2544 @@ BEGIN
 END
 $$;
 
+-- The `change_id` of the next statement of this transaction. The change has its number from now on; it is written once a
+-- row has changed (`edupulse_audit_record`), so a number may be left out.
+CREATE OR REPLACE FUNCTION edupulse_audit_next() RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    change bigint := nullif(current_setting('app.audit_change', true), '');
+    statement bigint;
+BEGIN
+    IF change IS NULL THEN
+        change := nextval('audit_changes_number');
+        PERFORM set_config('app.audit_change', CAST(change AS text), true),
+                set_config('app.audit_statement', '0', true);
+    END IF;
+    statement := CAST(current_setting('app.audit_statement') AS bigint) + 1;
+    IF statement >= 1048576 THEN
+        RAISE program_limit_exceeded USING MESSAGE = 'too many statements in one transaction to keep on record';
+    END IF;
+    PERFORM set_config('app.audit_statement', CAST(statement AS text), true);
+    RETURN change * 1048576 + statement;
+END
+$$;
+
+-- The `change_id` that the statement under way has; an error where its table has not the trigger that gives it one.
+CREATE OR REPLACE FUNCTION edupulse_audit_number(operation text) RETURNS bigint
+LANGUAGE plpgsql AS $$
+DECLARE
+    number constant bigint := nullif(current_setting('app.audit_' || lower(operation), true), '');
+BEGIN
+    IF number IS NULL THEN
+        RAISE object_not_in_prerequisite_state USING MESSAGE =
+            'the statement cannot be kept on record: triggers of the table are missing; run edupulse db upgrade';
+    END IF;
+    RETURN number;
+END
+$$;
+
+-- Before a statement: give it its `change_id`.
+CREATE OR REPLACE FUNCTION edupulse_audit_begin() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+BEGIN
+    PERFORM set_config('app.audit_' || lower(TG_OP), CAST(edupulse_audit_next() AS text), true);
+    RETURN NULL;
+END
+$$;
+
+-- Before TRUNCATE: refused, as nothing would say what was there.
+CREATE OR REPLACE FUNCTION edupulse_audit_refuse_truncate() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE insufficient_privilege USING MESSAGE =
+        format('%s is not truncated: changes of it are on record; delete rows instead', TG_TABLE_NAME);
+END
+$$;
+
+-- Write what a statement did, and the change with the first one. An error unless the change is this transaction's and has
+-- not been closed. It works with its caller's rights: only the owner may write into the record.
+CREATE OR REPLACE FUNCTION edupulse_audit_record(
+    number bigint, tenant text, of_table text, what text, how_many bigint, column_count integer, hash text,
+    images_hash text, gone jsonb
+) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    this constant bigint := nullif(current_setting('app.audit_change', true), '');
+    own constant bigint := CAST(CAST(pg_current_xact_id() AS text) AS bigint);
+BEGIN
+    IF number / 1048576 IS DISTINCT FROM this THEN
+        RAISE insufficient_privilege USING MESSAGE = format('change %s is not this transaction''s', number / 1048576);
+    END IF;
+    INSERT INTO audit_changes (id, tenant_id, actor, database_user, run_id, transaction_id)
+    SELECT this, coalesce(nullif(current_setting('app.tenant', true), ''), tenant),
+           coalesce(nullif(current_setting('app.actor', true), ''), session_user), session_user,
+           nullif(current_setting('app.run_id', true), ''), own
+    WHERE this <= (SELECT last_value FROM audit_changes_number)
+    ON CONFLICT (id) DO NOTHING;
+    IF NOT EXISTS (SELECT FROM audit_changes WHERE id = this AND transaction_id = own AND link IS NULL) THEN
+        RAISE insufficient_privilege USING MESSAGE =
+            format('change %s is not this transaction''s, or is closed already', this);
+    END IF;
+    IF EXISTS (
+        SELECT FROM audit_entries e
+        WHERE e.change_id = number AND e.tenant_id = tenant
+          AND (e.table_name, e.rows, e.content) IS NOT DISTINCT FROM (of_table, how_many, hash)
+    ) THEN
+        RETURN; -- a month that was built apart, and then put into one that had rows
+    END IF;
+    IF EXISTS (SELECT FROM audit_entries e WHERE e.change_id = number AND e.tenant_id = tenant) THEN
+        RAISE insufficient_privilege USING MESSAGE = 'a statement''s change_id is used by another one';
+    END IF;
+    INSERT INTO audit_entries
+        (change_id, tenant_id, table_name, operation, rows, columns, content, images, replaced)
+    VALUES (number, tenant, of_table, what, how_many, column_count, hash, images_hash, gone);
+END
+$$;
+
+-- The hash of what a statement has replaced or removed in a district.
+CREATE OR REPLACE FUNCTION edupulse_audit_images(number bigint, tenant text) RETURNS text
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (
+        SELECT encode(sha256(convert_to(string_agg(
+            written_by || ':' || hash, E'\n' ORDER BY written_by, hash COLLATE "C"
+        ), 'UTF8')), 'hex')
+        FROM audit_images WHERE replaced_by = number AND tenant_id = tenant
+    );
+END
+$$;
+
+-- At the end of a transaction that changed rows: its link in the chain. The lock is held until the transaction is over,
+-- so that links are made one after another.
+CREATE OR REPLACE FUNCTION edupulse_audit_link() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    before record;
+    this record;
+    place bigint;
+    at constant timestamptz := clock_timestamp();
+    entries text;
+BEGIN
+    PERFORM pg_advisory_xact_lock(7022629598040908648);
+    SELECT link_number, link INTO before FROM audit_changes WHERE link_number IS NOT NULL
+    ORDER BY link_number DESC LIMIT 1;
+    IF NOT FOUND THEN
+        before.link_number := 0;
+        SELECT encode(sha256(convert_to(coalesce(edupulse_audit_entries(0), ''), 'UTF8')), 'hex') INTO before.link;
+    END IF;
+    SELECT * INTO this FROM audit_changes WHERE id = NEW.id;
+    place := before.link_number + 1;
+    UPDATE audit_changes SET link_number = place, linked_at = at, link = encode(sha256(convert_to(
+        concat_ws(chr(31), before.link, place, this.id, this.tenant_id, edupulse_audit_moment(this.changed_at),
+                  this.actor, this.database_user, coalesce(this.run_id, ''), coalesce(CAST(this.transaction_id AS text), ''),
+                  edupulse_audit_moment(at))
+        || coalesce(edupulse_audit_entries(this.id), ''), 'UTF8')), 'hex')
+    WHERE id = this.id;
+    RETURN NULL;
+END
+$$;
+
+-- The entries of a change as the chain binds them.
+CREATE OR REPLACE FUNCTION edupulse_audit_entries(change bigint) RETURNS text
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    RETURN (
+        SELECT string_agg(
+            chr(30) || concat_ws(chr(31), change_id, tenant_id, table_name, operation, rows,
+                                 coalesce(CAST(columns AS text), ''), coalesce(content, ''), coalesce(images, ''),
+                                 coalesce(CAST(replaced AS text), '')),
+            '' ORDER BY change_id, tenant_id COLLATE "C", table_name COLLATE "C", operation COLLATE "C"
+        )
+        FROM audit_entries WHERE change_id >= change * 1048576 AND change_id < (change + 1) * 1048576
+    );
+END
+$$;
+
+-- A moment as the chain binds it: microseconds since 1970.
+CREATE OR REPLACE FUNCTION edupulse_audit_moment(moment timestamp with time zone) RETURNS text
+LANGUAGE plpgsql IMMUTABLE AS $$
+BEGIN
+    RETURN CAST(CAST(extract(epoch FROM moment) * 1000000 AS bigint) AS text);
+END
+$$;
+
+-- The record is only added to, and by the triggers: by whoever works as the owner. Two changes are allowed: a change gets
+-- its link once, and an image is erased (`image` and `salt` become NULL; `row_key` and `student_id`, which may tell
+-- something of the row, may be emptied).
+CREATE OR REPLACE FUNCTION edupulse_audit_fixed() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        IF NOT EXISTS (SELECT FROM pg_class WHERE oid = TG_RELID AND pg_get_userbyid(relowner) = current_user) THEN
+            RAISE insufficient_privilege USING MESSAGE = format('%s is written by its triggers alone', TG_TABLE_NAME);
+        END IF;
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'UPDATE' AND TG_TABLE_NAME = 'audit_changes' THEN
+        IF to_jsonb(OLD) ->> 'link' IS NULL
+           AND to_jsonb(NEW) - '{link,link_number,linked_at}'::text[] = to_jsonb(OLD) - '{link,link_number,linked_at}'::text[]
+        THEN
+            RETURN NEW;
+        END IF;
+    ELSIF TG_OP = 'UPDATE' AND TG_TABLE_NAME = 'audit_images' THEN
+        IF to_jsonb(NEW) ->> 'image' IS NULL AND to_jsonb(NEW) ->> 'salt' IS NULL
+           AND to_jsonb(NEW) - '{image,salt,student_id,row_key}'::text[]
+                   = to_jsonb(OLD) - '{image,salt,student_id,row_key}'::text[]
+        THEN
+            RETURN NEW;
+        END IF;
+    END IF;
+    RAISE insufficient_privilege USING MESSAGE = format('%s is only added to', TG_TABLE_NAME);
+END
+$$;
+
+-- A month that is built apart: its rows have one `change_id`, whoever fills it.
+CREATE OR REPLACE FUNCTION edupulse_audit_start(made text) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_next();
+BEGIN
+    EXECUTE format('ALTER TABLE %I ALTER change_id SET DEFAULT %s, ADD CONSTRAINT ck_change CHECK (change_id = %s)',
+                   made, number, number);
+END
+$$;
+
+-- A table that was filled apart becomes one like the others: what it is given from now on is asked of the statement.
+CREATE OR REPLACE FUNCTION edupulse_audit_release(made text) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+BEGIN
+    EXECUTE format('ALTER TABLE %I DROP CONSTRAINT IF EXISTS ck_change, ALTER change_id SET DEFAULT %s',
+                   made, $default$CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint)$default$);
+END
+$$;
+
+-- For who writes rows: account for a month that was built apart by the hash of the bytes that were sent for its rows, in
+-- order of their ids, which spares the server making it. An error unless so many rows are there, all of one district.
+CREATE OR REPLACE FUNCTION edupulse_audit_built(parent text, made text, how_many bigint, hash text) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    piece record;
+BEGIN
+    PERFORM edupulse_month_writer(parent), edupulse_month_demand_started(parent, made);
+    EXECUTE format('SELECT min(tenant_id) AS tenant_id, min(change_id) AS change_id, count(*) AS rows,
+                           count(DISTINCT tenant_id) AS tenants FROM %I', made) INTO piece;
+    IF piece.tenants <> 1 OR piece.rows IS DISTINCT FROM how_many THEN
+        RAISE invalid_parameter_value USING MESSAGE = format(
+            '%s holds %s rows of %s districts, not %s of one', made, piece.rows, piece.tenants, how_many
+        );
+    END IF;
+    PERFORM edupulse_audit_record(
+        piece.change_id, piece.tenant_id, parent, 'insert', how_many, edupulse_audit_columns(parent), hash, NULL, NULL
+    );
+END
+$$;
+
+-- How many audited columns a partitioned table has.
+CREATE OR REPLACE FUNCTION edupulse_audit_columns(parent text) RETURNS integer
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    columns constant jsonb := '{"attendance_records": 10}';
+BEGIN
+    RETURN CAST(columns ->> parent AS integer);
+END
+$$;
+
+-- The hash of a district's rows in a table that is, or is to be, a month of a partitioned one: of those that a statement
+-- wrote, or of all of them; of all of them it is made of the rows' own hashes, as there may be very many.
+CREATE OR REPLACE FUNCTION edupulse_audit_content(parent text, made text, tenant text, number bigint) RETURNS text
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    bytes constant jsonb := $bytes${"attendance_records": "'\\x000a'::bytea\n        || ('\\x00000010'::bytea || uuid_send(r.id))\n        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))\n        || ('\\x00000010'::bytea || uuid_send(r.student_id))\n        || ('\\x00000004'::bytea || date_send(r.date))\n        || (int4send(octet_length(r.status)) || convert_to(r.status, 'UTF8'))\n        || coalesce('\\x00000004'::bytea || int4send(r.period), '\\xffffffff'::bytea)\n        || coalesce('\\x00000004'::bytea || date_send(r.deleted_on), '\\xffffffff'::bytea)\n        || coalesce('\\x00000004'::bytea || int4send(r.minutes_absent), '\\xffffffff'::bytea)\n        || coalesce('\\x00000004'::bytea || int4send(r.minutes_possible), '\\xffffffff'::bytea)\n        || coalesce(int4send(octet_length(r.school_id)) || convert_to(r.school_id, 'UTF8'), '\\xffffffff'::bytea)"}$bytes$;
+    found text;
+BEGIN
+    EXECUTE format(
+        $hash$SELECT encode(sha256(string_agg(CASE WHEN $2 IS NULL THEN sha256(sent) ELSE sent END, ''::bytea ORDER BY sent)), 'hex')
+              FROM (SELECT %s AS sent FROM %I r WHERE tenant_id = $1 AND ($2 IS NULL OR change_id = $2)) rows$hash$,
+        bytes ->> parent, made
+    ) INTO found USING tenant, number;
+    RETURN found;
+END
+$$;
+
+-- Before a month is attached: account for those of its rows that this transaction has written into it and nobody has
+-- accounted for yet; an error where there are more than accounted for.
+CREATE OR REPLACE FUNCTION edupulse_audit_arrive(parent text, made text) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    this constant bigint := nullif(current_setting('app.audit_change', true), '');
+    piece record;
+    known bigint;
+BEGIN
+    FOR piece IN EXECUTE format(
+        'SELECT tenant_id, change_id, count(*) AS rows FROM %I WHERE change_id >= $1 AND change_id < $2 GROUP BY 1, 2', made
+    ) USING this * 1048576, (this + 1) * 1048576 LOOP
+        SELECT e.rows INTO known FROM audit_entries e
+        WHERE e.change_id = piece.change_id AND e.tenant_id = piece.tenant_id;
+        IF NOT FOUND THEN
+            PERFORM edupulse_audit_record(
+                piece.change_id, piece.tenant_id, parent, 'insert', piece.rows, edupulse_audit_columns(parent),
+                edupulse_audit_content(parent, made, piece.tenant_id, piece.change_id), NULL, NULL
+            );
+        ELSIF known < piece.rows THEN
+            RAISE object_not_in_prerequisite_state USING MESSAGE =
+                format('%s has %s rows of a statement that wrote %s', made, piece.rows, known);
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- Put the triggers of statements on a partition: those of the whole table do not fire where a partition is named.
+CREATE OR REPLACE FUNCTION edupulse_audit_guard(parent text, partition text) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    triggers constant jsonb := $triggers${"attendance_records": ["CREATE OR REPLACE TRIGGER tr_attendance_records_audit_begin BEFORE INSERT OR UPDATE OR DELETE\nON @ FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin()", "CREATE OR REPLACE TRIGGER tr_attendance_records_audit_inserted AFTER INSERT\nON @ REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_attendance_records()", "CREATE OR REPLACE TRIGGER tr_attendance_records_audit_updated AFTER UPDATE\nON @ REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_attendance_records()", "CREATE OR REPLACE TRIGGER tr_attendance_records_audit_deleted AFTER DELETE\nON @ FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_attendance_records()", "CREATE OR REPLACE TRIGGER tr_attendance_records_audit_truncate BEFORE TRUNCATE\nON @ FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate()"]}$triggers$;
+    made text;
+BEGIN
+    FOR made IN SELECT jsonb_array_elements_text(triggers -> parent) LOOP
+        EXECUTE replace(made, '@', quote_ident(partition));
+    END LOOP;
+END
+$$;
+
+-- For the owner: put on record that a month is taken out of a table (`detach`) or brought back (`attach`).
+CREATE OR REPLACE FUNCTION edupulse_audit_moved(parent text, partition text, what text) RETURNS void
+LANGUAGE plpgsql SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_next();
+    piece record;
+    named text;
+BEGIN
+    FOR piece IN EXECUTE format(
+        'SELECT tenant_id, CAST(sum(rows) AS bigint) AS rows, jsonb_object_agg(change_id, rows) AS by_change
+         FROM (SELECT tenant_id, change_id, count(*) AS rows FROM %I GROUP BY 1, 2) counted GROUP BY tenant_id', partition
+    ) LOOP
+        PERFORM edupulse_audit_record(
+            number, piece.tenant_id, parent, what, piece.rows, edupulse_audit_columns(parent),
+            edupulse_audit_content(parent, partition, piece.tenant_id, NULL), NULL, piece.by_change
+        );
+    END LOOP;
+    IF what = 'detach' THEN
+        FOR named IN
+            SELECT tgname FROM pg_trigger
+            WHERE tgrelid = to_regclass(quote_ident(partition)) AND starts_with(tgname, 'tr_') AND NOT tgisinternal
+              AND tgparentid = 0
+        LOOP
+            EXECUTE format('DROP TRIGGER %I ON %I', named, partition);
+        END LOOP;
+    END IF;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_students() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'students', CAST(OLD.id AS text), OLD.id, OLD.change_id, number,
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'district_id', OLD.district_id, 'first_name', OLD.first_name, 'last_name', OLD.last_name, 'grade_level', OLD.grade_level, 'date_of_birth', OLD.date_of_birth, 'gender', OLD.gender, 'ethnicity', OLD.ethnicity, 'socioeconomic_status', OLD.socioeconomic_status, 'gpa', OLD.gpa, 'attendance_rate', OLD.attendance_rate, 'parent_contact', OLD.parent_contact, 'enrollment_date', OLD.enrollment_date, 'exit_date', OLD.exit_date, 'exit_type', OLD.exit_type, 'student_metadata', OLD.student_metadata, 'delivered_on', OLD.delivered_on, 'field_deliveries', OLD.field_deliveries, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'deleted_on', OLD.deleted_on, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x0012'::bytea
+        || ('\x00000010'::bytea || uuid_send(OLD.id))
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || (int4send(octet_length(OLD.district_id)) || convert_to(OLD.district_id, 'UTF8'))
+        || (int4send(octet_length(OLD.first_name)) || convert_to(OLD.first_name, 'UTF8'))
+        || (int4send(octet_length(OLD.last_name)) || convert_to(OLD.last_name, 'UTF8'))
+        || coalesce('\x00000004'::bytea || int4send(OLD.grade_level), '\xffffffff'::bytea)
+        || ('\x00000004'::bytea || date_send(OLD.date_of_birth))
+        || coalesce(int4send(octet_length(OLD.gender)) || convert_to(OLD.gender, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.ethnicity)) || convert_to(OLD.ethnicity, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.socioeconomic_status)) || convert_to(OLD.socioeconomic_status, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || float8send(OLD.gpa), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || float8send(OLD.attendance_rate), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.parent_contact)) || convert_to(OLD.parent_contact, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000004'::bytea || date_send(OLD.enrollment_date))
+        || coalesce('\x00000004'::bytea || date_send(OLD.exit_date), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.exit_type)) || convert_to(OLD.exit_type, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(jsonb_send(OLD.student_metadata))) || jsonb_send(OLD.student_metadata), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || date_send(OLD.deleted_on), '\xffffffff'::bytea)), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_students() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'students', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x0012'::bytea
+        || ('\x00000010'::bytea || uuid_send(r.id))
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || (int4send(octet_length(r.district_id)) || convert_to(r.district_id, 'UTF8'))
+        || (int4send(octet_length(r.first_name)) || convert_to(r.first_name, 'UTF8'))
+        || (int4send(octet_length(r.last_name)) || convert_to(r.last_name, 'UTF8'))
+        || coalesce('\x00000004'::bytea || int4send(r.grade_level), '\xffffffff'::bytea)
+        || ('\x00000004'::bytea || date_send(r.date_of_birth))
+        || coalesce(int4send(octet_length(r.gender)) || convert_to(r.gender, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.ethnicity)) || convert_to(r.ethnicity, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.socioeconomic_status)) || convert_to(r.socioeconomic_status, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || float8send(r.gpa), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || float8send(r.attendance_rate), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.parent_contact)) || convert_to(r.parent_contact, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000004'::bytea || date_send(r.enrollment_date))
+        || coalesce('\x00000004'::bytea || date_send(r.exit_date), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.exit_type)) || convert_to(r.exit_type, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(jsonb_send(r.student_metadata))) || jsonb_send(r.student_metadata), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || date_send(r.deleted_on), '\xffffffff'::bytea) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'students', lower(TG_OP), piece.rows, 18, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_schools() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'schools', CAST(OLD.id AS text), NULL, OLD.change_id, number,
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'school_id', OLD.school_id, 'name', OLD.name, 'level', OLD.level, 'lowest_grade', OLD.lowest_grade, 'highest_grade', OLD.highest_grade, 'first_delivered_on', OLD.first_delivered_on, 'delivered_on', OLD.delivered_on, 'field_deliveries', OLD.field_deliveries, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'deleted_on', OLD.deleted_on, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x0008'::bytea
+        || ('\x00000010'::bytea || uuid_send(OLD.id))
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || (int4send(octet_length(OLD.school_id)) || convert_to(OLD.school_id, 'UTF8'))
+        || coalesce(int4send(octet_length(OLD.name)) || convert_to(OLD.name, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.level)) || convert_to(OLD.level, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.lowest_grade)) || convert_to(OLD.lowest_grade, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.highest_grade)) || convert_to(OLD.highest_grade, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || date_send(OLD.deleted_on), '\xffffffff'::bytea)), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_schools() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'schools', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x0008'::bytea
+        || ('\x00000010'::bytea || uuid_send(r.id))
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || (int4send(octet_length(r.school_id)) || convert_to(r.school_id, 'UTF8'))
+        || coalesce(int4send(octet_length(r.name)) || convert_to(r.name, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.level)) || convert_to(r.level, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.lowest_grade)) || convert_to(r.lowest_grade, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.highest_grade)) || convert_to(r.highest_grade, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || date_send(r.deleted_on), '\xffffffff'::bytea) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'schools', lower(TG_OP), piece.rows, 8, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_enrollments() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'enrollments', CAST(OLD.id AS text), OLD.student_id, OLD.change_id, number,
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'school_id', OLD.school_id, 'entry_date', OLD.entry_date, 'exit_date', OLD.exit_date, 'exit_type', OLD.exit_type, 'grade_level', OLD.grade_level, 'is_primary', OLD.is_primary, 'source_record_id', OLD.source_record_id, 'origin', OLD.origin, 'first_delivered_on', OLD.first_delivered_on, 'delivered_on', OLD.delivered_on, 'field_deliveries', OLD.field_deliveries, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'deleted_on', OLD.deleted_on, 'taken_back_for', OLD.taken_back_for, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x000d'::bytea
+        || ('\x00000010'::bytea || uuid_send(OLD.id))
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(OLD.student_id))
+        || coalesce(int4send(octet_length(OLD.school_id)) || convert_to(OLD.school_id, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000004'::bytea || date_send(OLD.entry_date))
+        || coalesce('\x00000004'::bytea || date_send(OLD.exit_date), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.exit_type)) || convert_to(OLD.exit_type, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || int4send(OLD.grade_level), '\xffffffff'::bytea)
+        || coalesce('\x00000001'::bytea || boolsend(OLD.is_primary), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.source_record_id)) || convert_to(OLD.source_record_id, 'UTF8'), '\xffffffff'::bytea)
+        || (int4send(octet_length(OLD.origin)) || convert_to(OLD.origin, 'UTF8'))
+        || coalesce('\x00000004'::bytea || date_send(OLD.deleted_on), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.taken_back_for)) || convert_to(OLD.taken_back_for, 'UTF8'), '\xffffffff'::bytea)), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_enrollments() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'enrollments', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x000d'::bytea
+        || ('\x00000010'::bytea || uuid_send(r.id))
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(r.student_id))
+        || coalesce(int4send(octet_length(r.school_id)) || convert_to(r.school_id, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000004'::bytea || date_send(r.entry_date))
+        || coalesce('\x00000004'::bytea || date_send(r.exit_date), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.exit_type)) || convert_to(r.exit_type, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || int4send(r.grade_level), '\xffffffff'::bytea)
+        || coalesce('\x00000001'::bytea || boolsend(r.is_primary), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.source_record_id)) || convert_to(r.source_record_id, 'UTF8'), '\xffffffff'::bytea)
+        || (int4send(octet_length(r.origin)) || convert_to(r.origin, 'UTF8'))
+        || coalesce('\x00000004'::bytea || date_send(r.deleted_on), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.taken_back_for)) || convert_to(r.taken_back_for, 'UTF8'), '\xffffffff'::bytea) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'enrollments', lower(TG_OP), piece.rows, 13, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_enrollment_statements() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'enrollment_statements', CAST(OLD.student_id AS text) || '|' || CAST(OLD.said AS text), OLD.student_id, OLD.change_id, number,
+        jsonb_build_object('tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'said', OLD.said, 'first_delivered_on', OLD.first_delivered_on, 'delivered_on', OLD.delivered_on, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x0003'::bytea
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(OLD.student_id))
+        || (int4send(octet_length(OLD.said)) || convert_to(OLD.said, 'UTF8'))), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_enrollment_statements() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'enrollment_statements', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x0003'::bytea
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(r.student_id))
+        || (int4send(octet_length(r.said)) || convert_to(r.said, 'UTF8')) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'enrollment_statements', lower(TG_OP), piece.rows, 3, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_attendance_records() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'UPDATE' AND OLD.date IS DISTINCT FROM NEW.date THEN
+        RAISE feature_not_supported
+            USING MESSAGE = 'the date of a row is not changed: delete it and insert another';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'attendance_records', CAST(OLD.id AS text), OLD.student_id, OLD.change_id, number,
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'date', OLD.date, 'status', OLD.status, 'period', OLD.period, 'delivered_on', OLD.delivered_on, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'deleted_on', OLD.deleted_on, 'minutes_absent', OLD.minutes_absent, 'minutes_possible', OLD.minutes_possible, 'field_deliveries', OLD.field_deliveries, 'school_id', OLD.school_id, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x000a'::bytea
+        || ('\x00000010'::bytea || uuid_send(OLD.id))
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(OLD.student_id))
+        || ('\x00000004'::bytea || date_send(OLD.date))
+        || (int4send(octet_length(OLD.status)) || convert_to(OLD.status, 'UTF8'))
+        || coalesce('\x00000004'::bytea || int4send(OLD.period), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || date_send(OLD.deleted_on), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || int4send(OLD.minutes_absent), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || int4send(OLD.minutes_possible), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.school_id)) || convert_to(OLD.school_id, 'UTF8'), '\xffffffff'::bytea)), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_attendance_records() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'attendance_records', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x000a'::bytea
+        || ('\x00000010'::bytea || uuid_send(r.id))
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(r.student_id))
+        || ('\x00000004'::bytea || date_send(r.date))
+        || (int4send(octet_length(r.status)) || convert_to(r.status, 'UTF8'))
+        || coalesce('\x00000004'::bytea || int4send(r.period), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || date_send(r.deleted_on), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || int4send(r.minutes_absent), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || int4send(r.minutes_possible), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.school_id)) || convert_to(r.school_id, 'UTF8'), '\xffffffff'::bytea) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'attendance_records', lower(TG_OP), piece.rows, 10, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_attendance_statements() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'attendance_statements', CAST(OLD.student_id AS text) || '|' || CAST(OLD.date AS text) || '|' || CAST(OLD.period AS text), OLD.student_id, OLD.change_id, number,
+        jsonb_build_object('tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'date', OLD.date, 'period', OLD.period, 'said', OLD.said, 'at_several', OLD.at_several, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x0006'::bytea
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(OLD.student_id))
+        || ('\x00000004'::bytea || date_send(OLD.date))
+        || ('\x00000004'::bytea || int4send(OLD.period))
+        || (int4send(octet_length(jsonb_send(OLD.said))) || jsonb_send(OLD.said))
+        || ('\x00000001'::bytea || boolsend(OLD.at_several))), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_attendance_statements() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'attendance_statements', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x0006'::bytea
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(r.student_id))
+        || ('\x00000004'::bytea || date_send(r.date))
+        || ('\x00000004'::bytea || int4send(r.period))
+        || (int4send(octet_length(jsonb_send(r.said))) || jsonb_send(r.said))
+        || ('\x00000001'::bytea || boolsend(r.at_several)) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'attendance_statements', lower(TG_OP), piece.rows, 6, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_grades() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'grades', CAST(OLD.id AS text), OLD.student_id, OLD.change_id, number,
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'record_key', OLD.record_key, 'source_record_id', OLD.source_record_id, 'course_id', OLD.course_id, 'course_name', OLD.course_name, 'grade_value', OLD.grade_value, 'grade_letter', OLD.grade_letter, 'submission_date', OLD.submission_date, 'assignment_type', OLD.assignment_type, 'delivered_on', OLD.delivered_on, 'field_deliveries', OLD.field_deliveries, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'deleted_on', OLD.deleted_on, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x000c'::bytea
+        || ('\x00000010'::bytea || uuid_send(OLD.id))
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(OLD.student_id))
+        || (int4send(octet_length(OLD.record_key)) || convert_to(OLD.record_key, 'UTF8'))
+        || coalesce(int4send(octet_length(OLD.source_record_id)) || convert_to(OLD.source_record_id, 'UTF8'), '\xffffffff'::bytea)
+        || (int4send(octet_length(OLD.course_id)) || convert_to(OLD.course_id, 'UTF8'))
+        || coalesce(int4send(octet_length(OLD.course_name)) || convert_to(OLD.course_name, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || float8send(OLD.grade_value), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.grade_letter)) || convert_to(OLD.grade_letter, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000004'::bytea || date_send(OLD.submission_date))
+        || coalesce(int4send(octet_length(OLD.assignment_type)) || convert_to(OLD.assignment_type, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || date_send(OLD.deleted_on), '\xffffffff'::bytea)), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_grades() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'grades', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x000c'::bytea
+        || ('\x00000010'::bytea || uuid_send(r.id))
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(r.student_id))
+        || (int4send(octet_length(r.record_key)) || convert_to(r.record_key, 'UTF8'))
+        || coalesce(int4send(octet_length(r.source_record_id)) || convert_to(r.source_record_id, 'UTF8'), '\xffffffff'::bytea)
+        || (int4send(octet_length(r.course_id)) || convert_to(r.course_id, 'UTF8'))
+        || coalesce(int4send(octet_length(r.course_name)) || convert_to(r.course_name, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || float8send(r.grade_value), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.grade_letter)) || convert_to(r.grade_letter, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000004'::bytea || date_send(r.submission_date))
+        || coalesce(int4send(octet_length(r.assignment_type)) || convert_to(r.assignment_type, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || date_send(r.deleted_on), '\xffffffff'::bytea) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'grades', lower(TG_OP), piece.rows, 12, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_discipline_incidents() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'discipline_incidents', CAST(OLD.id AS text), OLD.student_id, OLD.change_id, number,
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'record_key', OLD.record_key, 'source_record_id', OLD.source_record_id, 'incident_date', OLD.incident_date, 'severity_level', OLD.severity_level, 'incident_type', OLD.incident_type, 'description', OLD.description, 'resolution', OLD.resolution, 'delivered_on', OLD.delivered_on, 'field_deliveries', OLD.field_deliveries, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'deleted_on', OLD.deleted_on, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x000b'::bytea
+        || ('\x00000010'::bytea || uuid_send(OLD.id))
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(OLD.student_id))
+        || (int4send(octet_length(OLD.record_key)) || convert_to(OLD.record_key, 'UTF8'))
+        || coalesce(int4send(octet_length(OLD.source_record_id)) || convert_to(OLD.source_record_id, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000004'::bytea || date_send(OLD.incident_date))
+        || ('\x00000004'::bytea || int4send(OLD.severity_level))
+        || coalesce(int4send(octet_length(OLD.incident_type)) || convert_to(OLD.incident_type, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.description)) || convert_to(OLD.description, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.resolution)) || convert_to(OLD.resolution, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || date_send(OLD.deleted_on), '\xffffffff'::bytea)), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_discipline_incidents() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'discipline_incidents', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x000b'::bytea
+        || ('\x00000010'::bytea || uuid_send(r.id))
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(r.student_id))
+        || (int4send(octet_length(r.record_key)) || convert_to(r.record_key, 'UTF8'))
+        || coalesce(int4send(octet_length(r.source_record_id)) || convert_to(r.source_record_id, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000004'::bytea || date_send(r.incident_date))
+        || ('\x00000004'::bytea || int4send(r.severity_level))
+        || coalesce(int4send(octet_length(r.incident_type)) || convert_to(r.incident_type, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.description)) || convert_to(r.description, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.resolution)) || convert_to(r.resolution, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || date_send(r.deleted_on), '\xffffffff'::bytea) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'discipline_incidents', lower(TG_OP), piece.rows, 11, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_student_features() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_student_features() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN
+            SELECT tenant_id, CAST(sum(rows) AS bigint) AS rows, jsonb_object_agg(change_id, rows) AS gone
+            FROM (SELECT tenant_id, change_id, count(*) AS rows FROM removed GROUP BY 1, 2) counted GROUP BY 1
+        LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'student_features', 'delete', piece.rows, NULL, NULL, NULL, piece.gone
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x0007'::bytea
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(r.student_id))
+        || ('\x00000004'::bytea || date_send(r.feature_date))
+        || coalesce('\x00000008'::bytea || float8send(r.attendance_rate), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || float8send(r.gpa_current), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || int4send(r.discipline_incidents), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(jsonb_send(r.feature_vector))) || jsonb_send(r.feature_vector), '\xffffffff'::bytea) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        IF TG_OP = 'UPDATE' THEN
+            SELECT jsonb_object_agg(change_id, rows) INTO gone FROM (
+                SELECT r.change_id, count(*) AS rows FROM removed r JOIN added a ON a.student_id = r.student_id AND a.feature_date = r.feature_date
+                WHERE a.change_id = number AND a.tenant_id = piece.tenant_id GROUP BY 1
+            ) counted;
+        END IF;
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'student_features', lower(TG_OP), piece.rows, 7, piece.content,
+            NULL, gone
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_model_metadata() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'model_metadata', CAST(OLD.id AS text), NULL, OLD.change_id, number,
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'model_version', OLD.model_version, 'model_type', OLD.model_type, 'training_date', OLD.training_date, 'performance_metrics', OLD.performance_metrics, 'hyperparameters', OLD.hyperparameters, 'is_active', OLD.is_active, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'data_through', OLD.data_through, 'data_hash', OLD.data_hash, 'settings_hash', OLD.settings_hash, 'promoted', OLD.promoted, 'set_aside', OLD.set_aside, 'mlflow_run_id', OLD.mlflow_run_id, 'mlflow_model_id', OLD.mlflow_model_id, 'registered_model', OLD.registered_model, 'registry_version', OLD.registry_version, 'artifact_sha256', OLD.artifact_sha256, 'artifact_uri', OLD.artifact_uri, 'label_hash', OLD.label_hash, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x0014'::bytea
+        || ('\x00000010'::bytea || uuid_send(OLD.id))
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || (int4send(octet_length(OLD.model_version)) || convert_to(OLD.model_version, 'UTF8'))
+        || coalesce(int4send(octet_length(OLD.model_type)) || convert_to(OLD.model_type, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000008'::bytea || timestamptz_send(OLD.training_date))
+        || coalesce(int4send(octet_length(jsonb_send(OLD.performance_metrics))) || jsonb_send(OLD.performance_metrics), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(jsonb_send(OLD.hyperparameters))) || jsonb_send(OLD.hyperparameters), '\xffffffff'::bytea)
+        || ('\x00000001'::bytea || boolsend(OLD.is_active))
+        || coalesce('\x00000004'::bytea || date_send(OLD.data_through), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.data_hash)) || convert_to(OLD.data_hash, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.settings_hash)) || convert_to(OLD.settings_hash, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000001'::bytea || boolsend(OLD.promoted))
+        || ('\x00000001'::bytea || boolsend(OLD.set_aside))
+        || coalesce(int4send(octet_length(OLD.mlflow_run_id)) || convert_to(OLD.mlflow_run_id, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.mlflow_model_id)) || convert_to(OLD.mlflow_model_id, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.registered_model)) || convert_to(OLD.registered_model, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.registry_version)) || convert_to(OLD.registry_version, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.artifact_sha256)) || convert_to(OLD.artifact_sha256, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.artifact_uri)) || convert_to(OLD.artifact_uri, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.label_hash)) || convert_to(OLD.label_hash, 'UTF8'), '\xffffffff'::bytea)), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_model_metadata() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'model_metadata', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x0014'::bytea
+        || ('\x00000010'::bytea || uuid_send(r.id))
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || (int4send(octet_length(r.model_version)) || convert_to(r.model_version, 'UTF8'))
+        || coalesce(int4send(octet_length(r.model_type)) || convert_to(r.model_type, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000008'::bytea || timestamptz_send(r.training_date))
+        || coalesce(int4send(octet_length(jsonb_send(r.performance_metrics))) || jsonb_send(r.performance_metrics), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(jsonb_send(r.hyperparameters))) || jsonb_send(r.hyperparameters), '\xffffffff'::bytea)
+        || ('\x00000001'::bytea || boolsend(r.is_active))
+        || coalesce('\x00000004'::bytea || date_send(r.data_through), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.data_hash)) || convert_to(r.data_hash, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.settings_hash)) || convert_to(r.settings_hash, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000001'::bytea || boolsend(r.promoted))
+        || ('\x00000001'::bytea || boolsend(r.set_aside))
+        || coalesce(int4send(octet_length(r.mlflow_run_id)) || convert_to(r.mlflow_run_id, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.mlflow_model_id)) || convert_to(r.mlflow_model_id, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.registered_model)) || convert_to(r.registered_model, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.registry_version)) || convert_to(r.registry_version, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.artifact_sha256)) || convert_to(r.artifact_sha256, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.artifact_uri)) || convert_to(r.artifact_uri, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.label_hash)) || convert_to(r.label_hash, 'UTF8'), '\xffffffff'::bytea) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'model_metadata', lower(TG_OP), piece.rows, 20, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_predictions() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'predictions', CAST(OLD.id AS text), OLD.student_id, OLD.change_id, number,
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'feature_date', OLD.feature_date, 'prediction_date', OLD.prediction_date, 'risk_score', OLD.risk_score, 'risk_category', OLD.risk_category, 'confidence', OLD.confidence, 'risk_factors', OLD.risk_factors, 'model_version', OLD.model_version, 'rescored', OLD.rescored, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x000b'::bytea
+        || ('\x00000010'::bytea || uuid_send(OLD.id))
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(OLD.student_id))
+        || ('\x00000004'::bytea || date_send(OLD.feature_date))
+        || ('\x00000008'::bytea || timestamptz_send(OLD.prediction_date))
+        || ('\x00000008'::bytea || float8send(OLD.risk_score))
+        || (int4send(octet_length(OLD.risk_category)) || convert_to(OLD.risk_category, 'UTF8'))
+        || ('\x00000008'::bytea || float8send(OLD.confidence))
+        || coalesce(int4send(octet_length(jsonb_send(OLD.risk_factors))) || jsonb_send(OLD.risk_factors), '\xffffffff'::bytea)
+        || (int4send(octet_length(OLD.model_version)) || convert_to(OLD.model_version, 'UTF8'))
+        || ('\x00000001'::bytea || boolsend(OLD.rescored))), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_predictions() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'predictions', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x000b'::bytea
+        || ('\x00000010'::bytea || uuid_send(r.id))
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(r.student_id))
+        || ('\x00000004'::bytea || date_send(r.feature_date))
+        || ('\x00000008'::bytea || timestamptz_send(r.prediction_date))
+        || ('\x00000008'::bytea || float8send(r.risk_score))
+        || (int4send(octet_length(r.risk_category)) || convert_to(r.risk_category, 'UTF8'))
+        || ('\x00000008'::bytea || float8send(r.confidence))
+        || coalesce(int4send(octet_length(jsonb_send(r.risk_factors))) || jsonb_send(r.risk_factors), '\xffffffff'::bytea)
+        || (int4send(octet_length(r.model_version)) || convert_to(r.model_version, 'UTF8'))
+        || ('\x00000001'::bytea || boolsend(r.rescored)) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'predictions', lower(TG_OP), piece.rows, 11, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_training_feedback() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'training_feedback', CAST(OLD.id AS text), NULL, OLD.change_id, number,
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'prediction_id', OLD.prediction_id, 'record_key', OLD.record_key, 'outcome_date', OLD.outcome_date, 'outcome_type', OLD.outcome_type, 'feedback_type', OLD.feedback_type, 'educator_notes', OLD.educator_notes, 'delivered_on', OLD.delivered_on, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'deleted_on', OLD.deleted_on, 'reviewer', OLD.reviewer, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x000a'::bytea
+        || ('\x00000010'::bytea || uuid_send(OLD.id))
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(OLD.prediction_id))
+        || (int4send(octet_length(OLD.record_key)) || convert_to(OLD.record_key, 'UTF8'))
+        || coalesce('\x00000004'::bytea || date_send(OLD.outcome_date), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.outcome_type)) || convert_to(OLD.outcome_type, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.feedback_type)) || convert_to(OLD.feedback_type, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.educator_notes)) || convert_to(OLD.educator_notes, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || date_send(OLD.deleted_on), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.reviewer)) || convert_to(OLD.reviewer, 'UTF8'), '\xffffffff'::bytea)), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_training_feedback() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'training_feedback', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x000a'::bytea
+        || ('\x00000010'::bytea || uuid_send(r.id))
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(r.prediction_id))
+        || (int4send(octet_length(r.record_key)) || convert_to(r.record_key, 'UTF8'))
+        || coalesce('\x00000004'::bytea || date_send(r.outcome_date), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.outcome_type)) || convert_to(r.outcome_type, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.feedback_type)) || convert_to(r.feedback_type, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.educator_notes)) || convert_to(r.educator_notes, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || date_send(r.deleted_on), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.reviewer)) || convert_to(r.reviewer, 'UTF8'), '\xffffffff'::bytea) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'training_feedback', lower(TG_OP), piece.rows, 10, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_model_evaluations() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'model_evaluations', CAST(OLD.tenant_id AS text) || '|' || CAST(OLD.model_version AS text) || '|' || CAST(OLD.candidate AS text) || '|' || CAST(OLD.scope AS text) || '|' || CAST(OLD.as_of_date AS text) || '|' || CAST(OLD.metric AS text) || '|' || CAST(OLD.parameter AS text) || '|' || CAST(OLD.subgroup AS text), NULL, OLD.change_id, number,
+        jsonb_build_object('tenant_id', OLD.tenant_id, 'model_version', OLD.model_version, 'candidate', OLD.candidate, 'scope', OLD.scope, 'as_of_date', OLD.as_of_date, 'metric', OLD.metric, 'parameter', OLD.parameter, 'subgroup', OLD.subgroup, 'value', OLD.value, 'samples', OLD.samples, 'evaluated_at', OLD.evaluated_at, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x000b'::bytea
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || (int4send(octet_length(OLD.model_version)) || convert_to(OLD.model_version, 'UTF8'))
+        || (int4send(octet_length(OLD.candidate)) || convert_to(OLD.candidate, 'UTF8'))
+        || (int4send(octet_length(OLD.scope)) || convert_to(OLD.scope, 'UTF8'))
+        || ('\x00000004'::bytea || date_send(OLD.as_of_date))
+        || (int4send(octet_length(OLD.metric)) || convert_to(OLD.metric, 'UTF8'))
+        || (int4send(octet_length(OLD.parameter)) || convert_to(OLD.parameter, 'UTF8'))
+        || (int4send(octet_length(OLD.subgroup)) || convert_to(OLD.subgroup, 'UTF8'))
+        || coalesce('\x00000008'::bytea || float8send(OLD.value), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || int8send(OLD.samples), '\xffffffff'::bytea)
+        || ('\x00000008'::bytea || timestamptz_send(OLD.evaluated_at))), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_model_evaluations() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'model_evaluations', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x000b'::bytea
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || (int4send(octet_length(r.model_version)) || convert_to(r.model_version, 'UTF8'))
+        || (int4send(octet_length(r.candidate)) || convert_to(r.candidate, 'UTF8'))
+        || (int4send(octet_length(r.scope)) || convert_to(r.scope, 'UTF8'))
+        || ('\x00000004'::bytea || date_send(r.as_of_date))
+        || (int4send(octet_length(r.metric)) || convert_to(r.metric, 'UTF8'))
+        || (int4send(octet_length(r.parameter)) || convert_to(r.parameter, 'UTF8'))
+        || (int4send(octet_length(r.subgroup)) || convert_to(r.subgroup, 'UTF8'))
+        || coalesce('\x00000008'::bytea || float8send(r.value), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || int8send(r.samples), '\xffffffff'::bytea)
+        || ('\x00000008'::bytea || timestamptz_send(r.evaluated_at)) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'model_evaluations', lower(TG_OP), piece.rows, 11, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_promotion_decisions() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'promotion_decisions', CAST(OLD.id AS text), NULL, OLD.change_id, number,
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'model_version', OLD.model_version, 'kind', OLD.kind, 'promoted', OLD.promoted, 'previous_version', OLD.previous_version, 'reason', OLD.reason, 'numbers', OLD.numbers, 'decided_at', OLD.decided_at, 'run_id', OLD.run_id, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x000a'::bytea
+        || ('\x00000010'::bytea || uuid_send(OLD.id))
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || (int4send(octet_length(OLD.model_version)) || convert_to(OLD.model_version, 'UTF8'))
+        || (int4send(octet_length(OLD.kind)) || convert_to(OLD.kind, 'UTF8'))
+        || ('\x00000001'::bytea || boolsend(OLD.promoted))
+        || coalesce(int4send(octet_length(OLD.previous_version)) || convert_to(OLD.previous_version, 'UTF8'), '\xffffffff'::bytea)
+        || (int4send(octet_length(OLD.reason)) || convert_to(OLD.reason, 'UTF8'))
+        || (int4send(octet_length(jsonb_send(OLD.numbers))) || jsonb_send(OLD.numbers))
+        || ('\x00000008'::bytea || timestamptz_send(OLD.decided_at))
+        || coalesce(int4send(octet_length(OLD.run_id)) || convert_to(OLD.run_id, 'UTF8'), '\xffffffff'::bytea)), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_promotion_decisions() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'promotion_decisions', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x000a'::bytea
+        || ('\x00000010'::bytea || uuid_send(r.id))
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || (int4send(octet_length(r.model_version)) || convert_to(r.model_version, 'UTF8'))
+        || (int4send(octet_length(r.kind)) || convert_to(r.kind, 'UTF8'))
+        || ('\x00000001'::bytea || boolsend(r.promoted))
+        || coalesce(int4send(octet_length(r.previous_version)) || convert_to(r.previous_version, 'UTF8'), '\xffffffff'::bytea)
+        || (int4send(octet_length(r.reason)) || convert_to(r.reason, 'UTF8'))
+        || (int4send(octet_length(jsonb_send(r.numbers))) || jsonb_send(r.numbers))
+        || ('\x00000008'::bytea || timestamptz_send(r.decided_at))
+        || coalesce(int4send(octet_length(r.run_id)) || convert_to(r.run_id, 'UTF8'), '\xffffffff'::bytea) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'promotion_decisions', lower(TG_OP), piece.rows, 10, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_review_proposals() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'review_proposals', CAST(OLD.id AS text), NULL, OLD.change_id, number,
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'prediction_id', OLD.prediction_id, 'feature_date', OLD.feature_date, 'drawn_from', OLD.drawn_from, 'proposed_at', OLD.proposed_at, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x0006'::bytea
+        || ('\x00000010'::bytea || uuid_send(OLD.id))
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(OLD.prediction_id))
+        || ('\x00000004'::bytea || date_send(OLD.feature_date))
+        || ('\x00000004'::bytea || int4send(OLD.drawn_from))
+        || ('\x00000008'::bytea || timestamptz_send(OLD.proposed_at))), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_review_proposals() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'review_proposals', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x0006'::bytea
+        || ('\x00000010'::bytea || uuid_send(r.id))
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(r.prediction_id))
+        || ('\x00000004'::bytea || date_send(r.feature_date))
+        || ('\x00000004'::bytea || int4send(r.drawn_from))
+        || ('\x00000008'::bytea || timestamptz_send(r.proposed_at)) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'review_proposals', lower(TG_OP), piece.rows, 6, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_ingested_files() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'ingested_files', CAST(OLD.id AS text), NULL, OLD.change_id, number,
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'table_name', OLD.table_name, 'delivered_on', OLD.delivered_on, 'file_name', OLD.file_name, 'sha256', OLD.sha256, 'size_bytes', OLD.size_bytes, 'status', OLD.status, 'reason', OLD.reason, 'detail', OLD.detail, 'unknown_columns', OLD.unknown_columns, 'rows_read', OLD.rows_read, 'rows_inserted', OLD.rows_inserted, 'rows_updated', OLD.rows_updated, 'rows_unchanged', OLD.rows_unchanged, 'rows_quarantined', OLD.rows_quarantined, 'archived_at', OLD.archived_at, 'loaded_at', OLD.loaded_at, 'run_id', OLD.run_id, 'source_format', OLD.source_format, 'left_out', OLD.left_out, 'snapshot', OLD.snapshot, 'rows_deleted', OLD.rows_deleted, 'confirms_only', OLD.confirms_only, 'landed_state', OLD.landed_state, 'removals', OLD.removals, 'rows_by_week', OLD.rows_by_week, 'archive_sha256', OLD.archive_sha256, 'rows_erased', OLD.rows_erased, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x001c'::bytea
+        || ('\x00000010'::bytea || uuid_send(OLD.id))
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || (int4send(octet_length(OLD.table_name)) || convert_to(OLD.table_name, 'UTF8'))
+        || ('\x00000004'::bytea || date_send(OLD.delivered_on))
+        || (int4send(octet_length(OLD.file_name)) || convert_to(OLD.file_name, 'UTF8'))
+        || (int4send(octet_length(OLD.sha256)) || convert_to(OLD.sha256, 'UTF8'))
+        || ('\x00000008'::bytea || int8send(OLD.size_bytes))
+        || (int4send(octet_length(OLD.status)) || convert_to(OLD.status, 'UTF8'))
+        || coalesce(int4send(octet_length(OLD.reason)) || convert_to(OLD.reason, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.detail)) || convert_to(OLD.detail, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(jsonb_send(OLD.unknown_columns))) || jsonb_send(OLD.unknown_columns), '\xffffffff'::bytea)
+        || ('\x00000008'::bytea || int8send(OLD.rows_read))
+        || ('\x00000008'::bytea || int8send(OLD.rows_inserted))
+        || ('\x00000008'::bytea || int8send(OLD.rows_updated))
+        || ('\x00000008'::bytea || int8send(OLD.rows_unchanged))
+        || ('\x00000008'::bytea || int8send(OLD.rows_quarantined))
+        || ('\x00000008'::bytea || timestamptz_send(OLD.archived_at))
+        || coalesce('\x00000008'::bytea || timestamptz_send(OLD.loaded_at), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.run_id)) || convert_to(OLD.run_id, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.source_format)) || convert_to(OLD.source_format, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(jsonb_send(OLD.left_out))) || jsonb_send(OLD.left_out), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(jsonb_send(OLD.snapshot))) || jsonb_send(OLD.snapshot), '\xffffffff'::bytea)
+        || ('\x00000008'::bytea || int8send(OLD.rows_deleted))
+        || ('\x00000001'::bytea || boolsend(OLD.confirms_only))
+        || coalesce(int4send(octet_length(jsonb_send(OLD.removals))) || jsonb_send(OLD.removals), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(jsonb_send(OLD.rows_by_week))) || jsonb_send(OLD.rows_by_week), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.archive_sha256)) || convert_to(OLD.archive_sha256, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000008'::bytea || int8send(OLD.rows_erased))), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_ingested_files() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'ingested_files', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x001c'::bytea
+        || ('\x00000010'::bytea || uuid_send(r.id))
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || (int4send(octet_length(r.table_name)) || convert_to(r.table_name, 'UTF8'))
+        || ('\x00000004'::bytea || date_send(r.delivered_on))
+        || (int4send(octet_length(r.file_name)) || convert_to(r.file_name, 'UTF8'))
+        || (int4send(octet_length(r.sha256)) || convert_to(r.sha256, 'UTF8'))
+        || ('\x00000008'::bytea || int8send(r.size_bytes))
+        || (int4send(octet_length(r.status)) || convert_to(r.status, 'UTF8'))
+        || coalesce(int4send(octet_length(r.reason)) || convert_to(r.reason, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.detail)) || convert_to(r.detail, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(jsonb_send(r.unknown_columns))) || jsonb_send(r.unknown_columns), '\xffffffff'::bytea)
+        || ('\x00000008'::bytea || int8send(r.rows_read))
+        || ('\x00000008'::bytea || int8send(r.rows_inserted))
+        || ('\x00000008'::bytea || int8send(r.rows_updated))
+        || ('\x00000008'::bytea || int8send(r.rows_unchanged))
+        || ('\x00000008'::bytea || int8send(r.rows_quarantined))
+        || ('\x00000008'::bytea || timestamptz_send(r.archived_at))
+        || coalesce('\x00000008'::bytea || timestamptz_send(r.loaded_at), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.run_id)) || convert_to(r.run_id, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.source_format)) || convert_to(r.source_format, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(jsonb_send(r.left_out))) || jsonb_send(r.left_out), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(jsonb_send(r.snapshot))) || jsonb_send(r.snapshot), '\xffffffff'::bytea)
+        || ('\x00000008'::bytea || int8send(r.rows_deleted))
+        || ('\x00000001'::bytea || boolsend(r.confirms_only))
+        || coalesce(int4send(octet_length(jsonb_send(r.removals))) || jsonb_send(r.removals), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(jsonb_send(r.rows_by_week))) || jsonb_send(r.rows_by_week), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.archive_sha256)) || convert_to(r.archive_sha256, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000008'::bytea || int8send(r.rows_erased)) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'ingested_files', lower(TG_OP), piece.rows, 28, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_accepted_removals() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'accepted_removals', CAST(OLD.tenant_id AS text) || '|' || CAST(OLD.delivered_on AS text), NULL, OLD.change_id, number,
+        jsonb_build_object('tenant_id', OLD.tenant_id, 'delivered_on', OLD.delivered_on, 'accepted_by', OLD.accepted_by, 'accepted_at', OLD.accepted_at, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x0004'::bytea
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || ('\x00000004'::bytea || date_send(OLD.delivered_on))
+        || coalesce(int4send(octet_length(OLD.accepted_by)) || convert_to(OLD.accepted_by, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000008'::bytea || timestamptz_send(OLD.accepted_at))), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_accepted_removals() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'accepted_removals', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x0004'::bytea
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || ('\x00000004'::bytea || date_send(r.delivered_on))
+        || coalesce(int4send(octet_length(r.accepted_by)) || convert_to(r.accepted_by, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000008'::bytea || timestamptz_send(r.accepted_at)) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'accepted_removals', lower(TG_OP), piece.rows, 4, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_quarantined_records() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'quarantined_records', CAST(OLD.id AS text), NULL, OLD.change_id, number,
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'table_name', OLD.table_name, 'file_hash', OLD.file_hash, 'file_name', OLD.file_name, 'delivered_on', OLD.delivered_on, 'line_number', OLD.line_number, 'raw', CAST(OLD.raw AS text), 'reasons', OLD.reasons, 'quarantined_at', OLD.quarantined_at, 'run_id', OLD.run_id, 'replayed_at', OLD.replayed_at, 'superseded_at', OLD.superseded_at, 'corrected', CAST(OLD.corrected AS text), 'corrected_at', OLD.corrected_at, 'replay_run_id', OLD.replay_run_id, 'accepted_at', OLD.accepted_at, 'accepted_by', OLD.accepted_by, 'accepted_reason', OLD.accepted_reason, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x0013'::bytea
+        || ('\x00000010'::bytea || uuid_send(OLD.id))
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || (int4send(octet_length(OLD.table_name)) || convert_to(OLD.table_name, 'UTF8'))
+        || (int4send(octet_length(OLD.file_hash)) || convert_to(OLD.file_hash, 'UTF8'))
+        || (int4send(octet_length(OLD.file_name)) || convert_to(OLD.file_name, 'UTF8'))
+        || ('\x00000004'::bytea || date_send(OLD.delivered_on))
+        || ('\x00000008'::bytea || int8send(OLD.line_number))
+        || (int4send(octet_length(json_send(OLD.raw))) || json_send(OLD.raw))
+        || (int4send(octet_length(jsonb_send(OLD.reasons))) || jsonb_send(OLD.reasons))
+        || ('\x00000008'::bytea || timestamptz_send(OLD.quarantined_at))
+        || coalesce(int4send(octet_length(OLD.run_id)) || convert_to(OLD.run_id, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || timestamptz_send(OLD.replayed_at), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || timestamptz_send(OLD.superseded_at), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(json_send(OLD.corrected))) || json_send(OLD.corrected), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || timestamptz_send(OLD.corrected_at), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.replay_run_id)) || convert_to(OLD.replay_run_id, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || timestamptz_send(OLD.accepted_at), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.accepted_by)) || convert_to(OLD.accepted_by, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.accepted_reason)) || convert_to(OLD.accepted_reason, 'UTF8'), '\xffffffff'::bytea)), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_quarantined_records() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'quarantined_records', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x0013'::bytea
+        || ('\x00000010'::bytea || uuid_send(r.id))
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || (int4send(octet_length(r.table_name)) || convert_to(r.table_name, 'UTF8'))
+        || (int4send(octet_length(r.file_hash)) || convert_to(r.file_hash, 'UTF8'))
+        || (int4send(octet_length(r.file_name)) || convert_to(r.file_name, 'UTF8'))
+        || ('\x00000004'::bytea || date_send(r.delivered_on))
+        || ('\x00000008'::bytea || int8send(r.line_number))
+        || (int4send(octet_length(json_send(r.raw))) || json_send(r.raw))
+        || (int4send(octet_length(jsonb_send(r.reasons))) || jsonb_send(r.reasons))
+        || ('\x00000008'::bytea || timestamptz_send(r.quarantined_at))
+        || coalesce(int4send(octet_length(r.run_id)) || convert_to(r.run_id, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || timestamptz_send(r.replayed_at), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || timestamptz_send(r.superseded_at), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(json_send(r.corrected))) || json_send(r.corrected), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || timestamptz_send(r.corrected_at), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.replay_run_id)) || convert_to(r.replay_run_id, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || timestamptz_send(r.accepted_at), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.accepted_by)) || convert_to(r.accepted_by, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.accepted_reason)) || convert_to(r.accepted_reason, 'UTF8'), '\xffffffff'::bytea) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'quarantined_records', lower(TG_OP), piece.rows, 19, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_disputed_numbers() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'disputed_numbers', CAST(OLD.tenant_id AS text) || '|' || CAST(OLD.district_id AS text) || '|' || CAST(OLD.since AS text), NULL, OLD.change_id, number,
+        jsonb_build_object('tenant_id', OLD.tenant_id, 'district_id', OLD.district_id, 'since', OLD.since, 'until', OLD.until, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x0004'::bytea
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || (int4send(octet_length(OLD.district_id)) || convert_to(OLD.district_id, 'UTF8'))
+        || ('\x00000004'::bytea || date_send(OLD.since))
+        || coalesce('\x00000004'::bytea || date_send(OLD.until), '\xffffffff'::bytea)), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_disputed_numbers() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'disputed_numbers', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x0004'::bytea
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || (int4send(octet_length(r.district_id)) || convert_to(r.district_id, 'UTF8'))
+        || ('\x00000004'::bytea || date_send(r.since))
+        || coalesce('\x00000004'::bytea || date_send(r.until), '\xffffffff'::bytea) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'disputed_numbers', lower(TG_OP), piece.rows, 4, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_student_merges() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'student_merges', CAST(OLD.id AS text), NULL, OLD.change_id, number,
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'old_number', OLD.old_number, 'new_number', OLD.new_number, 'reason', OLD.reason, 'merged_by', OLD.merged_by, 'merged_at', OLD.merged_at, 'undone_by', OLD.undone_by, 'undone_at', OLD.undone_at, 'in_force', OLD.in_force, 'moved', OLD.moved, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x000b'::bytea
+        || ('\x00000010'::bytea || uuid_send(OLD.id))
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || (int4send(octet_length(OLD.old_number)) || convert_to(OLD.old_number, 'UTF8'))
+        || (int4send(octet_length(OLD.new_number)) || convert_to(OLD.new_number, 'UTF8'))
+        || (int4send(octet_length(OLD.reason)) || convert_to(OLD.reason, 'UTF8'))
+        || coalesce(int4send(octet_length(OLD.merged_by)) || convert_to(OLD.merged_by, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000008'::bytea || timestamptz_send(OLD.merged_at))
+        || coalesce(int4send(octet_length(OLD.undone_by)) || convert_to(OLD.undone_by, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || timestamptz_send(OLD.undone_at), '\xffffffff'::bytea)
+        || ('\x00000001'::bytea || boolsend(OLD.in_force))
+        || coalesce(int4send(octet_length(jsonb_send(OLD.moved))) || jsonb_send(OLD.moved), '\xffffffff'::bytea)), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_student_merges() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'student_merges', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x000b'::bytea
+        || ('\x00000010'::bytea || uuid_send(r.id))
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || (int4send(octet_length(r.old_number)) || convert_to(r.old_number, 'UTF8'))
+        || (int4send(octet_length(r.new_number)) || convert_to(r.new_number, 'UTF8'))
+        || (int4send(octet_length(r.reason)) || convert_to(r.reason, 'UTF8'))
+        || coalesce(int4send(octet_length(r.merged_by)) || convert_to(r.merged_by, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000008'::bytea || timestamptz_send(r.merged_at))
+        || coalesce(int4send(octet_length(r.undone_by)) || convert_to(r.undone_by, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || timestamptz_send(r.undone_at), '\xffffffff'::bytea)
+        || ('\x00000001'::bytea || boolsend(r.in_force))
+        || coalesce(int4send(octet_length(jsonb_send(r.moved))) || jsonb_send(r.moved), '\xffffffff'::bytea) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'student_merges', lower(TG_OP), piece.rows, 11, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_instructional_days() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'instructional_days', CAST(OLD.tenant_id AS text) || '|' || CAST(OLD.date AS text), NULL, OLD.change_id, number,
+        jsonb_build_object('tenant_id', OLD.tenant_id, 'date', OLD.date, 'delivered_on', OLD.delivered_on, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x0002'::bytea
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || ('\x00000004'::bytea || date_send(OLD.date))), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_instructional_days() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'instructional_days', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x0002'::bytea
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || ('\x00000004'::bytea || date_send(r.date)) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'instructional_days', lower(TG_OP), piece.rows, 2, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_weekly_activity() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_weekly_activity() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN
+            SELECT tenant_id, CAST(sum(rows) AS bigint) AS rows, jsonb_object_agg(change_id, rows) AS gone
+            FROM (SELECT tenant_id, change_id, count(*) AS rows FROM removed GROUP BY 1, 2) counted GROUP BY 1
+        LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'weekly_activity', 'delete', piece.rows, NULL, NULL, NULL, piece.gone
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x0014'::bytea
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(r.student_id))
+        || ('\x00000004'::bytea || date_send(r.week_start))
+        || ('\x00000004'::bytea || int4send(r.sessions_present))
+        || ('\x00000004'::bytea || int4send(r.sessions_absent))
+        || ('\x00000004'::bytea || int4send(r.sessions_tardy))
+        || ('\x00000004'::bytea || int4send(r.sessions_excused))
+        || ('\x00000004'::bytea || int4send(r.unexcused_absences))
+        || ('\x00000004'::bytea || int4send(r.grade_count))
+        || coalesce('\x00000008'::bytea || float8send(r.grade_mean), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || float8send(r.grade_lowest), '\xffffffff'::bytea)
+        || ('\x00000004'::bytea || int4send(r.incident_count))
+        || coalesce('\x00000004'::bytea || int4send(r.severity_highest), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.sessions_basis)) || convert_to(r.sessions_basis, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || int4send(r.days_enrolled), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || int4send(r.days_present), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || int4send(r.days_absent), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || int4send(r.days_excused), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || float8send(r.days_missed), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.days_basis)) || convert_to(r.days_basis, 'UTF8'), '\xffffffff'::bytea) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        IF TG_OP = 'UPDATE' THEN
+            SELECT jsonb_object_agg(change_id, rows) INTO gone FROM (
+                SELECT r.change_id, count(*) AS rows FROM removed r JOIN added a ON a.student_id = r.student_id AND a.week_start = r.week_start
+                WHERE a.change_id = number AND a.tenant_id = piece.tenant_id GROUP BY 1
+            ) counted;
+        END IF;
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'weekly_activity', lower(TG_OP), piece.rows, 20, piece.content,
+            NULL, gone
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_weekly_course_grades() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_weekly_course_grades() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN
+            SELECT tenant_id, CAST(sum(rows) AS bigint) AS rows, jsonb_object_agg(change_id, rows) AS gone
+            FROM (SELECT tenant_id, change_id, count(*) AS rows FROM removed GROUP BY 1, 2) counted GROUP BY 1
+        LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'weekly_course_grades', 'delete', piece.rows, NULL, NULL, NULL, piece.gone
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x0007'::bytea
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(r.student_id))
+        || ('\x00000004'::bytea || date_send(r.week_start))
+        || (int4send(octet_length(r.course_id)) || convert_to(r.course_id, 'UTF8'))
+        || ('\x00000004'::bytea || int4send(r.grade_count))
+        || ('\x00000008'::bytea || float8send(r.grade_mean))
+        || ('\x00000008'::bytea || float8send(r.grade_lowest)) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        IF TG_OP = 'UPDATE' THEN
+            SELECT jsonb_object_agg(change_id, rows) INTO gone FROM (
+                SELECT r.change_id, count(*) AS rows FROM removed r JOIN added a ON a.student_id = r.student_id AND a.week_start = r.week_start AND a.course_id = r.course_id
+                WHERE a.change_id = number AND a.tenant_id = piece.tenant_id GROUP BY 1
+            ) counted;
+        END IF;
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'weekly_course_grades', lower(TG_OP), piece.rows, 7, piece.content,
+            NULL, gone
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_step_accounts() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'step_accounts', CAST(OLD.tenant_id AS text) || '|' || CAST(OLD.run_id AS text) || '|' || CAST(OLD.step AS text) || '|' || CAST(OLD.part AS text), NULL, OLD.change_id, number,
+        jsonb_build_object('tenant_id', OLD.tenant_id, 'run_id', OLD.run_id, 'step', OLD.step, 'part', OLD.part, 'account', OLD.account, 'created_at', OLD.created_at, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x0005'::bytea
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || (int4send(octet_length(OLD.run_id)) || convert_to(OLD.run_id, 'UTF8'))
+        || (int4send(octet_length(OLD.step)) || convert_to(OLD.step, 'UTF8'))
+        || (int4send(octet_length(OLD.part)) || convert_to(OLD.part, 'UTF8'))
+        || (int4send(octet_length(jsonb_send(OLD.account))) || jsonb_send(OLD.account))), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_step_accounts() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'step_accounts', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x0005'::bytea
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || (int4send(octet_length(r.run_id)) || convert_to(r.run_id, 'UTF8'))
+        || (int4send(octet_length(r.step)) || convert_to(r.step, 'UTF8'))
+        || (int4send(octet_length(r.part)) || convert_to(r.part, 'UTF8'))
+        || (int4send(octet_length(jsonb_send(r.account))) || jsonb_send(r.account)) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'step_accounts', lower(TG_OP), piece.rows, 5, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_disclosures() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'disclosures', CAST(OLD.id AS text), NULL, OLD.change_id, number,
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'kind', OLD.kind, 'subject_hash', OLD.subject_hash, 'disclosed_at', OLD.disclosed_at, 'disclosed_by', OLD.disclosed_by, 'recipient', OLD.recipient, 'purpose', OLD.purpose, 'legal_basis', OLD.legal_basis, 'files', OLD.files, 'counts', OLD.counts, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x000b'::bytea
+        || ('\x00000010'::bytea || uuid_send(OLD.id))
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || (int4send(octet_length(OLD.kind)) || convert_to(OLD.kind, 'UTF8'))
+        || coalesce(int4send(octet_length(OLD.subject_hash)) || convert_to(OLD.subject_hash, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000008'::bytea || timestamptz_send(OLD.disclosed_at))
+        || (int4send(octet_length(OLD.disclosed_by)) || convert_to(OLD.disclosed_by, 'UTF8'))
+        || (int4send(octet_length(OLD.recipient)) || convert_to(OLD.recipient, 'UTF8'))
+        || (int4send(octet_length(OLD.purpose)) || convert_to(OLD.purpose, 'UTF8'))
+        || (int4send(octet_length(OLD.legal_basis)) || convert_to(OLD.legal_basis, 'UTF8'))
+        || (int4send(octet_length(jsonb_send(OLD.files))) || jsonb_send(OLD.files))
+        || (int4send(octet_length(jsonb_send(OLD.counts))) || jsonb_send(OLD.counts))), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_disclosures() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'disclosures', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x000b'::bytea
+        || ('\x00000010'::bytea || uuid_send(r.id))
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || (int4send(octet_length(r.kind)) || convert_to(r.kind, 'UTF8'))
+        || coalesce(int4send(octet_length(r.subject_hash)) || convert_to(r.subject_hash, 'UTF8'), '\xffffffff'::bytea)
+        || ('\x00000008'::bytea || timestamptz_send(r.disclosed_at))
+        || (int4send(octet_length(r.disclosed_by)) || convert_to(r.disclosed_by, 'UTF8'))
+        || (int4send(octet_length(r.recipient)) || convert_to(r.recipient, 'UTF8'))
+        || (int4send(octet_length(r.purpose)) || convert_to(r.purpose, 'UTF8'))
+        || (int4send(octet_length(r.legal_basis)) || convert_to(r.legal_basis, 'UTF8'))
+        || (int4send(octet_length(jsonb_send(r.files))) || jsonb_send(r.files))
+        || (int4send(octet_length(jsonb_send(r.counts))) || jsonb_send(r.counts)) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'disclosures', lower(TG_OP), piece.rows, 11, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_erasures() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'erasures', CAST(OLD.id AS text), NULL, OLD.change_id, number,
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'number_hash', OLD.number_hash, 'reason', OLD.reason, 'erased_by', OLD.erased_by, 'approved_by', OLD.approved_by, 'begun_at', OLD.begun_at, 'done_at', OLD.done_at, 'counts', OLD.counts, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x0009'::bytea
+        || ('\x00000010'::bytea || uuid_send(OLD.id))
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || (int4send(octet_length(OLD.number_hash)) || convert_to(OLD.number_hash, 'UTF8'))
+        || (int4send(octet_length(OLD.reason)) || convert_to(OLD.reason, 'UTF8'))
+        || (int4send(octet_length(OLD.erased_by)) || convert_to(OLD.erased_by, 'UTF8'))
+        || (int4send(octet_length(OLD.approved_by)) || convert_to(OLD.approved_by, 'UTF8'))
+        || ('\x00000008'::bytea || timestamptz_send(OLD.begun_at))
+        || coalesce('\x00000008'::bytea || timestamptz_send(OLD.done_at), '\xffffffff'::bytea)
+        || (int4send(octet_length(jsonb_send(OLD.counts))) || jsonb_send(OLD.counts))), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_erasures() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'erasures', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x0009'::bytea
+        || ('\x00000010'::bytea || uuid_send(r.id))
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || (int4send(octet_length(r.number_hash)) || convert_to(r.number_hash, 'UTF8'))
+        || (int4send(octet_length(r.reason)) || convert_to(r.reason, 'UTF8'))
+        || (int4send(octet_length(r.erased_by)) || convert_to(r.erased_by, 'UTF8'))
+        || (int4send(octet_length(r.approved_by)) || convert_to(r.approved_by, 'UTF8'))
+        || ('\x00000008'::bytea || timestamptz_send(r.begun_at))
+        || coalesce('\x00000008'::bytea || timestamptz_send(r.done_at), '\xffffffff'::bytea)
+        || (int4send(octet_length(jsonb_send(r.counts))) || jsonb_send(r.counts)) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'erasures', lower(TG_OP), piece.rows, 9, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_erased_keys() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'erased_keys', CAST(OLD.tenant_id AS text) || '|' || CAST(OLD.key_hash AS text), NULL, OLD.change_id, number,
+        jsonb_build_object('tenant_id', OLD.tenant_id, 'key_hash', OLD.key_hash, 'erasure_id', OLD.erasure_id, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x0003'::bytea
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || (int4send(octet_length(OLD.key_hash)) || convert_to(OLD.key_hash, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(OLD.erasure_id))), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_erased_keys() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'erased_keys', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x0003'::bytea
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || (int4send(octet_length(r.key_hash)) || convert_to(r.key_hash, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(r.erasure_id)) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'erased_keys', lower(TG_OP), piece.rows, 3, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_legal_holds() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'legal_holds', CAST(OLD.id AS text), NULL, OLD.change_id, number,
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'district_id', OLD.district_id, 'reason', OLD.reason, 'placed_by', OLD.placed_by, 'placed_at', OLD.placed_at, 'released_by', OLD.released_by, 'released_at', OLD.released_at, 'in_force', OLD.in_force, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x0009'::bytea
+        || ('\x00000010'::bytea || uuid_send(OLD.id))
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || (int4send(octet_length(OLD.district_id)) || convert_to(OLD.district_id, 'UTF8'))
+        || (int4send(octet_length(OLD.reason)) || convert_to(OLD.reason, 'UTF8'))
+        || (int4send(octet_length(OLD.placed_by)) || convert_to(OLD.placed_by, 'UTF8'))
+        || ('\x00000008'::bytea || timestamptz_send(OLD.placed_at))
+        || coalesce(int4send(octet_length(OLD.released_by)) || convert_to(OLD.released_by, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || timestamptz_send(OLD.released_at), '\xffffffff'::bytea)
+        || ('\x00000001'::bytea || boolsend(OLD.in_force))), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_legal_holds() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'legal_holds', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x0009'::bytea
+        || ('\x00000010'::bytea || uuid_send(r.id))
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || (int4send(octet_length(r.district_id)) || convert_to(r.district_id, 'UTF8'))
+        || (int4send(octet_length(r.reason)) || convert_to(r.reason, 'UTF8'))
+        || (int4send(octet_length(r.placed_by)) || convert_to(r.placed_by, 'UTF8'))
+        || ('\x00000008'::bytea || timestamptz_send(r.placed_at))
+        || coalesce(int4send(octet_length(r.released_by)) || convert_to(r.released_by, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000008'::bytea || timestamptz_send(r.released_at), '\xffffffff'::bytea)
+        || ('\x00000001'::bytea || boolsend(r.in_force)) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'legal_holds', lower(TG_OP), piece.rows, 9, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
 CREATE TABLE students (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
     tenant_id VARCHAR(50) NOT NULL,
@@ -90,6 +2630,7 @@ CREATE TABLE students (
     created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     deleted_on DATE,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_students PRIMARY KEY (id),
     CONSTRAINT ck_students_grade_level_range CHECK (grade_level >= 0 AND grade_level <= 12),
     CONSTRAINT ck_students_gpa_range CHECK (gpa >= 0 AND gpa <= 5),
@@ -149,8 +2690,32 @@ COMMENT ON COLUMN students.updated_at IS 'When the row last changed; kept by the
 
 COMMENT ON COLUMN students.deleted_on IS 'Delivery that took the record back (`_deleted`, or missing from a full snapshot); NULL while it stands.';
 
+COMMENT ON COLUMN students.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
 CREATE OR REPLACE TRIGGER tr_students_updated_at BEFORE UPDATE OF district_id, first_name, last_name, grade_level, date_of_birth, gender, ethnicity, socioeconomic_status, gpa, attendance_rate, parent_contact, enrollment_date, exit_date, exit_type, student_metadata, deleted_on
 ON students FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
+
+CREATE OR REPLACE TRIGGER tr_students_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON students FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_students_audit_inserted AFTER INSERT
+ON students REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_students();
+
+CREATE OR REPLACE TRIGGER tr_students_audit_updated AFTER UPDATE
+ON students REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_students();
+
+CREATE OR REPLACE TRIGGER tr_students_audit_deleted AFTER DELETE
+ON students FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_students();
+
+CREATE OR REPLACE TRIGGER tr_students_audit_truncate BEFORE TRUNCATE
+ON students FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_students_audit_row BEFORE UPDATE
+ON students FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.district_id IS DISTINCT FROM NEW.district_id OR OLD.first_name IS DISTINCT FROM NEW.first_name OR OLD.last_name IS DISTINCT FROM NEW.last_name OR OLD.grade_level IS DISTINCT FROM NEW.grade_level OR OLD.date_of_birth IS DISTINCT FROM NEW.date_of_birth OR OLD.gender IS DISTINCT FROM NEW.gender OR OLD.ethnicity IS DISTINCT FROM NEW.ethnicity OR OLD.socioeconomic_status IS DISTINCT FROM NEW.socioeconomic_status OR OLD.gpa IS DISTINCT FROM NEW.gpa OR OLD.attendance_rate IS DISTINCT FROM NEW.attendance_rate OR OLD.parent_contact IS DISTINCT FROM NEW.parent_contact OR OLD.enrollment_date IS DISTINCT FROM NEW.enrollment_date OR OLD.exit_date IS DISTINCT FROM NEW.exit_date OR OLD.exit_type IS DISTINCT FROM NEW.exit_type OR OLD.student_metadata IS DISTINCT FROM NEW.student_metadata OR OLD.deleted_on IS DISTINCT FROM NEW.deleted_on OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_students();
+
+CREATE OR REPLACE TRIGGER tr_students_audit_removed BEFORE DELETE
+ON students FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_students();
 
 SELECT edupulse_guard('students');
 
@@ -168,6 +2733,7 @@ CREATE TABLE schools (
     created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     deleted_on DATE,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_schools PRIMARY KEY (id),
     CONSTRAINT uq_schools_school_id UNIQUE (tenant_id, school_id)
 );
@@ -200,8 +2766,32 @@ COMMENT ON COLUMN schools.updated_at IS 'When the row last changed; kept by the 
 
 COMMENT ON COLUMN schools.deleted_on IS 'Delivery that took the record back (`_deleted`, or missing from a full snapshot); NULL while it stands.';
 
+COMMENT ON COLUMN schools.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
 CREATE OR REPLACE TRIGGER tr_schools_updated_at BEFORE UPDATE OF school_id, name, level, lowest_grade, highest_grade, deleted_on
 ON schools FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
+
+CREATE OR REPLACE TRIGGER tr_schools_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON schools FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_schools_audit_inserted AFTER INSERT
+ON schools REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_schools();
+
+CREATE OR REPLACE TRIGGER tr_schools_audit_updated AFTER UPDATE
+ON schools REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_schools();
+
+CREATE OR REPLACE TRIGGER tr_schools_audit_deleted AFTER DELETE
+ON schools FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_schools();
+
+CREATE OR REPLACE TRIGGER tr_schools_audit_truncate BEFORE TRUNCATE
+ON schools FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_schools_audit_row BEFORE UPDATE
+ON schools FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.school_id IS DISTINCT FROM NEW.school_id OR OLD.name IS DISTINCT FROM NEW.name OR OLD.level IS DISTINCT FROM NEW.level OR OLD.lowest_grade IS DISTINCT FROM NEW.lowest_grade OR OLD.highest_grade IS DISTINCT FROM NEW.highest_grade OR OLD.deleted_on IS DISTINCT FROM NEW.deleted_on OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_schools();
+
+CREATE OR REPLACE TRIGGER tr_schools_audit_removed BEFORE DELETE
+ON schools FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_schools();
 
 SELECT edupulse_guard('schools');
 
@@ -224,6 +2814,7 @@ CREATE TABLE enrollments (
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     deleted_on DATE,
     taken_back_for TEXT,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_enrollments PRIMARY KEY (id),
     CONSTRAINT ck_enrollments_exit_type_values CHECK (exit_type IN ('completed', 'transferred', 'dropped_out', 'failed', 'other')),
     CONSTRAINT ck_enrollments_grade_level_range CHECK (grade_level >= 0 AND grade_level <= 12),
@@ -273,8 +2864,32 @@ COMMENT ON COLUMN enrollments.deleted_on IS 'Delivery that took the record back 
 
 COMMENT ON COLUMN enrollments.taken_back_for IS 'Why a person took it back by command; free text.';
 
+COMMENT ON COLUMN enrollments.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
 CREATE OR REPLACE TRIGGER tr_enrollments_updated_at BEFORE UPDATE OF student_id, school_id, entry_date, exit_date, exit_type, grade_level, is_primary, source_record_id, origin, deleted_on, taken_back_for
 ON enrollments FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
+
+CREATE OR REPLACE TRIGGER tr_enrollments_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON enrollments FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_enrollments_audit_inserted AFTER INSERT
+ON enrollments REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_enrollments();
+
+CREATE OR REPLACE TRIGGER tr_enrollments_audit_updated AFTER UPDATE
+ON enrollments REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_enrollments();
+
+CREATE OR REPLACE TRIGGER tr_enrollments_audit_deleted AFTER DELETE
+ON enrollments FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_enrollments();
+
+CREATE OR REPLACE TRIGGER tr_enrollments_audit_truncate BEFORE TRUNCATE
+ON enrollments FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_enrollments_audit_row BEFORE UPDATE
+ON enrollments FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.student_id IS DISTINCT FROM NEW.student_id OR OLD.school_id IS DISTINCT FROM NEW.school_id OR OLD.entry_date IS DISTINCT FROM NEW.entry_date OR OLD.exit_date IS DISTINCT FROM NEW.exit_date OR OLD.exit_type IS DISTINCT FROM NEW.exit_type OR OLD.grade_level IS DISTINCT FROM NEW.grade_level OR OLD.is_primary IS DISTINCT FROM NEW.is_primary OR OLD.source_record_id IS DISTINCT FROM NEW.source_record_id OR OLD.origin IS DISTINCT FROM NEW.origin OR OLD.deleted_on IS DISTINCT FROM NEW.deleted_on OR OLD.taken_back_for IS DISTINCT FROM NEW.taken_back_for OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_enrollments();
+
+CREATE OR REPLACE TRIGGER tr_enrollments_audit_removed BEFORE DELETE
+ON enrollments FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_enrollments();
 
 SELECT edupulse_guard('enrollments');
 
@@ -284,6 +2899,7 @@ CREATE TABLE enrollment_statements (
     said VARCHAR(50) NOT NULL,
     first_delivered_on DATE NOT NULL,
     delivered_on DATE NOT NULL,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_enrollment_statements PRIMARY KEY (student_id, said),
     CONSTRAINT fk_enrollment_statements_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
 );
@@ -302,6 +2918,30 @@ COMMENT ON COLUMN enrollment_statements.first_delivered_on IS 'Date of the oldes
 
 COMMENT ON COLUMN enrollment_statements.delivered_on IS 'Date of the newest delivery that said so.';
 
+COMMENT ON COLUMN enrollment_statements.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_enrollment_statements_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON enrollment_statements FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_enrollment_statements_audit_inserted AFTER INSERT
+ON enrollment_statements REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_enrollment_statements();
+
+CREATE OR REPLACE TRIGGER tr_enrollment_statements_audit_updated AFTER UPDATE
+ON enrollment_statements REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_enrollment_statements();
+
+CREATE OR REPLACE TRIGGER tr_enrollment_statements_audit_deleted AFTER DELETE
+ON enrollment_statements FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_enrollment_statements();
+
+CREATE OR REPLACE TRIGGER tr_enrollment_statements_audit_truncate BEFORE TRUNCATE
+ON enrollment_statements FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_enrollment_statements_audit_row BEFORE UPDATE
+ON enrollment_statements FOR EACH ROW WHEN (OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.student_id IS DISTINCT FROM NEW.student_id OR OLD.said IS DISTINCT FROM NEW.said OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_enrollment_statements();
+
+CREATE OR REPLACE TRIGGER tr_enrollment_statements_audit_removed BEFORE DELETE
+ON enrollment_statements FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_enrollment_statements();
+
 SELECT edupulse_guard('enrollment_statements');
 
 CREATE TABLE attendance_records (
@@ -319,6 +2959,7 @@ CREATE TABLE attendance_records (
     minutes_possible INTEGER,
     field_deliveries JSONB,
     school_id VARCHAR(50),
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_attendance_records PRIMARY KEY (id, date),
     CONSTRAINT ck_attendance_records_status_values CHECK (status IN ('present', 'absent', 'tardy', 'excused')),
     CONSTRAINT ck_attendance_records_period_range CHECK (period >= 0),
@@ -364,8 +3005,32 @@ COMMENT ON COLUMN attendance_records.field_deliveries IS 'For fields that the ne
 
 COMMENT ON COLUMN attendance_records.school_id IS 'Where the session was; NULL where nobody says: then the enrolment of that day says it when asked.';
 
+COMMENT ON COLUMN attendance_records.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
 CREATE OR REPLACE TRIGGER tr_attendance_records_updated_at BEFORE UPDATE OF student_id, date, status, period, deleted_on, minutes_absent, minutes_possible, school_id
 ON attendance_records FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
+
+CREATE OR REPLACE TRIGGER tr_attendance_records_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON attendance_records FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_attendance_records_audit_inserted AFTER INSERT
+ON attendance_records REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_attendance_records();
+
+CREATE OR REPLACE TRIGGER tr_attendance_records_audit_updated AFTER UPDATE
+ON attendance_records REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_attendance_records();
+
+CREATE OR REPLACE TRIGGER tr_attendance_records_audit_deleted AFTER DELETE
+ON attendance_records FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_attendance_records();
+
+CREATE OR REPLACE TRIGGER tr_attendance_records_audit_truncate BEFORE TRUNCATE
+ON attendance_records FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_attendance_records_audit_row BEFORE UPDATE
+ON attendance_records FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.student_id IS DISTINCT FROM NEW.student_id OR OLD.date IS DISTINCT FROM NEW.date OR OLD.status IS DISTINCT FROM NEW.status OR OLD.period IS DISTINCT FROM NEW.period OR OLD.deleted_on IS DISTINCT FROM NEW.deleted_on OR OLD.minutes_absent IS DISTINCT FROM NEW.minutes_absent OR OLD.minutes_possible IS DISTINCT FROM NEW.minutes_possible OR OLD.school_id IS DISTINCT FROM NEW.school_id OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_attendance_records();
+
+CREATE OR REPLACE TRIGGER tr_attendance_records_audit_removed BEFORE DELETE
+ON attendance_records FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_attendance_records();
 
 SELECT edupulse_guard('attendance_records');
 
@@ -376,6 +3041,7 @@ CREATE TABLE attendance_statements (
     period INTEGER NOT NULL,
     said JSONB NOT NULL,
     at_several BOOLEAN NOT NULL,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_attendance_statements PRIMARY KEY (student_id, date, period),
     CONSTRAINT fk_attendance_statements_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
 );
@@ -396,6 +3062,30 @@ COMMENT ON COLUMN attendance_statements.said IS 'By school (empty: none named) t
 
 COMMENT ON COLUMN attendance_statements.at_several IS 'Whether the student was enrolled at several schools on that day when the records were made.';
 
+COMMENT ON COLUMN attendance_statements.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_attendance_statements_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON attendance_statements FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_attendance_statements_audit_inserted AFTER INSERT
+ON attendance_statements REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_attendance_statements();
+
+CREATE OR REPLACE TRIGGER tr_attendance_statements_audit_updated AFTER UPDATE
+ON attendance_statements REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_attendance_statements();
+
+CREATE OR REPLACE TRIGGER tr_attendance_statements_audit_deleted AFTER DELETE
+ON attendance_statements FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_attendance_statements();
+
+CREATE OR REPLACE TRIGGER tr_attendance_statements_audit_truncate BEFORE TRUNCATE
+ON attendance_statements FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_attendance_statements_audit_row BEFORE UPDATE
+ON attendance_statements FOR EACH ROW WHEN (OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.student_id IS DISTINCT FROM NEW.student_id OR OLD.date IS DISTINCT FROM NEW.date OR OLD.period IS DISTINCT FROM NEW.period OR OLD.said IS DISTINCT FROM NEW.said OR OLD.at_several IS DISTINCT FROM NEW.at_several OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_attendance_statements();
+
+CREATE OR REPLACE TRIGGER tr_attendance_statements_audit_removed BEFORE DELETE
+ON attendance_statements FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_attendance_statements();
+
 SELECT edupulse_guard('attendance_statements');
 
 CREATE TABLE grades (
@@ -415,6 +3105,7 @@ CREATE TABLE grades (
     created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     deleted_on DATE,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_grades PRIMARY KEY (id),
     CONSTRAINT ck_grades_grade_value_range CHECK (grade_value >= 0 AND grade_value <= 100),
     CONSTRAINT fk_grades_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT,
@@ -459,8 +3150,32 @@ COMMENT ON COLUMN grades.updated_at IS 'When the row last changed; kept by the d
 
 COMMENT ON COLUMN grades.deleted_on IS 'Delivery that took the record back (`_deleted`, or missing from a full snapshot); NULL while it stands.';
 
+COMMENT ON COLUMN grades.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
 CREATE OR REPLACE TRIGGER tr_grades_updated_at BEFORE UPDATE OF student_id, record_key, source_record_id, course_id, course_name, grade_value, grade_letter, submission_date, assignment_type, deleted_on
 ON grades FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
+
+CREATE OR REPLACE TRIGGER tr_grades_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON grades FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_grades_audit_inserted AFTER INSERT
+ON grades REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_grades();
+
+CREATE OR REPLACE TRIGGER tr_grades_audit_updated AFTER UPDATE
+ON grades REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_grades();
+
+CREATE OR REPLACE TRIGGER tr_grades_audit_deleted AFTER DELETE
+ON grades FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_grades();
+
+CREATE OR REPLACE TRIGGER tr_grades_audit_truncate BEFORE TRUNCATE
+ON grades FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_grades_audit_row BEFORE UPDATE
+ON grades FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.student_id IS DISTINCT FROM NEW.student_id OR OLD.record_key IS DISTINCT FROM NEW.record_key OR OLD.source_record_id IS DISTINCT FROM NEW.source_record_id OR OLD.course_id IS DISTINCT FROM NEW.course_id OR OLD.course_name IS DISTINCT FROM NEW.course_name OR OLD.grade_value IS DISTINCT FROM NEW.grade_value OR OLD.grade_letter IS DISTINCT FROM NEW.grade_letter OR OLD.submission_date IS DISTINCT FROM NEW.submission_date OR OLD.assignment_type IS DISTINCT FROM NEW.assignment_type OR OLD.deleted_on IS DISTINCT FROM NEW.deleted_on OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_grades();
+
+CREATE OR REPLACE TRIGGER tr_grades_audit_removed BEFORE DELETE
+ON grades FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_grades();
 
 SELECT edupulse_guard('grades');
 
@@ -480,6 +3195,7 @@ CREATE TABLE discipline_incidents (
     created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     deleted_on DATE,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_discipline_incidents PRIMARY KEY (id),
     CONSTRAINT ck_discipline_incidents_severity_level_range CHECK (severity_level >= 1 AND severity_level <= 5),
     CONSTRAINT fk_discipline_incidents_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT,
@@ -522,8 +3238,32 @@ COMMENT ON COLUMN discipline_incidents.updated_at IS 'When the row last changed;
 
 COMMENT ON COLUMN discipline_incidents.deleted_on IS 'Delivery that took the record back (`_deleted`, or missing from a full snapshot); NULL while it stands.';
 
+COMMENT ON COLUMN discipline_incidents.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
 CREATE OR REPLACE TRIGGER tr_discipline_incidents_updated_at BEFORE UPDATE OF student_id, record_key, source_record_id, incident_date, severity_level, incident_type, description, resolution, deleted_on
 ON discipline_incidents FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
+
+CREATE OR REPLACE TRIGGER tr_discipline_incidents_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON discipline_incidents FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_discipline_incidents_audit_inserted AFTER INSERT
+ON discipline_incidents REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_discipline_incidents();
+
+CREATE OR REPLACE TRIGGER tr_discipline_incidents_audit_updated AFTER UPDATE
+ON discipline_incidents REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_discipline_incidents();
+
+CREATE OR REPLACE TRIGGER tr_discipline_incidents_audit_deleted AFTER DELETE
+ON discipline_incidents FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_discipline_incidents();
+
+CREATE OR REPLACE TRIGGER tr_discipline_incidents_audit_truncate BEFORE TRUNCATE
+ON discipline_incidents FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_discipline_incidents_audit_row BEFORE UPDATE
+ON discipline_incidents FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.student_id IS DISTINCT FROM NEW.student_id OR OLD.record_key IS DISTINCT FROM NEW.record_key OR OLD.source_record_id IS DISTINCT FROM NEW.source_record_id OR OLD.incident_date IS DISTINCT FROM NEW.incident_date OR OLD.severity_level IS DISTINCT FROM NEW.severity_level OR OLD.incident_type IS DISTINCT FROM NEW.incident_type OR OLD.description IS DISTINCT FROM NEW.description OR OLD.resolution IS DISTINCT FROM NEW.resolution OR OLD.deleted_on IS DISTINCT FROM NEW.deleted_on OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_discipline_incidents();
+
+CREATE OR REPLACE TRIGGER tr_discipline_incidents_audit_removed BEFORE DELETE
+ON discipline_incidents FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_discipline_incidents();
 
 SELECT edupulse_guard('discipline_incidents');
 
@@ -537,6 +3277,7 @@ CREATE TABLE student_features (
     feature_vector JSONB,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_student_features PRIMARY KEY (student_id, feature_date),
     CONSTRAINT ck_student_features_attendance_rate_range CHECK (attendance_rate >= 0 AND attendance_rate <= 1),
     CONSTRAINT ck_student_features_gpa_current_range CHECK (gpa_current >= 0 AND gpa_current <= 5),
@@ -566,8 +3307,29 @@ COMMENT ON COLUMN student_features.created_at IS 'When the row was first written
 
 COMMENT ON COLUMN student_features.updated_at IS 'When the row last changed; kept by the database.';
 
+COMMENT ON COLUMN student_features.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
 CREATE OR REPLACE TRIGGER tr_student_features_updated_at BEFORE UPDATE OF student_id, feature_date, attendance_rate, gpa_current, discipline_incidents, feature_vector
 ON student_features FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
+
+CREATE OR REPLACE TRIGGER tr_student_features_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON student_features FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_student_features_audit_inserted AFTER INSERT
+ON student_features REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_student_features();
+
+CREATE OR REPLACE TRIGGER tr_student_features_audit_updated AFTER UPDATE
+ON student_features REFERENCING OLD TABLE AS removed NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_student_features();
+
+CREATE OR REPLACE TRIGGER tr_student_features_audit_deleted AFTER DELETE
+ON student_features REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_student_features();
+
+CREATE OR REPLACE TRIGGER tr_student_features_audit_truncate BEFORE TRUNCATE
+ON student_features FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_student_features_audit_row BEFORE UPDATE
+ON student_features FOR EACH ROW WHEN (OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.student_id IS DISTINCT FROM NEW.student_id OR OLD.feature_date IS DISTINCT FROM NEW.feature_date OR OLD.attendance_rate IS DISTINCT FROM NEW.attendance_rate OR OLD.gpa_current IS DISTINCT FROM NEW.gpa_current OR OLD.discipline_incidents IS DISTINCT FROM NEW.discipline_incidents OR OLD.feature_vector IS DISTINCT FROM NEW.feature_vector OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_student_features();
 
 SELECT edupulse_guard('student_features');
 
@@ -594,6 +3356,7 @@ CREATE TABLE model_metadata (
     artifact_sha256 VARCHAR(64),
     artifact_uri TEXT,
     label_hash VARCHAR(64),
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_model_metadata PRIMARY KEY (id),
     CONSTRAINT uq_model_metadata_model_version UNIQUE (tenant_id, model_version)
 );
@@ -646,8 +3409,32 @@ COMMENT ON COLUMN model_metadata.artifact_uri IS 'Where the model''s files lie.'
 
 COMMENT ON COLUMN model_metadata.label_hash IS 'Hash of the definition of the label that it learned; figures of another label are not comparable.';
 
+COMMENT ON COLUMN model_metadata.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
 CREATE OR REPLACE TRIGGER tr_model_metadata_updated_at BEFORE UPDATE OF model_version, model_type, training_date, performance_metrics, hyperparameters, is_active, data_through, data_hash, settings_hash, promoted, set_aside, mlflow_run_id, mlflow_model_id, registered_model, registry_version, artifact_sha256, artifact_uri, label_hash
 ON model_metadata FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
+
+CREATE OR REPLACE TRIGGER tr_model_metadata_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON model_metadata FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_model_metadata_audit_inserted AFTER INSERT
+ON model_metadata REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_model_metadata();
+
+CREATE OR REPLACE TRIGGER tr_model_metadata_audit_updated AFTER UPDATE
+ON model_metadata REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_model_metadata();
+
+CREATE OR REPLACE TRIGGER tr_model_metadata_audit_deleted AFTER DELETE
+ON model_metadata FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_model_metadata();
+
+CREATE OR REPLACE TRIGGER tr_model_metadata_audit_truncate BEFORE TRUNCATE
+ON model_metadata FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_model_metadata_audit_row BEFORE UPDATE
+ON model_metadata FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.model_version IS DISTINCT FROM NEW.model_version OR OLD.model_type IS DISTINCT FROM NEW.model_type OR OLD.training_date IS DISTINCT FROM NEW.training_date OR OLD.performance_metrics IS DISTINCT FROM NEW.performance_metrics OR OLD.hyperparameters IS DISTINCT FROM NEW.hyperparameters OR OLD.is_active IS DISTINCT FROM NEW.is_active OR OLD.data_through IS DISTINCT FROM NEW.data_through OR OLD.data_hash IS DISTINCT FROM NEW.data_hash OR OLD.settings_hash IS DISTINCT FROM NEW.settings_hash OR OLD.promoted IS DISTINCT FROM NEW.promoted OR OLD.set_aside IS DISTINCT FROM NEW.set_aside OR OLD.mlflow_run_id IS DISTINCT FROM NEW.mlflow_run_id OR OLD.mlflow_model_id IS DISTINCT FROM NEW.mlflow_model_id OR OLD.registered_model IS DISTINCT FROM NEW.registered_model OR OLD.registry_version IS DISTINCT FROM NEW.registry_version OR OLD.artifact_sha256 IS DISTINCT FROM NEW.artifact_sha256 OR OLD.artifact_uri IS DISTINCT FROM NEW.artifact_uri OR OLD.label_hash IS DISTINCT FROM NEW.label_hash OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_model_metadata();
+
+CREATE OR REPLACE TRIGGER tr_model_metadata_audit_removed BEFORE DELETE
+ON model_metadata FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_model_metadata();
 
 SELECT edupulse_guard('model_metadata');
 
@@ -665,6 +3452,7 @@ CREATE TABLE predictions (
     rescored BOOLEAN DEFAULT false NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_predictions PRIMARY KEY (id),
     CONSTRAINT ck_predictions_risk_score_range CHECK (risk_score >= 0 AND risk_score <= 1),
     CONSTRAINT ck_predictions_risk_category_values CHECK (risk_category IN ('low', 'medium', 'high', 'critical')),
@@ -707,8 +3495,32 @@ COMMENT ON COLUMN predictions.created_at IS 'When the row was first written.';
 
 COMMENT ON COLUMN predictions.updated_at IS 'When the row last changed; kept by the database.';
 
+COMMENT ON COLUMN predictions.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
 CREATE OR REPLACE TRIGGER tr_predictions_updated_at BEFORE UPDATE OF student_id, feature_date, prediction_date, risk_score, risk_category, confidence, risk_factors, model_version, rescored
 ON predictions FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
+
+CREATE OR REPLACE TRIGGER tr_predictions_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON predictions FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_predictions_audit_inserted AFTER INSERT
+ON predictions REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_predictions();
+
+CREATE OR REPLACE TRIGGER tr_predictions_audit_updated AFTER UPDATE
+ON predictions REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_predictions();
+
+CREATE OR REPLACE TRIGGER tr_predictions_audit_deleted AFTER DELETE
+ON predictions FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_predictions();
+
+CREATE OR REPLACE TRIGGER tr_predictions_audit_truncate BEFORE TRUNCATE
+ON predictions FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_predictions_audit_row BEFORE UPDATE
+ON predictions FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.student_id IS DISTINCT FROM NEW.student_id OR OLD.feature_date IS DISTINCT FROM NEW.feature_date OR OLD.prediction_date IS DISTINCT FROM NEW.prediction_date OR OLD.risk_score IS DISTINCT FROM NEW.risk_score OR OLD.risk_category IS DISTINCT FROM NEW.risk_category OR OLD.confidence IS DISTINCT FROM NEW.confidence OR OLD.risk_factors IS DISTINCT FROM NEW.risk_factors OR OLD.model_version IS DISTINCT FROM NEW.model_version OR OLD.rescored IS DISTINCT FROM NEW.rescored OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_predictions();
+
+CREATE OR REPLACE TRIGGER tr_predictions_audit_removed BEFORE DELETE
+ON predictions FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_predictions();
 
 SELECT edupulse_guard('predictions');
 
@@ -726,6 +3538,7 @@ CREATE TABLE training_feedback (
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     deleted_on DATE,
     reviewer VARCHAR(100),
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_training_feedback PRIMARY KEY (id),
     CONSTRAINT ck_training_feedback_feedback_type_values CHECK (feedback_type IN ('true_positive', 'false_positive', 'true_negative', 'false_negative')),
     CONSTRAINT fk_training_feedback_predictions FOREIGN KEY(tenant_id, prediction_id) REFERENCES predictions (tenant_id, id) ON DELETE RESTRICT,
@@ -762,8 +3575,32 @@ COMMENT ON COLUMN training_feedback.deleted_on IS 'Delivery that took the record
 
 COMMENT ON COLUMN training_feedback.reviewer IS 'Who judged; a name, a role or a number, as the district likes.';
 
+COMMENT ON COLUMN training_feedback.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
 CREATE OR REPLACE TRIGGER tr_training_feedback_updated_at BEFORE UPDATE OF prediction_id, record_key, outcome_date, outcome_type, feedback_type, educator_notes, deleted_on, reviewer
 ON training_feedback FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
+
+CREATE OR REPLACE TRIGGER tr_training_feedback_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON training_feedback FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_training_feedback_audit_inserted AFTER INSERT
+ON training_feedback REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_training_feedback();
+
+CREATE OR REPLACE TRIGGER tr_training_feedback_audit_updated AFTER UPDATE
+ON training_feedback REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_training_feedback();
+
+CREATE OR REPLACE TRIGGER tr_training_feedback_audit_deleted AFTER DELETE
+ON training_feedback FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_training_feedback();
+
+CREATE OR REPLACE TRIGGER tr_training_feedback_audit_truncate BEFORE TRUNCATE
+ON training_feedback FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_training_feedback_audit_row BEFORE UPDATE
+ON training_feedback FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.prediction_id IS DISTINCT FROM NEW.prediction_id OR OLD.record_key IS DISTINCT FROM NEW.record_key OR OLD.outcome_date IS DISTINCT FROM NEW.outcome_date OR OLD.outcome_type IS DISTINCT FROM NEW.outcome_type OR OLD.feedback_type IS DISTINCT FROM NEW.feedback_type OR OLD.educator_notes IS DISTINCT FROM NEW.educator_notes OR OLD.deleted_on IS DISTINCT FROM NEW.deleted_on OR OLD.reviewer IS DISTINCT FROM NEW.reviewer OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_training_feedback();
+
+CREATE OR REPLACE TRIGGER tr_training_feedback_audit_removed BEFORE DELETE
+ON training_feedback FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_training_feedback();
 
 SELECT edupulse_guard('training_feedback');
 
@@ -779,6 +3616,7 @@ CREATE TABLE model_evaluations (
     value DOUBLE PRECISION,
     samples BIGINT,
     evaluated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_model_evaluations PRIMARY KEY (tenant_id, model_version, candidate, scope, as_of_date, metric, parameter, subgroup),
     CONSTRAINT ck_model_evaluations_scope_values CHECK (scope IN ('validation', 'week', 'unseen_students', 'matured', 'health')),
     CONSTRAINT ck_model_evaluations_samples_range CHECK (samples >= 0),
@@ -809,6 +3647,30 @@ COMMENT ON COLUMN model_evaluations.samples IS 'Student-weeks it was measured on
 
 COMMENT ON COLUMN model_evaluations.evaluated_at IS 'When it was measured.';
 
+COMMENT ON COLUMN model_evaluations.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_model_evaluations_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON model_evaluations FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_model_evaluations_audit_inserted AFTER INSERT
+ON model_evaluations REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_model_evaluations();
+
+CREATE OR REPLACE TRIGGER tr_model_evaluations_audit_updated AFTER UPDATE
+ON model_evaluations REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_model_evaluations();
+
+CREATE OR REPLACE TRIGGER tr_model_evaluations_audit_deleted AFTER DELETE
+ON model_evaluations FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_model_evaluations();
+
+CREATE OR REPLACE TRIGGER tr_model_evaluations_audit_truncate BEFORE TRUNCATE
+ON model_evaluations FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_model_evaluations_audit_row BEFORE UPDATE
+ON model_evaluations FOR EACH ROW WHEN (OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.model_version IS DISTINCT FROM NEW.model_version OR OLD.candidate IS DISTINCT FROM NEW.candidate OR OLD.scope IS DISTINCT FROM NEW.scope OR OLD.as_of_date IS DISTINCT FROM NEW.as_of_date OR OLD.metric IS DISTINCT FROM NEW.metric OR OLD.parameter IS DISTINCT FROM NEW.parameter OR OLD.subgroup IS DISTINCT FROM NEW.subgroup OR OLD.value IS DISTINCT FROM NEW.value OR OLD.samples IS DISTINCT FROM NEW.samples OR OLD.evaluated_at IS DISTINCT FROM NEW.evaluated_at OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_model_evaluations();
+
+CREATE OR REPLACE TRIGGER tr_model_evaluations_audit_removed BEFORE DELETE
+ON model_evaluations FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_model_evaluations();
+
 SELECT edupulse_guard('model_evaluations');
 
 CREATE TABLE promotion_decisions (
@@ -822,6 +3684,7 @@ CREATE TABLE promotion_decisions (
     numbers JSONB DEFAULT '{}' NOT NULL,
     decided_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     run_id VARCHAR(50),
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_promotion_decisions PRIMARY KEY (id),
     CONSTRAINT ck_promotion_decisions_kind_values CHECK (kind IN ('gate', 'promote', 'rollback', 'sync')),
     CONSTRAINT fk_promotion_decisions_model_metadata FOREIGN KEY(tenant_id, model_version) REFERENCES model_metadata (tenant_id, model_version) ON DELETE RESTRICT
@@ -851,6 +3714,30 @@ COMMENT ON COLUMN promotion_decisions.decided_at IS 'When it was decided.';
 
 COMMENT ON COLUMN promotion_decisions.run_id IS 'The run that decided.';
 
+COMMENT ON COLUMN promotion_decisions.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_promotion_decisions_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON promotion_decisions FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_promotion_decisions_audit_inserted AFTER INSERT
+ON promotion_decisions REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_promotion_decisions();
+
+CREATE OR REPLACE TRIGGER tr_promotion_decisions_audit_updated AFTER UPDATE
+ON promotion_decisions REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_promotion_decisions();
+
+CREATE OR REPLACE TRIGGER tr_promotion_decisions_audit_deleted AFTER DELETE
+ON promotion_decisions FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_promotion_decisions();
+
+CREATE OR REPLACE TRIGGER tr_promotion_decisions_audit_truncate BEFORE TRUNCATE
+ON promotion_decisions FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_promotion_decisions_audit_row BEFORE UPDATE
+ON promotion_decisions FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.model_version IS DISTINCT FROM NEW.model_version OR OLD.kind IS DISTINCT FROM NEW.kind OR OLD.promoted IS DISTINCT FROM NEW.promoted OR OLD.previous_version IS DISTINCT FROM NEW.previous_version OR OLD.reason IS DISTINCT FROM NEW.reason OR OLD.numbers IS DISTINCT FROM NEW.numbers OR OLD.decided_at IS DISTINCT FROM NEW.decided_at OR OLD.run_id IS DISTINCT FROM NEW.run_id OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_promotion_decisions();
+
+CREATE OR REPLACE TRIGGER tr_promotion_decisions_audit_removed BEFORE DELETE
+ON promotion_decisions FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_promotion_decisions();
+
 SELECT edupulse_guard('promotion_decisions');
 
 CREATE TABLE review_proposals (
@@ -860,6 +3747,7 @@ CREATE TABLE review_proposals (
     feature_date DATE NOT NULL,
     drawn_from INTEGER NOT NULL,
     proposed_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_review_proposals PRIMARY KEY (id),
     CONSTRAINT ck_review_proposals_drawn_from_range CHECK (drawn_from >= 1),
     CONSTRAINT fk_review_proposals_predictions FOREIGN KEY(tenant_id, prediction_id) REFERENCES predictions (tenant_id, id) ON DELETE RESTRICT,
@@ -881,6 +3769,30 @@ COMMENT ON COLUMN review_proposals.feature_date IS 'As-of date of the week it wa
 COMMENT ON COLUMN review_proposals.drawn_from IS 'Unflagged students of the week it was drawn from; with the number drawn, the sampling fraction.';
 
 COMMENT ON COLUMN review_proposals.proposed_at IS 'When it was drawn.';
+
+COMMENT ON COLUMN review_proposals.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_review_proposals_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON review_proposals FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_review_proposals_audit_inserted AFTER INSERT
+ON review_proposals REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_review_proposals();
+
+CREATE OR REPLACE TRIGGER tr_review_proposals_audit_updated AFTER UPDATE
+ON review_proposals REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_review_proposals();
+
+CREATE OR REPLACE TRIGGER tr_review_proposals_audit_deleted AFTER DELETE
+ON review_proposals FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_review_proposals();
+
+CREATE OR REPLACE TRIGGER tr_review_proposals_audit_truncate BEFORE TRUNCATE
+ON review_proposals FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_review_proposals_audit_row BEFORE UPDATE
+ON review_proposals FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.prediction_id IS DISTINCT FROM NEW.prediction_id OR OLD.feature_date IS DISTINCT FROM NEW.feature_date OR OLD.drawn_from IS DISTINCT FROM NEW.drawn_from OR OLD.proposed_at IS DISTINCT FROM NEW.proposed_at OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_review_proposals();
+
+CREATE OR REPLACE TRIGGER tr_review_proposals_audit_removed BEFORE DELETE
+ON review_proposals FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_review_proposals();
 
 SELECT edupulse_guard('review_proposals');
 
@@ -914,6 +3826,7 @@ CREATE TABLE ingested_files (
     rows_by_week JSONB,
     archive_sha256 VARCHAR(64),
     rows_erased BIGINT DEFAULT 0 NOT NULL,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_ingested_files PRIMARY KEY (id),
     CONSTRAINT ck_ingested_files_size_bytes_range CHECK (size_bytes >= 0),
     CONSTRAINT ck_ingested_files_status_values CHECK (status IN ('archived', 'loaded', 'refused', 'superseded', 'withdrawn')),
@@ -987,6 +3900,30 @@ COMMENT ON COLUMN ingested_files.archive_sha256 IS 'Hash of the archive that was
 
 COMMENT ON COLUMN ingested_files.rows_erased IS 'Rows of erased students, which the archive leaves out; they are not among those read.';
 
+COMMENT ON COLUMN ingested_files.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_ingested_files_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON ingested_files FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_ingested_files_audit_inserted AFTER INSERT
+ON ingested_files REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_ingested_files();
+
+CREATE OR REPLACE TRIGGER tr_ingested_files_audit_updated AFTER UPDATE
+ON ingested_files REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_ingested_files();
+
+CREATE OR REPLACE TRIGGER tr_ingested_files_audit_deleted AFTER DELETE
+ON ingested_files FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_ingested_files();
+
+CREATE OR REPLACE TRIGGER tr_ingested_files_audit_truncate BEFORE TRUNCATE
+ON ingested_files FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_ingested_files_audit_row BEFORE UPDATE
+ON ingested_files FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.table_name IS DISTINCT FROM NEW.table_name OR OLD.delivered_on IS DISTINCT FROM NEW.delivered_on OR OLD.file_name IS DISTINCT FROM NEW.file_name OR OLD.sha256 IS DISTINCT FROM NEW.sha256 OR OLD.size_bytes IS DISTINCT FROM NEW.size_bytes OR OLD.status IS DISTINCT FROM NEW.status OR OLD.reason IS DISTINCT FROM NEW.reason OR OLD.detail IS DISTINCT FROM NEW.detail OR OLD.unknown_columns IS DISTINCT FROM NEW.unknown_columns OR OLD.rows_read IS DISTINCT FROM NEW.rows_read OR OLD.rows_inserted IS DISTINCT FROM NEW.rows_inserted OR OLD.rows_updated IS DISTINCT FROM NEW.rows_updated OR OLD.rows_unchanged IS DISTINCT FROM NEW.rows_unchanged OR OLD.rows_quarantined IS DISTINCT FROM NEW.rows_quarantined OR OLD.archived_at IS DISTINCT FROM NEW.archived_at OR OLD.loaded_at IS DISTINCT FROM NEW.loaded_at OR OLD.run_id IS DISTINCT FROM NEW.run_id OR OLD.source_format IS DISTINCT FROM NEW.source_format OR OLD.left_out IS DISTINCT FROM NEW.left_out OR OLD.snapshot IS DISTINCT FROM NEW.snapshot OR OLD.rows_deleted IS DISTINCT FROM NEW.rows_deleted OR OLD.confirms_only IS DISTINCT FROM NEW.confirms_only OR OLD.removals IS DISTINCT FROM NEW.removals OR OLD.rows_by_week IS DISTINCT FROM NEW.rows_by_week OR OLD.archive_sha256 IS DISTINCT FROM NEW.archive_sha256 OR OLD.rows_erased IS DISTINCT FROM NEW.rows_erased OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_ingested_files();
+
+CREATE OR REPLACE TRIGGER tr_ingested_files_audit_removed BEFORE DELETE
+ON ingested_files FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_ingested_files();
+
 SELECT edupulse_guard('ingested_files');
 
 CREATE TABLE accepted_removals (
@@ -994,6 +3931,7 @@ CREATE TABLE accepted_removals (
     delivered_on DATE NOT NULL,
     accepted_by VARCHAR(255),
     accepted_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_accepted_removals PRIMARY KEY (tenant_id, delivered_on)
 );
 
@@ -1006,6 +3944,30 @@ COMMENT ON COLUMN accepted_removals.delivered_on IS 'Date of the delivery.';
 COMMENT ON COLUMN accepted_removals.accepted_by IS 'Who said so, as the run knows it.';
 
 COMMENT ON COLUMN accepted_removals.accepted_at IS 'When it was said.';
+
+COMMENT ON COLUMN accepted_removals.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_accepted_removals_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON accepted_removals FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_accepted_removals_audit_inserted AFTER INSERT
+ON accepted_removals REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_accepted_removals();
+
+CREATE OR REPLACE TRIGGER tr_accepted_removals_audit_updated AFTER UPDATE
+ON accepted_removals REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_accepted_removals();
+
+CREATE OR REPLACE TRIGGER tr_accepted_removals_audit_deleted AFTER DELETE
+ON accepted_removals FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_accepted_removals();
+
+CREATE OR REPLACE TRIGGER tr_accepted_removals_audit_truncate BEFORE TRUNCATE
+ON accepted_removals FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_accepted_removals_audit_row BEFORE UPDATE
+ON accepted_removals FOR EACH ROW WHEN (OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.delivered_on IS DISTINCT FROM NEW.delivered_on OR OLD.accepted_by IS DISTINCT FROM NEW.accepted_by OR OLD.accepted_at IS DISTINCT FROM NEW.accepted_at OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_accepted_removals();
+
+CREATE OR REPLACE TRIGGER tr_accepted_removals_audit_removed BEFORE DELETE
+ON accepted_removals FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_accepted_removals();
 
 SELECT edupulse_guard('accepted_removals');
 
@@ -1029,6 +3991,7 @@ CREATE TABLE quarantined_records (
     accepted_at TIMESTAMP WITH TIME ZONE,
     accepted_by VARCHAR(255),
     accepted_reason TEXT,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_quarantined_records PRIMARY KEY (id),
     CONSTRAINT ck_quarantined_records_line_number_range CHECK (line_number >= 1),
     CONSTRAINT uq_quarantined_records_table_name_file_hash_line_number UNIQUE (tenant_id, table_name, file_hash, line_number)
@@ -1076,6 +4039,30 @@ COMMENT ON COLUMN quarantined_records.accepted_by IS 'Who said so.';
 
 COMMENT ON COLUMN quarantined_records.accepted_reason IS 'Why, as the person said it.';
 
+COMMENT ON COLUMN quarantined_records.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_quarantined_records_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON quarantined_records FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_quarantined_records_audit_inserted AFTER INSERT
+ON quarantined_records REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_quarantined_records();
+
+CREATE OR REPLACE TRIGGER tr_quarantined_records_audit_updated AFTER UPDATE
+ON quarantined_records REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_quarantined_records();
+
+CREATE OR REPLACE TRIGGER tr_quarantined_records_audit_deleted AFTER DELETE
+ON quarantined_records FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_quarantined_records();
+
+CREATE OR REPLACE TRIGGER tr_quarantined_records_audit_truncate BEFORE TRUNCATE
+ON quarantined_records FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_quarantined_records_audit_row BEFORE UPDATE
+ON quarantined_records FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.table_name IS DISTINCT FROM NEW.table_name OR OLD.file_hash IS DISTINCT FROM NEW.file_hash OR OLD.file_name IS DISTINCT FROM NEW.file_name OR OLD.delivered_on IS DISTINCT FROM NEW.delivered_on OR OLD.line_number IS DISTINCT FROM NEW.line_number OR CAST(OLD.raw AS text) IS DISTINCT FROM CAST(NEW.raw AS text) OR OLD.reasons IS DISTINCT FROM NEW.reasons OR OLD.quarantined_at IS DISTINCT FROM NEW.quarantined_at OR OLD.run_id IS DISTINCT FROM NEW.run_id OR OLD.replayed_at IS DISTINCT FROM NEW.replayed_at OR OLD.superseded_at IS DISTINCT FROM NEW.superseded_at OR CAST(OLD.corrected AS text) IS DISTINCT FROM CAST(NEW.corrected AS text) OR OLD.corrected_at IS DISTINCT FROM NEW.corrected_at OR OLD.replay_run_id IS DISTINCT FROM NEW.replay_run_id OR OLD.accepted_at IS DISTINCT FROM NEW.accepted_at OR OLD.accepted_by IS DISTINCT FROM NEW.accepted_by OR OLD.accepted_reason IS DISTINCT FROM NEW.accepted_reason OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_quarantined_records();
+
+CREATE OR REPLACE TRIGGER tr_quarantined_records_audit_removed BEFORE DELETE
+ON quarantined_records FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_quarantined_records();
+
 SELECT edupulse_guard('quarantined_records');
 
 CREATE TABLE disputed_numbers (
@@ -1083,6 +4070,7 @@ CREATE TABLE disputed_numbers (
     district_id VARCHAR(50) NOT NULL,
     since DATE NOT NULL,
     until DATE,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_disputed_numbers PRIMARY KEY (tenant_id, district_id, since)
 );
 
@@ -1095,6 +4083,30 @@ COMMENT ON COLUMN disputed_numbers.district_id IS 'The student''s number.';
 COMMENT ON COLUMN disputed_numbers.since IS 'The delivery that named another child under the number.';
 
 COMMENT ON COLUMN disputed_numbers.until IS 'The next delivery that named the first child again; NULL while there is none.';
+
+COMMENT ON COLUMN disputed_numbers.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_disputed_numbers_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON disputed_numbers FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_disputed_numbers_audit_inserted AFTER INSERT
+ON disputed_numbers REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_disputed_numbers();
+
+CREATE OR REPLACE TRIGGER tr_disputed_numbers_audit_updated AFTER UPDATE
+ON disputed_numbers REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_disputed_numbers();
+
+CREATE OR REPLACE TRIGGER tr_disputed_numbers_audit_deleted AFTER DELETE
+ON disputed_numbers FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_disputed_numbers();
+
+CREATE OR REPLACE TRIGGER tr_disputed_numbers_audit_truncate BEFORE TRUNCATE
+ON disputed_numbers FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_disputed_numbers_audit_row BEFORE UPDATE
+ON disputed_numbers FOR EACH ROW WHEN (OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.district_id IS DISTINCT FROM NEW.district_id OR OLD.since IS DISTINCT FROM NEW.since OR OLD.until IS DISTINCT FROM NEW.until OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_disputed_numbers();
+
+CREATE OR REPLACE TRIGGER tr_disputed_numbers_audit_removed BEFORE DELETE
+ON disputed_numbers FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_disputed_numbers();
 
 SELECT edupulse_guard('disputed_numbers');
 
@@ -1110,6 +4122,7 @@ CREATE TABLE student_merges (
     undone_at TIMESTAMP WITH TIME ZONE,
     in_force BOOLEAN NOT NULL,
     moved JSONB,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_student_merges PRIMARY KEY (id)
 );
 
@@ -1141,12 +4154,37 @@ COMMENT ON COLUMN student_merges.in_force IS 'Whether it holds.';
 
 COMMENT ON COLUMN student_merges.moved IS 'Ids of the predictions and verdicts that went to the joined child, for taking it back.';
 
+COMMENT ON COLUMN student_merges.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_student_merges_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON student_merges FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_student_merges_audit_inserted AFTER INSERT
+ON student_merges REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_student_merges();
+
+CREATE OR REPLACE TRIGGER tr_student_merges_audit_updated AFTER UPDATE
+ON student_merges REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_student_merges();
+
+CREATE OR REPLACE TRIGGER tr_student_merges_audit_deleted AFTER DELETE
+ON student_merges FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_student_merges();
+
+CREATE OR REPLACE TRIGGER tr_student_merges_audit_truncate BEFORE TRUNCATE
+ON student_merges FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_student_merges_audit_row BEFORE UPDATE
+ON student_merges FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.old_number IS DISTINCT FROM NEW.old_number OR OLD.new_number IS DISTINCT FROM NEW.new_number OR OLD.reason IS DISTINCT FROM NEW.reason OR OLD.merged_by IS DISTINCT FROM NEW.merged_by OR OLD.merged_at IS DISTINCT FROM NEW.merged_at OR OLD.undone_by IS DISTINCT FROM NEW.undone_by OR OLD.undone_at IS DISTINCT FROM NEW.undone_at OR OLD.in_force IS DISTINCT FROM NEW.in_force OR OLD.moved IS DISTINCT FROM NEW.moved OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_student_merges();
+
+CREATE OR REPLACE TRIGGER tr_student_merges_audit_removed BEFORE DELETE
+ON student_merges FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_student_merges();
+
 SELECT edupulse_guard('student_merges');
 
 CREATE TABLE instructional_days (
     tenant_id VARCHAR(50) NOT NULL,
     date DATE NOT NULL,
     delivered_on DATE NOT NULL,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_instructional_days PRIMARY KEY (tenant_id, date)
 );
 
@@ -1157,6 +4195,30 @@ COMMENT ON COLUMN instructional_days.tenant_id IS 'The school district that owns
 COMMENT ON COLUMN instructional_days.date IS 'A day of instruction.';
 
 COMMENT ON COLUMN instructional_days.delivered_on IS 'Date of the newest delivery that named it.';
+
+COMMENT ON COLUMN instructional_days.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_instructional_days_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON instructional_days FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_instructional_days_audit_inserted AFTER INSERT
+ON instructional_days REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_instructional_days();
+
+CREATE OR REPLACE TRIGGER tr_instructional_days_audit_updated AFTER UPDATE
+ON instructional_days REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_instructional_days();
+
+CREATE OR REPLACE TRIGGER tr_instructional_days_audit_deleted AFTER DELETE
+ON instructional_days FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_instructional_days();
+
+CREATE OR REPLACE TRIGGER tr_instructional_days_audit_truncate BEFORE TRUNCATE
+ON instructional_days FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_instructional_days_audit_row BEFORE UPDATE
+ON instructional_days FOR EACH ROW WHEN (OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.date IS DISTINCT FROM NEW.date OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_instructional_days();
+
+CREATE OR REPLACE TRIGGER tr_instructional_days_audit_removed BEFORE DELETE
+ON instructional_days FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_instructional_days();
 
 SELECT edupulse_guard('instructional_days');
 
@@ -1181,6 +4243,7 @@ CREATE TABLE weekly_activity (
     days_excused INTEGER,
     days_missed DOUBLE PRECISION,
     days_basis VARCHAR(20),
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_weekly_activity PRIMARY KEY (student_id, week_start),
     CONSTRAINT ck_weekly_activity_sessions_present_range CHECK (sessions_present >= 0),
     CONSTRAINT ck_weekly_activity_sessions_absent_range CHECK (sessions_absent >= 0),
@@ -1239,6 +4302,27 @@ COMMENT ON COLUMN weekly_activity.days_missed IS 'What was missed of the days, i
 
 COMMENT ON COLUMN weekly_activity.days_basis IS 'The rule by which sessions were made into days, such as `half`; NULL: not computed yet.';
 
+COMMENT ON COLUMN weekly_activity.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_weekly_activity_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON weekly_activity FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_weekly_activity_audit_inserted AFTER INSERT
+ON weekly_activity REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_weekly_activity();
+
+CREATE OR REPLACE TRIGGER tr_weekly_activity_audit_updated AFTER UPDATE
+ON weekly_activity REFERENCING OLD TABLE AS removed NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_weekly_activity();
+
+CREATE OR REPLACE TRIGGER tr_weekly_activity_audit_deleted AFTER DELETE
+ON weekly_activity REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_weekly_activity();
+
+CREATE OR REPLACE TRIGGER tr_weekly_activity_audit_truncate BEFORE TRUNCATE
+ON weekly_activity FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_weekly_activity_audit_row BEFORE UPDATE
+ON weekly_activity FOR EACH ROW WHEN (OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.student_id IS DISTINCT FROM NEW.student_id OR OLD.week_start IS DISTINCT FROM NEW.week_start OR OLD.sessions_present IS DISTINCT FROM NEW.sessions_present OR OLD.sessions_absent IS DISTINCT FROM NEW.sessions_absent OR OLD.sessions_tardy IS DISTINCT FROM NEW.sessions_tardy OR OLD.sessions_excused IS DISTINCT FROM NEW.sessions_excused OR OLD.unexcused_absences IS DISTINCT FROM NEW.unexcused_absences OR OLD.grade_count IS DISTINCT FROM NEW.grade_count OR OLD.grade_mean IS DISTINCT FROM NEW.grade_mean OR OLD.grade_lowest IS DISTINCT FROM NEW.grade_lowest OR OLD.incident_count IS DISTINCT FROM NEW.incident_count OR OLD.severity_highest IS DISTINCT FROM NEW.severity_highest OR OLD.sessions_basis IS DISTINCT FROM NEW.sessions_basis OR OLD.days_enrolled IS DISTINCT FROM NEW.days_enrolled OR OLD.days_present IS DISTINCT FROM NEW.days_present OR OLD.days_absent IS DISTINCT FROM NEW.days_absent OR OLD.days_excused IS DISTINCT FROM NEW.days_excused OR OLD.days_missed IS DISTINCT FROM NEW.days_missed OR OLD.days_basis IS DISTINCT FROM NEW.days_basis OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_weekly_activity();
+
 SELECT edupulse_guard('weekly_activity');
 
 CREATE TABLE weekly_course_grades (
@@ -1249,6 +4333,7 @@ CREATE TABLE weekly_course_grades (
     grade_count INTEGER NOT NULL,
     grade_mean DOUBLE PRECISION NOT NULL,
     grade_lowest DOUBLE PRECISION NOT NULL,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_weekly_course_grades PRIMARY KEY (student_id, week_start, course_id),
     CONSTRAINT ck_weekly_course_grades_grade_count_range CHECK (grade_count >= 1),
     CONSTRAINT ck_weekly_course_grades_grade_mean_range CHECK (grade_mean >= 0 AND grade_mean <= 100),
@@ -1273,6 +4358,27 @@ COMMENT ON COLUMN weekly_course_grades.grade_count IS 'Graded pieces of work.';
 COMMENT ON COLUMN weekly_course_grades.grade_mean IS 'Mean score, percent.';
 
 COMMENT ON COLUMN weekly_course_grades.grade_lowest IS 'Lowest score, percent.';
+
+COMMENT ON COLUMN weekly_course_grades.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_weekly_course_grades_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON weekly_course_grades FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_weekly_course_grades_audit_inserted AFTER INSERT
+ON weekly_course_grades REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_weekly_course_grades();
+
+CREATE OR REPLACE TRIGGER tr_weekly_course_grades_audit_updated AFTER UPDATE
+ON weekly_course_grades REFERENCING OLD TABLE AS removed NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_weekly_course_grades();
+
+CREATE OR REPLACE TRIGGER tr_weekly_course_grades_audit_deleted AFTER DELETE
+ON weekly_course_grades REFERENCING OLD TABLE AS removed FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_weekly_course_grades();
+
+CREATE OR REPLACE TRIGGER tr_weekly_course_grades_audit_truncate BEFORE TRUNCATE
+ON weekly_course_grades FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_weekly_course_grades_audit_row BEFORE UPDATE
+ON weekly_course_grades FOR EACH ROW WHEN (OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.student_id IS DISTINCT FROM NEW.student_id OR OLD.week_start IS DISTINCT FROM NEW.week_start OR OLD.course_id IS DISTINCT FROM NEW.course_id OR OLD.grade_count IS DISTINCT FROM NEW.grade_count OR OLD.grade_mean IS DISTINCT FROM NEW.grade_mean OR OLD.grade_lowest IS DISTINCT FROM NEW.grade_lowest OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_weekly_course_grades();
 
 SELECT edupulse_guard('weekly_course_grades');
 
@@ -1315,6 +4421,7 @@ CREATE TABLE step_accounts (
     part VARCHAR(10) NOT NULL,
     account JSONB NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_step_accounts PRIMARY KEY (tenant_id, run_id, step, part)
 );
 
@@ -1332,6 +4439,30 @@ COMMENT ON COLUMN step_accounts.account IS 'Counts by name; also of codes that t
 
 COMMENT ON COLUMN step_accounts.created_at IS 'When the row was first written.';
 
+COMMENT ON COLUMN step_accounts.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_step_accounts_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON step_accounts FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_step_accounts_audit_inserted AFTER INSERT
+ON step_accounts REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_step_accounts();
+
+CREATE OR REPLACE TRIGGER tr_step_accounts_audit_updated AFTER UPDATE
+ON step_accounts REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_step_accounts();
+
+CREATE OR REPLACE TRIGGER tr_step_accounts_audit_deleted AFTER DELETE
+ON step_accounts FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_step_accounts();
+
+CREATE OR REPLACE TRIGGER tr_step_accounts_audit_truncate BEFORE TRUNCATE
+ON step_accounts FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_step_accounts_audit_row BEFORE UPDATE
+ON step_accounts FOR EACH ROW WHEN (OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.run_id IS DISTINCT FROM NEW.run_id OR OLD.step IS DISTINCT FROM NEW.step OR OLD.part IS DISTINCT FROM NEW.part OR OLD.account IS DISTINCT FROM NEW.account OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_step_accounts();
+
+CREATE OR REPLACE TRIGGER tr_step_accounts_audit_removed BEFORE DELETE
+ON step_accounts FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_step_accounts();
+
 SELECT edupulse_guard('step_accounts');
 
 CREATE TABLE disclosures (
@@ -1346,6 +4477,7 @@ CREATE TABLE disclosures (
     legal_basis VARCHAR(255) NOT NULL,
     files JSONB NOT NULL,
     counts JSONB DEFAULT '{}' NOT NULL,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_disclosures PRIMARY KEY (id),
     CONSTRAINT ck_disclosures_kind_values CHECK (kind IN ('inspection', 'research', 'aggregates'))
 );
@@ -1376,11 +4508,35 @@ COMMENT ON COLUMN disclosures.files IS 'SHA-256 of each file that was written, b
 
 COMMENT ON COLUMN disclosures.counts IS 'How much was given, by what it is.';
 
+COMMENT ON COLUMN disclosures.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
 CREATE OR REPLACE TRIGGER tr_disclosures_append_only_row AFTER UPDATE OR DELETE
 ON disclosures FOR EACH ROW EXECUTE FUNCTION edupulse_refuse_change();
 
 CREATE OR REPLACE TRIGGER tr_disclosures_append_only_statement BEFORE TRUNCATE
 ON disclosures FOR EACH STATEMENT EXECUTE FUNCTION edupulse_refuse_change();
+
+CREATE OR REPLACE TRIGGER tr_disclosures_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON disclosures FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_disclosures_audit_inserted AFTER INSERT
+ON disclosures REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_disclosures();
+
+CREATE OR REPLACE TRIGGER tr_disclosures_audit_updated AFTER UPDATE
+ON disclosures REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_disclosures();
+
+CREATE OR REPLACE TRIGGER tr_disclosures_audit_deleted AFTER DELETE
+ON disclosures FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_disclosures();
+
+CREATE OR REPLACE TRIGGER tr_disclosures_audit_truncate BEFORE TRUNCATE
+ON disclosures FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_disclosures_audit_row BEFORE UPDATE
+ON disclosures FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.kind IS DISTINCT FROM NEW.kind OR OLD.subject_hash IS DISTINCT FROM NEW.subject_hash OR OLD.disclosed_at IS DISTINCT FROM NEW.disclosed_at OR OLD.disclosed_by IS DISTINCT FROM NEW.disclosed_by OR OLD.recipient IS DISTINCT FROM NEW.recipient OR OLD.purpose IS DISTINCT FROM NEW.purpose OR OLD.legal_basis IS DISTINCT FROM NEW.legal_basis OR OLD.files IS DISTINCT FROM NEW.files OR OLD.counts IS DISTINCT FROM NEW.counts OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_disclosures();
+
+CREATE OR REPLACE TRIGGER tr_disclosures_audit_removed BEFORE DELETE
+ON disclosures FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_disclosures();
 
 SELECT edupulse_guard('disclosures');
 
@@ -1394,6 +4550,7 @@ CREATE TABLE erasures (
     begun_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     done_at TIMESTAMP WITH TIME ZONE,
     counts JSONB DEFAULT '{}' NOT NULL,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_erasures PRIMARY KEY (id),
     CONSTRAINT uq_erasures_number_hash UNIQUE (tenant_id, number_hash),
     CONSTRAINT uq_erasures_id UNIQUE (tenant_id, id)
@@ -1419,12 +4576,37 @@ COMMENT ON COLUMN erasures.done_at IS 'When all was gone; NULL while it is not.'
 
 COMMENT ON COLUMN erasures.counts IS 'What was taken away, by place.';
 
+COMMENT ON COLUMN erasures.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_erasures_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON erasures FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_erasures_audit_inserted AFTER INSERT
+ON erasures REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_erasures();
+
+CREATE OR REPLACE TRIGGER tr_erasures_audit_updated AFTER UPDATE
+ON erasures REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_erasures();
+
+CREATE OR REPLACE TRIGGER tr_erasures_audit_deleted AFTER DELETE
+ON erasures FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_erasures();
+
+CREATE OR REPLACE TRIGGER tr_erasures_audit_truncate BEFORE TRUNCATE
+ON erasures FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_erasures_audit_row BEFORE UPDATE
+ON erasures FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.number_hash IS DISTINCT FROM NEW.number_hash OR OLD.reason IS DISTINCT FROM NEW.reason OR OLD.erased_by IS DISTINCT FROM NEW.erased_by OR OLD.approved_by IS DISTINCT FROM NEW.approved_by OR OLD.begun_at IS DISTINCT FROM NEW.begun_at OR OLD.done_at IS DISTINCT FROM NEW.done_at OR OLD.counts IS DISTINCT FROM NEW.counts OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_erasures();
+
+CREATE OR REPLACE TRIGGER tr_erasures_audit_removed BEFORE DELETE
+ON erasures FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_erasures();
+
 SELECT edupulse_guard('erasures');
 
 CREATE TABLE erased_keys (
     tenant_id VARCHAR(50) NOT NULL,
     key_hash VARCHAR(64) NOT NULL,
     erasure_id UUID NOT NULL,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_erased_keys PRIMARY KEY (tenant_id, key_hash),
     CONSTRAINT fk_erased_keys_erasures FOREIGN KEY(tenant_id, erasure_id) REFERENCES erasures (tenant_id, id) ON DELETE RESTRICT
 );
@@ -1436,6 +4618,30 @@ COMMENT ON COLUMN erased_keys.tenant_id IS 'The school district that owns the ro
 COMMENT ON COLUMN erased_keys.key_hash IS 'Keyed hash of a number, an id, a name or a header.';
 
 COMMENT ON COLUMN erased_keys.erasure_id IS 'The erasure it belongs to.';
+
+COMMENT ON COLUMN erased_keys.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_erased_keys_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON erased_keys FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_erased_keys_audit_inserted AFTER INSERT
+ON erased_keys REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_erased_keys();
+
+CREATE OR REPLACE TRIGGER tr_erased_keys_audit_updated AFTER UPDATE
+ON erased_keys REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_erased_keys();
+
+CREATE OR REPLACE TRIGGER tr_erased_keys_audit_deleted AFTER DELETE
+ON erased_keys FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_erased_keys();
+
+CREATE OR REPLACE TRIGGER tr_erased_keys_audit_truncate BEFORE TRUNCATE
+ON erased_keys FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_erased_keys_audit_row BEFORE UPDATE
+ON erased_keys FOR EACH ROW WHEN (OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.key_hash IS DISTINCT FROM NEW.key_hash OR OLD.erasure_id IS DISTINCT FROM NEW.erasure_id OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_erased_keys();
+
+CREATE OR REPLACE TRIGGER tr_erased_keys_audit_removed BEFORE DELETE
+ON erased_keys FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_erased_keys();
 
 SELECT edupulse_guard('erased_keys');
 
@@ -1449,6 +4655,7 @@ CREATE TABLE legal_holds (
     released_by VARCHAR(255),
     released_at TIMESTAMP WITH TIME ZONE,
     in_force BOOLEAN NOT NULL,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_legal_holds PRIMARY KEY (id)
 );
 
@@ -1474,7 +4681,187 @@ COMMENT ON COLUMN legal_holds.released_at IS 'When it was released.';
 
 COMMENT ON COLUMN legal_holds.in_force IS 'Whether it holds.';
 
+COMMENT ON COLUMN legal_holds.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_legal_holds_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON legal_holds FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_legal_holds_audit_inserted AFTER INSERT
+ON legal_holds REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_legal_holds();
+
+CREATE OR REPLACE TRIGGER tr_legal_holds_audit_updated AFTER UPDATE
+ON legal_holds REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_legal_holds();
+
+CREATE OR REPLACE TRIGGER tr_legal_holds_audit_deleted AFTER DELETE
+ON legal_holds FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_legal_holds();
+
+CREATE OR REPLACE TRIGGER tr_legal_holds_audit_truncate BEFORE TRUNCATE
+ON legal_holds FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_legal_holds_audit_row BEFORE UPDATE
+ON legal_holds FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.district_id IS DISTINCT FROM NEW.district_id OR OLD.reason IS DISTINCT FROM NEW.reason OR OLD.placed_by IS DISTINCT FROM NEW.placed_by OR OLD.placed_at IS DISTINCT FROM NEW.placed_at OR OLD.released_by IS DISTINCT FROM NEW.released_by OR OLD.released_at IS DISTINCT FROM NEW.released_at OR OLD.in_force IS DISTINCT FROM NEW.in_force OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_legal_holds();
+
+CREATE OR REPLACE TRIGGER tr_legal_holds_audit_removed BEFORE DELETE
+ON legal_holds FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_legal_holds();
+
 SELECT edupulse_guard('legal_holds');
+
+CREATE TABLE audit_changes (
+    id BIGSERIAL NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    changed_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    actor VARCHAR(255) NOT NULL,
+    database_user VARCHAR(255) NOT NULL,
+    run_id VARCHAR(50),
+    transaction_id BIGINT,
+    link_number BIGINT,
+    linked_at TIMESTAMP WITH TIME ZONE,
+    link VARCHAR(64),
+    CONSTRAINT pk_audit_changes PRIMARY KEY (id),
+    CONSTRAINT uq_audit_changes_link_number UNIQUE (link_number)
+);
+
+CREATE INDEX ix_audit_changes_changed_at ON audit_changes (tenant_id, changed_at);
+
+CREATE INDEX ix_audit_changes_run_id ON audit_changes (run_id);
+
+COMMENT ON TABLE audit_changes IS 'Every transaction that changed an audited row: who, when, in which run; and its link in the chain.';
+
+COMMENT ON COLUMN audit_changes.id IS 'Number of the change; numbers may be left out.';
+
+COMMENT ON COLUMN audit_changes.tenant_id IS 'The district it was made for, or whose rows it changed first; empty for none.';
+
+COMMENT ON COLUMN audit_changes.changed_at IS 'When the transaction began.';
+
+COMMENT ON COLUMN audit_changes.actor IS 'Who asked for it, as the pipelines know it.';
+
+COMMENT ON COLUMN audit_changes.database_user IS 'The role that was logged in; on SQLite the operating system''s user.';
+
+COMMENT ON COLUMN audit_changes.run_id IS 'The run that made it.';
+
+COMMENT ON COLUMN audit_changes.transaction_id IS 'The server''s number of the transaction; NULL on SQLite.';
+
+COMMENT ON COLUMN audit_changes.link_number IS 'Its place in the chain, by the order in which transactions were committed.';
+
+COMMENT ON COLUMN audit_changes.linked_at IS 'When it was committed.';
+
+COMMENT ON COLUMN audit_changes.link IS 'SHA-256 of the link before, of this row and of its entries. NULL only before it is committed.';
+
+CREATE OR REPLACE TRIGGER tr_audit_changes_fixed_inserts BEFORE INSERT
+ON audit_changes FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_fixed();
+
+CREATE OR REPLACE TRIGGER tr_audit_changes_fixed_rows BEFORE UPDATE OR DELETE
+ON audit_changes FOR EACH ROW EXECUTE FUNCTION edupulse_audit_fixed();
+
+CREATE OR REPLACE TRIGGER tr_audit_changes_fixed_truncate BEFORE TRUNCATE
+ON audit_changes FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_fixed();
+
+DROP TRIGGER IF EXISTS tr_audit_changes_link ON audit_changes;
+CREATE CONSTRAINT TRIGGER tr_audit_changes_link AFTER INSERT
+ON audit_changes DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION edupulse_audit_link();
+
+SELECT edupulse_guard('audit_changes');
+
+CREATE TABLE audit_entries (
+    change_id BIGINT NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    table_name VARCHAR(63) NOT NULL,
+    operation VARCHAR(10) NOT NULL,
+    rows BIGINT NOT NULL,
+    columns INTEGER,
+    content VARCHAR(64),
+    images VARCHAR(64),
+    replaced JSONB,
+    CONSTRAINT pk_audit_entries PRIMARY KEY (change_id, tenant_id, table_name, operation),
+    CONSTRAINT ck_audit_entries_operation_values CHECK (operation IN ('before', 'insert', 'update', 'delete', 'write', 'replace', 'detach', 'attach', 'restate'))
+);
+
+CREATE INDEX ix_audit_entries_table_name ON audit_entries (table_name);
+
+COMMENT ON TABLE audit_entries IS 'What a change did to each table: one row a statement (SQLite: a table); an insert is on record by this.';
+
+COMMENT ON COLUMN audit_entries.change_id IS 'As in the rows it wrote. 0: rows that were there before changes were on record.';
+
+COMMENT ON COLUMN audit_entries.tenant_id IS 'The district whose rows it changed.';
+
+COMMENT ON COLUMN audit_entries.table_name IS 'The table.';
+
+COMMENT ON COLUMN audit_entries.operation IS '`before`: counted when the record began. `write` and `replace` (SQLite): rows added or changed, and those that were changed or removed. `detach`, `attach`: a month that was taken out or brought back. `restate`: what an erasure has left of the rows that another change wrote (named in `replaced`).';
+
+COMMENT ON COLUMN audit_entries.rows IS 'Rows it wrote, removed or moved.';
+
+COMMENT ON COLUMN audit_entries.columns IS 'How many audited columns the table had; `content` is of the first so many.';
+
+COMMENT ON COLUMN audit_entries.content IS 'SHA-256 of the rows it wrote (of a month: of those in it), less bookkeeping columns.';
+
+COMMENT ON COLUMN audit_entries.images IS 'SHA-256 of the hashes of what it replaced or removed (`audit_images`).';
+
+COMMENT ON COLUMN audit_entries.replaced IS 'Where no images are kept, and of months: rows that left (or came back), by their `change_id`. Of `restate`: rows that are left.';
+
+CREATE OR REPLACE TRIGGER tr_audit_entries_fixed_inserts BEFORE INSERT
+ON audit_entries FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_fixed();
+
+CREATE OR REPLACE TRIGGER tr_audit_entries_fixed_rows BEFORE UPDATE OR DELETE
+ON audit_entries FOR EACH ROW EXECUTE FUNCTION edupulse_audit_fixed();
+
+CREATE OR REPLACE TRIGGER tr_audit_entries_fixed_truncate BEFORE TRUNCATE
+ON audit_entries FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_fixed();
+
+SELECT edupulse_guard('audit_entries');
+
+CREATE TABLE audit_images (
+    id UUID DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    table_name VARCHAR(63) NOT NULL,
+    row_key TEXT NOT NULL,
+    student_id UUID,
+    written_by BIGINT NOT NULL,
+    replaced_by BIGINT NOT NULL,
+    image JSONB,
+    salt VARCHAR(32),
+    hash VARCHAR(64),
+    CONSTRAINT pk_audit_images PRIMARY KEY (id)
+);
+
+CREATE INDEX ix_audit_images_replaced_by ON audit_images (replaced_by);
+
+CREATE INDEX ix_audit_images_student_id ON audit_images (student_id);
+
+CREATE INDEX ix_audit_images_table_name_row_key ON audit_images (table_name, row_key);
+
+COMMENT ON TABLE audit_images IS 'Rows as they were before they were replaced or removed.';
+
+COMMENT ON COLUMN audit_images.id IS 'System-generated, time-ordered identifier.';
+
+COMMENT ON COLUMN audit_images.tenant_id IS 'The school district that owns the row.';
+
+COMMENT ON COLUMN audit_images.table_name IS 'The table.';
+
+COMMENT ON COLUMN audit_images.row_key IS 'The row''s key: its id, or the columns of its key, parted by `|`.';
+
+COMMENT ON COLUMN audit_images.student_id IS 'The student it is about, where it names one.';
+
+COMMENT ON COLUMN audit_images.written_by IS '`change_id` of what wrote the row so.';
+
+COMMENT ON COLUMN audit_images.replaced_by IS '`change_id` of what replaced or removed it.';
+
+COMMENT ON COLUMN audit_images.image IS 'The row; NULL once it is erased.';
+
+COMMENT ON COLUMN audit_images.salt IS 'Random; without it nobody can guess the row from its hash. NULL once the row is erased.';
+
+COMMENT ON COLUMN audit_images.hash IS 'SHA-256 of salt and row. NULL (SQLite): not changed by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_audit_images_fixed_inserts BEFORE INSERT
+ON audit_images FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_fixed();
+
+CREATE OR REPLACE TRIGGER tr_audit_images_fixed_rows BEFORE UPDATE OR DELETE
+ON audit_images FOR EACH ROW EXECUTE FUNCTION edupulse_audit_fixed();
+
+CREATE OR REPLACE TRIGGER tr_audit_images_fixed_truncate BEFORE TRUNCATE
+ON audit_images FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_fixed();
+
+SELECT edupulse_guard('audit_images');
 
 -- The column whose months a table is partitioned by. An error for a table that the declaration does not partition.
 CREATE OR REPLACE FUNCTION edupulse_month_column(parent text) RETURNS text
@@ -1603,6 +4990,7 @@ DECLARE
     beginning text;
 BEGIN
     EXECUTE format('ALTER TABLE %I RENAME TO %I', made, final);
+    PERFORM edupulse_audit_release(final);
     FOR named IN
         SELECT i.relname
         FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indrelid = to_regclass(quote_ident(final))
@@ -1627,9 +5015,12 @@ DECLARE
     columns constant text := edupulse_month_columns(parent);
     moved bigint;
 BEGIN
+    -- Rows that move from one partition to another are the same rows: nothing to keep on record.
+    EXECUTE format('ALTER TABLE %I DISABLE TRIGGER USER', parent || '_default');
     EXECUTE format('WITH taken AS (DELETE FROM %I WHERE %s RETURNING %s) INSERT INTO %I (%s) SELECT %s FROM taken',
                    parent || '_default', edupulse_month_bounds(parent, month), columns, made, columns, columns);
     GET DIAGNOSTICS moved = ROW_COUNT;
+    EXECUTE format('ALTER TABLE %I ENABLE TRIGGER USER', parent || '_default');
     RETURN moved;
 END
 $$;
@@ -1643,10 +5034,12 @@ LANGUAGE plpgsql SET search_path = public, pg_temp SET maintenance_work_mem = '2
 DECLARE
     granted record;
 BEGIN
+    PERFORM edupulse_audit_arrive(parent, made);
     EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                    parent, made, month, CAST(month + interval '1 month' AS date));
     EXECUTE format('ALTER TABLE %I DROP CONSTRAINT IF EXISTS ck_month', made);
     PERFORM edupulse_guard_rows(made);
+    PERFORM edupulse_audit_guard(parent, made);
     FOR granted IN
         SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS grantee
         FROM pg_class c, aclexplode(c.relacl) a
@@ -1745,6 +5138,7 @@ DECLARE
     made constant text := parent || '_load_' || left(CAST(gen_random_uuid() AS text), 8);
 BEGIN
     PERFORM edupulse_month_table(parent, made);
+    PERFORM edupulse_audit_start(made);
     IF NOT pg_has_role(caller, current_user, 'USAGE') THEN
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO %I', made, caller);
     END IF;
@@ -1840,3 +5234,70 @@ BEGIN
     END LOOP;
 END
 $$;
+
+CREATE OR REPLACE FUNCTION students_as_recorded(moment timestamp with time zone) RETURNS SETOF students
+LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+    SELECT r.* FROM students r WHERE (r.change_id = 0 OR r.change_id / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment))
+    UNION ALL
+    SELECT r.*
+    FROM audit_images i CROSS JOIN LATERAL jsonb_populate_record(CAST(NULL AS students), i.image) r
+    WHERE i.table_name = 'students' AND i.image IS NOT NULL AND (i.written_by = 0 OR i.written_by / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment)) AND NOT (i.replaced_by = 0 OR i.replaced_by / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment))
+$$;
+
+CREATE OR REPLACE FUNCTION schools_as_recorded(moment timestamp with time zone) RETURNS SETOF schools
+LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+    SELECT r.* FROM schools r WHERE (r.change_id = 0 OR r.change_id / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment))
+    UNION ALL
+    SELECT r.*
+    FROM audit_images i CROSS JOIN LATERAL jsonb_populate_record(CAST(NULL AS schools), i.image) r
+    WHERE i.table_name = 'schools' AND i.image IS NOT NULL AND (i.written_by = 0 OR i.written_by / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment)) AND NOT (i.replaced_by = 0 OR i.replaced_by / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment))
+$$;
+
+CREATE OR REPLACE FUNCTION enrollments_as_recorded(moment timestamp with time zone) RETURNS SETOF enrollments
+LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+    SELECT r.* FROM enrollments r WHERE (r.change_id = 0 OR r.change_id / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment))
+    UNION ALL
+    SELECT r.*
+    FROM audit_images i CROSS JOIN LATERAL jsonb_populate_record(CAST(NULL AS enrollments), i.image) r
+    WHERE i.table_name = 'enrollments' AND i.image IS NOT NULL AND (i.written_by = 0 OR i.written_by / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment)) AND NOT (i.replaced_by = 0 OR i.replaced_by / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment))
+$$;
+
+CREATE OR REPLACE FUNCTION attendance_records_as_recorded(moment timestamp with time zone) RETURNS SETOF attendance_records
+LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+    SELECT r.* FROM attendance_records r WHERE (r.change_id = 0 OR r.change_id / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment))
+    UNION ALL
+    SELECT r.*
+    FROM audit_images i CROSS JOIN LATERAL jsonb_populate_record(CAST(NULL AS attendance_records), i.image) r
+    WHERE i.table_name = 'attendance_records' AND i.image IS NOT NULL AND (i.written_by = 0 OR i.written_by / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment)) AND NOT (i.replaced_by = 0 OR i.replaced_by / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment))
+$$;
+
+CREATE OR REPLACE FUNCTION grades_as_recorded(moment timestamp with time zone) RETURNS SETOF grades
+LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+    SELECT r.* FROM grades r WHERE (r.change_id = 0 OR r.change_id / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment))
+    UNION ALL
+    SELECT r.*
+    FROM audit_images i CROSS JOIN LATERAL jsonb_populate_record(CAST(NULL AS grades), i.image) r
+    WHERE i.table_name = 'grades' AND i.image IS NOT NULL AND (i.written_by = 0 OR i.written_by / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment)) AND NOT (i.replaced_by = 0 OR i.replaced_by / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment))
+$$;
+
+CREATE OR REPLACE FUNCTION discipline_incidents_as_recorded(moment timestamp with time zone) RETURNS SETOF discipline_incidents
+LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+    SELECT r.* FROM discipline_incidents r WHERE (r.change_id = 0 OR r.change_id / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment))
+    UNION ALL
+    SELECT r.*
+    FROM audit_images i CROSS JOIN LATERAL jsonb_populate_record(CAST(NULL AS discipline_incidents), i.image) r
+    WHERE i.table_name = 'discipline_incidents' AND i.image IS NOT NULL AND (i.written_by = 0 OR i.written_by / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment)) AND NOT (i.replaced_by = 0 OR i.replaced_by / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment))
+$$;
+
+CREATE OR REPLACE FUNCTION training_feedback_as_recorded(moment timestamp with time zone) RETURNS SETOF training_feedback
+LANGUAGE sql STABLE SET search_path = public, pg_temp AS $$
+    SELECT r.* FROM training_feedback r WHERE (r.change_id = 0 OR r.change_id / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment))
+    UNION ALL
+    SELECT r.*
+    FROM audit_images i CROSS JOIN LATERAL jsonb_populate_record(CAST(NULL AS training_feedback), i.image) r
+    WHERE i.table_name = 'training_feedback' AND i.image IS NOT NULL AND (i.written_by = 0 OR i.written_by / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment)) AND NOT (i.replaced_by = 0 OR i.replaced_by / 1048576 IN (SELECT id FROM audit_changes WHERE linked_at <= moment))
+$$;
+
+SELECT edupulse_audit_guard('attendance_records', CAST(c.relname AS text))
+FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = CAST('attendance_records' AS regclass);

@@ -57,6 +57,8 @@ def show_summary(on: Console, summary: Mapping[str, Any], look: str) -> None:
     students = counted(summary["students"], "student")
     state = "[green]Done[/]" if summary["success"] else "[red]Failed[/]"
     on.print(f"{state}: {counted(summary['weeks'], 'week')}, {students}, {summary['seconds']:.1f} s.")
+    if summary["audit_head"]:
+        on.print(f"[dim]Changes on record (`audit verify --anchor`): {summary['audit_head']}[/]", soft_wrap=True)
 
 
 def _show_accounts(on: Console, tables: Mapping[str, Mapping[str, int]]) -> None:

@@ -45,6 +45,7 @@ from edupulse_pipelines.ingest.writers.outcomes import (
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage import months
 from edupulse_pipelines.storage.bulk import Place, copy_binary, copy_rows
+from edupulse_pipelines.storage.changes import SentRows
 from edupulse_pipelines.storage.turns import hold_default, hold_months
 from edupulse_pipelines.storage.work import Work
 
@@ -118,6 +119,7 @@ class AttendanceWriter:
         if apart is None:
             hold_default(self.connection, TABLE)
         self._apart: dict[dt.date, str] = dict.fromkeys(apart or [], "")
+        self._sent: dict[dt.date, SentRows] = {}
         self._partitions = months.partitions(self.connection, TABLE)
         # Asked before the first row is written, so that what is written here is not found; and only of days that can
         # come, because what nobody claims is in the default partition, which others need.
@@ -192,6 +194,8 @@ class AttendanceWriter:
 
     def close(self) -> None:
         """Attach the months that were built apart."""
+        for month, sent in self._sent.items():
+            months.account_for(self.connection, sent, self._apart[month])
         months.finish_bulk(self.connection, TABLE, {month: name for month, name in self._apart.items() if name})
 
     # Where rows go
@@ -245,6 +249,8 @@ class AttendanceWriter:
         for month, rows in ready.items():
             if self._binary:
                 copy_binary(self.connection, self._table(month), rows)
+                if month in self._apart:
+                    self._sent.setdefault(month, SentRows(TABLE)).add(rows)
             else:
                 copy_rows(self.connection, TABLE, rows)
 

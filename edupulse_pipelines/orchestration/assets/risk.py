@@ -164,6 +164,7 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
         weeks = weeks_of(context)
         with step(context, progress, database, tenant) as work:
             from edupulse_pipelines.features.by_week import features_by_week
+            from edupulse_pipelines.governance.audit_verify import head
             from edupulse_pipelines.risk.health import health_plots, health_series
             from edupulse_pipelines.risk.telling.scored_weeks import categories_by_week, scores_by_week
             from edupulse_pipelines.risk.weekly import score_and_measure
@@ -186,6 +187,7 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
                 models = {scored.week: scored.model_version for scored in report.weeks if scored.model_version}
                 stored_scores = scores_by_week(connection, work, models)
                 shown = categories_by_week(connection, work, reporting.plotted(weeks))
+                audit_head = head(connection)
         by_week: dict[dt.date, dict[str, Any]] = {}
         for scored in report.weeks:
             by_week[scored.week] = {
@@ -223,6 +225,7 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
                 model_checks.label_drift(health),
             ],
             verdicts=checks.table(measured.verdicts) if measured.verdicts else None,
+            audit_head=str(audit_head) if audit_head else None,
             **reporting.totals(by_week, ("scored", "insufficient_data")),
         )
 

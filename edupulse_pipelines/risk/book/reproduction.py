@@ -38,16 +38,21 @@ class Reproduction:
         return self.largest_difference is not None and self.largest_difference <= 10**-DIGITS
 
 
-def reproduce(work: Work, tenant: TenantSettings, model_version: str, registry: Registry) -> Reproduction:
+def reproduce(
+    work: Work, tenant: TenantSettings, model_version: str, registry: Registry, records: Work | None = None
+) -> Reproduction:
     """Fit a model again from its record (data-through week, candidate, configuration, seed), and compare the scores.
 
-    EduPulseError when there is no such model; ModelArtifactError when its files are gone.
+    records: where features and outcomes are read; without it where the model is. EduPulseError when there is no such
+    model; ModelArtifactError when its files are gone.
     """
     with work.reading() as connection:
         record = model_record(trained_models(connection, work), model_version, work.tenant)
-        assert record.data_through is not None
-        newest = dt.date.fromisoformat(record.hyperparameters.get("samples_read_for", f"{record.data_through}"))
-        samples = read_samples(connection, work, tenant, newest, maximum_rows=4 * tenant.training.max_training_rows)
+    assert record.data_through is not None
+    newest = dt.date.fromisoformat(record.hyperparameters.get("samples_read_for", f"{record.data_through}"))
+    records = records or work
+    with records.reading() as connection:
+        samples = read_samples(connection, records, tenant, newest, maximum_rows=4 * tenant.training.max_training_rows)
     usable = samples.at(record.data_through)
     same_settings = record.settings_hash == settings_hash_of(tenant)
     same_data = record.data_hash == data_hash_of(samples, usable)

@@ -7,9 +7,9 @@ structure only: it meets a database without our triggers, and does not mention c
 Why not `alembic_utils`, the library for this: it writes each change of an object into a new version, so that versions
 would go on carrying objects; it knows PostgreSQL only, where our triggers are on SQLite too; and it has no comments.
 
-`declared` says what an object is; `comments`, `triggers`, `guards` (row-level security) and `months` (functions)
-declare; `function_names` says which functions are ours. Tables, keys and indexes are not here: they are derived by
-`sqlalchemy_tables` and changed by versions.
+`declared` says what an object is; `comments`, `triggers`, `guards` (row-level security), `months` (functions),
+`audit`, `audit_sqlite` and `as_recorded` declare; `function_names` says which functions are ours. Tables, keys and
+indexes are not here: they are derived by `sqlalchemy_tables` and changed by versions.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ import hashlib
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from edupulse_pipelines.schema.objects import audit_sqlite
+from edupulse_pipelines.schema.objects.as_recorded import recorded_functions
+from edupulse_pipelines.schema.objects.audit import SEQUENCE, audit_functions, audit_triggers, partition_guards
 from edupulse_pipelines.schema.objects.comments import comments_on
 from edupulse_pipelines.schema.objects.declared import DeclaredObject
 from edupulse_pipelines.schema.objects.function_names import FUNCTION_NAMES
@@ -38,7 +41,11 @@ def declared_objects(dialect_name: str, schema: str = "public") -> list[Declared
     schema: where the tables are, on PostgreSQL; quoted where its name needs that.
     """
     postgresql = dialect_name == "postgresql"
-    objects = [TOUCH_FUNCTION, REFUSE_FUNCTION, *guard_functions(schema)] if postgresql else []
+    objects = (
+        [SEQUENCE, TOUCH_FUNCTION, REFUSE_FUNCTION, *guard_functions(schema), *audit_functions(schema)]
+        if postgresql
+        else []
+    )
     for name, table in TABLES.items():
         if postgresql:
             objects += comments_on(name)
@@ -46,9 +53,12 @@ def declared_objects(dialect_name: str, schema: str = "public") -> list[Declared
             objects.append(touch_trigger(name, dialect_name))
         if table.append_only:
             objects += refusing_triggers(name, dialect_name)
+        objects += audit_triggers(name) if postgresql else audit_sqlite.audit_triggers(name)
         if postgresql and name in GUARDED:
             objects.append(guard(name))
-    return [*objects, *month_functions(schema)] if postgresql else objects
+    if not postgresql:
+        return objects
+    return [*objects, *month_functions(schema), *recorded_functions(schema), *partition_guards()]
 
 
 def apply_objects(connection: Connection) -> None:
@@ -97,7 +107,7 @@ def tables_schema(connection: Connection) -> str:
 
 
 def _give_to_owner(connection: Connection, functions: set[str]) -> None:
-    """Let the functions belong to whom the tables belong to, also when a superuser makes them."""
+    """Let functions and the sequence belong to whom the tables belong to, also when a superuser makes them."""
     owner = connection.scalar(
         sa.text(
             "SELECT quote_ident(pg_get_userbyid(relowner)) FROM pg_class"
@@ -108,6 +118,7 @@ def _give_to_owner(connection: Connection, functions: set[str]) -> None:
     if owner is not None:
         for name in sorted(functions):
             connection.exec_driver_sql(f"ALTER FUNCTION {name} OWNER TO {owner}")
+        connection.exec_driver_sql(f"ALTER SEQUENCE {SEQUENCE.name} OWNER TO {owner}")
 
 
 def let_the_owner_see_every_row(connection: Connection) -> None:

@@ -8,7 +8,9 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class DeclaredObject:
-    """A comment, a function, a trigger, or what turns on row-level security for a table (a guard).
+    """A comment, a function, a trigger, a sequence, or a call of a function that puts something on a table.
+
+    `guard` turns on row-level security for a table, `call` puts triggers on its partitions.
 
     name: as the database knows it; of a function with the names and types of its arguments, such as
     `f(parent text, month date)`. table: the table it is on; None for a function, which is on none. statement: what puts
@@ -16,7 +18,7 @@ class DeclaredObject:
     makes it.)
     """
 
-    kind: Literal["comment", "function", "trigger", "guard"]
+    kind: Literal["comment", "function", "trigger", "guard", "sequence", "call"]
     name: str
     table: str | None
     statement: str

@@ -6,10 +6,30 @@ time is added here, and stays when its function goes, so that `db upgrade` takes
 
 from __future__ import annotations
 
+from edupulse_pipelines.schema.tables import AUDITED, RECORD_TABLES
+
 FUNCTION_NAMES = frozenset(
     {
         "edupulse_guard",
         "edupulse_guard_rows",
+        "edupulse_audit_arrive",
+        "edupulse_audit_begin",
+        "edupulse_audit_built",
+        "edupulse_audit_columns",
+        "edupulse_audit_content",
+        "edupulse_audit_entries",
+        "edupulse_audit_fixed",
+        "edupulse_audit_guard",
+        "edupulse_audit_images",
+        "edupulse_audit_link",
+        "edupulse_audit_moment",
+        "edupulse_audit_moved",
+        "edupulse_audit_next",
+        "edupulse_audit_number",
+        "edupulse_audit_record",
+        "edupulse_audit_refuse_truncate",
+        "edupulse_audit_release",
+        "edupulse_audit_start",
         "edupulse_month_attach",
         "edupulse_month_bound",
         "edupulse_month_bounds",
@@ -35,4 +55,6 @@ FUNCTION_NAMES = frozenset(
         "edupulse_refuse_change",
         "edupulse_touch_updated_at",
     }
+    | {f"edupulse_audit_{part}_{name}" for name in AUDITED for part in ("row", "statement")}
+    | {f"{name}_as_recorded" for name in RECORD_TABLES}
 )

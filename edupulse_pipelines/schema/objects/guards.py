@@ -21,17 +21,20 @@ POLICY_PREFIX = "edupulse_"
 """How the names of our policies begin."""
 GUARDED = tuple(name for name, table in TABLES.items() if table.tenant_owned)
 """The tables whose rows belong to districts."""
-_HEAD = re.compile(r"FUNCTION (\w+\(.*?\)) RETURNS")
+_HEAD = re.compile(r"FUNCTION (\w+\(.*?\)) RETURNS", re.DOTALL)
 
 
 def functions_of(text: str) -> list[DeclaredObject]:
     """The functions that one of our SQL files makes, in its order."""
-    functions = []
-    for statement in statements(text):
-        head = _HEAD.search(statement)
-        assert head is not None
-        functions.append(DeclaredObject(kind="function", name=head.group(1), table=None, statement=statement))
-    return functions
+    return [function_of(statement) for statement in statements(text)]
+
+
+def function_of(statement: str) -> DeclaredObject:
+    """The function that a statement makes; its arguments may be on several lines."""
+    head = _HEAD.search(statement)
+    assert head is not None
+    name = " ".join(head.group(1).split()).replace("( ", "(").replace(" )", ")")
+    return DeclaredObject(kind="function", name=name, table=None, statement=statement)
 
 
 def guard_functions(schema: str) -> list[DeclaredObject]:

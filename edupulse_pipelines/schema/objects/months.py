@@ -27,6 +27,7 @@ FOR_WRITERS = (
     "edupulse_month_place(text, text[], date[], date[])",
     "edupulse_month_unclaimed(text, boolean)",
     "edupulse_month_hold_default(text)",
+    "edupulse_audit_built(text, text, bigint, text)",
 )
 """The functions that who writes rows has to be able to call; nobody else but the owner may call any of ours."""
 

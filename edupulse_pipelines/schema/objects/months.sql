@@ -143,6 +143,7 @@ DECLARE
     beginning text;
 BEGIN
     EXECUTE format('ALTER TABLE %I RENAME TO %I', made, final);
+    PERFORM edupulse_audit_release(final);
     FOR named IN
         SELECT i.relname
         FROM pg_index x JOIN pg_class i ON i.oid = x.indexrelid WHERE x.indrelid = to_regclass(quote_ident(final))
@@ -169,9 +170,12 @@ DECLARE
     columns constant text := edupulse_month_columns(parent);
     moved bigint;
 BEGIN
+    -- Rows that move from one partition to another are the same rows: nothing to keep on record.
+    EXECUTE format('ALTER TABLE %I DISABLE TRIGGER USER', parent || '_default');
     EXECUTE format('WITH taken AS (DELETE FROM %I WHERE %s RETURNING %s) INSERT INTO %I (%s) SELECT %s FROM taken',
                    parent || '_default', edupulse_month_bounds(parent, month), columns, made, columns, columns);
     GET DIAGNOSTICS moved = ROW_COUNT;
+    EXECUTE format('ALTER TABLE %I ENABLE TRIGGER USER', parent || '_default');
     RETURN moved;
 END
 $$
@@ -187,10 +191,12 @@ LANGUAGE plpgsql SET search_path = {schema}, pg_temp SET maintenance_work_mem = 
 DECLARE
     granted record;
 BEGIN
+    PERFORM edupulse_audit_arrive(parent, made);
     EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
                    parent, made, month, CAST(month + interval '1 month' AS date));
     EXECUTE format('ALTER TABLE %I DROP CONSTRAINT IF EXISTS ck_month', made);
     PERFORM edupulse_guard_rows(made);
+    PERFORM edupulse_audit_guard(parent, made);
     FOR granted IN
         SELECT DISTINCT CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(a.grantee)) END AS grantee
         FROM pg_class c, aclexplode(c.relacl) a
@@ -301,6 +307,7 @@ DECLARE
     made constant text := parent || '_load_' || left(CAST(gen_random_uuid() AS text), 8);
 BEGIN
     PERFORM edupulse_month_table(parent, made);
+    PERFORM edupulse_audit_start(made);
     IF NOT pg_has_role(caller, current_user, 'USAGE') THEN
         EXECUTE format('GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO %I', made, caller);
     END IF;

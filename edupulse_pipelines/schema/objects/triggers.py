@@ -8,8 +8,8 @@ from edupulse_pipelines.schema.tables import TABLES
 PREFIX = "tr_"
 """How the names of our triggers begin."""
 
-_BOOKKEEPING = {"id", "tenant_id", "first_delivered_on", "delivered_on", "field_deliveries", "created_at", "updated_at"}
-"""Columns whose change does not make a row a changed record."""
+_SAME_RECORD = {"id", "tenant_id"}
+"""Columns whose change does not make a row a changed record, beside those of bookkeeping."""
 
 TOUCH_FUNCTION = DeclaredObject(
     kind="function",
@@ -73,7 +73,9 @@ def refusing_triggers(table: str, dialect_name: str) -> list[DeclaredObject]:
 def touch_trigger(table: str, dialect_name: str) -> DeclaredObject:
     """The trigger that sets `updated_at` of a declared table when a row of it becomes another record."""
     name = f"{PREFIX}{table}_updated_at"
-    columns = ", ".join(column for column in TABLES[table].column_names if column not in _BOOKKEEPING)
+    columns = ", ".join(
+        column.name for column in TABLES[table].columns if not column.bookkeeping and column.name not in _SAME_RECORD
+    )
     if dialect_name == "postgresql":
         statement = (
             f"CREATE OR REPLACE TRIGGER {name} BEFORE UPDATE OF {columns}\n"

@@ -51,7 +51,11 @@ def client(registry: Registry) -> mlflow.MlflowClient:
 
 def facts(row: Any) -> dict[str, Any]:
     """All that a row says of its model, but for when it was written."""
-    return {name: value for name, value in row._asdict().items() if name not in ("id", "created_at", "updated_at")}
+    return {
+        name: value
+        for name, value in row._asdict().items()
+        if name not in ("id", "created_at", "updated_at", "change_id")
+    }
 
 
 def kinds(found: list[Difference]) -> list[tuple[str, str | None, bool | None]]:

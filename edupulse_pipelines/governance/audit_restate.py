@@ -1,0 +1,58 @@
+"""New accounts of what changes have written, after an erasure has emptied some of it.
+
+The hash of a change's rows cannot be compared any more once one of them has been erased. So that the others stay
+proven, the erasure puts on record, as a part of its own change, how many are left of each and their hash. Only for
+changes whose rows were as recorded before: what somebody had edited does not become right by an erasure, which counts
+such changes for whoever asked for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy.engine import Connection
+
+from edupulse_pipelines.governance.audit_verify import Comparison, Key, compare_contents
+from edupulse_pipelines.schema.tables import AUDITED, TABLES
+from edupulse_pipelines.storage import changes
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """The rows of changes, by table, district and `change_id`, before anything is erased.
+
+    fine: what is as it was recorded. wrong: what is not.
+    """
+
+    fine: frozenset[tuple[str, Key]]
+    wrong: frozenset[tuple[str, Key]]
+
+
+def recorded(connection: Connection) -> Recorded:
+    """What of all that is on record is as it was recorded, and what is not."""
+    fine: set[tuple[str, Key]] = set()
+    wrong: set[tuple[str, Key]] = set()
+    for one in _compared(connection, AUDITED):
+        if one.verdict != "counted":
+            (fine if one.verdict == "as recorded" else wrong).add((one.table, one.key))
+    return Recorded(frozenset(fine), frozenset(wrong))
+
+
+def restate(connection: Connection, before: Recorded) -> None:
+    """Account anew for what is left of changes that were as recorded and are not whole any more."""
+    for one in _compared(connection, {table for table, _ in before.fine}):
+        rows = one.stored.rows - one.stored.erased
+        if one.verdict == "counted" and (one.table, one.key) in before.fine and one.stored.content and rows:
+            columns = one.columns or len(TABLES[one.table].audited_columns)
+            changes.note_restated(connection, one.table, *one.key, rows, columns, one.stored.content)
+
+
+def _compared(connection: Connection, tables: Iterable[str]) -> list[Comparison]:
+    entries = connection.execute(changes.read_entries()).all()
+    wanted = [table for table in AUDITED if table in set(tables)]
+    return [
+        one
+        for table in wanted
+        for one in compare_contents(connection, table, [entry for entry in entries if entry.table_name == table])
+    ]

@@ -1,0 +1,40 @@
+"""The record of changes, as it is asked for: `audit verify`, `audit history`, `audit changes`."""
+
+from __future__ import annotations
+
+import json
+
+import sqlalchemy as sa
+
+from edupulse_pipelines.storage.work import Work
+from edupulse_pipelines_tests.cli.test_students import House, house  # noqa: F401 - a fixture
+from edupulse_pipelines_tests.ingest.test_identity import ANNA, attendance, students
+
+
+def test_the_record_is_verified_and_read(house: House, engine: sa.Engine) -> None:  # noqa: F811
+    house.district.land(1, students=students(f"1005,{ANNA}"), attendance_records=attendance("1005", "2025-09-02"))
+    house.district.run("students", "attendance_records")
+    with Work(engine, "north", run_id="run-7", actor="ada").writing() as connection:
+        connection.execute(sa.text("UPDATE students SET gpa = 3.25"))
+    whole = json.loads(house("audit", "verify", "--json").output.splitlines()[-1])
+    assert whole["findings"] == [] and whole["links"] == int(whole["head"].partition(":")[0])
+    assert "as recorded" in house("audit", "verify", "--anchor", whole["head"], "--table", "students").output
+    assert "is no anchor" in house("audit", "verify", "--anchor", "7", code=2).output
+    told = house("audit", "history", "students", "--key", "1005", "--column", "gpa", "--json").output
+    (versions,) = json.loads(told.splitlines()[-1])["records"].values()
+    assert [version["values"] for version in versions] == [{"gpa": 2.0}, {"gpa": 3.25}]
+    assert (versions[1]["by"], versions[1]["run"]) == ("ada", "run-7")
+    assert versions[1]["differences"] == {"gpa": {"before": 2.0, "after": 3.25}}
+    days = house("audit", "history", "attendance_records", "--student", "1005", "--date", "2025-09-02").output
+    assert "status='absent'" in days
+    assert "Nothing on record" in house("audit", "history", "students", "--key", "7", code=1).output
+    assert "has no column" in house("audit", "history", "students", "--key", "7", "--column", "x", code=2).output
+    changes = json.loads(house("audit", "changes", "--run", "run-7", "--json").output.splitlines()[-1])["changes"]
+    assert {(change["by"], change["table"], change["rows"]) for change in changes} == {("ada", "students", 1)}
+    operations = {"sqlite": ["replace", "write"], "postgresql": ["update"]}[engine.dialect.name]
+    assert sorted(change["operation"] for change in changes) == operations
+    assert "students" in house("audit", "changes").output
+    if engine.dialect.name == "sqlite":
+        with engine.begin() as connection:
+            connection.execute(sa.text("UPDATE students SET gpa = 4"))
+        assert "students, change 0" in house("audit", "verify", code=1).output
