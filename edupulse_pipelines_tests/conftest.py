@@ -24,7 +24,7 @@ import hypothesis
 import pytest
 
 from edupulse_pipelines.settings import quiet_libraries
-from edupulse_pipelines_tests.prepared import DagsterInMemory, remembering
+from edupulse_pipelines_tests.prepared import DagsterInMemory, draw_nothing, remembering
 
 quiet_libraries()
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -81,7 +81,7 @@ def _verdicts_are_asked_for_once() -> Iterator[None]:
 @pytest.fixture
 def runs_in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Dagster keeps runs and events in memory, and no pictures; for tests of what a run did in the tables."""
-    monkeypatch.setattr("edupulse_pipelines.orchestration.charts._markdown", lambda _figure, title: title)
+    draw_nothing(monkeypatch)
     instances = DagsterInMemory()
     for module in ("homes", "execution"):  # where it lives, and where it was imported
         monkeypatch.setattr(f"edupulse_pipelines.orchestration.{module}.dagster_instance", instances)

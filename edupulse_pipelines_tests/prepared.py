@@ -23,6 +23,7 @@ from edupulse_pipelines.schema.expectations import NUMBER_SUFFIX
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pytest
     from dagster import DagsterInstance
 
     from edupulse_pipelines.ingest.validation import Expectations
@@ -135,6 +136,13 @@ def remembering_plots(draw: Callable[..., dict[str, bytes]]) -> Callable[..., di
         return dict(known[asked])
 
     return drawn
+
+
+def draw_nothing(patch: pytest.MonkeyPatch) -> None:
+    """No pictures with a run's steps and trainings: half a second each, and they have tests of their own."""
+    patch.setattr("edupulse_pipelines.orchestration.charts._markdown", lambda _figure, title: title)
+    patch.setattr("edupulse_pipelines.risk.health.health_plots", lambda _series: {})
+    patch.setattr("edupulse_pipelines.risk.telling.reports.training_figures", lambda *_arguments: {})
 
 
 def _digest(*arguments: object) -> bytes:

@@ -139,9 +139,6 @@ def comparable(found: dict[str, list[tuple[Any, ...]]]) -> dict[str, list[list[A
 def test_both_databases_end_with_the_same_accounts_features_metrics_and_predictions(
     tmp_path: Path, postgresql_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "edupulse_pipelines.risk.telling.reports.training_figures", lambda *_arguments: {}
-    )  # seconds each
     monkeypatch.setattr(attendance, "BULK_ROWS", 200)
     apart: list[str] = []
     start_bulk = months.start_bulk
@@ -159,11 +156,11 @@ def test_both_databases_end_with_the_same_accounts_features_metrics_and_predicti
 def _compare_the_databases(folder: Path, urls: dict[str, str]) -> None:
     ends = {}
     for name, url in urls.items():
-        district = make_district(folder / name, url, students=120, weeks=24)
+        district = make_district(folder / name, url, students=80, weeks=18)
         summary = district.summary("--all")
         assert summary["success"], summary["errors"]
-        assert summary["weeks"] == 24
-        assert summary["students"] == 120
+        assert summary["weeks"] == 18
+        assert summary["students"] == 80
         assert summary["model"] is not None
         assert summary["predictions"]["scored"] > 0
         for account in summary["tables"].values():

@@ -22,7 +22,7 @@ from edupulse_pipelines.sources.synthetic_district import first_week, generate_d
 from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines.weeks import last_closed_week
 from edupulse_pipelines_tests.governance import canaries
-from edupulse_pipelines_tests.prepared import put_mlflow_store
+from edupulse_pipelines_tests.prepared import draw_nothing, put_mlflow_store
 
 TENANT = "springfield"
 
@@ -59,7 +59,15 @@ class House:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+def _no_pictures() -> Iterator[None]:
+    """Nothing could be found in them."""
+    with pytest.MonkeyPatch.context() as patch:
+        draw_nothing(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, _no_pictures: None) -> Iterator[House]:
     home = tmp_path_factory.mktemp("canary") / "home"
     last, weeks = last_closed_week("UTC"), 18
     made = House(home, [], str(last))
