@@ -41,6 +41,11 @@ def last_closed_week(timezone: str, now: dt.datetime | None = None) -> dt.date:
     return week_start(moment.astimezone(ZoneInfo(timezone)).date()) - WEEK
 
 
+def today_in(timezone: str) -> dt.date:
+    """The date of now in a time zone."""
+    return dt.datetime.now(ZoneInfo(timezone)).date()
+
+
 def weeks_between(first: dt.date, last: dt.date) -> Iterator[dt.date]:
     """The Mondays from `first` to `last`, both included and both Mondays; nothing when `last` is earlier."""
     week = first

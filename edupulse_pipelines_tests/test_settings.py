@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from edupulse_pipelines.errors import ConfigurationError
+from edupulse_pipelines.schema.tables import EXIT_TYPES
 from edupulse_pipelines.settings import LabelSettings, ProfileSettings, load_settings, normalise_database_url
+from edupulse_pipelines.settings.retention import RetentionSettings
 
 PROFILE = "[tenants.lakeside.profile]\n"
 TERM = "[tenants.lakeside.calendar]\nterms = [{ start = 2025-09-01, end = 2026-06-12 }]\n"
@@ -228,6 +230,33 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
     ("keys", "extra", "key"),
     [
         ({"timezone": ""}, "", "timezone"),
+        (
+            {},
+            "[tenants.lakeside.retention]\nstudent_features = 2",
+            "retention: student_features has no period of its own",
+        ),
+        ({}, "[tenants.lakeside.retention]\nschools = 2", "retention: schools has no rows that end with a student's"),
+        ({}, "[tenants.lakeside.retention]\nmarks = 2", "retention: marks is no table; periods are for students"),
+        ({}, "[tenants.lakeside.retention]\ngrades = true", "retention.grades: true is not a value"),
+        (
+            {},
+            "[tenants.lakeside.retention]\ngrades = 0",
+            "retention.grades: otherwise: years are a whole number",
+        ),
+        ({}, "[tenants.lakeside.retention]\ngrades = 1.5", "retention.grades: otherwise: years are a whole number"),
+        ({}, '[tenants.lakeside.retention]\ngrades = "5"', "retention.grades: otherwise: years are a whole number"),
+        ({}, "[tenants.lakeside.retention]\ngrades = {}", "retention.grades: no kind of exit has a period"),
+        ({}, "[tenants.lakeside.retention]\ngrades = { moved = 2 }", "retention.grades: 'moved' is no kind of exit"),
+        (
+            {},
+            "[tenants.lakeside.retention]\nstudents = 3\ngrades = 5",
+            "retention: grades would be kept longer than students",
+        ),
+        (
+            {},
+            "[tenants.lakeside.retention]\npredictions = 1\ntraining_feedback = { other = 2 }",
+            "retention: training_feedback would be kept longer than predictions (other",
+        ),
         ({"timezone": '"Mars/Olympus"'}, "", "timezone"),
         ({"timezone": '""'}, "", "timezone"),
         ({"timezone": '"../../etc/passwd"'}, "", "timezone"),
@@ -635,3 +664,23 @@ def test_days_that_no_school_has_seen_are_refused(tmp_path: Path, day: str, key:
     (tmp_path / "edupulse.toml").write_text(text)
     with pytest.raises(ConfigurationError, match=rf"{day} is not a day from 1970-01-01 to 2199-12-31|lies before"):
         load_settings(home=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("periods", "kind", "years"),
+    [
+        (5, "completed", 5),
+        (5, None, 5),
+        ({"completed": 5, "otherwise": 3}, "completed", 5),
+        ({"completed": 5, "otherwise": 3}, "other", 3),
+        ({"completed": 5, "otherwise": 3}, None, 5),  # whatever the kind was, it is over by then
+        ({"completed": 5}, "completed", 5),
+        ({"completed": 5}, "other", None),
+        ({"completed": 5}, None, None),
+        (dict.fromkeys(EXIT_TYPES, 4), None, 4),
+    ],
+)
+def test_the_years_of_a_kind_of_exit(periods: object, kind: str | None, years: int | None) -> None:
+    settings = RetentionSettings.model_validate({"grades": periods})
+    assert settings.years("grades", kind) == years
+    assert settings.years("predictions", kind) is None

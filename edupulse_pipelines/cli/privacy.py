@@ -1,4 +1,4 @@
-"""`edupulse privacy`: what is held of a student, what was given out of it, and its erasure."""
+"""`edupulse privacy`: what is held of a student, what was given out of it, its erasure, and the end of its time."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from edupulse_pipelines.cli.answers import answer, command_to_type, print_json
 from edupulse_pipelines.cli.database import owners_database
 from edupulse_pipelines.cli.home import settings_of
 from edupulse_pipelines.cli.options import command, day_given, json_option, tenant_option
-from edupulse_pipelines.cli.tenants import chosen_tenant
+from edupulse_pipelines.cli.tenants import chosen_tenant, chosen_tenants
 from edupulse_pipelines.settings import Settings, TenantSettings
 from edupulse_pipelines.storage.database import database_of
+from edupulse_pipelines.weeks import today_in
 
 if TYPE_CHECKING:
     from edupulse_pipelines.storage.work import Work
@@ -246,6 +247,97 @@ def erase(
     if not erased.executed:
         again = command_to_type(f"privacy erase … --tenant {tenant.name} --approved-by … --execute", home)
         click.echo(f"To erase: {again}")
+
+
+@privacy.command("retention")
+@click.option("--execute", is_flag=True, help="Take away what is over; without it that is only counted.")
+@click.option("--reason", help="Why; it is kept, so name nobody. Needed with --execute.")
+@click.option("--approved-by", help="Who approved it: another person than who executes. Needed with --execute.")
+@tenant_option("all; with --execute the only one there is")
+@json_option
+@command
+def retention(
+    execute: bool,
+    reason: str | None,
+    approved_by: str | None,
+    tenant_name: str | None,
+    as_json: bool,
+    home: Path | None,
+) -> None:
+    """Count what is over by the periods of `[tenants.<name>.retention]`, or take it away and sign that off.
+
+    Without --execute nothing changes. Students who are enrolled, or of whom nobody has said when they left, are never
+    over; a legal hold wins. Stopped at any moment, it is finished by saying it again. It ends with rewriting the
+    tables, which holds each of them for itself: not while a run is under way.
+    """
+    settings = settings_of(home)
+    if not execute:
+        _propose(settings, chosen_tenants(settings, tenant_name, as_json=False), as_json, home)
+        return
+    if not reason:
+        raise click.UsageError("--execute needs --reason.")
+    from edupulse_pipelines.governance import retention as of_retention
+
+    tenant = chosen_tenant(settings, tenant_name)
+    with owners_database(settings).work(tenant.name) as work:
+        signed = of_retention.execute(
+            work, settings.raw_dir, tenant, today_in(tenant.timezone), reason=reason, approved_by=approved_by
+        )
+    if signed is None:
+        answer("Nothing is over.", {"tenant": tenant.name, "executed": False, "certificate": None}, as_json)
+        return
+    facts = {"tenant": tenant.name, "executed": True, "certificate": signed.document, "file": str(signed.path)}
+    if as_json:
+        print_json(facts)
+        return
+    click.echo("Taken away:")
+    for name, count in signed.document["rows"].items():
+        click.echo(f"  {count:>8,}  {name.replace('_', ' ')}")
+    click.echo("What remains:")
+    for sentence in signed.document["remains"]:
+        click.echo(f"  - {sentence}")
+    click.echo(f"Signed off: {signed.path} (SHA-256 {signed.sha256})")
+
+
+def _propose(settings: Settings, tenants: list[TenantSettings], as_json: bool, home: Path | None) -> None:
+    """Say of each district what is over."""
+    from edupulse_pipelines.governance.retention import proposed
+
+    found = {}
+    for tenant in tenants:
+        with database_of(settings).work(tenant.name) as work:
+            found[tenant.name] = proposed(work, tenant, today_in(tenant.timezone))
+    if as_json:
+        print_json(
+            {
+                "executed": False,
+                "tenants": {
+                    name: {
+                        "periods_set": settings.tenant(name).retention.is_set,
+                        "as_of": over.as_of.isoformat(),
+                        "over": over.counts,
+                        "on_hold": over.on_hold,
+                        "exit_unknown": over.exit_unknown,
+                    }
+                    for name, over in found.items()
+                },
+            }
+        )
+        return
+    for name, over in found.items():
+        if not settings.tenant(name).retention.is_set:
+            click.echo(f"{name}: no period is set, so nothing is ever over.")
+            continue
+        click.echo(f"{name}: {'over' if over else 'nothing is over'} on {over.as_of} (nothing has changed)")
+        for table, counts in over.counts.items():
+            click.echo(f"  {counts['rows']:>8,}  {table.replace('_', ' ')}, of {counts['students']:,} students")
+        if over.on_hold:
+            click.echo(f"  {over.on_hold:>8,}  students are on legal hold and stay")
+        if over.exit_unknown:
+            click.echo(f"  {over.exit_unknown:>8,}  students have no enrolment on record: nothing of them is ever over")
+        if over:
+            again = command_to_type(f"privacy retention --tenant {name} --reason … --approved-by … --execute", home)
+            click.echo(f"To take it away: {again}")
 
 
 @privacy.command("hold")

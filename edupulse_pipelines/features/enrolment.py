@@ -11,6 +11,9 @@ those that deliveries of students speak of, and assumed ones:
   sent enrolment of the same student begins. So does an assumed one that was opened before any was sent for the student:
   what nobody has said is not taken for an absence.
 
+Of a time of which retention has taken records of a student away nothing is computed any more: the student counts as
+not enrolled up to that day.
+
 All of it is computed from what is stored, so the order in which deliveries are loaded has no say. A deleted student
 counts as never enrolled. Which students have enough data to be scored is decided in `risk`.
 """
@@ -28,7 +31,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.schema.sqlalchemy_tables import enrollments, students, weekly_activity
-from edupulse_pipelines.schema.tables import EXIT_TYPES
+from edupulse_pipelines.schema.tables import EXIT_TYPES, RECORD_TABLES, TABLES
 from edupulse_pipelines.storage.bulk import (
     DAY,
     ID,
@@ -42,12 +45,15 @@ from edupulse_pipelines.storage.bulk import (
     read_arrays,
     uuids,
 )
+from edupulse_pipelines.storage.removals import removed_through
 from edupulse_pipelines.storage.work import Work
 
 Integers = npt.NDArray[np.int64]
 Booleans = npt.NDArray[np.bool_]
 Days = npt.NDArray[np.datetime64]
 
+COMPUTED_FROM = tuple(name for name in RECORD_TABLES if TABLES[name].record.domain is not None)  # type: ignore[union-attr]
+"""The tables whose records weekly activity and feature vectors are computed from."""
 OPEN = np.datetime64("9999-12-31", "D")
 """The end of an interval that has none."""
 _SPAN = 10_000_000
@@ -81,6 +87,14 @@ class Intervals:
         offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
         rows = np.arange(offsets[-1]) + np.repeat(self.offsets[:-1][chosen] - offsets[:-1], counts)
         return Intervals(offsets, self.starts[rows], self.ends[rows], self.how[rows])
+
+    def after(self, through: Days) -> Intervals:
+        """What of the intervals lies after a day of each person's own; NaT: all of it."""
+        through = through[self.owner]
+        starts = np.where(np.isnat(through), self.starts, np.maximum(self.starts, through + np.timedelta64(1, "D")))
+        kept = self.ends > starts
+        offsets = np.searchsorted(self.owner[kept], np.arange(len(self) + 1)).astype(np.int64)
+        return Intervals(offsets, starts[kept], self.ends[kept], self.how[kept])
 
     @cached_property
     def owner(self) -> Integers:
@@ -225,8 +239,13 @@ NOBODY = Students(
 )
 
 
-def read_students(connection: Connection, work: Work, *, without_deleted: bool = False) -> Students:
-    """Every student of the tenant with the intervals of enrolment; a deleted one has none, or is left out."""
+def read_students(
+    connection: Connection, work: Work, *, without_deleted: bool = False, as_recorded: bool = False
+) -> Students:
+    """Every student of the tenant with the intervals of enrolment; a deleted one has none, or is left out.
+
+    as_recorded: also the intervals of a time of which retention has taken records away.
+    """
     table = students.c
     ids, deleted = read_arrays(
         connection,
@@ -239,7 +258,18 @@ def read_students(connection: Connection, work: Work, *, without_deleted: bool =
     if without_deleted:
         ids, deleted = ids[~deleted], deleted[~deleted]
     rows = _Rows.read(connection, work, ids)
-    return Students(ids, rows.take(~deleted[rows.person]).intervals(len(ids)))
+    enrolled = rows.take(~deleted[rows.person]).intervals(len(ids))
+    if not as_recorded:
+        enrolled = enrolled.after(_through(connection, work, ids))
+    return Students(ids, enrolled)
+
+
+def _through(connection: Connection, work: Work, ids: Bytes) -> Days:
+    """By student the day up to which records have been taken away; NaT where none have."""
+    of, through = removed_through(connection, work, COMPUTED_FROM)
+    days_ = np.full(len(ids) + 1, np.datetime64("NaT", "D"))  # one more for who is not asked for
+    days_[positions(of, ids)] = through
+    return days_[:-1]
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.features.days import DAY_MEASURES, Minutes, days_of
-from edupulse_pipelines.features.enrolment import Students
+from edupulse_pipelines.features.enrolment import Days, Students
 from edupulse_pipelines.features.instruction import BASIS, Instruction, bases
 from edupulse_pipelines.features.known_activity import UNKNOWN
 from edupulse_pipelines.features.vectors import ACTIVITY_MEASURES, STATUSES, Booleans, Floats
@@ -67,6 +67,16 @@ class Batch:
     def last_day(self) -> dt.date:
         """The Sunday of the last week."""
         return self.first + dt.timedelta(days=7 * self.weeks - 1)
+
+    def after(self, ids: Bytes, through: Days) -> Batch:
+        """The batch without weeks that begin up to a day of some students' own (of `ids`, sorted): they stay as are."""
+        place = positions(self.ids, ids)
+        if not len(ids) or not (place >= 0).any():
+            return self
+        mondays = np.datetime64(self.first, "D") + 7 * np.arange(self.weeks)
+        days = np.append(through, np.datetime64("NaT", "D"))[place]
+        kept = ~(mondays[None, :] <= days[:, None])  # a comparison with NaT is false
+        return replace(self, marked=self.marked & kept.reshape(-1))
 
     def week(self, cell: int) -> dt.date:
         """The Monday of a cell."""

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.features.definitions import DOMAINS
-from edupulse_pipelines.features.enrolment import NOBODY, Students, read_students
+from edupulse_pipelines.features.enrolment import COMPUTED_FROM, NOBODY, Students, read_students
 from edupulse_pipelines.features.instruction import InDoubt, Instruction, instruction, stale_days, stale_sessions
 from edupulse_pipelines.features.roll_up import (
     BASIS,
@@ -51,6 +51,7 @@ from edupulse_pipelines.storage.bulk import (
     write_columns,
 )
 from edupulse_pipelines.storage.pending import Mark, put_marks, take_marks
+from edupulse_pipelines.storage.removals import removed_through
 from edupulse_pipelines.storage.work import Work
 
 _CELLS_PER_BATCH = 20_000
@@ -121,7 +122,8 @@ def update_weekly_activity(
         courses = Courses()
         counts = np.zeros(5, dtype=np.int64)
         recomputed = 0
-        for batch in _batches(marks, people):
+        removed = removed_through(connection, work, COMPUTED_FROM)
+        for batch in (batch.after(*removed) for batch in _batches(marks, people)):
             counts += _recompute(connection, work, batch, courses, teaching, people, absent_day)
             recomputed += int(batch.marked.sum())
         put_marks(connection, work, "student_features", _vectors_of(marks))

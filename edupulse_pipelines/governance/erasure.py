@@ -11,6 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections import Counter
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,15 @@ from edupulse_pipelines.governance.kept_files import Archive
 from edupulse_pipelines.governance.person import Person, find_person, rows_about
 from edupulse_pipelines.governance.quarantined import quarantined_rows
 from edupulse_pipelines.governance.register import BY_CONTENT, STORED_TABLES
-from edupulse_pipelines.ingest.archived_file import (
-    ERASED_ROWS,
-    archive_facts,
-    archive_path,
-    hash_of_archive,
-    rewrite_archive,
+from edupulse_pipelines.governance.taking_away import (
+    delete_quarantined,
+    mend_bundles,
+    quarantined_lines,
+    remove_refused,
+    restate_accounts,
+    rewritten_without,
 )
+from edupulse_pipelines.ingest.archived_file import archive_facts, archive_path
 from edupulse_pipelines.risk.judging.evaluation import SMALLER_GROUPS
 from edupulse_pipelines.schema.sqlalchemy_tables import (
     erased_keys,
@@ -45,8 +48,6 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
 )
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
-from edupulse_pipelines.sources.landed_files import bundles_kept
-from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.erased import ErasedKeys, note_erased, read_erased
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.storage.rewriting import demand_rewriting, overwrite_deleted, rewrite
@@ -104,22 +105,30 @@ def erase(
     if not found and begun is None:
         raise PermanentError("Nothing is held under this number; nothing was erased.")
     if not execute:
-        return Erased(False, found, _remains(work))
-    if not approved_by or approved_by.casefold() == work.actor.casefold():
-        raise ConfigurationError("An erasure needs two people: --approved-by names another one than who erases.")
-    erasure, keys = _begin(work, home, person, reason, approved_by)
-    counts = _take_away(work, raw_dir, tenant, person, keys)
+        return Erased(False, found, remains(work))
+    erasure, keys = begin(work, home, person, reason, two_people(work, approved_by))
+    counts = take_away(work, raw_dir, tenant, person, keys)
     rewrite(work, TOUCHED)
     with work.writing() as connection:
-        connection.execute(
-            erasures.update()
-            .where(erasures.c.id == erasure)
-            .values(done_at=dt.datetime.now(dt.UTC), counts=dict(counts))
-        )
-    return Erased(True, counts, _remains(work))
+        note_done(connection, [erasure], counts)
+    return Erased(True, counts, remains(work))
 
 
-def _remains(work: Work) -> tuple[str, ...]:
+def note_done(connection: Connection, ids: Collection[uuid.UUID], counts: Mapping[str, int] | None = None) -> None:
+    """Note that these erasures are done, and what they have taken away."""
+    values = {"done_at": dt.datetime.now(dt.UTC), "counts": dict(counts or {})}
+    connection.execute(erasures.update().where(erasures.c.id.in_(ids)).values(**values))
+
+
+def two_people(work: Work, approved_by: str | None) -> str:
+    """Who approved; ConfigurationError when that is nobody, or whoever asks."""
+    if not approved_by or approved_by.casefold() == work.actor.casefold():
+        raise ConfigurationError("It needs two people: --approved-by names another one than who executes it.")
+    return approved_by
+
+
+def remains(work: Work) -> tuple[str, ...]:
+    """What an erasure leaves, in sentences."""
     return (*REMAINS, _ON_POSTGRESQL) if work.dialect == "postgresql" else REMAINS
 
 
@@ -148,21 +157,23 @@ def _count(connection: Connection, work: Work, raw_dir: Path, tenant: TenantSett
         if rows is not None:
             found["archived rows"] += len(rows)
             found["archived files"] += 1
-    found["refused files"] = sum(kept_files.mentions(path, person) is not False for path in _refused(work, raw_dir))
-    found["kept bundles"] = sum(
-        kept_files.mentions(path, person) is not False for path in kept_files.kept_bundles(work, raw_dir)
-    )
+    for name, paths in (
+        ("refused files", kept_files.refused_files(work, raw_dir)),
+        ("kept bundles", kept_files.kept_bundles(work, raw_dir)),
+    ):
+        found[name] = sum(kept_files.mentions(path, person) is not False for path in paths)
     found["releases"] = len(research.releases_with(raw_dir.parent, work.tenant, person.numbers))
     found["file names"], found["columns"] = len(person.file_names), len(person.columns)
     return +found
 
 
-def _refused(work: Work, raw_dir: Path) -> list[Path]:
-    return kept_files.refused_files(work, raw_dir)
+def begin(
+    work: Work, home: Path, person: Person, reason: str, approved_by: str, hashes: Collection[str] | None = None
+) -> tuple[uuid.UUID, ErasedKeys]:
+    """Note what names the student, so that no file archived from now on brings a row; all keys of the tenant.
 
-
-def _begin(work: Work, home: Path, person: Person, reason: str, approved_by: str) -> tuple[uuid.UUID, ErasedKeys]:
-    """Note what names the student, so that no file archived from now on brings a row; all keys of the tenant."""
+    hashes: what of the person's keys is noted; by default all of them.
+    """
     with work.writing() as connection:
         take_turn(connection, work, RECORD_TABLES)
         begun = _begun(connection, work, person)
@@ -184,125 +195,55 @@ def _begin(work: Work, home: Path, person: Person, reason: str, approved_by: str
         else:
             connection.execute(erasures.update().where(erasures.c.id == erasure).values(**values))
         noted = connection.scalars(sa.select(erased_keys.c.key_hash).where(erased_keys.c.erasure_id == erasure))
-        note_erased(connection, work, home, erasure, person.keys.hashes | set(noted))
+        wanted = person.keys.hashes if hashes is None else set(hashes)
+        note_erased(connection, work, home, erasure, wanted | set(noted))
         return erasure, read_erased(connection, work, home)
 
 
-def _take_away(work: Work, raw_dir: Path, tenant: TenantSettings, person: Person, keys: ErasedKeys) -> Counter[str]:
-    """Take the student out of files and tables; how much, by place."""
+def take_away(
+    work: Work,
+    raw_dir: Path,
+    tenant: TenantSettings,
+    person: Person,
+    keys: ErasedKeys,
+    *,
+    before: Callable[[Connection], None] | None = None,
+    after: Callable[[Connection, Counter[str]], None] | None = None,
+) -> Counter[str]:
+    """Take a student, or several as one person, out of files and tables; how much, by place.
+
+    before, after: called in the transaction that deletes the rows. The tables are left to be rewritten.
+    """
     taken: Counter[str] = Counter()
-    taken["refused files"] = _remove_refused(work, raw_dir, person)
-    taken["kept bundles"] = _mend_bundles(work, raw_dir, tenant, person)
+    taken["refused files"] = remove_refused(work, raw_dir, person)
+    taken["kept bundles"] = mend_bundles(work, raw_dir, tenant, person)
     taken["releases"] = research.forget(raw_dir.parent, work.tenant, person.numbers)
     with work.reading() as connection:
         archives = kept_files.archives(connection, work, raw_dir, keys)
-        lines = _quarantined_lines(connection, work, tenant, keys)
-    rewritten: dict[Path, Path] = {}
-    try:
-        for archive in archives:
-            of_file = lines.get((archive.table, archive.entry.sha256), set()) if archive.entry is not None else set()
-            temporary = rewrite_archive(archive.path, archive.filter(keys, tenant, of_file))
-            if temporary is not None:
-                rewritten[archive.path] = temporary
-        with work.writing() as connection:
-            take_turn(connection, work, RECORD_TABLES)
-            overwrite_deleted(connection)
-            before = recorded(connection)
-            taken["changes not as recorded"] = len(before.wrong)
-            versions = list(earlier_versions(connection, work, person, keys, tenant))
-            opened = _delete_quarantined(connection, work, tenant, keys)
-            taken["quarantined_records"] = opened.pop(("", ""), 0)
-            taken.update(_restate(connection, archives, rewritten, opened))
-            taken["columns"] = _rename_columns(connection, work, keys, archives, rewritten)
-            taken.update(_delete_rows(connection, work, person))
-            _forget_small_groups(connection, work)
-            for path, temporary in rewritten.items():
-                temporary.replace(path)
-            taken["file names"] = _rename_files(connection, work, raw_dir, keys)
-            taken["earlier versions"] = len(versions)
-            empty_versions(connection, versions)
-            restate(connection, before)
-    finally:
-        for temporary in rewritten.values():
-            temporary.unlink(missing_ok=True)
+        lines = quarantined_lines(connection, work, tenant, keys)
+    with rewritten_without(archives, keys, tenant, lines) as rewritten, work.writing() as connection:
+        take_turn(connection, work, RECORD_TABLES)
+        overwrite_deleted(connection)
+        as_recorded = recorded(connection)
+        taken["changes not as recorded"] = len(as_recorded.wrong)
+        versions = list(earlier_versions(connection, work, person, keys, tenant))
+        opened = delete_quarantined(connection, work, tenant, keys)
+        taken["quarantined_records"] = opened.pop(("", ""), 0)
+        taken.update(restate_accounts(connection, archives, rewritten, opened))
+        taken["columns"] = _rename_columns(connection, work, keys, archives, rewritten)
+        if before is not None:
+            before(connection)
+        taken.update(_delete_rows(connection, work, person))
+        _forget_small_groups(connection, work)
+        for path, temporary in rewritten.items():
+            temporary.replace(path)
+        taken["file names"] = _rename_files(connection, work, raw_dir, keys)
+        taken["earlier versions"] = len(versions)
+        empty_versions(connection, versions)
+        if after is not None:
+            after(connection, +taken)
+        restate(connection, as_recorded)
     return +taken
-
-
-def _remove_refused(work: Work, raw_dir: Path, person: Person) -> int:
-    """Remove the refused files that hold the student, and those that nobody can look into."""
-    removed = [path for path in _refused(work, raw_dir) if kept_files.mentions(path, person) is not False]
-    for path in removed:
-        path.unlink(missing_ok=True)
-    return len(removed)
-
-
-def _mend_bundles(work: Work, raw_dir: Path, tenant: TenantSettings, person: Person) -> int:
-    """Write OneRoster bundles that hold the student again without the rows, and remove other kept bundles that do."""
-    mended = 0
-    for path in kept_files.kept_bundles(work, raw_dir):
-        if kept_files.mentions(path, person) is False:
-            continue
-        mended += 1
-        content = kept_files.roster_without(path, person)
-        if content is not None:
-            temporary = path.with_name(f"{uuid.uuid4().hex}.zip")
-            temporary.write_bytes(content)
-            temporary.chmod(path.stat().st_mode & 0o777)
-            bundles = bundles_kept(temporary, tenant.files)
-            stem = path.name.split(".")[0]
-            if not bundles:
-                temporary.unlink()
-            else:
-                sha256 = bundles[0].fingerprint()[0]
-                temporary.replace(path.with_name(f"{'bundle' if person.is_named_in(stem) else stem}.{sha256[:16]}.zip"))
-        path.unlink(missing_ok=True)
-    return mended
-
-
-Lines = dict[tuple[str, str], set[int]]
-"""By table and content (hash) lines of quarantined rows."""
-
-
-def _quarantined_lines(connection: Connection, work: Work, tenant: TenantSettings, keys: ErasedKeys) -> Lines:
-    lines: Lines = {}
-    for row in quarantined_rows(connection, work, keys, tenant):
-        lines.setdefault((row.table_name, row.file_hash), set()).add(row.line_number)
-    return lines
-
-
-def _delete_quarantined(
-    connection: Connection, work: Work, tenant: TenantSettings, keys: ErasedKeys
-) -> Counter[tuple[str, str]]:
-    """Delete the student's quarantined rows; by table and content how many stood open, and in all under `("", "")`."""
-    opened: Counter[tuple[str, str]] = Counter()
-    for row in list(quarantined_rows(connection, work, keys, tenant)):
-        connection.execute(quarantined_records.delete().where(quarantined_records.c.id == row.id))
-        opened["", ""] += 1
-        if row.replayed_at is None and row.superseded_at is None:
-            opened[row.table_name, row.file_hash] += 1
-    return opened
-
-
-def _restate(
-    connection: Connection,
-    archives: list[Archive],
-    rewritten: dict[Path, Path],
-    opened: Counter[tuple[str, str]],
-) -> dict[str, int]:
-    """Restate hash and account of every file whose archive has left out more rows than the manifest says."""
-    rows = files = 0
-    for archive in archives:
-        path = rewritten.get(archive.path, archive.path)
-        total = archive_facts(path).get(ERASED_ROWS, 0)
-        digest = hash_of_archive(path)
-        assert digest is not None  # its facts have just been read
-        files += archive.path in rewritten
-        if archive.entry is None or (total == archive.entry.rows_erased and archive.path not in rewritten):
-            continue
-        rows += total - archive.entry.rows_erased
-        open_rows = opened[archive.table, archive.entry.sha256] if archive.entry.is_loaded else 0
-        manifest.note_rewritten(connection, archive.entry, total, open_rows, digest)
-    return {"archived rows": rows, "archived files": files}
 
 
 def _rename_files(connection: Connection, work: Work, raw_dir: Path, keys: ErasedKeys) -> int:

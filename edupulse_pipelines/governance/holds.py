@@ -71,3 +71,9 @@ def holds(connection: Connection, work: Work) -> list[Hold]:
     """Every hold, those that were released included, oldest first."""
     query = sa.select(*(table.c[field.name] for field in fields(Hold))).where(table.c.tenant_id == work.tenant)
     return [Hold(**row._mapping) for row in connection.execute(query.order_by(table.c.placed_at, table.c.id))]
+
+
+def held_numbers(connection: Connection, work: Work) -> set[str]:
+    """The numbers of all students who are on hold."""
+    query = sa.select(table.c.district_id).where(table.c.tenant_id == work.tenant, table.c.in_force)
+    return set(connection.scalars(query))

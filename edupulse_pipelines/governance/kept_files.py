@@ -47,7 +47,13 @@ class Archive:
         source = archive_facts(self.path).get("source_format") or (self.entry.source_format if self.entry else None)
         converted = format_of(source).converted
         return ErasedRows(
-            keys, self.table, archived_header(self.path), tenant.profile, converted=converted, lines=lines
+            keys,
+            self.table,
+            archived_header(self.path),
+            tenant.profile,
+            converted=converted,
+            delivered_on=self.delivered_on,
+            lines=lines,
         )
 
 
@@ -140,8 +146,11 @@ def _texts(content: bytes) -> list[str]:
     return texts
 
 
-def roster_without(path: Path, person: Person) -> bytes | None:
-    """A OneRoster bundle without the rows that name the student; None when it is none, or cannot be read as one."""
+def roster_without(path: Path, person: Person, only: Collection[str] | None = None) -> bytes | None:
+    """A OneRoster bundle without the rows that name the student; None when it is none, or cannot be read as one.
+
+    only: names of the members that rows are taken from; by default all.
+    """
     try:
         with zipfile.ZipFile(path) as packed:
             members = {member.filename: packed.read(member) for member in packed.infolist() if not member.is_dir()}
@@ -165,7 +174,8 @@ def roster_without(path: Path, person: Person) -> bytes | None:
         for name, rows in tables.items():
             text = io.StringIO()
             sheet = csv.writer(text, lineterminator="\r\n")
-            sheet.writerows(row for row in rows if not of_person.intersection(row))
+            touched = only is None or Path(name).name.lower() in only
+            sheet.writerows(row for row in rows if not touched or not of_person.intersection(row))
             packed.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), text.getvalue())
     return made.getvalue()
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -89,6 +90,21 @@ def find_person(connection: Connection, work: Work, home: Path, number: str) -> 
     )
 
 
+def together(people: Sequence[Person]) -> Person:
+    """Several people as one, for what is done with all of them at once."""
+    first = people[0]
+    return Person(
+        "",
+        tuple(number for one in people for number in one.numbers),
+        tuple(identifier for one in people for identifier in one.ids),
+        tuple(names for one in people for names in one.names),
+        tuple(scored for one in people for scored in one.predictions),
+        first.keys.with_hashes({value for one in people for value in one.keys.hashes}),
+        tuple(dict.fromkeys(name for one in people for name in one.file_names)),
+        tuple(dict.fromkeys(name for one in people for name in one.columns)),
+    )
+
+
 def rows_about(name: str, person: Person) -> sa.ColumnElement[bool]:
     """The condition on rows of a table of `STORED_TABLES` that are about the student. The tenant is the caller's."""
     table = metadata.tables[name]
@@ -98,7 +114,8 @@ def rows_about(name: str, person: Person) -> sa.ColumnElement[bool]:
     if column == "student_id":
         return table.c.student_id.in_(person.ids)
     if column == "prediction_id":
-        return table.c.prediction_id.in_(person.predictions)
+        scored = sa.select(predictions.c.id).where(predictions.c.student_id.in_(person.ids))
+        return table.c.prediction_id.in_(scored)
     return sa.or_(*(table.c[one].in_(person.numbers) for one in NUMBER_COLUMNS if one in table.c))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -34,16 +35,25 @@ def rows_recognised(
     files = ingested_files.c
     known = sa.select(files.sha256, files.source_format).where(files.tenant_id == work.tenant)
     formats: dict[str, str | None] = {row.sha256: row.source_format for row in connection.execute(known)}
-    filters: dict[tuple[str, tuple[str, ...], bool], ErasedRows] = {}
+    filters: dict[tuple[object, ...], ErasedRows] = {}
     for row in rows:
         converted = format_of(formats.get(row.file_hash)).converted
         for said in (row.raw, row.corrected):
             if not said:
                 continue
             header = tuple(said) if isinstance(said, dict) else ()
-            place = (row.table_name, header, converted)
+            # Of an earlier version the day is a text, as JSON has it.
+            day = dt.date.fromisoformat(str(row.delivered_on))
+            place = (row.table_name, day, header, converted)
             if place not in filters:
-                filters[place] = ErasedRows(keys, row.table_name, list(header), tenant.profile, converted=converted)
+                filters[place] = ErasedRows(
+                    keys,
+                    row.table_name,
+                    list(header),
+                    tenant.profile,
+                    converted=converted,
+                    delivered_on=day,
+                )
             if _is_of(filters[place], said):
                 yield row
                 break

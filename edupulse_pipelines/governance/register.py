@@ -40,6 +40,7 @@ WITHOUT_STUDENTS = {
     "erased_keys": "keyed hashes",
     "audit_changes": "who changed something, when and in which run; links of the chain",
     "audit_entries": "tables, counts and hashes of what a change wrote",
+    "retention_certificates": "counts and hashes",
 }
 """The tables that hold nothing of a student, with what they hold."""
 BY_CONTENT = ("quarantined_records", "ingested_files", "audit_images")

@@ -259,15 +259,16 @@ class _Archive:
             }
         except RefusedFile as refusal:
             kept = target.with_suffix(".refused")
-            if not self._erased and refusal.reason not in (TOO_LARGE, COMPRESSION_BOMB) and not kept.exists():
-                # Once somebody has been erased nobody can tell whose rows an unreadable file holds.
+            # Once rows have been taken away nobody can tell whether an unreadable file holds them.
+            keepable = refusal.reason not in (TOO_LARGE, COMPRESSION_BOMB) and not self._erased.concern(self._table)
+            if keepable and not kept.exists():
                 file.keep(kept)
             values |= {"status": REFUSED, "rows_read": 0, "reason": refusal.reason, "detail": refusal.detail}
             of_file = {}
         steps.end()
         with self._work.writing() as connection:
-            if read_erased(connection, self._work, self._raw_dir.parent).hashes != self._erased.hashes:
-                raise DeliveryUnfinished("A student was erased while the file was archived: run again.")
+            if not read_erased(connection, self._work, self._raw_dir.parent).are_those_of(self._erased):
+                raise DeliveryUnfinished("Rows of a student were erased while the file was archived: run again.")
             manifest.enter(connection, identity, entered, values)
             if values["status"] == ARCHIVED:
                 manifest.supersede_unloaded(connection, identity)
@@ -334,7 +335,14 @@ class _Archive:
         facts = {"sha256": sha256, "read_with": read_with}
         event_date = DELIVERED[self._table].record.event_date
         converted = format_of(source.source_format).converted
-        erased = ErasedRows(self._erased, self._table, source.header, self._tenant.profile, converted=converted)
+        erased = ErasedRows(
+            self._erased,
+            self._table,
+            source.header,
+            self._tenant.profile,
+            converted=converted,
+            delivered_on=delivery.delivered_on,
+        )
         write_archive(
             target, source, facts, event_date, lambda: _check_unchanged(file, state, self._tenant.landing), erased
         )

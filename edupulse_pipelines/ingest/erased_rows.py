@@ -1,12 +1,16 @@
-"""Leaving the rows of erased students out of an archive, whether it is being written or has been there before.
+"""Leaving rows that have been taken away out of an archive, whether it is being written or has been there before.
 
 A row is left out when its number is an erased student's, when it takes back or judges what was recorded of one, and,
 where it has no number that can be read, when it holds the number or the two names next to each other. Headers that name
 an erased student become `column 7`. Who has been erased is known by keyed hashes alone (`storage.erased`).
+
+Of students whose rows of a table retention has taken away, a row of that table is left out when it is dated up to the
+day of that, or has no date that can be read and was delivered by then. So a child who comes back has new rows.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import uuid
 from collections.abc import Callable, Collection
@@ -16,15 +20,18 @@ import orjson
 import pyarrow as pa
 
 from edupulse_pipelines.ingest.names import folded
-from edupulse_pipelines.schema.delivery import SOURCE_RECORD, STUDENT_NUMBER
+from edupulse_pipelines.schema.delivery import DELIVERED, SOURCE_RECORD, STUDENT_NUMBER
 from edupulse_pipelines.settings import ProfileSettings
 from edupulse_pipelines.sources.blanks import trimmed
+from edupulse_pipelines.sources.dates import date_parser
 from edupulse_pipelines.sources.profiles import canonical_names
 from edupulse_pipelines.sources.records import FIELDS, LINE_NUMBER, PROBLEM, RefusedFile
 from edupulse_pipelines.storage.erased import ErasedKeys
 
 PREDICTION = "prediction_id"
 """The column by which a verdict names what it is about."""
+PREDICTION_DATE = "prediction_date"
+"""The column by which a verdict that names a student says which prediction it is about."""
 NAMES = ("first_name", "last_name")
 
 
@@ -57,15 +64,24 @@ class ErasedRows:
         profile: ProfileSettings,
         *,
         converted: bool,
+        delivered_on: dt.date,
         lines: Collection[int] = (),
     ) -> None:
         """`header`: the file's own; `converted`: a converter has written it, so that it has our names.
 
-        lines: of rows that are an erased student's, whatever stands in them.
+        delivered_on: of the file's delivery.
+
+        lines: of rows that are an erased student's, whatever stands in them. Takes eight arguments, because what a row
+        says is known by its table, its header and the profile.
         """
         self._lines = list(lines)
         self._erased = erased
         self._table = table
+        self._removed = erased.removed_from(table)
+        record = DELIVERED[table].record
+        self._event_date = PREDICTION_DATE if record.about_predictions else record.event_date
+        self._date_of = _iso if converted or profile.iso_dates else date_parser(profile.date_format)
+        self._delivered_on = delivered_on
         self.count = 0
         canonical = header
         if not converted:
@@ -106,7 +122,22 @@ class ErasedRows:
             for place in np.flatnonzero(nameless & ~gone).tolist():
                 first, last = (rows[self._named[name]][place].as_py() or "" for name in NAMES)
                 gone[place] = self._erased.has("name", names_key(first, last))
+        return gone | self._removed_among(rows)
+
+    def _removed_among(self, rows: pa.Table) -> np.ndarray:
+        """Which rows retention has taken away from students who are still on record."""
+        gone = self._flags(rows, STUDENT_NUMBER, lambda text: trimmed(text) in self._removed)
+        for place in np.flatnonzero(gone).tolist():
+            through = self._removed[trimmed(rows[self._named[STUDENT_NUMBER]][place].as_py())]
+            gone[place] = self._day(rows, place) <= through
         return gone
+
+    def _day(self, rows: pa.Table, place: int) -> dt.date:
+        """The day of a row's event; of its delivery where it has none, or none that can be read."""
+        named = self._named.get(self._event_date or "")
+        text = rows[named][place].as_py() if named in rows.column_names else None
+        day = self._date_of(trimmed(text)) if text else None
+        return self._delivered_on if day is None else dt.date.fromisoformat(day)
 
     def _renamed(self, rows: pa.Table) -> pa.Table:
         if not self.changes_header:
@@ -130,9 +161,19 @@ class ErasedRows:
     def names_one(self, fields: list[str | None]) -> bool:
         """Whether one of the fields of a row that fits no header is an erased number, or two of them are the names."""
         texts = [trimmed(field or "") for field in fields]
+        through = (self._removed[text] for text in texts if text in self._removed)
+        if any(self._delivered_on <= day for day in through):
+            return True
         pairs = itertools.pairwise(texts)
         return any(text and self._erased.has("student", text) for text in texts) or any(
             self._erased.has("name", names_key(*pair)) or self._erased.has("name", names_key(*reversed(pair)))
             for pair in pairs
             if all(pair)
         )
+
+
+def _iso(text: str) -> str | None:
+    try:
+        return dt.date.fromisoformat(text).isoformat()
+    except ValueError:
+        return None

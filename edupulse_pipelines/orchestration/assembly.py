@@ -16,6 +16,7 @@ from edupulse_pipelines.orchestration.jobs import AssetJob, tenant_jobs
 from edupulse_pipelines.orchestration.maintenance import maintenance_job, maintenance_schedule
 from edupulse_pipelines.orchestration.presentation import present
 from edupulse_pipelines.orchestration.resources import default_resources
+from edupulse_pipelines.orchestration.retention import retention_job, retention_schedule
 from edupulse_pipelines.orchestration.schedules import training_schedule, weekly_schedule
 from edupulse_pipelines.settings import Settings
 
@@ -42,10 +43,11 @@ def build_defs(
     for tenant in settings.tenants.values():
         assets += tenant_assets(settings, tenant)
         of_tenant = tenant_jobs(tenant, executor)
-        jobs += [of_tenant.weekly, of_tenant.training]
+        jobs += [of_tenant.weekly, of_tenant.training, retention_job(tenant)]
         schedules += [
             weekly_schedule(settings.home, tenant, of_tenant, running=configured),
             training_schedule(tenant, of_tenant),
+            retention_schedule(tenant, running=configured),
         ]
     return Definitions(
         assets=present(assets, settings),

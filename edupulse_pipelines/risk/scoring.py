@@ -45,7 +45,9 @@ from edupulse_pipelines.schema.sqlalchemy_tables import predictions
 from edupulse_pipelines.schema.tables import RISK_CATEGORIES
 from edupulse_pipelines.settings import CategorySettings, TenantSettings
 from edupulse_pipelines.storage import step_accounts
+from edupulse_pipelines.storage.bulk import uuids
 from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.removals import removed_through
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import feature_date
 
@@ -53,6 +55,7 @@ FLAGGED_FROM = RISK_CATEGORIES.index(FLAGGED_CATEGORIES[0])
 """A prediction of this category or a higher one is flagged: it says that an adverse event will happen."""
 _STUDENTS_PER_WRITE = 20_000
 _WEEKS_READ_AT_ONCE = 4
+_NEVER = dt.date.min
 
 AfterWeek = Callable[[sa.Connection, dt.date, ModelRecord, pd.DataFrame], None]
 """(connection, week, the model that scored, the week as `cohorts.read_week` gives it)"""
@@ -148,11 +151,18 @@ def _in_all(connection: sa.Connection, work: Work, scores: WeekScores) -> WeekSc
 
 
 def _enrolled(work: Work, tenant: TenantSettings, weeks: Sequence[dt.date]) -> Iterator[tuple[dt.date, pd.DataFrame]]:
-    """Each week as `cohorts.read_week` gives it, a few at a time and not while anything is written."""
+    """Each week as `cohorts.read_week` gives it, a few at a time and not while anything is written.
+
+    Without students whose predictions of that time retention has taken away.
+    """
     for start in range(0, len(weeks), _WEEKS_READ_AT_ONCE):
         with work.reading() as connection:
             read = read_weeks(connection, work, tenant, weeks[start : start + _WEEKS_READ_AT_ONCE])
-        yield from read.items()
+            ids, through = removed_through(connection, work, (predictions.name,))
+        gone = dict(zip(uuids(ids), through.tolist(), strict=True))
+        for week, enrolled in read.items():
+            day = feature_date(week)
+            yield week, enrolled[[not (gone and gone.get(one, _NEVER) >= day) for one in enrolled["student_id"]]]
 
 
 def categories(score: NDArray[np.float64], settings: CategorySettings) -> NDArray[np.int64]:

@@ -1547,11 +1547,19 @@ DISCLOSURES = Table(
 
 ERASURES = Table(
     name="erasures",
-    comment="Students who have been erased: who wanted it, who approved, and what was taken away. No row names one.",
+    comment=(
+        "Erasures of students, and what retention took away: who wanted it, who approved, and how much went. No row "
+        "names a student."
+    ),
     columns=(
         _ID,
         _TENANT,
-        Column(name="number_hash", type="text", length=64, comment="Keyed hash of the student's number."),
+        Column(
+            name="number_hash",
+            type="text",
+            length=64,
+            comment="Keyed hash of the student's number; of retention, of the id of its certificate.",
+        ),
         Column(name="reason", type="text", comment="Why, as the person said it."),
         Column(name="erased_by", type="text", length=255, comment="Who erased."),
         Column(name="approved_by", type="text", length=255, comment="Who approved; another person."),
@@ -1753,6 +1761,47 @@ def _with_change(table: Table) -> Table:
     return table if table.audit == "none" else replace(table, columns=(*table.columns, _CHANGE))
 
 
+RETENTION_REMOVALS = Table(
+    name="retention_removals",
+    comment=(
+        "Of which students retention has taken records or predictions away, by table: rows dated up to a day are left "
+        "out when they are landed again, and nothing is computed of that time any more."
+    ),
+    columns=(
+        _TENANT,
+        _STUDENT,
+        Column(name="table_name", type="text", length=50, comment="The table that rows were taken from."),
+        Column(name="through", type="date", comment="Rows dated up to this day are gone: the day it was begun."),
+        Column(name="removed_at", type="timestamp", nullable=True, comment="When all was gone; NULL until then."),
+    ),
+    primary_key=("student_id", "table_name"),
+    foreign_keys=(_OF_STUDENT,),
+    indexes=(Index(("tenant_id", "table_name")),),
+)
+
+RETENTION_CERTIFICATES = Table(
+    name="retention_certificates",
+    comment="What retention has taken away: how much, by whom, and who approved. Nothing of it is changed.",
+    columns=(
+        _ID,
+        _TENANT,
+        Column(name="signed_at", type="timestamp", default="now", comment="When all was gone."),
+        Column(name="executed_by", type="text", length=255, comment="Who executed it."),
+        Column(name="approved_by", type="text", length=255, comment="Who approved; another person."),
+        Column(name="reason", type="text", comment="Why, as the person said it."),
+        Column(
+            name="document",
+            type="json",
+            exact_text=True,
+            comment="The certificate itself: periods, counts, hashes of what is gone, the last backup, what remains.",
+        ),
+        Column(name="sha256", type="text", length=64, comment="Hash of the certificate's file, which is the document."),
+    ),
+    primary_key=("id",),
+    indexes=(Index(("tenant_id", "signed_at")),),
+    append_only=True,
+)
+
 TABLES: dict[str, Table] = {
     table.name: _with_change(table)
     for table in (
@@ -1788,6 +1837,8 @@ TABLES: dict[str, Table] = {
         AUDIT_CHANGES,
         AUDIT_ENTRIES,
         AUDIT_IMAGES,
+        RETENTION_REMOVALS,
+        RETENTION_CERTIFICATES,
     )
 }
 """Every table by name, in an order in which they can be created."""

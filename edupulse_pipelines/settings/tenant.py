@@ -26,6 +26,7 @@ from edupulse_pipelines.settings.model import (
     TrainingSettings,
 )
 from edupulse_pipelines.settings.profile import ProfileSettings
+from edupulse_pipelines.settings.retention import RetentionSettings
 from edupulse_pipelines.settings.section import Day, Section
 from edupulse_pipelines.weeks import week_start
 
@@ -66,6 +67,7 @@ class TenantSettings(Section):
     profile: ProfileSettings = ProfileSettings()
     attendance: AttendanceSettings = AttendanceSettings()
     calendar: CalendarSettings = CalendarSettings()
+    retention: RetentionSettings = RetentionSettings()
 
     @field_validator("name")
     @classmethod

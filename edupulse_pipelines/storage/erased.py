@@ -1,12 +1,18 @@
-"""By what erased students are recognised when a file of theirs is landed again: keyed hashes, and nothing else of them.
+"""What has been taken away of students, so that it is left out when a file of theirs is landed again.
 
-Kept in `erased_keys`, and beside the database in `<home>/erasures`, so that a database restored from before an erasure
-does not bring anybody back. The key lies in `<home>/privacy.key`; without it nobody can tell from a number whether it
-is among them. What is left out of an archive is decided in `ingest.erased_rows`, what an erasure does in `governance`.
+Erased students are recognised by keyed hashes, and nothing else is kept of them. Students who are still on record, and
+of whom retention has taken the rows of a table away, are known by their number and the day up to which rows are gone.
+
+The hashes are kept in `erased_keys`, and beside the database in `<home>/erasures`, so that a database restored from
+before an erasure does not bring anybody back. The key lies in `<home>/privacy.key`; without it nobody can tell from a
+number whether it is among them. Removals by retention (`removals`) are in the database alone: a database of before has
+the rows, too, and retention proposes them again. What is left out of an archive is decided in `ingest.erased_rows`,
+what an erasure does in `governance`.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import hmac
 import json
@@ -22,6 +28,7 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.schema.sqlalchemy_tables import erased_keys as table
+from edupulse_pipelines.storage.removals import Removed, removed_numbers
 from edupulse_pipelines.storage.work import Work
 
 KEY_FILE = "privacy.key"
@@ -58,15 +65,33 @@ def _lost(path: Path) -> PermanentError:
 
 
 class ErasedKeys:
-    """What names the erased students of one district."""
+    """What names the erased students of one district, and of whom else rows of which tables are gone."""
 
-    def __init__(self, key: bytes, tenant: str, hashes: Iterable[str] = ()) -> None:
+    def __init__(self, key: bytes, tenant: str, hashes: Iterable[str] = (), removed: Removed | None = None) -> None:
         self._key = key
         self._tenant = tenant
         self.hashes = frozenset(hashes)
+        self.removed: Removed = removed or {}
 
     def __bool__(self) -> bool:
-        return bool(self.hashes)
+        return bool(self.hashes or self.removed)
+
+    def concern(self, table: str) -> bool:
+        """Whether a file of a table may hold rows that are to be left out."""
+        return bool(self.hashes or self.removed_from(table))
+
+    def removed_from(self, table: str) -> dict[str, dt.date]:
+        """By student's number the day up to which rows of a table are gone; verdicts go with predictions, too."""
+        names = (table, "predictions") if table == "training_feedback" else (table,)
+        removed: dict[str, dt.date] = {}
+        for name in names:
+            for number, through in self.removed.get(name, {}).items():
+                removed[number] = max(through, removed.get(number, through))
+        return removed
+
+    def are_those_of(self, other: ErasedKeys) -> bool:
+        """Whether the same is to be left out."""
+        return (self.hashes, self.removed) == (other.hashes, other.removed)
 
     def hash_of(self, kind: Kind, text: str) -> str:
         """The keyed hash of what names a student in this district, 64 hexadecimal digits."""
@@ -84,7 +109,11 @@ class ErasedKeys:
 
     def with_hashes(self, hashes: Iterable[str]) -> ErasedKeys:
         """The same, and these."""
-        return ErasedKeys(self._key, self._tenant, self.hashes | set(hashes))
+        return ErasedKeys(self._key, self._tenant, self.hashes | set(hashes), self.removed)
+
+    def only(self, hashes: Iterable[str], removed: Removed) -> ErasedKeys:
+        """What recognises these and nothing else."""
+        return ErasedKeys(self._key, self._tenant, hashes, removed)
 
 
 def key_for(home: Path, tenant: str) -> ErasedKeys:
@@ -93,7 +122,7 @@ def key_for(home: Path, tenant: str) -> ErasedKeys:
 
 
 def read_erased(connection: Connection, work: Work, home: Path) -> ErasedKeys:
-    """What names the erased students of the work's tenant, by the database and by the home.
+    """What names the erased students of the work's tenant, by the database and by the home; and what retention removed.
 
     PermanentError when somebody has been erased and the home's key is gone. Makes no key.
     """
@@ -103,11 +132,12 @@ def read_erased(connection: Connection, work: Work, home: Path) -> ErasedKeys:
             stored.update(json.loads(path.read_text(encoding="utf-8"))["keys"])
         except (ValueError, KeyError, OSError):
             raise PermanentError(f"{path} is damaged: restore it from a backup, it says who has been erased.") from None
+    removed = removed_numbers(connection, work)
     if not stored:
-        return ErasedKeys(b"", work.tenant)
+        return ErasedKeys(b"", work.tenant, (), removed)
     if not (home / KEY_FILE).is_file():
         raise _lost(home / KEY_FILE)
-    return ErasedKeys(privacy_key(home), work.tenant, stored)
+    return ErasedKeys(privacy_key(home), work.tenant, stored, removed)
 
 
 def note_erased(connection: Connection, work: Work, home: Path, erasure: uuid.UUID, hashes: Iterable[str]) -> None:

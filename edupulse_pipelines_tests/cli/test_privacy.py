@@ -89,3 +89,36 @@ def test_the_places_are_told(house: House) -> None:
     told = json.loads(house("privacy", "places", "--json").stdout)["places"]
     assert [place["name"] for place in told][:2] == ["landing", "raw archive"]
     assert "raw archive" in house("privacy", "places").output
+
+
+EXITS = (
+    "district_id,first_name,last_name,date_of_birth,enrollment_date,exit_date,exit_type\n"
+    "1001,Ann,Lee,2010-01-01,2020-09-01,2021-06-18,completed\n"
+    "1002,Bertram,Ray,2010-01-02,2020-09-01,2021-06-18,\n1003,Cleo,Moss,2010-01-03,2020-09-01,,\n"
+)
+
+
+def test_retention_is_counted_and_taken_away_by_two_people(house: House) -> None:
+    house.district.land(2, students=EXITS)
+    house.district.run("students")
+    assert "no period is set" in house("privacy", "retention").output
+    with (house.home / "edupulse.toml").open("a", encoding="utf-8") as stream:
+        stream.write("\n[tenants.north.retention]\nattendance_records = { completed = 3, otherwise = 4 }\n")
+    house("privacy", "hold", "1002", "--reason", "a lawsuit")
+    said = house("privacy", "retention").output
+    assert "north: over on" in said and "of 1 students" in said and "students are on legal hold" in said
+    told = json.loads(house("privacy", "retention", "--json").stdout)["tenants"]["north"]
+    assert (told["over"], told["on_hold"]) == ({"attendance_records": {"students": 1, "rows": 1}}, 1)
+    assert len(house.district.rows("attendance_records", "date")) == 2
+    execute = ("privacy", "retention", "--execute")
+    assert "--reason" in house(*execute, "--approved-by", "another", code=2).output
+    assert "two people" in house(*execute, "--reason", "over", code=2).output
+    assert len(house.district.rows("attendance_records", "date")) == 2
+    taken = house(*execute, "--reason", "over", "--approved-by", "another", "--json")
+    facts = json.loads(taken.stdout)
+    assert facts["executed"] and facts["certificate"]["rows"]["attendance_records"] == 1
+    assert json.loads(Path(facts["file"]).read_text(encoding="utf-8")) == facts["certificate"]
+    assert house.district.rows("attendance_records", "district_id") == ["1002"]
+    assert "Nothing is over" in house(*execute, "--reason", "over", "--approved-by", "another").output
+    names = ("Ann", "Lee", "1001", "Bertram", "1002")
+    assert not [name for name in names if name in said + taken.output]

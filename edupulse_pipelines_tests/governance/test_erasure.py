@@ -171,7 +171,7 @@ def test_an_erasure_does_not_make_right_what_somebody_had_edited(district: Distr
     assert (found.findings, found.uncompared) == ([], 1)
 
 
-@pytest.mark.parametrize("step", ["_restate", "_forget_small_groups", "_rename_files", "rewrite"])
+@pytest.mark.parametrize("step", ["restate_accounts", "_forget_small_groups", "_rename_files", "rewrite"])
 def test_an_erasure_that_was_stopped_is_finished_by_saying_it_again(
     district: District, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

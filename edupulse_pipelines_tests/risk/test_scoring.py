@@ -25,6 +25,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
     model_evaluations,
     model_metadata,
     predictions,
+    retention_removals,
     review_proposals,
     students,
 )
@@ -175,6 +176,26 @@ def test_every_week_is_scored_by_the_model_that_knew_it(
         for row in rows
     ]
     assert across_databases.setdefault("predictions", found) == found
+
+
+def test_predictions_that_retention_has_taken_away_are_not_made_again(
+    engine: sa.Engine, tenant: TenantSettings, shelf: Shelf
+) -> None:
+    score_weeks(work_of(engine, tenant), tenant, [week(24), LAST], shelf)
+    before = stored(engine, tenant)
+    student = before[0]["student_id"]
+    with engine.begin() as connection:
+        connection.execute(predictions.delete().where(predictions.c.student_id == student))
+        connection.execute(
+            retention_removals.insert().values(
+                tenant_id=tenant.name, student_id=student, table_name="predictions", through=feature_date(week(24))
+            )
+        )
+    earlier, later = score_weeks(work_of(engine, tenant), tenant, [week(24), LAST], shelf).weeks
+    assert (earlier.inserted, later.inserted) == (0, 1)
+    after = stored(engine, tenant)
+    assert [row["feature_date"] for row in after if row["student_id"] == student] == [feature_date(LAST)]
+    assert len(after) == len(before) - 1
 
 
 def test_scoring_again_leaves_rows_alone_and_updates_in_place(

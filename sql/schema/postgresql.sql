@@ -2607,6 +2607,150 @@ BEGIN
 END
 $$;
 
+CREATE OR REPLACE FUNCTION edupulse_audit_row_retention_removals() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'retention_removals', CAST(OLD.student_id AS text) || '|' || CAST(OLD.table_name AS text), OLD.student_id, OLD.change_id, number,
+        jsonb_build_object('tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'table_name', OLD.table_name, 'through', OLD.through, 'removed_at', OLD.removed_at, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x0005'::bytea
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(OLD.student_id))
+        || (int4send(octet_length(OLD.table_name)) || convert_to(OLD.table_name, 'UTF8'))
+        || ('\x00000004'::bytea || date_send(OLD.through))
+        || coalesce('\x00000008'::bytea || timestamptz_send(OLD.removed_at), '\xffffffff'::bytea)), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_retention_removals() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'retention_removals', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x0005'::bytea
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || ('\x00000010'::bytea || uuid_send(r.student_id))
+        || (int4send(octet_length(r.table_name)) || convert_to(r.table_name, 'UTF8'))
+        || ('\x00000004'::bytea || date_send(r.through))
+        || coalesce('\x00000008'::bytea || timestamptz_send(r.removed_at), '\xffffffff'::bytea) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'retention_removals', lower(TG_OP), piece.rows, 5, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_row_retention_certificates() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    salt constant bytea := uuid_send(gen_random_uuid());
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
+    VALUES (OLD.tenant_id, 'retention_certificates', CAST(OLD.id AS text), NULL, OLD.change_id, number,
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'signed_at', OLD.signed_at, 'executed_by', OLD.executed_by, 'approved_by', OLD.approved_by, 'reason', OLD.reason, 'document', CAST(OLD.document AS text), 'sha256', OLD.sha256, 'change_id', OLD.change_id),
+        encode(salt, 'hex'), encode(sha256(salt
+        || '\x0008'::bytea
+        || ('\x00000010'::bytea || uuid_send(OLD.id))
+        || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
+        || ('\x00000008'::bytea || timestamptz_send(OLD.signed_at))
+        || (int4send(octet_length(OLD.executed_by)) || convert_to(OLD.executed_by, 'UTF8'))
+        || (int4send(octet_length(OLD.approved_by)) || convert_to(OLD.approved_by, 'UTF8'))
+        || (int4send(octet_length(OLD.reason)) || convert_to(OLD.reason, 'UTF8'))
+        || (int4send(octet_length(json_send(OLD.document))) || json_send(OLD.document))
+        || (int4send(octet_length(OLD.sha256)) || convert_to(OLD.sha256, 'UTF8'))), 'hex'));
+    IF TG_OP = 'UPDATE' THEN
+        NEW.change_id := number;
+        RETURN NEW;
+    END IF;
+    RETURN OLD;
+END
+$$;
+
+CREATE OR REPLACE FUNCTION edupulse_audit_statement_retention_certificates() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = public, pg_temp AS $$
+DECLARE
+    number constant bigint := edupulse_audit_number(TG_OP);
+    piece record;
+    gone jsonb;
+BEGIN
+    IF TG_TABLE_SCHEMA <> current_schema() THEN
+        RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'DELETE' THEN
+        FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
+            PERFORM edupulse_audit_record(
+                number, piece.tenant_id, 'retention_certificates', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+            );
+        END LOOP;
+        RETURN NULL;
+    END IF;
+    FOR piece IN
+        SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
+        FROM (
+            SELECT r.tenant_id, r.change_id,
+        '\x0008'::bytea
+        || ('\x00000010'::bytea || uuid_send(r.id))
+        || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
+        || ('\x00000008'::bytea || timestamptz_send(r.signed_at))
+        || (int4send(octet_length(r.executed_by)) || convert_to(r.executed_by, 'UTF8'))
+        || (int4send(octet_length(r.approved_by)) || convert_to(r.approved_by, 'UTF8'))
+        || (int4send(octet_length(r.reason)) || convert_to(r.reason, 'UTF8'))
+        || (int4send(octet_length(json_send(r.document))) || json_send(r.document))
+        || (int4send(octet_length(r.sha256)) || convert_to(r.sha256, 'UTF8')) AS sent
+            FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
+            OFFSET 0 -- so that the bytes are made once, and not again for the hash
+        ) written
+        GROUP BY 1, 2
+    LOOP
+        PERFORM edupulse_audit_record(
+            piece.change_id, piece.tenant_id, 'retention_certificates', lower(TG_OP), piece.rows, 8, piece.content,
+            CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
+        );
+    END LOOP;
+    RETURN NULL;
+END
+$$;
+
 CREATE TABLE students (
     id UUID DEFAULT gen_random_uuid() NOT NULL,
     tenant_id VARCHAR(50) NOT NULL,
@@ -4556,13 +4700,13 @@ CREATE TABLE erasures (
     CONSTRAINT uq_erasures_id UNIQUE (tenant_id, id)
 );
 
-COMMENT ON TABLE erasures IS 'Students who have been erased: who wanted it, who approved, and what was taken away. No row names one.';
+COMMENT ON TABLE erasures IS 'Erasures of students, and what retention took away: who wanted it, who approved, and how much went. No row names a student.';
 
 COMMENT ON COLUMN erasures.id IS 'System-generated, time-ordered identifier.';
 
 COMMENT ON COLUMN erasures.tenant_id IS 'The school district that owns the row.';
 
-COMMENT ON COLUMN erasures.number_hash IS 'Keyed hash of the student''s number.';
+COMMENT ON COLUMN erasures.number_hash IS 'Keyed hash of the student''s number; of retention, of the id of its certificate.';
 
 COMMENT ON COLUMN erasures.reason IS 'Why, as the person said it.';
 
@@ -4862,6 +5006,122 @@ CREATE OR REPLACE TRIGGER tr_audit_images_fixed_truncate BEFORE TRUNCATE
 ON audit_images FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_fixed();
 
 SELECT edupulse_guard('audit_images');
+
+CREATE TABLE retention_removals (
+    tenant_id VARCHAR(50) NOT NULL,
+    student_id UUID NOT NULL,
+    table_name VARCHAR(50) NOT NULL,
+    through DATE NOT NULL,
+    removed_at TIMESTAMP WITH TIME ZONE,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
+    CONSTRAINT pk_retention_removals PRIMARY KEY (student_id, table_name),
+    CONSTRAINT fk_retention_removals_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
+);
+
+CREATE INDEX ix_retention_removals_table_name ON retention_removals (tenant_id, table_name);
+
+COMMENT ON TABLE retention_removals IS 'Of which students retention has taken records or predictions away, by table: rows dated up to a day are left out when they are landed again, and nothing is computed of that time any more.';
+
+COMMENT ON COLUMN retention_removals.tenant_id IS 'The school district that owns the row.';
+
+COMMENT ON COLUMN retention_removals.student_id IS 'The student the row is about.';
+
+COMMENT ON COLUMN retention_removals.table_name IS 'The table that rows were taken from.';
+
+COMMENT ON COLUMN retention_removals.through IS 'Rows dated up to this day are gone: the day it was begun.';
+
+COMMENT ON COLUMN retention_removals.removed_at IS 'When all was gone; NULL until then.';
+
+COMMENT ON COLUMN retention_removals.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_retention_removals_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON retention_removals FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_retention_removals_audit_inserted AFTER INSERT
+ON retention_removals REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_retention_removals();
+
+CREATE OR REPLACE TRIGGER tr_retention_removals_audit_updated AFTER UPDATE
+ON retention_removals REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_retention_removals();
+
+CREATE OR REPLACE TRIGGER tr_retention_removals_audit_deleted AFTER DELETE
+ON retention_removals FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_retention_removals();
+
+CREATE OR REPLACE TRIGGER tr_retention_removals_audit_truncate BEFORE TRUNCATE
+ON retention_removals FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_retention_removals_audit_row BEFORE UPDATE
+ON retention_removals FOR EACH ROW WHEN (OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.student_id IS DISTINCT FROM NEW.student_id OR OLD.table_name IS DISTINCT FROM NEW.table_name OR OLD.through IS DISTINCT FROM NEW.through OR OLD.removed_at IS DISTINCT FROM NEW.removed_at OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_retention_removals();
+
+CREATE OR REPLACE TRIGGER tr_retention_removals_audit_removed BEFORE DELETE
+ON retention_removals FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_retention_removals();
+
+SELECT edupulse_guard('retention_removals');
+
+CREATE TABLE retention_certificates (
+    id UUID DEFAULT gen_random_uuid() NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    signed_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    executed_by VARCHAR(255) NOT NULL,
+    approved_by VARCHAR(255) NOT NULL,
+    reason TEXT NOT NULL,
+    document JSON NOT NULL,
+    sha256 VARCHAR(64) NOT NULL,
+    change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
+    CONSTRAINT pk_retention_certificates PRIMARY KEY (id)
+);
+
+CREATE INDEX ix_retention_certificates_signed_at ON retention_certificates (tenant_id, signed_at);
+
+COMMENT ON TABLE retention_certificates IS 'What retention has taken away: how much, by whom, and who approved. Nothing of it is changed.';
+
+COMMENT ON COLUMN retention_certificates.id IS 'System-generated, time-ordered identifier.';
+
+COMMENT ON COLUMN retention_certificates.tenant_id IS 'The school district that owns the row.';
+
+COMMENT ON COLUMN retention_certificates.signed_at IS 'When all was gone.';
+
+COMMENT ON COLUMN retention_certificates.executed_by IS 'Who executed it.';
+
+COMMENT ON COLUMN retention_certificates.approved_by IS 'Who approved; another person.';
+
+COMMENT ON COLUMN retention_certificates.reason IS 'Why, as the person said it.';
+
+COMMENT ON COLUMN retention_certificates.document IS 'The certificate itself: periods, counts, hashes of what is gone, the last backup, what remains.';
+
+COMMENT ON COLUMN retention_certificates.sha256 IS 'Hash of the certificate''s file, which is the document.';
+
+COMMENT ON COLUMN retention_certificates.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
+
+CREATE OR REPLACE TRIGGER tr_retention_certificates_append_only_row AFTER UPDATE OR DELETE
+ON retention_certificates FOR EACH ROW EXECUTE FUNCTION edupulse_refuse_change();
+
+CREATE OR REPLACE TRIGGER tr_retention_certificates_append_only_statement BEFORE TRUNCATE
+ON retention_certificates FOR EACH STATEMENT EXECUTE FUNCTION edupulse_refuse_change();
+
+CREATE OR REPLACE TRIGGER tr_retention_certificates_audit_begin BEFORE INSERT OR UPDATE OR DELETE
+ON retention_certificates FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_begin();
+
+CREATE OR REPLACE TRIGGER tr_retention_certificates_audit_inserted AFTER INSERT
+ON retention_certificates REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_retention_certificates();
+
+CREATE OR REPLACE TRIGGER tr_retention_certificates_audit_updated AFTER UPDATE
+ON retention_certificates REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_retention_certificates();
+
+CREATE OR REPLACE TRIGGER tr_retention_certificates_audit_deleted AFTER DELETE
+ON retention_certificates FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_statement_retention_certificates();
+
+CREATE OR REPLACE TRIGGER tr_retention_certificates_audit_truncate BEFORE TRUNCATE
+ON retention_certificates FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
+
+CREATE OR REPLACE TRIGGER tr_retention_certificates_audit_row BEFORE UPDATE
+ON retention_certificates FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.signed_at IS DISTINCT FROM NEW.signed_at OR OLD.executed_by IS DISTINCT FROM NEW.executed_by OR OLD.approved_by IS DISTINCT FROM NEW.approved_by OR OLD.reason IS DISTINCT FROM NEW.reason OR CAST(OLD.document AS text) IS DISTINCT FROM CAST(NEW.document AS text) OR OLD.sha256 IS DISTINCT FROM NEW.sha256 OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+EXECUTE FUNCTION edupulse_audit_row_retention_certificates();
+
+CREATE OR REPLACE TRIGGER tr_retention_certificates_audit_removed BEFORE DELETE
+ON retention_certificates FOR EACH ROW EXECUTE FUNCTION edupulse_audit_row_retention_certificates();
+
+SELECT edupulse_guard('retention_certificates');
 
 -- The column whose months a table is partitioned by. An error for a table that the declaration does not partition.
 CREATE OR REPLACE FUNCTION edupulse_month_column(parent text) RETURNS text

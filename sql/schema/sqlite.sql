@@ -1276,3 +1276,81 @@ ON audit_images FOR EACH ROW WHEN NOT (0)
 BEGIN
     SELECT RAISE(ABORT, 'audit_images is only added to');
 END;
+
+CREATE TABLE retention_removals (
+    tenant_id VARCHAR(50) NOT NULL,
+    student_id CHAR(32) NOT NULL,
+    table_name VARCHAR(50) NOT NULL,
+    through DATE NOT NULL,
+    removed_at DATETIME,
+    change_id BIGINT DEFAULT 0 NOT NULL,
+    CONSTRAINT pk_retention_removals PRIMARY KEY (student_id, table_name),
+    CONSTRAINT fk_retention_removals_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT
+);
+
+CREATE INDEX ix_retention_removals_table_name ON retention_removals (tenant_id, table_name);
+
+CREATE INDEX ix_retention_removals_change_id ON retention_removals (change_id);
+
+CREATE TRIGGER tr_retention_removals_audit_row AFTER UPDATE OF tenant_id, student_id, table_name, through, removed_at
+ON retention_removals FOR EACH ROW WHEN OLD.tenant_id IS NOT NEW.tenant_id OR OLD.student_id IS NOT NEW.student_id OR OLD.table_name IS NOT NEW.table_name OR OLD.through IS NOT NEW.through OR OLD.removed_at IS NOT NEW.removed_at
+BEGIN
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt)
+    VALUES (OLD.tenant_id, 'retention_removals', CAST(OLD.student_id AS text) || '|' || CAST(OLD.table_name AS text), OLD.student_id, OLD.change_id, coalesce((SELECT id * 1048576 FROM audit_changes WHERE link IS NULL), 0),
+        json_object('tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'table_name', OLD.table_name, 'through', OLD.through, 'removed_at', OLD.removed_at, 'change_id', OLD.change_id), lower(hex(randomblob(16))));
+    UPDATE retention_removals SET change_id = coalesce((SELECT id * 1048576 FROM audit_changes WHERE link IS NULL), 0) WHERE rowid = NEW.rowid;
+END;
+
+CREATE TRIGGER tr_retention_removals_audit_removed AFTER DELETE
+ON retention_removals FOR EACH ROW
+BEGIN
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt)
+    VALUES (OLD.tenant_id, 'retention_removals', CAST(OLD.student_id AS text) || '|' || CAST(OLD.table_name AS text), OLD.student_id, OLD.change_id, coalesce((SELECT id * 1048576 FROM audit_changes WHERE link IS NULL), 0),
+        json_object('tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'table_name', OLD.table_name, 'through', OLD.through, 'removed_at', OLD.removed_at, 'change_id', OLD.change_id), lower(hex(randomblob(16))));
+END;
+
+CREATE TABLE retention_certificates (
+    id CHAR(32) DEFAULT (lower(hex(randomblob(16)))) NOT NULL,
+    tenant_id VARCHAR(50) NOT NULL,
+    signed_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    executed_by VARCHAR(255) NOT NULL,
+    approved_by VARCHAR(255) NOT NULL,
+    reason TEXT NOT NULL,
+    document JSON NOT NULL,
+    sha256 VARCHAR(64) NOT NULL,
+    change_id BIGINT DEFAULT 0 NOT NULL,
+    CONSTRAINT pk_retention_certificates PRIMARY KEY (id)
+);
+
+CREATE INDEX ix_retention_certificates_signed_at ON retention_certificates (tenant_id, signed_at);
+
+CREATE INDEX ix_retention_certificates_change_id ON retention_certificates (change_id);
+
+CREATE TRIGGER tr_retention_certificates_no_update BEFORE UPDATE
+ON retention_certificates FOR EACH ROW
+BEGIN
+    SELECT RAISE(ABORT, 'rows of retention_certificates are added and never changed or removed');
+END;
+
+CREATE TRIGGER tr_retention_certificates_no_delete BEFORE DELETE
+ON retention_certificates FOR EACH ROW
+BEGIN
+    SELECT RAISE(ABORT, 'rows of retention_certificates are added and never changed or removed');
+END;
+
+CREATE TRIGGER tr_retention_certificates_audit_row AFTER UPDATE OF id, tenant_id, signed_at, executed_by, approved_by, reason, document, sha256
+ON retention_certificates FOR EACH ROW WHEN OLD.id IS NOT NEW.id OR OLD.tenant_id IS NOT NEW.tenant_id OR OLD.signed_at IS NOT NEW.signed_at OR OLD.executed_by IS NOT NEW.executed_by OR OLD.approved_by IS NOT NEW.approved_by OR OLD.reason IS NOT NEW.reason OR OLD.document IS NOT NEW.document OR OLD.sha256 IS NOT NEW.sha256
+BEGIN
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt)
+    VALUES (OLD.tenant_id, 'retention_certificates', CAST(OLD.id AS text), NULL, OLD.change_id, coalesce((SELECT id * 1048576 FROM audit_changes WHERE link IS NULL), 0),
+        json_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'signed_at', OLD.signed_at, 'executed_by', OLD.executed_by, 'approved_by', OLD.approved_by, 'reason', OLD.reason, 'document', OLD.document, 'sha256', OLD.sha256, 'change_id', OLD.change_id), lower(hex(randomblob(16))));
+    UPDATE retention_certificates SET change_id = coalesce((SELECT id * 1048576 FROM audit_changes WHERE link IS NULL), 0) WHERE rowid = NEW.rowid;
+END;
+
+CREATE TRIGGER tr_retention_certificates_audit_removed AFTER DELETE
+ON retention_certificates FOR EACH ROW
+BEGIN
+    INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt)
+    VALUES (OLD.tenant_id, 'retention_certificates', CAST(OLD.id AS text), NULL, OLD.change_id, coalesce((SELECT id * 1048576 FROM audit_changes WHERE link IS NULL), 0),
+        json_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'signed_at', OLD.signed_at, 'executed_by', OLD.executed_by, 'approved_by', OLD.approved_by, 'reason', OLD.reason, 'document', OLD.document, 'sha256', OLD.sha256, 'change_id', OLD.change_id), lower(hex(randomblob(16))));
+END;

@@ -290,15 +290,15 @@ BEGIN
         SELECT CAST(CAST(oid AS regclass) AS text) FROM pg_class
         WHERE relnamespace = CAST('public' AS regnamespace) AND relkind IN ('r', 'p', 'S')
           AND relowner <> CAST('"edupulse_owner"' AS regrole)
-          AND (relname IN ('students', 'schools', 'enrollments', 'enrollment_statements', 'attendance_records', 'attendance_statements', 'grades', 'discipline_incidents', 'student_features', 'model_metadata', 'predictions', 'training_feedback', 'model_evaluations', 'promotion_decisions', 'review_proposals', 'ingested_files', 'accepted_removals', 'quarantined_records', 'disputed_numbers', 'student_merges', 'instructional_days', 'weekly_activity', 'weekly_course_grades', 'pending_updates', 'step_accounts', 'disclosures', 'erasures', 'erased_keys', 'legal_holds', 'audit_changes', 'audit_entries', 'audit_images', 'alembic_version', 'audit_changes_number')
-               OR relname ~ '^(students|schools|enrollments|enrollment_statements|attendance_records|attendance_statements|grades|discipline_incidents|student_features|model_metadata|predictions|training_feedback|model_evaluations|promotion_decisions|review_proposals|ingested_files|accepted_removals|quarantined_records|disputed_numbers|student_merges|instructional_days|weekly_activity|weekly_course_grades|pending_updates|step_accounts|disclosures|erasures|erased_keys|legal_holds|audit_changes|audit_entries|audit_images)_(default|y\d{4}m\d\d|load_[0-9a-f]{8})$')
+          AND (relname IN ('students', 'schools', 'enrollments', 'enrollment_statements', 'attendance_records', 'attendance_statements', 'grades', 'discipline_incidents', 'student_features', 'model_metadata', 'predictions', 'training_feedback', 'model_evaluations', 'promotion_decisions', 'review_proposals', 'ingested_files', 'accepted_removals', 'quarantined_records', 'disputed_numbers', 'student_merges', 'instructional_days', 'weekly_activity', 'weekly_course_grades', 'pending_updates', 'step_accounts', 'disclosures', 'erasures', 'erased_keys', 'legal_holds', 'audit_changes', 'audit_entries', 'audit_images', 'retention_removals', 'retention_certificates', 'alembic_version', 'audit_changes_number')
+               OR relname ~ '^(students|schools|enrollments|enrollment_statements|attendance_records|attendance_statements|grades|discipline_incidents|student_features|model_metadata|predictions|training_feedback|model_evaluations|promotion_decisions|review_proposals|ingested_files|accepted_removals|quarantined_records|disputed_numbers|student_merges|instructional_days|weekly_activity|weekly_course_grades|pending_updates|step_accounts|disclosures|erasures|erased_keys|legal_holds|audit_changes|audit_entries|audit_images|retention_removals|retention_certificates)_(default|y\d{4}m\d\d|load_[0-9a-f]{8})$')
     LOOP
         EXECUTE format('ALTER TABLE %s OWNER TO %I', named, 'edupulse_owner');
     END LOOP;
     FOR named IN
         SELECT CAST(CAST(oid AS regprocedure) AS text) FROM pg_proc
         WHERE pronamespace = CAST('public' AS regnamespace) AND proowner <> CAST('"edupulse_owner"' AS regrole)
-          AND proname IN ('attendance_records_as_recorded', 'discipline_incidents_as_recorded', 'edupulse_audit_arrive', 'edupulse_audit_begin', 'edupulse_audit_built', 'edupulse_audit_columns', 'edupulse_audit_content', 'edupulse_audit_entries', 'edupulse_audit_fixed', 'edupulse_audit_guard', 'edupulse_audit_images', 'edupulse_audit_link', 'edupulse_audit_moment', 'edupulse_audit_moved', 'edupulse_audit_next', 'edupulse_audit_number', 'edupulse_audit_record', 'edupulse_audit_refuse_truncate', 'edupulse_audit_release', 'edupulse_audit_row_accepted_removals', 'edupulse_audit_row_attendance_records', 'edupulse_audit_row_attendance_statements', 'edupulse_audit_row_discipline_incidents', 'edupulse_audit_row_disclosures', 'edupulse_audit_row_disputed_numbers', 'edupulse_audit_row_enrollment_statements', 'edupulse_audit_row_enrollments', 'edupulse_audit_row_erased_keys', 'edupulse_audit_row_erasures', 'edupulse_audit_row_grades', 'edupulse_audit_row_ingested_files', 'edupulse_audit_row_instructional_days', 'edupulse_audit_row_legal_holds', 'edupulse_audit_row_model_evaluations', 'edupulse_audit_row_model_metadata', 'edupulse_audit_row_predictions', 'edupulse_audit_row_promotion_decisions', 'edupulse_audit_row_quarantined_records', 'edupulse_audit_row_review_proposals', 'edupulse_audit_row_schools', 'edupulse_audit_row_step_accounts', 'edupulse_audit_row_student_features', 'edupulse_audit_row_student_merges', 'edupulse_audit_row_students', 'edupulse_audit_row_training_feedback', 'edupulse_audit_row_weekly_activity', 'edupulse_audit_row_weekly_course_grades', 'edupulse_audit_start', 'edupulse_audit_statement_accepted_removals', 'edupulse_audit_statement_attendance_records', 'edupulse_audit_statement_attendance_statements', 'edupulse_audit_statement_discipline_incidents', 'edupulse_audit_statement_disclosures', 'edupulse_audit_statement_disputed_numbers', 'edupulse_audit_statement_enrollment_statements', 'edupulse_audit_statement_enrollments', 'edupulse_audit_statement_erased_keys', 'edupulse_audit_statement_erasures', 'edupulse_audit_statement_grades', 'edupulse_audit_statement_ingested_files', 'edupulse_audit_statement_instructional_days', 'edupulse_audit_statement_legal_holds', 'edupulse_audit_statement_model_evaluations', 'edupulse_audit_statement_model_metadata', 'edupulse_audit_statement_predictions', 'edupulse_audit_statement_promotion_decisions', 'edupulse_audit_statement_quarantined_records', 'edupulse_audit_statement_review_proposals', 'edupulse_audit_statement_schools', 'edupulse_audit_statement_step_accounts', 'edupulse_audit_statement_student_features', 'edupulse_audit_statement_student_merges', 'edupulse_audit_statement_students', 'edupulse_audit_statement_training_feedback', 'edupulse_audit_statement_weekly_activity', 'edupulse_audit_statement_weekly_course_grades', 'edupulse_guard', 'edupulse_guard_rows', 'edupulse_month_attach', 'edupulse_month_bound', 'edupulse_month_bounds', 'edupulse_month_column', 'edupulse_month_columns', 'edupulse_month_demand_ended', 'edupulse_month_demand_started', 'edupulse_month_end', 'edupulse_month_finish', 'edupulse_month_hold_default', 'edupulse_month_locks', 'edupulse_month_make', 'edupulse_month_name', 'edupulse_month_partition', 'edupulse_month_place', 'edupulse_month_rename', 'edupulse_month_start', 'edupulse_month_table', 'edupulse_month_take', 'edupulse_month_tenant', 'edupulse_month_unclaimed', 'edupulse_month_writer', 'edupulse_refuse_change', 'edupulse_touch_updated_at', 'enrollments_as_recorded', 'grades_as_recorded', 'schools_as_recorded', 'students_as_recorded', 'training_feedback_as_recorded')
+          AND proname IN ('attendance_records_as_recorded', 'discipline_incidents_as_recorded', 'edupulse_audit_arrive', 'edupulse_audit_begin', 'edupulse_audit_built', 'edupulse_audit_columns', 'edupulse_audit_content', 'edupulse_audit_entries', 'edupulse_audit_fixed', 'edupulse_audit_guard', 'edupulse_audit_images', 'edupulse_audit_link', 'edupulse_audit_moment', 'edupulse_audit_moved', 'edupulse_audit_next', 'edupulse_audit_number', 'edupulse_audit_record', 'edupulse_audit_refuse_truncate', 'edupulse_audit_release', 'edupulse_audit_row_accepted_removals', 'edupulse_audit_row_attendance_records', 'edupulse_audit_row_attendance_statements', 'edupulse_audit_row_discipline_incidents', 'edupulse_audit_row_disclosures', 'edupulse_audit_row_disputed_numbers', 'edupulse_audit_row_enrollment_statements', 'edupulse_audit_row_enrollments', 'edupulse_audit_row_erased_keys', 'edupulse_audit_row_erasures', 'edupulse_audit_row_grades', 'edupulse_audit_row_ingested_files', 'edupulse_audit_row_instructional_days', 'edupulse_audit_row_legal_holds', 'edupulse_audit_row_model_evaluations', 'edupulse_audit_row_model_metadata', 'edupulse_audit_row_predictions', 'edupulse_audit_row_promotion_decisions', 'edupulse_audit_row_quarantined_records', 'edupulse_audit_row_retention_certificates', 'edupulse_audit_row_retention_removals', 'edupulse_audit_row_review_proposals', 'edupulse_audit_row_schools', 'edupulse_audit_row_step_accounts', 'edupulse_audit_row_student_features', 'edupulse_audit_row_student_merges', 'edupulse_audit_row_students', 'edupulse_audit_row_training_feedback', 'edupulse_audit_row_weekly_activity', 'edupulse_audit_row_weekly_course_grades', 'edupulse_audit_start', 'edupulse_audit_statement_accepted_removals', 'edupulse_audit_statement_attendance_records', 'edupulse_audit_statement_attendance_statements', 'edupulse_audit_statement_discipline_incidents', 'edupulse_audit_statement_disclosures', 'edupulse_audit_statement_disputed_numbers', 'edupulse_audit_statement_enrollment_statements', 'edupulse_audit_statement_enrollments', 'edupulse_audit_statement_erased_keys', 'edupulse_audit_statement_erasures', 'edupulse_audit_statement_grades', 'edupulse_audit_statement_ingested_files', 'edupulse_audit_statement_instructional_days', 'edupulse_audit_statement_legal_holds', 'edupulse_audit_statement_model_evaluations', 'edupulse_audit_statement_model_metadata', 'edupulse_audit_statement_predictions', 'edupulse_audit_statement_promotion_decisions', 'edupulse_audit_statement_quarantined_records', 'edupulse_audit_statement_retention_certificates', 'edupulse_audit_statement_retention_removals', 'edupulse_audit_statement_review_proposals', 'edupulse_audit_statement_schools', 'edupulse_audit_statement_step_accounts', 'edupulse_audit_statement_student_features', 'edupulse_audit_statement_student_merges', 'edupulse_audit_statement_students', 'edupulse_audit_statement_training_feedback', 'edupulse_audit_statement_weekly_activity', 'edupulse_audit_statement_weekly_course_grades', 'edupulse_guard', 'edupulse_guard_rows', 'edupulse_month_attach', 'edupulse_month_bound', 'edupulse_month_bounds', 'edupulse_month_column', 'edupulse_month_columns', 'edupulse_month_demand_ended', 'edupulse_month_demand_started', 'edupulse_month_end', 'edupulse_month_finish', 'edupulse_month_hold_default', 'edupulse_month_locks', 'edupulse_month_make', 'edupulse_month_name', 'edupulse_month_partition', 'edupulse_month_place', 'edupulse_month_rename', 'edupulse_month_start', 'edupulse_month_table', 'edupulse_month_take', 'edupulse_month_tenant', 'edupulse_month_unclaimed', 'edupulse_month_writer', 'edupulse_refuse_change', 'edupulse_touch_updated_at', 'enrollments_as_recorded', 'grades_as_recorded', 'schools_as_recorded', 'students_as_recorded', 'training_feedback_as_recorded')
     LOOP
         EXECUTE format('ALTER FUNCTION %s OWNER TO %I', named, 'edupulse_owner');
     END LOOP;
@@ -426,6 +426,10 @@ SELECT edupulse_guard('audit_changes');
 SELECT edupulse_guard('audit_entries');
 
 SELECT edupulse_guard('audit_images');
+
+SELECT edupulse_guard('retention_removals');
+
+SELECT edupulse_guard('retention_certificates');
 
 REVOKE ALL ON alembic_version FROM "edupulse_loader";
 
@@ -686,6 +690,22 @@ GRANT SELECT ON audit_images TO "edupulse_loader";
 REVOKE ALL ON audit_images FROM "edupulse_auditor_springfield";
 
 GRANT SELECT ON audit_images TO "edupulse_auditor_springfield";
+
+REVOKE ALL ON retention_removals FROM "edupulse_loader";
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON retention_removals TO "edupulse_loader";
+
+REVOKE ALL ON retention_removals FROM "edupulse_analyst_springfield";
+
+GRANT SELECT ON retention_removals TO "edupulse_analyst_springfield";
+
+REVOKE ALL ON retention_certificates FROM "edupulse_loader";
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON retention_certificates TO "edupulse_loader";
+
+REVOKE ALL ON retention_certificates FROM "edupulse_analyst_springfield";
+
+GRANT SELECT ON retention_certificates TO "edupulse_analyst_springfield";
 
 GRANT EXECUTE ON FUNCTION edupulse_month_make(text, date) TO "edupulse_loader";
 
@@ -956,6 +976,22 @@ CREATE POLICY "edupulse_loader" ON audit_images FOR SELECT TO "edupulse_loader" 
 DROP POLICY IF EXISTS "edupulse_auditor_springfield" ON audit_images;
 
 CREATE POLICY "edupulse_auditor_springfield" ON audit_images FOR SELECT TO "edupulse_auditor_springfield" USING (tenant_id = 'springfield');
+
+DROP POLICY IF EXISTS "edupulse_loader" ON retention_removals;
+
+CREATE POLICY "edupulse_loader" ON retention_removals FOR ALL TO "edupulse_loader" USING (tenant_id = (SELECT nullif(current_setting('app.tenant', true), ''))) WITH CHECK (tenant_id = (SELECT nullif(current_setting('app.tenant', true), '')));
+
+DROP POLICY IF EXISTS "edupulse_analyst_springfield" ON retention_removals;
+
+CREATE POLICY "edupulse_analyst_springfield" ON retention_removals FOR SELECT TO "edupulse_analyst_springfield" USING (tenant_id = 'springfield');
+
+DROP POLICY IF EXISTS "edupulse_loader" ON retention_certificates;
+
+CREATE POLICY "edupulse_loader" ON retention_certificates FOR ALL TO "edupulse_loader" USING (tenant_id = (SELECT nullif(current_setting('app.tenant', true), ''))) WITH CHECK (tenant_id = (SELECT nullif(current_setting('app.tenant', true), '')));
+
+DROP POLICY IF EXISTS "edupulse_analyst_springfield" ON retention_certificates;
+
+CREATE POLICY "edupulse_analyst_springfield" ON retention_certificates FOR SELECT TO "edupulse_analyst_springfield" USING (tenant_id = 'springfield');
 
 RESET ROLE;
 
