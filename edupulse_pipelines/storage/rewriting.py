@@ -27,8 +27,8 @@ def demand_rewriting(connection: Connection, tables: Iterable[str]) -> None:
         foreign = list(connection.scalars(_NOT_OWNED, {"tables": list(tables)}))
         if foreign:
             raise PermanentError(
-                f"The role does not own {foreign[0]} and others, and only an owner may rewrite a table: "
-                "name the owner's database URL in EDUPULSE_DATABASE_URL for this command."
+                f"The role does not own {foreign[0]} and others, and only an owner may rewrite a table: name in "
+                "EDUPULSE_KEEPER_URL, for this command, the database URL of the keeper or of whoever owns the tables."
             )
 
 
