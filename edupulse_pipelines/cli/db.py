@@ -123,6 +123,7 @@ def db_roles(as_script: bool, as_json: bool, home: Path | None) -> None:
                 "has_tables": made.has_tables,
                 "changed": made.changed,
                 "left": [statement for statement, _ in made.left],
+                "former": [{"role": role, "statements": roles.dropping(role)} for role in made.former],
             }
         )
     else:
@@ -141,6 +142,16 @@ def _show_roles(names: RoleNames, made: Made) -> None:
         click.echo("Their rights and policies are as they should be.")
     elif not made.left:
         click.echo("There are no tables yet: `edupulse db upgrade` makes them and lets the roles in.")
+    if made.former:
+        from edupulse_pipelines.governance.roles import dropping
+
+        click.echo(
+            "\nThese roles are of districts that are no longer in the settings. They stay, and still log in and read "
+            "the rows of their district, as long as there are any. To end one, as a superuser:\n"
+        )
+        for role in made.former:
+            click.echo(f"{dropping(role)}")
+        click.echo("")
     if made.left:
         click.echo("\nThis connection may not do the following; a superuser has to, and then this command again:\n")
         for statement, reason in made.left:

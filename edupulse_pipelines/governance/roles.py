@@ -48,6 +48,7 @@ _LOCK_SECONDS = 60
 class Made:
     """What was done: the roles there are now, how many statements about tables it took, and what is left to paste.
 
+    former: roles of districts that are no longer in the settings; they stay until somebody drops them.
     left: statements that the connection's role may not run, each with the server's reason. has_tables: whether the
     tables were there to let the roles in to; `edupulse db upgrade` does it otherwise.
     """
@@ -56,6 +57,7 @@ class Made:
     changed: int = 0
     has_tables: bool = False
     left: list[tuple[str, str]] = field(default_factory=list)
+    former: tuple[str, ...] = ()
 
 
 def make_roles(work: Work, names: RoleNames) -> Made:
@@ -83,11 +85,27 @@ def make_roles(work: Work, names: RoleNames) -> Made:
                 made.left.append((statement, error.orig.diag.message_primary))  # type: ignore[union-attr]
         if trouble := access.memberships(connection, names):
             raise PermanentError(trouble[0])
+        made.former = former_roles(connection, names)
         made.has_tables = access.roles_are_there(connection, names)
         if made.has_tables:
             with as_owner(connection, names):
                 made.changed = access.let_in(connection, names)
     return made
+
+
+def former_roles(connection: Connection, names: RoleNames) -> tuple[str, ...]:
+    """The analysts and auditors with our prefix whose district is not among the names, sorted."""
+    query = sa.text(
+        "SELECT rolname FROM pg_roles WHERE (starts_with(rolname, :analyst) OR starts_with(rolname, :auditor))"
+        " AND NOT rolname = ANY(:wanted) ORDER BY rolname"
+    )
+    begins = {"analyst": names.analyst(""), "auditor": names.auditor("")}
+    return tuple(connection.scalars(query, {**begins, "wanted": list(names.of_districts)}))
+
+
+def dropping(role: str) -> str:
+    """The statements that end a role; the first one in every database of the server where it has rights."""
+    return f"DROP OWNED BY {quoted(role)}; DROP ROLE {quoted(role)};"
 
 
 _NO_SUCH_ROLE = "42704"

@@ -10,9 +10,18 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from edupulse_pipelines.schema.sqlalchemy_tables import metadata
+from edupulse_pipelines.weeks import feature_date, last_closed_week
 from edupulse_pipelines_tests.cli.house import House
+from edupulse_pipelines_tests.ingest.district import STUDENT_HEADER
+from edupulse_pipelines_tests.roles import roles_of
 
 PAGE = Path(__file__).parents[2] / "docs" / "privacy.md"
+EXITS = (
+    "district_id,first_name,last_name,date_of_birth,enrollment_date,exit_date,exit_type\n"
+    "1001,Ann,Lee,2010-01-01,2020-09-01,2021-06-18,completed\n"
+    "1002,Bertram,Ray,2010-01-02,2020-09-01,2021-06-18,\n1003,Cleo,Moss,2010-01-03,2020-09-01,,\n"
+)
 
 
 @pytest.fixture
@@ -20,30 +29,91 @@ def house(tmp_path: Path, database_url: str, engine: sa.Engine, monkeypatch: pyt
     return House(tmp_path, database_url, engine, monkeypatch)
 
 
-def runbooks() -> list[list[str]]:
-    """The commands of the runbooks of a student's data, in order, without `edupulse`."""
+def commands(begin: str, end: str | None = None) -> list[list[str]]:
+    """The commands of a part of the page, in order, without `edupulse`."""
     text = PAGE.read_text(encoding="utf-8")
-    text = text[text.index("### A parent asks") :]
+    text = text[text.index(begin) : text.index(end) if end is not None else None]
     blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
-    lines = [line for block in blocks for line in block.splitlines() if line.startswith("edupulse ")]
-    return [shlex.split(line)[1:] for line in lines]
+    lines = [line.strip() for block in blocks for line in block.splitlines()]
+    return [shlex.split(line)[1:] for line in lines if line.startswith("edupulse ")]
 
 
 def test_every_command_of_the_runbooks_does_what_it_is_told_for(
     house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    asked = [words for words in runbooks() if words[0] in ("privacy", "quarantine", "students")]
-    assert {words[1] for words in asked} >= {"inspect", "disclosures", "erase", "hold", "holds", "release", "list"}
+    with (house.home / "edupulse.toml").open("a", encoding="utf-8") as stream:
+        stream.write("\n[tenants.north.retention]\nattendance_records = { completed = 3, otherwise = 4 }\n")
+    house.district.land(2, students=EXITS.replace("1001,Ann,Lee,2010-01-01,2020-09-01,2021-06-18,completed\n", ""))
+    house.district.run("students")
+    asked = commands("### A parent asks")
+    named = {words[1] for words in asked}
+    assert named >= {"inspect", "disclosures", "erase", "hold", "holds", "release", "retention", "list"}
     said = {" ".join(words[:2]) + (" --execute" if "--execute" in words else ""): house(*words) for words in asked}
     assert (tmp_path / "for-the-family" / "index.html").is_file()
     assert (tmp_path / "what-is-held" / "index.html").is_file()
     assert "Would be erased" in said["privacy erase"].output
     assert "Erased:" in said["privacy erase --execute"].output
+    assert "of 1 students" in said["privacy retention"].output
+    assert "Signed off:" in said["privacy retention --execute"].output
     assert "inspection" in said["privacy disclosures"].output
     assert house.district.rows("students", "district_id") == ["1002", "1003"]
-    names = ("Ann", "Lee", "2010-01-01")
+    assert house.district.rows("attendance_records", "district_id") == []
+    names = ("Ann", "Lee", "2010-01-01", "Bertram")
     assert not [name for name in names for result in said.values() if name in result.output]
+
+
+def test_every_export_of_the_page_is_written(house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    people = "".join(f"2{number:03},First{number},Last{number},2010-01-01,9\n" for number in range(60))
+    house.district.land(2, students=f"{STUDENT_HEADER},grade_level\n{people}")
+    house.district.run("students")
+    # The export counts in the last closed week, whenever that is.
+    vectors, of = metadata.tables["student_features"], metadata.tables["students"].c
+    with house.district.engine.begin() as connection:
+        day = feature_date(last_closed_week(house.district.tenant.timezone))
+        rows = connection.execute(sa.select(of.tenant_id, of.id.label("student_id"))).mappings().all()
+        connection.execute(vectors.insert(), [{**row, "feature_date": day} for row in rows])
+    asked = commands("## Research export", "## Runbooks")
+    assert {option for words in asked for option in words} >= {"--research", "--aggregates"}
+    for words in asked:
+        assert words[:2] == ["privacy", "export"]
+        house(*words)
+        out = tmp_path / words[words.index("--out") + 1]
+        assert (out / ("students.csv" if "--research" in words else "counts.csv")).is_file()
+    assert len(json.loads(house("privacy", "disclosures", "--json").stdout)["disclosures"]) == len(asked)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_what_the_page_says_of_a_leak_ends_it(
+    house: House, engine: sa.Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    text = text[text.index("### A leak is suspected") : text.index("## What is held where")]
+    (statements,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
+    with roles_of(engine, "north") as (names, urls):
+        analyst = names.analyst("north")
+        with (house.home / "edupulse.toml").open("a", encoding="utf-8") as stream:
+            stream.write(f'[roles]\nprefix = "{names.prefix}"\n')
+        monkeypatch.setenv("EDUPULSE_KEEPER_URL", database_url)
+        with sa.create_engine(urls[analyst], poolclass=sa.NullPool).connect() as leak:
+            assert leak.scalar(sa.text("SELECT count(*) FROM students")) == 3
+            with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+                for statement in statements.replace("edupulse_analyst_springfield", analyst).split(";"):
+                    if statement.strip():
+                        connection.exec_driver_sql(statement)
+                connection.exec_driver_sql(f'GRANT UPDATE ON students TO "{analyst}"')
+            with pytest.raises(sa.exc.OperationalError):
+                leak.scalar(sa.text("SELECT count(*) FROM students"))
+        asked = commands("### A leak is suspected", "## What is held where")
+        assert [words[:2] for words in asked] == [["db", "check"], ["db", "roles"], ["privacy", "disclosures"]]
+        check, roles, disclosures = asked
+        assert "UPDATE on students" in " ".join(house(*check, code=1).output.split())
+        house(*roles)
+        house(*check)
+        house(*disclosures)
+        with pytest.raises(sa.exc.OperationalError, match="not permitted to log in"):
+            sa.create_engine(urls[analyst]).connect()
 
 
 def test_what_is_refused_is_said_and_changes_nothing(house: House) -> None:
@@ -64,13 +134,6 @@ def test_the_places_are_told(house: House) -> None:
     told = json.loads(house("privacy", "places", "--json").stdout)["places"]
     assert [place["name"] for place in told][:2] == ["landing", "raw archive"]
     assert "raw archive" in house("privacy", "places").output
-
-
-EXITS = (
-    "district_id,first_name,last_name,date_of_birth,enrollment_date,exit_date,exit_type\n"
-    "1001,Ann,Lee,2010-01-01,2020-09-01,2021-06-18,completed\n"
-    "1002,Bertram,Ray,2010-01-02,2020-09-01,2021-06-18,\n1003,Cleo,Moss,2010-01-03,2020-09-01,,\n"
-)
 
 
 def test_retention_is_counted_and_taken_away_by_two_people(house: House) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import uuid
@@ -319,3 +320,33 @@ def test_an_older_server_is_refused_with_the_reason(monkeypatch: pytest.MonkeyPa
         with pytest.raises(DatabaseUnusable, match=r"EduPulse needs 99 or later.*security_invoker"):
             engine.connect()
     engine.dispose()
+
+
+@on_postgresql
+def test_roles_of_districts_that_are_gone_are_listed_with_what_ends_them(
+    engine: Engine, database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = "a-district-whose-name-is-as-long-as-it-may-be-and-a-bit-x"
+    with roles_of(engine, "north", "south", long) as (names, _):
+        gone = [of(name) for of in (names.analyst, names.auditor) for name in ("south", long)]
+        (tmp_path / "edupulse.toml").write_text(
+            f'[roles]\nprefix = "{names.prefix}"\n'
+            '[tenants.north]\ntimezone = "America/New_York"\nfirst_week = 2025-09-01\n',
+            encoding="utf-8",
+        )
+        monkeypatch.setenv("EDUPULSE_DATABASE_URL", database_url)
+        said = CliRunner().invoke(main, ["db", "roles", "--home", str(tmp_path)])
+        assert said.exit_code == 0, said.output
+        assert "no longer in the settings" in said.output
+        statements = [line for line in said.output.splitlines() if line.startswith("DROP OWNED BY")]
+        assert sorted(gone) == sorted(line.split('"')[1] for line in statements)
+        told = json.loads(CliRunner().invoke(main, ["db", "roles", "--json", "--home", str(tmp_path)]).stdout)
+        assert [one["statements"] for one in told["former"]] == statements
+        for statement in statements:
+            with engine.begin() as connection:
+                connection.exec_driver_sql(statement)
+        again = CliRunner().invoke(main, ["db", "roles", "--home", str(tmp_path)])
+        assert "no longer in the settings" not in again.output
+        with engine.begin() as connection:
+            for role in gone:  # for `roles_of`, which takes all of them away
+                connection.exec_driver_sql(f'CREATE ROLE "{role}"')
