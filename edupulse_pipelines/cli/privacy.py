@@ -135,7 +135,7 @@ def _is_plain(value: Any) -> bool:
 
 @privacy.command("export")
 @click.option("--research", "research_name", metavar="NAME", help="A de-identified data set under this name.")
-@click.option("--aggregates", "aggregates_name", metavar="NAME", help="Counts of students under this name.")
+@click.option("--aggregates", "aggregates_name", metavar="NAME", help="Counts and rates of students under this name.")
 @click.option(
     "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="An empty folder, or a new one."
 )
@@ -156,7 +156,7 @@ def _is_plain(value: Any) -> bool:
     multiple=True,
     default=("grade_level,gender", "grade_level,ethnicity"),
     show_default=True,
-    help="What students are counted by, parted by commas; repeatable.",
+    help="What students are counted by, parted by commas, the last for rates; repeatable.",
 )
 @click.option("--week", metavar="DATE", help="Any day of the week to count in.  [default: the last closed]")
 @_TENANT
@@ -179,7 +179,7 @@ def export(
 
     A data set has random codes, weeks moved by a secret number for each student, and no number, name, contact or text;
     what singles students out together is made coarser until each looks like at least k - 1 others. Counts below k are
-    hidden, with as many others as it takes, also together with earlier releases of the week. Both are recorded.
+    hidden, with as many others as it takes, also together with every earlier release. Both are recorded.
     """
     from edupulse_pipelines.governance import aggregates, research
     from edupulse_pipelines.governance.disclosures import Circumstances

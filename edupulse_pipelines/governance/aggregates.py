@@ -1,7 +1,7 @@
-"""Counts of a district's students for whoever may not see students: small ones hidden so that nobody can work them out.
+"""Counts and rates of a district's students for whoever may not see students: small ones hidden, not to be worked out.
 
-Each release is kept in `<home>/releases/<tenant>`, so that the next one about the same day is checked together with it.
-What is hidden is decided in `suppression`.
+Each release is kept in `<home>/releases/<tenant>`, so that every later one is checked together with it. What is hidden
+is decided in `suppression`. A rate is published where both its counts are, so it tells nothing that they do not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,16 @@ from edupulse_pipelines.errors import ConfigurationError, PermanentError
 from edupulse_pipelines.governance import disclosures
 from edupulse_pipelines.governance.disclosures import Circumstances
 from edupulse_pipelines.governance.released_files import check_empty, write_files
-from edupulse_pipelines.governance.suppression import ALL, CannotBeHidden, Cell, Release, counted, suppress
+from edupulse_pipelines.governance.suppression import (
+    ALL,
+    CannotBeHidden,
+    Cell,
+    Release,
+    Snapshot,
+    changes_between,
+    counted,
+    suppress,
+)
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions, student_features, students
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import feature_date
@@ -59,9 +68,10 @@ def publish(
 ) -> Published:
     """Write the counts of the students of a week (its Monday) by the tables' dimensions, and record the release.
 
+    Of each table's last dimension also rates: the share that a value has of the students who are alike in the others.
     PermanentError when the week has no students, the name was used, `out` holds something, or, with what earlier
-    releases of the week have told, no choice of hidden counts leaves `k` values to each of them. Takes eight arguments:
-    a release is named, of a week, by tables, for a purpose.
+    releases have told, no choice of hidden counts leaves `k` values to each of them. Takes eight arguments: a release
+    is named, of a week, by tables, for a purpose.
     """
     check_name(name)
     _check_tables(tables)
@@ -70,18 +80,18 @@ def publish(
     day = feature_date(week)
     with work.reading() as connection:
         people = _people(connection, work, day)
-    if not people:
-        raise PermanentError(f"There are no students in the week of {week}; run it first.")
-    earlier = [release for path in sorted(kept.parent.glob("*.json")) if (release := _read(path, day)) is not None]
-    counts = counted(people, tables)
+        if not people:
+            raise PermanentError(f"There are no students in the week of {week}; run it first.")
+        counts = counted(list(people.values()), tables)
+        earlier, past = _before(connection, work, kept.parent, day, people)
     try:
-        release = suppress(counts, k, earlier)
+        release = suppress(counts, k, earlier, past)
     except CannotBeHidden:
         raise PermanentError(
-            "With what earlier releases of this week have told, a count of few students could be worked out whatever "
-            "else is hidden: nothing was written. Count by fewer dimensions, or by those of the earlier release."
+            "With what earlier releases have told, a count of few students could be worked out whatever else is hidden:"
+            " nothing was written. Count by fewer dimensions, or by those of the earlier releases."
         ) from None
-    text = _csv(release, sorted({name for table in tables for name in table}))
+    text = _csv(release, tables)
     files = write_files(
         out, {"counts.csv": text.encode(), "README.txt": _about(work.tenant, week, k, release).encode()}
     )
@@ -120,8 +130,41 @@ def _check_tables(tables: Sequence[Sequence[str]]) -> None:
             )
 
 
-def _people(connection: Connection, work: Work, day: dt.date) -> list[dict[str, str]]:
-    """The students with a vector of the week, each with the value of every dimension."""
+def _before(
+    connection: Connection, work: Work, folder: Path, day: dt.date, people: Mapping[Any, Mapping[str, str]]
+) -> tuple[list[Release], list[Snapshot]]:
+    """The earlier releases: those about the same people as now, and those of other moments, in order of their days.
+
+    What was published of the same day and is not so any more is of another moment.
+    """
+    same: list[Release] = []
+    others: dict[dt.date, list[Release]] = {}
+    for path in sorted(folder.glob("*.json")):
+        of_day, release = _read(path)
+        if of_day == day and not _put_right(release, people):
+            same.append(release)
+        else:
+            others.setdefault(of_day, []).append(release)
+    days = sorted(others)
+    of_days = {one: people if one == day else _people(connection, work, one) for one in days}
+    past = []
+    for number, one in enumerate(days):
+        # From the last one on to now. Later weeks may have been told before this one: then it goes back.
+        after = of_days[days[number + 1]] if number + 1 < len(days) else people
+        changes = changes_between(of_days[one], after) + sum(_put_right(told, of_days[one]) for told in others[one])
+        past.append(Snapshot(tuple(others[one]), changes))
+    return same, past
+
+
+def _put_right(release: Release, people: Mapping[Any, Mapping[str, str]]) -> int:
+    """By how much the counts of a release differ from what they would be now, all together."""
+    names = {name for cell in release.published for name, _ in cell}
+    now = counted(list(people.values()), [sorted(names)])
+    return sum(abs(count - now.get(cell, 0)) for cell, count in release.published.items())
+
+
+def _people(connection: Connection, work: Work, day: dt.date) -> dict[Any, dict[str, str]]:
+    """By id the students with a vector of the week, each with the value of every dimension."""
     of, vector, scored = students.c, student_features.c, predictions.c
     newest = (
         sa.select(scored.student_id, sa.func.max(scored.prediction_date).label("newest"))
@@ -148,29 +191,51 @@ def _people(connection: Connection, work: Work, day: dt.date) -> list[dict[str, 
     people: dict[Any, dict[str, str]] = {}
     for row in connection.execute(query):
         people[row.id] = {name: _value(getattr(row, name)) for name in DIMENSIONS}
-    return list(people.values())
+    return people
 
 
 def _value(value: Any) -> str:
     return NOT_RECORDED if value in (None, "") else str(value).strip() or NOT_RECORDED
 
 
-def _csv(release: Release, names: Sequence[str]) -> str:
+def _csv(release: Release, tables: Sequence[Sequence[str]]) -> str:
+    names = sorted({name for table in tables for name in table})
     text = io.StringIO()
     sheet = csv.writer(text, lineterminator="\r\n")
-    sheet.writerow([*names, "students"])
+    sheet.writerow([*names, "students", "of", "rate"])
     for cell in sorted({*release.published, *release.hidden}, key=lambda one: (len(one), one)):
         values = dict(cell)
-        sheet.writerow([*(values.get(name, ALL) for name in names), release.published.get(cell, HIDDEN)])
+        row = [*(values.get(name, ALL) for name in names), release.published.get(cell, HIDDEN)]
+        sheet.writerow([*row, *_rate(release, cell, tables)])
     return text.getvalue()
+
+
+def _rate(release: Release, cell: Cell, tables: Sequence[Sequence[str]]) -> tuple[str, str]:
+    """Of how many students a count is a part, and which: the value's share of who is alike but for a last dimension.
+
+    Empty where the count is no such part; hidden with either count, because with the other one it would tell it.
+    """
+    named = dict(cell)
+    last = next((table[-1] for table in tables if table[-1] in named and set(named) <= set(table)), None)
+    if last is None:
+        return "", ""
+    whole = tuple(part for part in cell if part[0] != last)
+    if whole not in release.published:
+        return HIDDEN, HIDDEN
+    of = release.published[whole]
+    if cell not in release.published:
+        return str(of), HIDDEN
+    return str(of), f"{release.published[cell] / of:.4f}" if of else ""
 
 
 def _about(tenant: str, week: dt.date, k: int, release: Release) -> str:
     return (
-        f"Counts of students of the school district {tenant} in the week of {week}.\n\n"
+        f"Counts of students of the school district {tenant} in the week of {week}, and rates: the share (rate) that "
+        "they are of some more students (of).\n\n"
         f"{ALL}: whatever the value. Counts of 1 to {k - 1} students are hidden, and more of them where a hidden one "
         f"could be worked out: of {len(release.hidden)} hidden counts each has at least {k} values that fit all that "
-        "is published, here and in earlier releases of the week.\n"
+        "is published, here and in earlier releases, also when it is known how many students came, left or changed "
+        "between them. A rate is hidden where one of its two counts is.\n"
     )
 
 
@@ -185,15 +250,13 @@ def _keep(path: Path, day: dt.date, release: Release) -> None:
         json.dump(document, stream)
 
 
-def _read(path: Path, day: dt.date) -> Release | None:
-    """An earlier release, if it is about the same day."""
+def _read(path: Path) -> tuple[dt.date, Release]:
+    """An earlier release, with the day that it is about."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        if document["feature_date"] != day.isoformat():
-            return None
-        return Release(
-            {_cell(cell): count for cell, count in document["published"]}, frozenset(map(_cell, document["hidden"]))
-        )
+        day = dt.date.fromisoformat(document["feature_date"])
+        published = {_cell(cell): count for cell, count in document["published"]}
+        return day, Release(published, frozenset(map(_cell, document["hidden"])))
     except (OSError, ValueError, KeyError, TypeError):
         raise PermanentError(f"{path} is damaged; without it nobody knows what was published. Restore it.") from None
 

@@ -121,9 +121,11 @@ def test_a_district_of_twelve_students(engine: sa.Engine, tmp_path: Path) -> Non
     assert {row["students"] for row in read(tmp_path / "counts" / "counts.csv")} <= {"12", "hidden", "0"}
 
 
-def published(district: District, name: str, out: Path, *tables: str, k: int = 10) -> aggregates.Published:
+def published(
+    district: District, name: str, out: Path, *tables: str, k: int = 10, week: dt.date = FIRST_WEEK
+) -> aggregates.Published:
     split = [table.split(",") for table in tables or ("grade_level,gender", "grade_level,ethnicity")]
-    return aggregates.publish(district.work, district.raw.parent, name, out, FIRST_WEEK, split, k, CIRCUMSTANCES)
+    return aggregates.publish(district.work, district.raw.parent, name, out, week, split, k, CIRCUMSTANCES)
 
 
 def test_small_counts_are_hidden_in_every_release_and_together(district: District, tmp_path: Path) -> None:
@@ -143,6 +145,51 @@ def test_small_counts_are_hidden_in_every_release_and_together(district: Distric
         published(district, "third", tmp_path / "third", "first_name")
     with pytest.raises(ConfigurationError, match="small letters"):
         published(district, "../third", tmp_path / "third")
+
+
+def test_a_week_is_checked_with_those_before_it(district: District, tmp_path: Path) -> None:
+    """The same people a week later: what the first release told of them tells the same of the second."""
+    later = FIRST_WEEK + dt.timedelta(days=7)
+    vectors = student_features
+    with district.engine.begin() as connection:
+        rows = connection.execute(sa.select(vectors.c.tenant_id, vectors.c.student_id)).mappings().all()
+        connection.execute(vectors.insert(), [{**row, "feature_date": feature_date(later)} for row in rows])
+    published(district, "first", tmp_path / "first")
+    published(district, "second", tmp_path / "second", "ethnicity", week=later)
+    told = {row["ethnicity"]: row["students"] for row in read(tmp_path / "second" / "counts.csv")}
+    assert told["rare"] == told["common"] == "hidden"
+    # As many others a week later: then nothing follows from the first.
+    with district.engine.begin() as connection:
+        of = vectors.c
+        ids = connection.scalars(sa.select(of.student_id).where(of.feature_date == feature_date(later))).all()
+        half = [one for number, one in enumerate(ids) if number % 2]
+        connection.execute(vectors.delete().where(of.student_id.in_(half), of.feature_date == feature_date(later)))
+    published(district, "third", tmp_path / "third", "gender", week=later)
+    counted = {row["gender"]: row["students"] for row in read(tmp_path / "third" / "counts.csv")}
+    assert all(count.isdigit() for count in counted.values())
+
+
+def test_a_rate_is_hidden_where_one_of_its_counts_is(district: District, tmp_path: Path) -> None:
+    published(district, "rates", tmp_path / "rates")
+    rows = read(tmp_path / "rates" / "counts.csv")
+    count_of = {tuple(row[name] for name in ("ethnicity", "gender", "grade_level")): row["students"] for row in rows}
+    rates = hidden = 0
+    for row in rows:
+        last = next((name for name in ("gender", "ethnicity") if row[name] != "(all)"), None)
+        if last is None:
+            assert (row["of"], row["rate"]) == ("", "")
+            continue
+        whole = {**row, last: "(all)"}
+        of = count_of[tuple(whole[name] for name in ("ethnicity", "gender", "grade_level"))]
+        assert row["of"] == of
+        if "hidden" in (of, row["students"]):
+            # With the count of the whole a rate would tell the count, and with the count that of the whole.
+            assert row["rate"] == "hidden"
+            hidden += 1
+        elif int(of):
+            assert float(row["rate"]) == pytest.approx(int(row["students"]) / int(of), abs=1e-4)
+            rates += 1
+    assert rates and hidden
 
 
 def test_k_l_and_t_are_what_they_are_said_to_be() -> None:
