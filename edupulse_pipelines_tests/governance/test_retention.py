@@ -16,6 +16,7 @@ from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.features.store import update_student_features
 from edupulse_pipelines.features.weekly_activity import update_weekly_activity
 from edupulse_pipelines.governance import erasure, holds, retention
+from edupulse_pipelines.governance.audit_verify import verify
 from edupulse_pipelines.governance.certificates import NO_BACKUPS, Certificate
 from edupulse_pipelines.governance.retention import execute, proposed, years_after
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata, model_metadata, predictions, training_feedback
@@ -63,7 +64,7 @@ def compute(district: District) -> None:
 
 def predict(district: District) -> None:
     """A prediction of everybody, with an educator's verdict."""
-    with district.engine.begin() as connection:
+    with district.work.writing() as connection:
         connection.execute(model_metadata.insert().values(tenant_id=district.tenant.name, model_version="1"))
         of = metadata.tables["students"].c
         students = connection.execute(sa.select(of.id, of.district_id)).all()
@@ -343,6 +344,35 @@ def test_what_was_stopped_is_finished_with_all_it_has_taken_away(
     district.check_accounts({})
     assert executed(district) is None
     assert uuid.UUID(certificate.document["certificate"]) == certificate.id
+
+
+@pytest.mark.parametrize("name", ["grades", "students"])
+def test_earlier_versions_go_too_and_the_record_of_changes_stays_whole(
+    engine: sa.Engine, tmp_path: Path, name: str
+) -> None:
+    district = made(engine, tmp_path, **{name: 1})
+    needles = ("71.137", "ZQwords of ZQgone1")
+    district.land(
+        4,
+        grades=GRADES.replace(".137", ".251"),
+        discipline_incidents=INCIDENTS.replace("ZQwords of", "ZQother words of"),
+    )
+    district.run("grades", "discipline_incidents")
+    compute(district)
+
+    def found_in(*needles: str) -> dict[str, set[str]]:
+        return {table: here for table, here in canaries.in_tables(engine, needles).items() if table != "pg_stats"}
+
+    assert found_in(*needles) == {"audit_images": set(needles)}
+    certificate = executed(district)
+    assert certificate is not None
+    assert certificate.document["rows"]["earlier versions"] >= 3
+    # What the period of one table ends stays in the versions of the others.
+    kept = {"audit_images": {needles[1]}} if name == "grades" else {}
+    assert found_in(*needles, "71.251") == kept
+    assert found_in("74.137") == {"audit_images": {"74.137"}}
+    verified = verify(district.work)
+    assert (verified.findings, verified.uncompared) == ([], 0)
 
 
 def test_refused_files_of_the_table_and_kept_bundles_lose_the_rows(engine: sa.Engine, tmp_path: Path) -> None:
