@@ -21,7 +21,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.errors import ConfigurationError
+from edupulse_pipelines.errors import ConfigurationError, PermanentError
 from edupulse_pipelines.features.enrolment import COMPUTED_FROM, read_students
 from edupulse_pipelines.governance import certificates, erasure, kept_files
 from edupulse_pipelines.governance.audit_restate import recorded, restate
@@ -47,7 +47,7 @@ from edupulse_pipelines.settings.retention import RETAINED
 from edupulse_pipelines.storage.bulk import id_batches, uuids
 from edupulse_pipelines.storage.erased import ErasedKeys, key_for, note_erased, read_erased
 from edupulse_pipelines.storage.numbers import joined_numbers
-from edupulse_pipelines.storage.removals import begin_removal, end_removal, removed_before
+from edupulse_pipelines.storage.removals import begin_removal, drop_unfinished, end_removal, removed_before
 from edupulse_pipelines.storage.rewriting import demand_rewriting, overwrite_deleted, rewrite
 from edupulse_pipelines.storage.turns import take_turn
 from edupulse_pipelines.storage.work import Work
@@ -110,7 +110,7 @@ def execute(
     """Take away what is over, and sign it off; None when nothing is, and nothing was left to finish.
 
     ConfigurationError when nobody else has approved, or the district has set no period; PermanentError when the role
-    may not rewrite tables.
+    may not rewrite tables, or meanwhile a student has come back or was put on hold.
     """
     approver = erasure.two_people(work, approved_by)
     if not tenant.retention.is_set:
@@ -125,6 +125,8 @@ def execute(
     journal = journal or Journal.new()
     with work.writing() as connection:
         certificates.begin(connection, work, home, journal, reason, approver)
+        for table in RETAINED[1:]:
+            drop_unfinished(connection, work, table, over.students.get(table, []))
     run = _Run(work, raw_dir, tenant, as_of, journal, reason, approver)
     for table in RETAINED[1:]:
         if over.students.get(table):
@@ -244,6 +246,7 @@ class _Run:
         work, home = self.work, self.raw_dir.parent
         with work.writing() as connection:
             take_turn(connection, work, RECORD_TABLES)
+            ids = self._still_over(connection, name, ids)
             begin_removal(connection, work, name, ids, self.as_of)
             if name not in COMPUTED_FROM:
                 judged = self._predictions(connection, ids, only_judged=True)
@@ -261,6 +264,10 @@ class _Run:
             mend_bundles(work, self.raw_dir, self.tenant, crowd, _ROSTER_MEMBERS.get(name, ()))
         with rewritten_without(archives, keys, self.tenant, lines) as rewritten, work.writing() as connection:
             take_turn(connection, work, RECORD_TABLES)
+            if self._still_over(connection, name, ids) != ids:
+                raise PermanentError(
+                    "Meanwhile a student has come back, or was put on hold: nothing was taken away. Say it again."
+                )
             overwrite_deleted(connection)
             as_recorded = recorded(connection)
             versions = [
@@ -289,6 +296,10 @@ class _Run:
     def take_whole(self, ids: Sequence[uuid.UUID]) -> None:
         """Erase these students from every place."""
         work, home = self.work, self.raw_dir.parent
+        with work.reading() as connection:
+            ids = self._still_over(connection, WHOLE, ids)
+        if not ids:
+            return
         people = self._people(ids)
         erasures = []
         for person in people:
@@ -317,6 +328,11 @@ class _Run:
             erasure.note_done(connection, erasures)
 
         erasure.take_away(work, self.raw_dir, self.tenant, crowd, keys, before=before, after=after)
+
+    def _still_over(self, connection: Connection, name: str, ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
+        """Those of the students who have not come back meanwhile, and are not on hold."""
+        over = set(_over(connection, self.work, self.tenant, self.as_of).students.get(name, ()))
+        return [one for one in ids if one in over]
 
     def _people(self, ids: Sequence[uuid.UUID]) -> list[Person]:
         with self.work.reading() as connection:

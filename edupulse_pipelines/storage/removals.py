@@ -61,6 +61,14 @@ def begin_removal(connection: Connection, work: Work, name: str, ids: Iterable[u
         connection.execute(table.insert(), [{"student_id": one, **same} for one in batch])
 
 
+def drop_unfinished(connection: Connection, work: Work, name: str, but: Collection[uuid.UUID]) -> None:
+    """Forget what was begun of other students than these, and never done: their rows are not to go any more."""
+    mine = (table.c.tenant_id == work.tenant, table.c.table_name == name, table.c.removed_at.is_(None))
+    others = set(connection.scalars(sa.select(table.c.student_id).where(*mine))) - set(but)
+    for batch in id_batches(sorted(others)):
+        connection.execute(table.delete().where(_of(work, name, batch)))
+
+
 def end_removal(connection: Connection, work: Work, name: str, ids: Collection[uuid.UUID], moment: dt.datetime) -> None:
     """The rows are gone."""
     for batch in id_batches(list(ids)):

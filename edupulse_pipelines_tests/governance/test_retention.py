@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.errors import ConfigurationError
+from edupulse_pipelines.errors import ConfigurationError, PermanentError
 from edupulse_pipelines.features.store import update_student_features
 from edupulse_pipelines.features.weekly_activity import update_weekly_activity
-from edupulse_pipelines.governance import erasure, holds, retention
+from edupulse_pipelines.governance import erasure, holds, kept_files, retention
 from edupulse_pipelines.governance.audit_verify import verify
 from edupulse_pipelines.governance.certificates import NO_BACKUPS, Certificate
 from edupulse_pipelines.governance.retention import execute, proposed, years_after
@@ -309,6 +309,30 @@ def test_it_takes_two_people_and_a_period(engine: sa.Engine, tmp_path: Path) -> 
     district.tenant = district.tenant.model_copy(update={"retention": RetentionSettings()})
     with pytest.raises(ConfigurationError, match="sets no period"):
         executed(district)
+
+
+def test_a_hold_that_is_placed_meanwhile_wins(
+    engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    district = made(engine, tmp_path, grades=1)
+    archives = kept_files.archives
+
+    def held_meanwhile(*given: Any) -> Any:
+        found = archives(*given)
+        holds.place(district.work, "ZQgone1", "a lawsuit")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kept_files, "archives", held_meanwhile)
+        with pytest.raises(PermanentError, match="put on hold"):
+            executed(district)
+    assert whose(district, "grades") == set(NUMBERS)
+    certificate = executed(district)
+    assert certificate is not None and certificate.document["students"] == {"grades": 2}
+    assert whose(district, "grades") == {"ZQgone1", "ZQhere4", "ZQmute5"}
+    # Of who is on hold nothing is left out, either.
+    district.land(4, grades=GRADES)
+    assert district.run("grades")["grades"].report.deliveries[-1].erased_student == 2
 
 
 STEPS = {
