@@ -89,7 +89,7 @@ def test_what_the_page_says_of_a_leak_ends_it(
     house: House, engine: sa.Engine, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = PAGE.read_text(encoding="utf-8")
-    text = text[text.index("### A leak is suspected") : text.index("## What is held where")]
+    text = text[text.index("### A leak is suspected") : text.index("## Every change on record")]
     (statements,) = re.findall(r"```sql\n(.*?)```", text, re.DOTALL)
     with roles_of(engine, "north") as (names, urls):
         analyst = names.analyst("north")
@@ -105,13 +105,19 @@ def test_what_the_page_says_of_a_leak_ends_it(
                 connection.exec_driver_sql(f'GRANT UPDATE ON students TO "{analyst}"')
             with pytest.raises(sa.exc.OperationalError):
                 leak.scalar(sa.text("SELECT count(*) FROM students"))
-        asked = commands("### A leak is suspected", "## What is held where")
-        assert [words[:2] for words in asked] == [["db", "check"], ["db", "roles"], ["privacy", "disclosures"]]
-        check, roles, disclosures = asked
+        asked = commands("### A leak is suspected", "## Every change on record")
+        assert [words[:2] for words in asked] == [
+            ["db", "check"],
+            ["db", "roles"],
+            ["privacy", "disclosures"],
+            ["audit", "verify"],
+        ]
+        check, roles, disclosures, verify = asked
         assert "UPDATE on students" in " ".join(house(*check, code=1).output.split())
         house(*roles)
         house(*check)
         house(*disclosures)
+        house(*verify)
         with pytest.raises(sa.exc.OperationalError, match="not permitted to log in"):
             sa.create_engine(urls[analyst]).connect()
 
