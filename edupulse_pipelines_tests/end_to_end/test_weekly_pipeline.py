@@ -28,6 +28,12 @@ TENANT = "springfield"
 TABLES = ("students", "attendance_records", "grades", "discipline_incidents")
 
 
+mostly_sqlite = pytest.mark.parametrize(
+    "empty_database_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.heavy)], indirect=True
+)
+"""For what is told and taken along, whatever the database: the rooms hold on both what the tables say of it."""
+
+
 @dataclass
 class District:
     """A home with a synthetic district, and the command over it."""
@@ -266,6 +272,7 @@ def test_too_many_bad_rows_stop_what_is_downstream_and_the_next_run_catches_up(d
     assert district.query(sessions) == district.query("SELECT COUNT(*) FROM attendance_records")
 
 
+@mostly_sqlite
 def test_no_value_of_a_student_reaches_the_output(district: District) -> None:
     newest = district.folder(district.deliveries[-1])
     with newest.joinpath("attendance_records.csv").open("a", encoding="utf-8", newline="") as stream:
@@ -281,6 +288,7 @@ def test_no_value_of_a_student_reaches_the_output(district: District) -> None:
         assert "wandering" not in text
 
 
+@mostly_sqlite
 @pytest.mark.usefixtures("runs_in_memory")
 def test_a_week_without_delivery_is_said_and_is_no_failure(district: District) -> None:
     assert district.run("run", "--all").exit_code == 0
@@ -293,6 +301,7 @@ def test_a_week_without_delivery_is_said_and_is_no_failure(district: District) -
     assert "no delivery" in result.output.lower()
 
 
+@mostly_sqlite
 @pytest.mark.usefixtures("runs_in_memory")
 def test_a_delivery_that_came_after_its_week_was_run_is_not_forgotten(district: District) -> None:
     late_day = district.deliveries[-2]

@@ -167,7 +167,15 @@ def _what_is_there(district: District) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("database_url", "seed"),
+    [
+        *(("sqlite", seed) for seed in range(3)),
+        ("postgresql", 0),
+        *(pytest.param("postgresql", seed, marks=pytest.mark.heavy) for seed in (1, 2)),
+    ],
+    indirect=["database_url"],
+)
 def test_the_order_of_deliveries_does_not_matter(district: District, seed: int) -> None:
     """Two numbers, children who change, names that change: four deliveries in any order end with the same tables."""
     draw = random.Random(seed)

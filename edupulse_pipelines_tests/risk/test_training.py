@@ -63,6 +63,10 @@ LENIENT = PromotionSettings(capacity=0.3, certainty=0.5, calibration_error=0.5)
 
 one_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 """For what has nothing to do with SQL: a training takes seconds."""
+mostly_one_database = pytest.mark.parametrize(
+    "database_url", ["sqlite", pytest.param("postgresql", marks=pytest.mark.heavy)], indirect=True
+)
+"""For what follows from the same data, hash and model on both databases, which the first test of this file compares."""
 
 
 @pytest.fixture(scope="session")
@@ -192,6 +196,7 @@ def test_what_mlflow_shows(engine: sa.Engine, tenant: TenantSettings, registry: 
     assert not any(f"'{one}'" in shown for one in district.students.district_id)
 
 
+@mostly_one_database
 @pytest.mark.usefixtures("without_plot", "promoting")
 def test_unchanged_data_are_not_trained_again(
     engine: sa.Engine, tenant: TenantSettings, registry: Registry, district: District
@@ -230,6 +235,7 @@ def test_unchanged_data_are_not_trained_again(
     assert contradictions(engine, tenant, registry) == []
 
 
+@mostly_one_database
 @pytest.mark.usefixtures("without_plot")
 def test_later_weeks_do_not_change_an_earlier_model(engine: sa.Engine, registry: Registry, district: District) -> None:
     """Trained at week 21 with 26 weeks stored, or with 22: the same data, the same version."""
