@@ -30,6 +30,7 @@ def audit() -> None:
     One record:            edupulse audit history students --key 12345
                            edupulse audit history attendance_records --student 12345 --date 2025-10-06
     One run:               edupulse audit changes --run RUN
+    What is old:           edupulse audit retire
 
     `docs/privacy.md` says what the record proves, and what it does not.
     """
@@ -98,6 +99,50 @@ def audit_verify(
                 "rows, record and chain anew. Only a head that is kept elsewhere shows that."
             )
     sys.exit(1 if found.findings else 0)
+
+
+@audit.command("retire")
+@click.option("--execute", is_flag=True, help="Take it out; without it only count.")
+@click.option("--reason", help="Why; it is printed with what has left.")
+@click.option("--approved-by", help="Who approved: another person than who executes it.")
+@json_option
+@command
+def audit_retire(execute: bool, reason: str | None, approved_by: str | None, as_json: bool, home: Path | None) -> None:
+    """Take out of the record what is older than the districts' `audit_years`; without --execute only count it.
+
+    Earlier versions of a district's rows are emptied when its years are over; changes and links, which hold no
+    student, leave when the years of every district are. On PostgreSQL as the owner of the tables: by the keeper's URL.
+    """
+    from edupulse_pipelines.cli.output.drawing import console
+    from edupulse_pipelines.governance.audit_years import retire
+    from edupulse_pipelines.storage.work import EVERY_TENANT
+
+    settings = settings_of(home)
+    years = {name: tenant.audit_years for name, tenant in settings.tenants.items()}
+    today = dt.datetime.now(dt.UTC).date()
+    with owners_database(settings).work(EVERY_TENANT) as work:
+        found = retire(work, settings.home, years, today, reason=reason, approved_by=approved_by, execute=execute)
+    last = str(found.last) if found.last else None
+    if as_json:
+        facts = {name: getattr(found, name) for name in ("executed", "images", "changes", "keeps_all")}
+        before = {name: day.isoformat() for name, day in found.before.items()}
+        certificate = str(found.certificate) if found.certificate else None
+        print_json(facts | {"last": last, "before": before, "certificate": certificate})
+        return
+    on = console()
+    done = "have left" if execute else "would leave (--execute)"
+    for name, day in found.before.items():
+        images = found.images.get(name, 0)
+        on.print(f"{name}: earlier versions from before {day}: {images:,} {done}.", markup=False, soft_wrap=True)
+    if found.last:
+        on.print(f"Changes up to link {last}: {found.changes:,} {done}.", markup=False, soft_wrap=True)
+    if found.keeps_all:
+        names = ", ".join(found.keeps_all)
+        on.print(f"No change leaves: {names} sets no `audit_years`.", markup=False, soft_wrap=True)
+    if found.certificate:
+        on.print(f"Certificate: {found.certificate}", markup=False, soft_wrap=True)
+    if not found.before:
+        on.print("No district sets `audit_years`: nothing leaves.")
 
 
 @audit.command("history")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.governance.audit_verify import Comparison, Key, compare_contents
+from edupulse_pipelines.governance.audit_contents import Comparison, Key, compare_contents, on_record
 from edupulse_pipelines.schema.tables import AUDITED, TABLES
 from edupulse_pipelines.storage import changes
 
@@ -45,14 +45,20 @@ def restate(connection: Connection, before: Recorded) -> None:
         rows = one.stored.rows - one.stored.erased
         if one.verdict == "counted" and (one.table, one.key) in before.fine and one.stored.content and rows:
             columns = one.columns or len(TABLES[one.table].audited_columns)
-            changes.note_restated(connection, one.table, *one.key, rows, columns, one.stored.content)
+            tenant, change_id = one.key
+            facts = {str(change_id): rows}
+            changes.note(
+                connection,
+                one.table,
+                tenant,
+                "restate",
+                rows,
+                columns=columns,
+                content=one.stored.content,
+                replaced=facts,
+            )
 
 
 def _compared(connection: Connection, tables: Iterable[str]) -> list[Comparison]:
-    entries = connection.execute(changes.read_entries()).all()
-    wanted = [table for table in AUDITED if table in set(tables)]
-    return [
-        one
-        for table in wanted
-        for one in compare_contents(connection, table, [entry for entry in entries if entry.table_name == table])
-    ]
+    record, wanted = on_record(connection), set(tables)
+    return [one for table in AUDITED if table in wanted for one in compare_contents(connection, table, record)]

@@ -13,9 +13,7 @@ quotes a value. How rows are hashed is said in `schema.row_contents` and `storag
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -25,15 +23,12 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import ConfigurationError
-from edupulse_pipelines.schema.row_contents import contents_hash, from_image, row_bytes, row_key, student_of
+from edupulse_pipelines.governance.audit_contents import Beginning, OnRecord, compare_contents, on_record
+from edupulse_pipelines.schema.row_contents import from_image, row_bytes, row_key, student_of
 from edupulse_pipelines.schema.tables import AUDITED, STATEMENTS_OF_A_CHANGE, TABLES
 from edupulse_pipelines.storage import changes
-from edupulse_pipelines.storage.bulk import hash_of_copy
 from edupulse_pipelines.storage.work import Work
 
-_HASHED_BY_SERVER = 4_000_000
-"""Rows of one statement up to which the server hashes them; it holds their bytes in one value of at most 1 GB."""
-_WRITES = {"before", "insert", "update", "write"}
 _WRONG = {
     "not on record": "rows of it that are not on record",
     "missing": "{} of the rows that it wrote are missing",
@@ -42,9 +37,6 @@ _WRONG = {
 }
 """What is said of a verdict that is a finding."""
 _ANCHOR = re.compile(r"^(\d+):([0-9a-f]{64})$")
-
-Key = tuple[str, int]
-"""A district and a `change_id`."""
 
 
 @dataclass(frozen=True)
@@ -102,31 +94,6 @@ class Verification:
     findings: list[Finding] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class Stored:
-    """What is there of a change in a table: rows, of these erased ones, and the hash of those that are not."""
-
-    rows: int
-    erased: int
-    content: str | None
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """What a change has written into a table, beside what is there of it.
-
-    verdict: `counted` where the hash cannot be compared, because some of the rows have been replaced without an image,
-    erased without a new account, or taken out with their month. rows: how many are wrong. columns: that were hashed.
-    """
-
-    table: str
-    key: Key
-    stored: Stored
-    verdict: str
-    rows: int
-    columns: int | None = None
-
-
 def head(connection: Connection) -> Anchor | None:
     """The head of the chain; None while nothing is on record."""
     row = connection.execute(
@@ -145,21 +112,18 @@ def verify(
 
     since: a head that is trusted; links up to it, and what they wrote, are left out. anchors: heads noted before, which
     the chain has to hold. tables: whose contents are compared; the links are those of all. The role has to see the rows
-    of every district.
+    of every district. ConfigurationError for a head that has been retired.
     """
     found = Verification()
     with work.reading(steady=True) as connection:
         found.head = head(connection)
-        written: dict[int, list[Any]] = defaultdict(list)
-        for entry in connection.execute(changes.read_entries()):
-            written[entry.change_id // STATEMENTS_OF_A_CHANGE].append(entry)
-        wanted = _verify_links(connection, found, written, since)
+        record = on_record(connection)
         for anchor in [*([since] if since else []), *anchors]:
-            _verify_anchor(connection, found, anchor)
+            _verify_anchor(connection, found, anchor, record.beginning)
+        wanted = _verify_links(connection, found, record, since)
         for table in tables or AUDITED:
-            of_table = [entry for change in written.values() for entry in change if entry.table_name == table]
-            _verify_images(connection, found, table, of_table, wanted)
-            _verify_contents(connection, found, table, of_table, wanted)
+            _verify_images(connection, found, table, record.of_table(table), wanted)
+            _verify_contents(connection, found, table, record, wanted)
     return found
 
 
@@ -167,18 +131,20 @@ def verify(
 
 
 def _verify_links(
-    connection: Connection, found: Verification, written: dict[int, list[Any]], since: Anchor | None
+    connection: Connection, found: Verification, record: OnRecord, since: Anchor | None
 ) -> set[int] | None:
     """Recompute the links; the changes whose contents are to be compared, None for all of them."""
-    table = changes.changes
+    table, written, beginning = changes.changes, record.of_change(), record.beginning
     unlinked = connection.scalars(sa.select(table.c.id).where(table.c.link.is_(None) | table.c.link_number.is_(None)))
     found.findings += [Finding("it has no link in the chain", change=number) for number in unlinked]
-    known = set(connection.scalars(sa.select(table.c.id)))
-    for number in sorted(written.keys() - known - {0}):
+    for number in sorted(written.keys() - beginning.known - {0}):
         found.findings.append(
             Finding("there are entries of it and no change", change=number, rows=len(written[number]))
         )
-    previous, place = (changes.first_link(written.get(0, ())), 0) if since is None else (since.link, since.number)
+    if since is not None:
+        previous, place = since.link, since.number
+    else:
+        previous, place = beginning.link or changes.first_link(written.get(0, ())), beginning.number
     of_changes = sa.select(table).where(table.c.link_number > place).order_by(table.c.link_number)
     wanted = set()
     for change in connection.execute(of_changes.execution_options(yield_per=5_000)):
@@ -199,8 +165,14 @@ def _verify_links(
     return wanted if since is not None else None
 
 
-def _verify_anchor(connection: Connection, found: Verification, anchor: Anchor) -> None:
+def _verify_anchor(connection: Connection, found: Verification, anchor: Anchor, beginning: Beginning) -> None:
+    if anchor.number < beginning.number:
+        raise ConfigurationError(
+            f"Link {anchor.number} has been retired: the record begins after link {beginning.number}; give a later one."
+        )
     link = connection.scalar(sa.select(changes.changes.c.link).where(changes.changes.c.link_number == anchor.number))
+    if anchor.number == beginning.number:
+        link = beginning.link
     if link is None:
         found.findings.append(
             Finding(f"link {anchor.number}, which was noted, is not in the chain: its end was cut off")
@@ -270,10 +242,10 @@ def _images(connection: Connection, table: str) -> Iterator[tuple[str, int, int,
 
 
 def _verify_contents(
-    connection: Connection, found: Verification, table: str, entries: list[Any], wanted: set[int] | None
+    connection: Connection, found: Verification, table: str, record: OnRecord, wanted: set[int] | None
 ) -> None:
     """Compare what the changes wrote into a table with what is there of it, in the table and among the images."""
-    for compared in compare_contents(connection, table, entries, wanted):
+    for compared in compare_contents(connection, table, record, wanted):
         number = compared.key[1] // STATEMENTS_OF_A_CHANGE
         found.rows += compared.stored.rows
         if number == 0:
@@ -285,150 +257,3 @@ def _verify_contents(
             if compared.verdict == "not on record" and number == 0:
                 said = "rows that nothing on record has written"
             found.findings.append(Finding(said, table, number, compared.rows))
-
-
-def compare_contents(
-    connection: Connection, table: str, entries: list[Any], wanted: set[int] | None = None
-) -> Iterator[Comparison]:
-    """What each change has written into a table, beside what is there of it.
-
-    entries: all of the table. wanted: numbers of the changes that are looked at; None for all.
-    """
-    expected = {
-        (entry.tenant_id, entry.change_id): entry
-        for entry in entries
-        if entry.operation in _WRITES and (wanted is None or entry.change_id // STATEMENTS_OF_A_CHANGE in wanted)
-    }
-    left, restated = _left(entries), _restated(entries)
-    counts_only = connection.dialect.name == "sqlite" and TABLES[table].audit == "reference"
-    for key, stored in _stored(connection, table, expected, wanted):
-        entry, again = expected.pop(key, None), restated.get(key)
-        if entry is None:
-            yield Comparison(table, key, stored, "not on record", stored.rows)
-            continue
-        missing = entry.rows - left[key] - stored.rows
-        whole = not missing and not left[key] and not stored.erased
-        there = stored.rows - stored.erased
-        account = entry if whole else again if again is not None and again.rows == there else None
-        if missing > 0 and not counts_only:
-            yield Comparison(table, key, stored, "missing", missing)
-        elif missing < 0:
-            yield Comparison(table, key, stored, "too many", -missing)
-        elif not whole and again is not None and there > again.rows:
-            yield Comparison(table, key, stored, "too many", there - again.rows)
-        elif account is None or account.content is None:
-            yield Comparison(table, key, stored, "counted", 0, entry.columns)
-        elif stored.content == account.content:
-            yield Comparison(table, key, stored, "as recorded", 0, entry.columns)
-        else:
-            yield Comparison(table, key, stored, "changed", stored.rows)
-    for key, entry in expected.items():
-        if entry.rows - left[key] > 0 and not counts_only:
-            yield Comparison(table, key, Stored(0, 0, None), "missing", entry.rows - left[key])
-
-
-def _restated(entries: list[Any]) -> dict[Key, Any]:
-    """By what wrote them, the newest account of rows of which some have been erased."""
-    restated: dict[Key, Any] = {}
-    for entry in sorted(entries, key=lambda entry: entry.change_id):
-        if entry.operation == "restate":
-            restated |= {(entry.tenant_id, int(change_id)): entry for change_id in json.loads(entry.replaced)}
-    return restated
-
-
-def _left(entries: list[Any]) -> Counter[Key]:
-    """By what wrote them, rows that have left the table without an image: replaced, or gone with their month."""
-    left: Counter[Key] = Counter()
-    for entry in entries:
-        if entry.replaced is not None and entry.operation != "restate":
-            sign = -1 if entry.operation == "attach" else 1
-            for change_id, rows in json.loads(entry.replaced).items():
-                left[(entry.tenant_id, int(change_id))] += sign * rows
-    return left
-
-
-def _stored(
-    connection: Connection, table: str, expected: dict[Key, Any], wanted: set[int] | None
-) -> Iterator[tuple[Key, Stored]]:
-    """What is there of each change."""
-    if connection.dialect.name == "sqlite":
-        stored = _stored_on_sqlite(connection, table)
-    else:
-        stored = _stored_on_postgresql(connection, table, expected)
-    for key, one in stored:
-        if wanted is None or key[1] // STATEMENTS_OF_A_CHANGE in wanted:
-            yield key, one
-
-
-def _stored_on_postgresql(connection: Connection, table: str, expected: dict[Key, Any]) -> Iterator[tuple[Key, Stored]]:
-    audited = TABLES[table].audited_columns
-    big = {key for key, entry in expected.items() if entry.rows > _HASHED_BY_SERVER}
-    # An entry from before a column was added is compared without it: columns are added behind the others.
-    older = {key[1]: entry.columns for key, entry in expected.items() if entry.columns not in (None, len(audited))}
-    for count in sorted({len(audited), *older.values()}):
-        columns = audited[:count]
-        numbers = [change_id for change_id, its in older.items() if its == count]
-        which = {"numbers": numbers or list(older)}
-        only = f"change_id {'= ANY' if numbers else '<> ALL'} (CAST(:numbers AS bigint[]))"
-        small = "CASE WHEN change_id <> ALL (CAST(:big AS bigint[])) AND change_id <> 0 THEN sent END"
-        hashed = f"CASE WHEN count(*) <= {_HASHED_BY_SERVER} THEN {contents_hash(small)} END"
-        rows = connection.execute(
-            sa.text(
-                f"SELECT tenant_id, change_id, count(*), count(*) - count(sent), {hashed}"
-                f" FROM ({_versions(table, columns)} OFFSET 0) versions WHERE {only} GROUP BY 1, 2"
-            ),
-            which | {"big": sorted({change_id for _, change_id in big})},
-        ).all()
-        for tenant, change_id, total, erased, content in rows:
-            key = (tenant, change_id)
-            if key in big:
-                content = _streamed(connection, table, columns, key)  # noqa: PLW2901
-            yield key, Stored(total, erased, content)
-
-
-def _versions(table: str, columns: Sequence[Any]) -> str:
-    """Every version of every row: district, what wrote it, and its bytes (NULL where it is erased)."""
-    stored = f"SELECT r.tenant_id, r.change_id, {row_bytes(columns, 'r')} AS sent FROM {table} r"
-    if TABLES[table].audit != "whole":
-        return stored
-    values = ", ".join(f"{from_image(column, 'image', 'postgresql')} AS {column.name}" for column in columns)
-    return f"""{stored} UNION ALL
-        SELECT r.tenant_id_, r.written_by, CASE WHEN r.image IS NOT NULL THEN {row_bytes(columns, "r")} END
-        FROM (SELECT tenant_id AS tenant_id_, written_by, image, {values}
-              FROM audit_images WHERE table_name = '{table}') r"""
-
-
-def _streamed(connection: Connection, table: str, columns: Sequence[Any], key: Key) -> str:
-    """The hash of what a statement wrote, of the bytes that the server sends for it: any number of rows."""
-    names = ", ".join(column.name for column in columns)
-    tenant = sa.literal(key[0]).compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
-    queries = [f"SELECT {names} FROM {table} WHERE change_id = {key[1]} AND tenant_id = {tenant}"]
-    if TABLES[table].audit == "whole":
-        values = ", ".join(from_image(column, "image", "postgresql") for column in columns)
-        queries.append(
-            f"SELECT {values} FROM audit_images"
-            f" WHERE table_name = '{table}' AND written_by = {key[1]} AND tenant_id = {tenant} AND image IS NOT NULL"
-        )
-    return hash_of_copy(connection, f"{' UNION ALL '.join(queries)} ORDER BY {columns[0].name}")
-
-
-def _stored_on_sqlite(connection: Connection, table: str) -> Iterator[tuple[Key, Stored]]:
-    columns = TABLES[table].audited_columns
-    names = ", ".join(column.name for column in columns)
-    query = f"SELECT tenant_id, change_id, 0, {names} FROM {table}"
-    if TABLES[table].audit == "whole":
-        values = ", ".join(from_image(column, "image", "sqlite") for column in columns)
-        # What a change wrote and replaced itself is no part of what it left behind.
-        query += (
-            f" UNION ALL SELECT tenant_id, written_by, image IS NULL, {values} FROM audit_images"
-            f" WHERE table_name = '{table}' AND (written_by <> replaced_by OR written_by = 0)"
-        )
-    rows = connection.exec_driver_sql(f"SELECT * FROM ({query}) ORDER BY 1, 2")
-    for key, versions in groupby(rows, key=lambda row: (row[0], row[1])):
-        lines, erased = [], 0
-        for _, _, is_erased, *row in versions:
-            if is_erased:
-                erased += 1
-            else:
-                lines.append(changes.row_line(row))
-        yield key, Stored(len(lines) + erased, erased, changes.lines_hash(lines))

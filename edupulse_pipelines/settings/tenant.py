@@ -60,6 +60,8 @@ class TenantSettings(Section):
     training: TrainingSettings = TrainingSettings()
     promotion: PromotionSettings = PromotionSettings()
     audit: AuditSettings = AuditSettings()
+    audit_years: int | None = Field(None, ge=1, le=100)
+    """Years that the record of changes is kept; None: for ever."""
     inputs: InputSettings = InputSettings()
     feedback: FeedbackSettings = FeedbackSettings()
     review: ReviewSettings = ReviewSettings()

@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -189,10 +189,11 @@ def close_change(connection: Connection, change: OpenChange) -> None:
         for name in AUDITED:
             written += _written(connection, name, change)
         written += _removed(connection, change)
-    if not written:
+    if not written and not _entries(connection, change.id):
         connection.execute(sa.delete(changes).where(changes.c.id == change.id))
         return
-    connection.execute(entries.insert(), written)
+    if written:
+        connection.execute(entries.insert(), written)
     before = connection.execute(
         sa.select(changes.c.link_number, changes.c.link)
         .where(changes.c.link_number.is_not(None))
@@ -312,16 +313,26 @@ def empty_images(connection: Connection, which: sa.ColumnElement[bool]) -> int:
     return connection.execute(images.update().where(images.c.image.is_not(None), which).values(nothing)).rowcount
 
 
-def note_restated(
-    connection: Connection, table: str, tenant: str, change_id: int, rows: int, columns: int, content: str
+def note(
+    connection: Connection,
+    table: str,
+    tenant: str,
+    operation: str,
+    rows: int,
+    *,
+    columns: int | None = None,
+    content: str | None = None,
+    bound: str | None = None,
+    replaced: Mapping[str, int] | None = None,
 ) -> None:
-    """Put on record what is left of the rows that `change_id` has written, as a part of this transaction's change."""
+    """Put an entry on record that no statement makes, as a part of this transaction's change; by the owner alone.
+
+    bound: a further hash that the link is to be made of, in the column `images`.
+    """
     if connection.dialect.name == "postgresql":
-        replaced = sa.literal({str(change_id): rows}, JSONB())
+        facts = sa.null() if replaced is None else sa.literal(replaced, JSONB())
         own = sa.func.edupulse_audit_next()
-        record = sa.func.edupulse_audit_record(
-            own, tenant, table, "restate", rows, columns, content, sa.null(), replaced
-        )
+        record = sa.func.edupulse_audit_record(own, tenant, table, operation, rows, columns, content, bound, facts)
         connection.execute(sa.select(record))
         return
     first = connection.scalar(sa.select(sa.literal_column(OPEN_CHANGE, sa.BigInteger()))) or 0
@@ -330,10 +341,26 @@ def note_restated(
             change_id=first + 1 + len(_entries(connection, first // STATEMENTS_OF_A_CHANGE)),
             tenant_id=tenant,
             table_name=table,
-            operation="restate",
+            operation=operation,
             rows=rows,
             columns=columns,
             content=content,
-            replaced={str(change_id): rows},
+            images=bound,
+            replaced=sa.null() if replaced is None else replaced,
         )
     )
+
+
+def note_retired(connection: Connection, number: int, link: str, through: int) -> None:
+    """Put on record that links up to `number` leave it, with changes up to `through`; then they may be deleted."""
+    facts = {"link_number": number, "through_change": through}
+    note(connection, changes.name, "", "detach", number, content=link, replaced=facts)
+
+
+def delete_retired(connection: Connection, number: int) -> int:
+    """Delete what `note_retired` has put on record as leaving: images, entries and changes; how many changes."""
+    gone = sa.select(changes.c.id).where(changes.c.link_number <= number)
+    connection.execute(images.delete().where((images.c.replaced_by // STATEMENTS_OF_A_CHANGE).in_(gone)))
+    of_entry = entries.c.change_id // STATEMENTS_OF_A_CHANGE
+    connection.execute(entries.delete().where(sa.or_(of_entry.in_(gone), entries.c.change_id == 0)))
+    return connection.execute(changes.delete().where(changes.c.link_number <= number)).rowcount

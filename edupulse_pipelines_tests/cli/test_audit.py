@@ -1,4 +1,4 @@
-"""The record of changes, as it is asked for: `audit verify`, `audit history`, `audit changes`."""
+"""The record of changes, as it is asked for: `audit verify`, `history`, `changes`, `retire`."""
 
 from __future__ import annotations
 
@@ -34,6 +34,12 @@ def test_the_record_is_verified_and_read(house: House, engine: sa.Engine) -> Non
     operations = {"sqlite": ["replace", "write"], "postgresql": ["update"]}[engine.dialect.name]
     assert sorted(change["operation"] for change in changes) == operations
     assert "students" in house("audit", "changes").output
+    assert "No district sets `audit_years`" in house("audit", "retire").output
+    config = house.home / "edupulse.toml"
+    config.write_text(config.read_text(encoding="utf-8").replace("[tenants.north]", "[tenants.north]\naudit_years = 3"))
+    kept = json.loads(house("audit", "retire", "--json").output.splitlines()[-1])
+    assert (kept["executed"], kept["images"], kept["changes"], kept["last"]) == (False, {}, 0, None)
+    assert "Say why" in house("audit", "retire", "--execute", code=2).output
     if engine.dialect.name == "sqlite":
         with engine.begin() as connection:
             connection.execute(sa.text("UPDATE students SET gpa = 4"))

@@ -1212,7 +1212,7 @@ BEGIN
 END;
 
 CREATE TRIGGER tr_audit_changes_fixed_delete BEFORE DELETE
-ON audit_changes FOR EACH ROW WHEN NOT (OLD.link IS NULL)
+ON audit_changes FOR EACH ROW WHEN NOT (OLD.link IS NULL OR OLD.link_number <= coalesce((SELECT CAST(json_extract(replaced, '$.link_number') AS INTEGER) FROM audit_entries WHERE table_name = 'audit_changes' ORDER BY change_id DESC LIMIT 1), 0))
 BEGIN
     SELECT RAISE(ABORT, 'audit_changes is only added to');
 END;
@@ -1240,7 +1240,7 @@ BEGIN
 END;
 
 CREATE TRIGGER tr_audit_entries_fixed_delete BEFORE DELETE
-ON audit_entries FOR EACH ROW WHEN NOT (0)
+ON audit_entries FOR EACH ROW WHEN NOT (OLD.change_id / 1048576 IN (SELECT id FROM audit_changes WHERE link_number <= coalesce((SELECT CAST(json_extract(replaced, '$.link_number') AS INTEGER) FROM audit_entries WHERE table_name = 'audit_changes' ORDER BY change_id DESC LIMIT 1), 0)) OR (OLD.change_id = 0 AND coalesce((SELECT CAST(json_extract(replaced, '$.link_number') AS INTEGER) FROM audit_entries WHERE table_name = 'audit_changes' ORDER BY change_id DESC LIMIT 1), 0) > 0))
 BEGIN
     SELECT RAISE(ABORT, 'audit_entries is only added to');
 END;
@@ -1272,7 +1272,7 @@ BEGIN
 END;
 
 CREATE TRIGGER tr_audit_images_fixed_delete BEFORE DELETE
-ON audit_images FOR EACH ROW WHEN NOT (0)
+ON audit_images FOR EACH ROW WHEN NOT (OLD.replaced_by / 1048576 IN (SELECT id FROM audit_changes WHERE link_number <= coalesce((SELECT CAST(json_extract(replaced, '$.link_number') AS INTEGER) FROM audit_entries WHERE table_name = 'audit_changes' ORDER BY change_id DESC LIMIT 1), 0)))
 BEGIN
     SELECT RAISE(ABORT, 'audit_images is only added to');
 END;

@@ -177,9 +177,25 @@ $$
 
 --;
 
+-- Whether a change, by its number, has been put on record as leaving it (`edupulse audit retire`).
+CREATE OR REPLACE FUNCTION edupulse_audit_is_retired(number bigint) RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = {schema}, pg_temp AS $$
+DECLARE
+    through constant bigint := (
+        SELECT CAST(replaced ->> 'link_number' AS bigint) FROM audit_entries WHERE table_name = 'audit_changes'
+        ORDER BY change_id DESC LIMIT 1
+    );
+BEGIN
+    RETURN through IS NOT NULL
+        AND (number = 0 OR EXISTS (SELECT FROM audit_changes WHERE id = number AND link_number <= through));
+END
+$$
+
+--;
+
 -- The record is only added to, and by the triggers: by whoever works as the owner. Two changes are allowed: a change gets
 -- its link once, and an image is erased (`image` and `salt` become NULL; `row_key` and `student_id`, which may tell
--- something of the row, may be emptied).
+-- something of the row, may be emptied). What has been put on record as leaving may be deleted.
 CREATE OR REPLACE FUNCTION edupulse_audit_fixed() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -202,6 +218,13 @@ BEGIN
         THEN
             RETURN NEW;
         END IF;
+    END IF;
+    IF TG_OP = 'DELETE' AND edupulse_audit_is_retired(CASE TG_TABLE_NAME
+        WHEN 'audit_changes' THEN CAST(to_jsonb(OLD) ->> 'id' AS bigint)
+        WHEN 'audit_entries' THEN CAST(to_jsonb(OLD) ->> 'change_id' AS bigint) / {statements}
+        ELSE CAST(to_jsonb(OLD) ->> 'replaced_by' AS bigint) / {statements}
+    END) THEN
+        RETURN OLD;
     END IF;
     RAISE insufficient_privilege USING MESSAGE = format('%s is only added to', TG_TABLE_NAME);
 END

@@ -11,8 +11,13 @@ from __future__ import annotations
 from edupulse_pipelines.schema.declaration import Table
 from edupulse_pipelines.schema.objects.declared import DeclaredObject
 from edupulse_pipelines.schema.row_contents import OPEN_CHANGE, differs, image_of, row_key, student_of
-from edupulse_pipelines.schema.tables import TABLES
+from edupulse_pipelines.schema.tables import STATEMENTS_OF_A_CHANGE, TABLES
 
+_RETIRED_THROUGH = (
+    "coalesce((SELECT CAST(json_extract(replaced, '$.link_number') AS INTEGER) FROM audit_entries"
+    " WHERE table_name = 'audit_changes' ORDER BY change_id DESC LIMIT 1), 0)"
+)
+"""The number of the last link that has been put on record as leaving (`edupulse audit retire`); 0: none has."""
 _ONLY_ADDED_TO = "SELECT RAISE(ABORT, '{} is only added to')"
 
 
@@ -57,11 +62,15 @@ def _image(table: Table) -> str:
 def _keeping_triggers(table: Table) -> list[str]:
     """What is on record stays: an open change and its entries may be filled in, an image hashed once and erased."""
     name = table.name
+    retired = f"IN (SELECT id FROM audit_changes WHERE link_number <= {_RETIRED_THROUGH})"
     if name == "audit_changes":
-        allowed = removable = "OLD.link IS NULL"
+        allowed = "OLD.link IS NULL"
+        removable = f"OLD.link IS NULL OR OLD.link_number <= {_RETIRED_THROUGH}"
     elif name == "audit_entries":
         # Written when the change is closed, and then by a change that has no link yet.
-        allowed = removable = "0"
+        allowed = "0"
+        of_before = f"OLD.change_id = 0 AND {_RETIRED_THROUGH} > 0"
+        removable = f"OLD.change_id / {STATEMENTS_OF_A_CHANGE} {retired} OR ({of_before})"
     else:
         fixed = " AND ".join(
             f"OLD.{column} IS NEW.{column}" for column in ("id", "tenant_id", "table_name", "written_by", "replaced_by")
@@ -69,7 +78,8 @@ def _keeping_triggers(table: Table) -> list[str]:
         kept = " AND ".join(f"OLD.{column} IS NEW.{column}" for column in ("row_key", "student_id", "image", "salt"))
         hashed = f"OLD.hash IS NULL AND {fixed} AND {kept}"
         erased = f"NEW.image IS NULL AND NEW.salt IS NULL AND OLD.hash IS NEW.hash AND {fixed}"
-        allowed, removable = f"({hashed}) OR ({erased})", "0"
+        allowed = f"({hashed}) OR ({erased})"
+        removable = f"OLD.replaced_by / {STATEMENTS_OF_A_CHANGE} {retired}"
     refusal = _ONLY_ADDED_TO.format(name)
     return [
         f"CREATE TRIGGER tr_{name}_fixed_{event.lower()} BEFORE {event}\n"

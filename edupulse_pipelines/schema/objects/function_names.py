@@ -21,6 +21,7 @@ FUNCTION_NAMES = frozenset(
         "edupulse_audit_fixed",
         "edupulse_audit_guard",
         "edupulse_audit_images",
+        "edupulse_audit_is_retired",
         "edupulse_audit_link",
         "edupulse_audit_moment",
         "edupulse_audit_moved",
