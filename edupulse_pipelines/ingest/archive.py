@@ -8,8 +8,8 @@ Nothing is validated here beyond what reading needs, and no format is known: tha
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -236,14 +236,16 @@ class _Archive:
             "run_id": self._work.run_id,
             "archived_at": dt.datetime.now(dt.UTC),
         }
+        made: list[Path] = []
         try:
             shared = self._archive_of(sha256, read_with)
             if shared is not None:
                 share_archive(shared, target)
             else:
                 self._write(delivery, file, sha256, read_with, state, steps)
+            made += [target] if shared != target else []
             if file.is_bundle and not self._erased:  # as with refused files, below
-                self._keep_original(delivery, file, sha256)
+                made += self._keep_original(delivery, file, sha256)
             of_file = archive_facts(target)
             values |= {
                 "status": ARCHIVED,
@@ -263,16 +265,25 @@ class _Archive:
             keepable = refusal.reason not in (TOO_LARGE, COMPRESSION_BOMB) and not self._erased.concern(self._table)
             if keepable and not kept.exists():
                 file.keep(kept)
+                made.append(kept)
             values |= {"status": REFUSED, "rows_read": 0, "reason": refusal.reason, "detail": refusal.detail}
             of_file = {}
         steps.end()
-        with self._work.writing() as connection:
-            if not read_erased(connection, self._work, self._raw_dir.parent).are_those_of(self._erased):
-                raise DeliveryUnfinished("Rows of a student were erased while the file was archived: run again.")
+        with self._entering(made) as connection:
             manifest.enter(connection, identity, entered, values)
             if values["status"] == ARCHIVED:
                 manifest.supersede_unloaded(connection, identity)
         return self._report(delivery, identity, size, values["status"], values, of_file.get("notes"))
+
+    @contextmanager
+    def _entering(self, made: list[Path]) -> Iterator[Connection]:
+        """The transaction that enters what was written; where rows were erased meanwhile, that is removed instead."""
+        with self._work.writing() as connection:
+            if not read_erased(connection, self._work, self._raw_dir.parent).are_those_of(self._erased):
+                for path in made:
+                    path.unlink(missing_ok=True)
+                raise DeliveryUnfinished("Rows of a student were erased while the file was archived: run again.")
+            yield connection
 
     def make_again(self, entry: manifest.Entry) -> bool:
         """Write the archive of a file anew from its landed file, if that still has the content that was archived."""
@@ -286,7 +297,7 @@ class _Archive:
                     return False
                 read_with = file.read_with(self._tenant, delivery.delivered_on)
                 target = self._write(delivery, file, sha256, read_with, state, _Steps(None, size))
-                with self._work.writing() as connection:
+                with self._entering([target]) as connection:
                     manifest.note_archive(connection, entry, hash_of_archive(target))
                 return True
         return False
@@ -310,7 +321,7 @@ class _Archive:
             return hash_of_archive(target) == entered.archive_sha256
         with suppress(RefusedFile):  # by a limit of later: what is there is judged when it is read
             self._write(delivery, file, entered.sha256, read_with, file.state(), steps)
-            with self._work.writing() as connection:
+            with self._entering([target]) as connection:
                 manifest.note_archive(connection, entered, hash_of_archive(target))
         return True
 
@@ -394,12 +405,14 @@ class _Archive:
     def _originals(self, delivered_on: dt.date) -> Path:
         return self._raw_dir / self._work.tenant / "originals" / delivered_on.isoformat()
 
-    def _keep_original(self, delivery: Delivery, file: LandedFile, sha256: str) -> None:
-        """Keep the bundle itself, once for all the tables it has rows for."""
+    def _keep_original(self, delivery: Delivery, file: LandedFile, sha256: str) -> list[Path]:
+        """Keep the bundle itself, once for all the tables it has rows for; the file that was made, if any."""
         name = file.paths[0].stem if len(file.paths) == 1 else "bundle"
         kept = self._originals(delivery.delivered_on) / f"{name}.{sha256[:16]}.zip"
-        if not kept.exists():
-            file.keep(kept)
+        if kept.exists():
+            return []
+        file.keep(kept)
+        return [kept]
 
     def _bundles_before(self, delivery: Delivery) -> list[LandedFile]:
         """The bundles delivered before, oldest first, from the last one on that holds everything.
