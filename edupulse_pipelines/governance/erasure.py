@@ -11,7 +11,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import ConfigurationError, PermanentError
-from edupulse_pipelines.governance import holds, kept_files, research
+from edupulse_pipelines.governance import archives, kept_files, research
+from edupulse_pipelines.governance.archives import Archive
 from edupulse_pipelines.governance.audit_restate import recorded, restate
 from edupulse_pipelines.governance.earlier_versions import earlier_versions, empty_versions
-from edupulse_pipelines.governance.kept_files import Archive
+from edupulse_pipelines.governance.obstacles import KeptBack, demand_erasable
 from edupulse_pipelines.governance.person import Person, find_person, rows_about
 from edupulse_pipelines.governance.quarantined import quarantined_rows
 from edupulse_pipelines.governance.register import BY_CONTENT, STORED_TABLES
@@ -48,23 +49,29 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
 )
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
-from edupulse_pipelines.storage.erased import ErasedKeys, note_erased, read_erased
+from edupulse_pipelines.storage.erased import ErasedKeys, forget_noted, note_erased, read_erased
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.storage.rewriting import demand_rewriting, overwrite_deleted, rewrite
 from edupulse_pipelines.storage.turns import take_turn
 from edupulse_pipelines.storage.work import Work
 
-TOUCHED = (*STORED_TABLES, *BY_CONTENT)
+TOUCHED = (*STORED_TABLES, *BY_CONTENT, model_evaluations.name, promotion_decisions.name)
 """The tables that an erasure takes rows from, or changes them in."""
 REMAINS = (
     "The district's landing folder holds what the district sent, until the district clears it away.",
     "Backups hold the student until they are thrown away.",
     "Models that were trained with the rows stay until they are replaced; they hold no row of the student.",
     "Files that somebody had written by a command lie where they were put; see `edupulse privacy disclosures`.",
+    "A dump of a month that was taken out holds the student until it is thrown away.",
 )
 _ON_POSTGRESQL = (
     "The server's write-ahead log holds what was deleted until it has been recycled, and its catalog of statistics "
     "until the next autovacuum of pg_statistic."
+)
+
+_CLOSED = (
+    "Lists of codes that cannot be opened without their key may hold the student; put the key beside the list and say "
+    "the erasure again, or throw the key away. Of the releases:"
 )
 
 
@@ -89,29 +96,34 @@ def erase(
 ) -> Erased:
     """Erase the student of this number, or with `execute` False only count what an erasure would take away.
 
-    PermanentError when nothing is held under the number, when the student has been erased before, is on hold, or the
-    role may not rewrite tables; ConfigurationError when nobody else has approved.
+    PermanentError when nothing is held under the number, when the student is on hold or has rows in a month that was
+    taken out, or the role may not rewrite tables; ConfigurationError when nobody else has approved.
     """
     home = raw_dir.parent
     with work.reading() as connection:
-        person = find_person(connection, work, home, number)
-        begun = _begun(connection, work, person)
-        if begun is not None and begun.done_at is not None and not person.ids:
-            raise PermanentError(f"A student of this number was erased on {begun.done_at:%Y-%m-%d}.")
-        if holds.is_held(connection, work, list(person.numbers)):
-            raise PermanentError("The student is on legal hold; nothing was erased. `edupulse privacy holds` shows it.")
-        demand_rewriting(connection, TOUCHED)
+        person = find_person(connection, work, raw_dir, tenant, number)
+        before = _begun(connection, work, person)
         found = _count(connection, work, raw_dir, tenant, person)
-    if not found and begun is None:
-        raise PermanentError("Nothing is held under this number; nothing was erased.")
+        if not found and before is not None and before.done_at is not None:
+            raise PermanentError(f"A student of this number was erased on {before.done_at:%Y-%m-%d}.")
+        if not found and before is None:
+            raise PermanentError("Nothing is held under this number; nothing was erased.")
+        demand_rewriting(connection, TOUCHED)
+        demand_erasable(connection, work, person)
     if not execute:
-        return Erased(False, found, remains(work))
-    erasure, keys = begin(work, home, person, reason, two_people(work, approved_by))
-    counts = take_away(work, raw_dir, tenant, person, keys)
+        return Erased(False, found, remains(work, home))
+    approver = two_people(work, approved_by)
+    with work.writing() as connection:
+        take_turn(connection, work, RECORD_TABLES)
+        # Asked again: a load may have brought rows meanwhile, and somebody may have placed a hold.
+        person = find_person(connection, work, raw_dir, tenant, number)
+        demand_erasable(connection, work, person)
+        begun = begin(connection, work, home, person, reason, approver)
+    counts = take_away(work, raw_dir, tenant, person, [begun])
     rewrite(work, TOUCHED)
     with work.writing() as connection:
-        note_done(connection, [erasure], counts)
-    return Erased(True, counts, remains(work))
+        note_done(connection, [begun.id], counts)
+    return Erased(True, counts, remains(work, home))
 
 
 def note_done(connection: Connection, ids: Collection[uuid.UUID], counts: Mapping[str, int] | None = None) -> None:
@@ -127,9 +139,11 @@ def two_people(work: Work, approved_by: str | None) -> str:
     return approved_by
 
 
-def remains(work: Work) -> tuple[str, ...]:
+def remains(work: Work, home: Path) -> tuple[str, ...]:
     """What an erasure leaves, in sentences."""
-    return (*REMAINS, _ON_POSTGRESQL) if work.dialect == "postgresql" else REMAINS
+    left = (*REMAINS, _ON_POSTGRESQL) if work.dialect == "postgresql" else REMAINS
+    closed = research.closed_releases(home, work.tenant)
+    return (*left, f"{_CLOSED} {', '.join(closed)}.") if closed else left
 
 
 def _begun(connection: Connection, work: Work, person: Person) -> sa.Row | None:
@@ -152,8 +166,8 @@ def _count(connection: Connection, work: Work, raw_dir: Path, tenant: TenantSett
         found[name] = connection.scalar(sa.select(sa.func.count()).select_from(table).where(mine)) or 0
     found["quarantined_records"] = sum(1 for _ in quarantined_rows(connection, work, person.keys, tenant))
     found["earlier versions"] = sum(1 for _ in earlier_versions(connection, work, person, person.keys, tenant))
-    for archive in kept_files.archives(connection, work, raw_dir):
-        rows = kept_files.rows_of(archive, person, tenant)
+    for archive in archives.archives(connection, work, raw_dir):
+        rows = archives.rows_of(archive, person.keys, tenant)
         if rows is not None:
             found["archived rows"] += len(rows)
             found["archived files"] += 1
@@ -167,37 +181,48 @@ def _count(connection: Connection, work: Work, raw_dir: Path, tenant: TenantSett
     return +found
 
 
+@dataclass(frozen=True)
+class Begun:
+    """An erasure that has been noted. `hashes`: all that it is noted by; `is_new`: it was not begun before."""
+
+    id: uuid.UUID
+    hashes: frozenset[str]
+    is_new: bool
+
+
 def begin(
-    work: Work, home: Path, person: Person, reason: str, approved_by: str, hashes: Collection[str] | None = None
-) -> tuple[uuid.UUID, ErasedKeys]:
-    """Note what names the student, so that no file archived from now on brings a row; all keys of the tenant.
+    connection: Connection,
+    work: Work,
+    home: Path,
+    person: Person,
+    reason: str,
+    approved_by: str,
+    hashes: Collection[str] | None = None,
+) -> Begun:
+    """Note what names the student, so that no file archived from now on brings a row. The turn is the caller's.
 
     hashes: what of the person's keys is noted; by default all of them.
     """
-    with work.writing() as connection:
-        take_turn(connection, work, RECORD_TABLES)
-        begun = _begun(connection, work, person)
-        erasure = begun.id if begun is not None else new_ids(1)[0]
-        values = {
-            "reason": reason,
-            "erased_by": work.actor,
-            "approved_by": approved_by,
-            "begun_at": dt.datetime.now(dt.UTC),
-            "done_at": None,
-        }
-        if begun is None:
-            number_hash = person.keys.hash_of("student", person.numbers[0])
-            connection.execute(
-                erasures.insert().values(
-                    id=erasure, tenant_id=work.tenant, number_hash=number_hash, counts={}, **values
-                )
-            )
-        else:
-            connection.execute(erasures.update().where(erasures.c.id == erasure).values(**values))
-        noted = connection.scalars(sa.select(erased_keys.c.key_hash).where(erased_keys.c.erasure_id == erasure))
-        wanted = person.keys.hashes if hashes is None else set(hashes)
-        note_erased(connection, work, home, erasure, wanted | set(noted))
-        return erasure, read_erased(connection, work, home)
+    before = _begun(connection, work, person)
+    erasure = before.id if before is not None else new_ids(1)[0]
+    values = {
+        "reason": reason,
+        "erased_by": work.actor,
+        "approved_by": approved_by,
+        "begun_at": dt.datetime.now(dt.UTC),
+        "done_at": None,
+    }
+    if before is None:
+        number_hash = person.keys.hash_of("student", person.numbers[0])
+        connection.execute(
+            erasures.insert().values(id=erasure, tenant_id=work.tenant, number_hash=number_hash, counts={}, **values)
+        )
+    else:
+        connection.execute(erasures.update().where(erasures.c.id == erasure).values(**values))
+    noted = connection.scalars(sa.select(erased_keys.c.key_hash).where(erased_keys.c.erasure_id == erasure))
+    wanted = frozenset(person.keys.hashes if hashes is None else hashes) | set(noted)
+    note_erased(connection, work, home, erasure, wanted)
+    return Begun(erasure, wanted, before is None)
 
 
 def take_away(
@@ -205,34 +230,59 @@ def take_away(
     raw_dir: Path,
     tenant: TenantSettings,
     person: Person,
-    keys: ErasedKeys,
+    begun: Sequence[Begun],
     *,
     before: Callable[[Connection], None] | None = None,
     after: Callable[[Connection, Counter[str]], None] | None = None,
 ) -> Counter[str]:
     """Take a student, or several as one person, out of files and tables; how much, by place.
 
-    before, after: called in the transaction that deletes the rows. The tables are left to be rewritten.
+    begun: their erasures. before, after: called in the transaction that deletes the rows, at its beginning and its end.
+    The tables are left to be rewritten. KeptBack when something stands against it after all: nothing has gone then, and
+    an erasure that was not begun before is as if it had never been noted.
     """
+    try:
+        return _take_away(work, raw_dir, tenant, person, begun, before, after)
+    except KeptBack:
+        with work.writing() as connection:
+            for one in begun:
+                if one.is_new:
+                    forget_noted(connection, work, raw_dir.parent, one.id)
+                    connection.execute(erasures.delete().where(erasures.c.id == one.id))
+        raise
+
+
+def _take_away(
+    work: Work,
+    raw_dir: Path,
+    tenant: TenantSettings,
+    person: Person,
+    begun: Sequence[Begun],
+    before: Callable[[Connection], None] | None,
+    after: Callable[[Connection, Counter[str]], None] | None,
+) -> Counter[str]:
     taken: Counter[str] = Counter()
-    taken["refused files"] = remove_refused(work, raw_dir, person)
-    taken["kept bundles"] = mend_bundles(work, raw_dir, tenant, person)
-    taken["releases"] = research.forget(raw_dir.parent, work.tenant, person.numbers)
+    keys = person.keys.with_hashes(value for one in begun for value in one.hashes)
     with work.reading() as connection:
-        archives = kept_files.archives(connection, work, raw_dir, keys)
+        # Of everybody: an erasure that was stopped may have given files other names.
+        kept = archives.archives(connection, work, raw_dir, read_erased(connection, work, raw_dir.parent))
         lines = quarantined_lines(connection, work, tenant, keys)
-    with rewritten_without(archives, keys, tenant, lines) as rewritten, work.writing() as connection:
+    with rewritten_without(kept, keys, tenant, lines) as rewritten, work.writing() as connection:
         take_turn(connection, work, RECORD_TABLES)
+        demand_erasable(connection, work, person)
+        if before is not None:
+            before(connection)
+        taken["refused files"] = remove_refused(work, raw_dir, person)
+        taken["kept bundles"] = mend_bundles(work, raw_dir, tenant, person)
+        taken["releases"] = research.forget(raw_dir.parent, work.tenant, person.numbers)
         overwrite_deleted(connection)
         as_recorded = recorded(connection)
         taken["changes not as recorded"] = len(as_recorded.wrong)
         versions = list(earlier_versions(connection, work, person, keys, tenant))
         opened = delete_quarantined(connection, work, tenant, keys)
         taken["quarantined_records"] = opened.pop(("", ""), 0)
-        taken.update(restate_accounts(connection, archives, rewritten, opened))
-        taken["columns"] = _rename_columns(connection, work, keys, archives, rewritten)
-        if before is not None:
-            before(connection)
+        taken.update(restate_accounts(connection, kept, rewritten, opened))
+        taken["columns"] = _rename_columns(connection, work, keys, kept, rewritten)
         taken.update(_delete_rows(connection, work, person))
         _forget_small_groups(connection, work)
         for path, temporary in rewritten.items():
@@ -273,11 +323,11 @@ def _rename_files(connection: Connection, work: Work, raw_dir: Path, keys: Erase
 
 
 def _rename_columns(
-    connection: Connection, work: Work, keys: ErasedKeys, archives: list[Archive], rewritten: dict[Path, Path]
+    connection: Connection, work: Work, keys: ErasedKeys, kept: list[Archive], rewritten: dict[Path, Path]
 ) -> int:
     """Call unknown columns that name the student by their place in the file: in the manifest and in the quarantine."""
     renamed = 0
-    for archive in archives:
+    for archive in kept:
         unknown = archive.entry.unknown_columns if archive.entry is not None else None
         if archive.entry is None or not any(keys.has("column", name) for name in unknown or ()):
             continue

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Collection
 from dataclasses import dataclass, fields
 
 import sqlalchemy as sa
@@ -10,7 +11,9 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.schema.sqlalchemy_tables import legal_holds as table
+from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.turns import take_turn
 from edupulse_pipelines.storage.work import Work
 
 
@@ -27,13 +30,17 @@ class Hold:
     in_force: bool
 
 
-def _in_force(work: Work, number: str) -> sa.ColumnElement[bool]:
-    return sa.and_(table.c.tenant_id == work.tenant, table.c.district_id == number, table.c.in_force)
+def _in_force(work: Work, numbers: Collection[str]) -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.tenant_id == work.tenant, table.c.district_id.in_(numbers), table.c.in_force)
 
 
 def place(work: Work, number: str, reason: str) -> None:
-    """Hold the data of the student of this number; PermanentError when they are held already."""
+    """Hold the data of the student of this number; PermanentError when they are held already.
+
+    It waits for loads and erasures that are under way.
+    """
     with work.writing() as connection:
+        take_turn(connection, work, RECORD_TABLES)
         if is_held(connection, work, [number]):
             raise PermanentError("The student is on hold already; `edupulse privacy holds` shows since when.")
         connection.execute(
@@ -56,15 +63,14 @@ def release(work: Work, number: str) -> None:
             raise PermanentError("The student is not on hold.")
         connection.execute(
             table.update()
-            .where(_in_force(work, number))
+            .where(_in_force(work, [number]))
             .values(in_force=False, released_by=work.actor, released_at=dt.datetime.now(dt.UTC))
         )
 
 
-def is_held(connection: Connection, work: Work, numbers: list[str]) -> bool:
+def is_held(connection: Connection, work: Work, numbers: Collection[str]) -> bool:
     """Whether the data of one of these numbers are held."""
-    query = sa.select(sa.func.count()).where(sa.or_(*(_in_force(work, number) for number in numbers)))
-    return bool(connection.scalar(query))
+    return bool(connection.scalar(sa.select(sa.func.count()).where(_in_force(work, numbers))))
 
 
 def holds(connection: Connection, work: Work) -> list[Hold]:

@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import PermanentError
-from edupulse_pipelines.governance import disclosures, kept_files
+from edupulse_pipelines.governance import archives, disclosures, kept_files
 from edupulse_pipelines.governance.disclosures import Circumstances
 from edupulse_pipelines.governance.earlier_versions import earlier_versions
 from edupulse_pipelines.governance.others import OtherStudents
@@ -114,7 +114,7 @@ def inspect(
     """
     check_empty(out)
     with work.reading() as connection:
-        person = find_person(connection, work, raw_dir.parent, number)
+        person = find_person(connection, work, raw_dir, tenant, number)
         held = _HeldBack(OtherStudents(connection, work, person))
         sheets = [*_stored(connection, work, person, held), _quarantine(connection, work, tenant, person, held)]
         sheets.append(_earlier(connection, work, tenant, person, held))
@@ -236,8 +236,8 @@ def _delivered(
     """The rows about the student as the district sent them, a sheet for each table."""
     told = {table: told_names(connection, work, table) for table in RECORD_TABLES}
     sheets: dict[str, Sheet] = {}
-    for archive in kept_files.archives(connection, work, raw_dir):
-        rows = kept_files.rows_of(archive, person, tenant)
+    for archive in archives.archives(connection, work, raw_dir):
+        rows = archives.rows_of(archive, person.keys, tenant)
         if rows is None:
             continue
         sheet = sheets.setdefault(

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from edupulse_pipelines.governance.archives import archives, names_in
 from edupulse_pipelines.governance.register import NUMBER_COLUMNS, STORED_TABLES, student_column
 from edupulse_pipelines.ingest.erased_rows import names_key, prediction_key, record_key
 from edupulse_pipelines.ingest.names import folded
 from edupulse_pipelines.schema.delivery import SOURCE_RECORD
 from edupulse_pipelines.schema.sqlalchemy_tables import ingested_files, metadata, predictions, students
 from edupulse_pipelines.schema.tables import TABLES
+from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.blanks import trimmed
-from edupulse_pipelines.storage import numbers
+from edupulse_pipelines.storage import changes
 from edupulse_pipelines.storage.erased import ErasedKeys, key_for
+from edupulse_pipelines.storage.numbers import joined_numbers
 from edupulse_pipelines.storage.work import Work
 
 _WORD = re.compile(r"[^\W_]+")
@@ -45,13 +48,20 @@ class Person:
     """Names of landed files that hold the student's number or last name."""
     columns: tuple[str, ...] = field(default=())
     """Headers that no table knows and that hold the student's number or last name."""
+    other_names: tuple[tuple[str, str], ...] = field(default=())
+    """Names that were stored or delivered under the numbers at other times."""
+
+    @property
+    def every_name(self) -> tuple[tuple[str, str], ...]:
+        """The names of now and of other times."""
+        return self.names + self.other_names
 
     def is_named_in(self, text: str) -> bool:
-        """Whether a text holds one of the numbers, or a last name, as words of it."""
+        """Whether a text holds one of the numbers, or a last name of any time, as words of it."""
         words = words_of(text)
         if any(words_of(number) <= words for number in self.numbers):
             return True
-        return any(words_of(last) <= words for _, last in self.names if words_of(last))
+        return any(words_of(last) <= words for _, last in self.every_name if words_of(last))
 
 
 def words_of(text: str) -> set[str]:
@@ -59,10 +69,23 @@ def words_of(text: str) -> set[str]:
     return {folded(word) for word in _WORD.findall(text)}
 
 
-def find_person(connection: Connection, work: Work, home: Path, number: str) -> Person:
+def find_person(connection: Connection, work: Work, raw_dir: Path, tenant: TenantSettings, number: str) -> Person:
     """Whoever the number is of; without ids and names when no student is stored under it."""
-    number = trimmed(number)
-    joined = numbers.joined_numbers(connection, work)
+    return find_people(connection, work, raw_dir, tenant, [number])[0]
+
+
+def find_people(
+    connection: Connection, work: Work, raw_dir: Path, tenant: TenantSettings, numbers: Sequence[str]
+) -> list[Person]:
+    """Whoever the numbers are of, in their order, each as `find_person` finds them."""
+    joined = joined_numbers(connection, work)
+    found = [_stored_person(connection, work, raw_dir.parent, joined, trimmed(number)) for number in numbers]
+    named = _names_of(connection, work, raw_dir, tenant, found) if found else {}
+    return [_with_keys(connection, work, person, named) for person in found]
+
+
+def _stored_person(connection: Connection, work: Work, home: Path, joined: Mapping[str, str], number: str) -> Person:
+    """A person by what is stored under the number of now, with keys that know of nobody."""
     current = joined.get(number, number)
     of_person = (current, *(old for old, new in joined.items() if new == current))
     table = students.c
@@ -74,20 +97,48 @@ def find_person(connection: Connection, work: Work, home: Path, number: str) -> 
     ids = tuple(row.id for row in rows)
     scored = connection.scalars(sa.select(predictions.c.id).where(predictions.c.student_id.in_(ids))) if ids else ()
     names = tuple(dict.fromkeys((row.first_name, row.last_name) for row in rows))
-    person = Person(number, of_person, ids, names, tuple(scored), key_for(home, work.tenant))
+    return Person(number, of_person, ids, names, tuple(scored), key_for(home, work.tenant))
+
+
+def _names_of(
+    connection: Connection, work: Work, raw_dir: Path, tenant: TenantSettings, people: Sequence[Person]
+) -> dict[str, set[tuple[str, str]]]:
+    """By number the names that students had in earlier versions of their rows, and in the rows as delivered."""
+    names: dict[str, set[tuple[str, str]]] = {number: set() for person in people for number in person.numbers}
+    images = changes.images.c
+    for person in people:
+        mine = sa.and_(
+            images.tenant_id == work.tenant,
+            images.table_name == students.name,
+            images.student_id.in_(person.ids),
+            images.image.is_not(None),
+        )
+        for image in connection.scalars(sa.select(images.image).where(mine)):
+            names[person.numbers[0]].add((image.get("first_name") or "", image.get("last_name") or ""))
+    for archive in archives(connection, work, raw_dir):
+        if archive.table == students.name:
+            for number, first, last in names_in(archive, names.keys(), people[0].keys, tenant):
+                names[number].add((first, last))
+    return names
+
+
+def _with_keys(
+    connection: Connection, work: Work, person: Person, named: Mapping[str, Collection[tuple[str, str]]]
+) -> Person:
+    """The person with the names of other times, what is named after them, and keys that recognise their rows."""
+    had = {pair for number in person.numbers for pair in named[number] if any(pair)}
+    person = replace(person, other_names=tuple(sorted(had.difference(person.names))))
     files, columns = _named_after(connection, work, person)
     keys = person.keys
     hashes = {
-        *(keys.hash_of("student", one) for one in of_person),
-        *(keys.hash_of("name", names_key(*pair)) for pair in names),
+        *(keys.hash_of("student", one) for one in person.numbers),
+        *(keys.hash_of("name", names_key(*pair)) for pair in person.every_name),
         *(keys.hash_of("prediction", prediction_key(str(one))) for one in person.predictions),
         *(keys.hash_of("record", record_key(name, source)) for name, source in _source_records(connection, person)),
         *(keys.hash_of("file", name) for name in files),
         *(keys.hash_of("column", name) for name in columns),
     }
-    return Person(
-        number, of_person, ids, names, person.predictions, keys.with_hashes(hashes), tuple(files), tuple(columns)
-    )
+    return replace(person, keys=keys.with_hashes(hashes), file_names=tuple(files), columns=tuple(columns))
 
 
 def together(people: Sequence[Person]) -> Person:
@@ -102,6 +153,7 @@ def together(people: Sequence[Person]) -> Person:
         first.keys.with_hashes({value for one in people for value in one.keys.hashes}),
         tuple(dict.fromkeys(name for one in people for name in one.file_names)),
         tuple(dict.fromkeys(name for one in people for name in one.columns)),
+        tuple(names for one in people for names in one.other_names),
     )
 
 

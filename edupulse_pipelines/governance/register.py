@@ -80,14 +80,16 @@ PLACES: tuple[Place, ...] = (
     Place(
         name="refused files",
         holds="Files that could not be read, byte for byte.",
-        inspected="Those that hold the student's number or name are counted; they cannot be shown by student.",
-        erased="Files that hold the number or the name, or that nobody can look into, are removed.",
+        inspected="Those that hold the student's number or a name of any time are counted; they cannot be shown by "
+        "student.",
+        erased="Files that hold the number or a name of any time, or that nobody can look into, are removed.",
         paths=("raw/{tenant}/*/*/*.refused",),
     ),
     Place(
         name="kept bundles",
         holds="OneRoster and Ed-Fi bundles that rows were made of.",
-        inspected="Those that hold the student's number or name are counted; their rows are shown from the archive.",
+        inspected="Those that hold the student's number or a name of any time are counted; their rows are shown from "
+        "the archive.",
         erased="OneRoster: written again without the rows that name the student. Ed-Fi: removed, nothing reads them.",
         paths=("raw/{tenant}/originals/**",),
     ),
@@ -95,7 +97,8 @@ PLACES: tuple[Place, ...] = (
         name="records",
         holds="Rows of the student, and what is computed from them: activity, features, predictions, verdicts.",
         inspected="Every row and column, with the meaning of each column and the reasons of each prediction.",
-        erased="Deleted. On PostgreSQL the tables are then rewritten and analysed, on SQLite the file is.",
+        erased="Deleted. On PostgreSQL the tables are then rewritten and analysed, on SQLite the file is. A month "
+        "with rows of the student that was taken out of its table has to be brought back first.",
         tables=STORED_TABLES,
         paths=("edupulse.db*",),
     ),
@@ -109,7 +112,7 @@ PLACES: tuple[Place, ...] = (
     Place(
         name="manifest",
         holds="Names of files and of columns that no table knows, which people may have named after a student.",
-        inspected="Those that hold the student's number or last name.",
+        inspected="Those that hold the student's number or a last name of any time.",
         erased="The file gets another name, and the column its place in the file.",
         tables=("ingested_files",),
     ),
@@ -117,8 +120,8 @@ PLACES: tuple[Place, ...] = (
         name="releases for research",
         holds="Which code of a released data set is which student, sealed with a key.",
         inspected="The releases are in `edupulse privacy disclosures`; the page does not tell codes.",
-        erased="The student is taken out of the list, so that nobody can say any more which code it was. What was "
-        "given out is not called back.",
+        erased="The student is taken out of the list, so that nobody can say any more which code it was. A list whose "
+        "key is kept elsewhere cannot be opened: it is named in what remains. What was given out is not called back.",
         paths=("releases/{tenant}/*.crosswalk",),
     ),
     Place(
@@ -144,7 +147,8 @@ PLACES: tuple[Place, ...] = (
     ),
     Place(
         name="exported files",
-        holds="What somebody had written by a command: lists, exports of the quarantine, inspections, releases.",
+        holds="What somebody had written by a command: lists, exports of the quarantine, inspections, releases, dumps "
+        "of months that were taken out.",
         inspected="Inspections and releases are in `edupulse privacy disclosures`; nobody keeps account of the others.",
         erased="Not touched: they lie where somebody put them.",
     ),

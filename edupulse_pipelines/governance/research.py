@@ -157,13 +157,30 @@ def unseal(home: Path, tenant: str, name: str) -> dict[str, Any]:
 
 
 def releases_with(home: Path, tenant: str, numbers: Collection[str]) -> list[str]:
-    """The releases whose list of codes holds one of these numbers."""
-    names = [path.stem for path in sorted((home / FOLDER / tenant).glob("*.crosswalk"))]
-    return [name for name in names if any(row["number"] in numbers for row in unseal(home, tenant, name)["crosswalk"])]
+    """The releases whose list of codes holds one of these numbers; those that cannot be opened are left out."""
+    lists = {name: _opened(home, tenant, name) for name in _releases(home, tenant)}
+    return [name for name, rows in lists.items() if rows and any(row["number"] in numbers for row in rows)]
+
+
+def closed_releases(home: Path, tenant: str) -> list[str]:
+    """The releases whose list of codes cannot be opened: the key is kept elsewhere, or was thrown away."""
+    return [name for name in _releases(home, tenant) if _opened(home, tenant, name) is None]
+
+
+def _releases(home: Path, tenant: str) -> list[str]:
+    return [path.stem for path in sorted((home / FOLDER / tenant).glob("*.crosswalk"))]
+
+
+def _opened(home: Path, tenant: str, name: str) -> list[dict[str, Any]] | None:
+    try:
+        rows: list[dict[str, Any]] = unseal(home, tenant, name)["crosswalk"]
+    except PermanentError:
+        return None
+    return rows
 
 
 def forget(home: Path, tenant: str, numbers: Collection[str]) -> int:
-    """Take these numbers out of the lists of codes of every release; how many lists held one."""
+    """Take these numbers out of the list of codes of every release that can be opened; how many lists held one."""
     from cryptography.fernet import Fernet
 
     held = releases_with(home, tenant, numbers)

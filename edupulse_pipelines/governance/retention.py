@@ -21,14 +21,15 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.errors import ConfigurationError, PermanentError
+from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.features.enrolment import COMPUTED_FROM, read_students
-from edupulse_pipelines.governance import certificates, erasure, kept_files
+from edupulse_pipelines.governance import archives, certificates, erasure
 from edupulse_pipelines.governance.audit_restate import recorded, restate
 from edupulse_pipelines.governance.certificates import Certificate, Journal
 from edupulse_pipelines.governance.earlier_versions import earlier_versions, empty_versions
 from edupulse_pipelines.governance.holds import held_numbers
-from edupulse_pipelines.governance.person import Person, find_person, together
+from edupulse_pipelines.governance.obstacles import KeptBack, demand_attached
+from edupulse_pipelines.governance.person import Person, find_people, together
 from edupulse_pipelines.governance.register import STORED_TABLES, student_column
 from edupulse_pipelines.governance.taking_away import (
     delete_quarantined,
@@ -46,6 +47,7 @@ from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.settings.retention import RETAINED
 from edupulse_pipelines.storage.bulk import id_batches, uuids
 from edupulse_pipelines.storage.erased import ErasedKeys, key_for, note_erased, read_erased
+from edupulse_pipelines.storage.months import PARTITIONED
 from edupulse_pipelines.storage.numbers import joined_numbers
 from edupulse_pipelines.storage.removals import begin_removal, drop_unfinished, end_removal, removed_before
 from edupulse_pipelines.storage.rewriting import demand_rewriting, overwrite_deleted, rewrite
@@ -67,6 +69,7 @@ _ROSTER_MEMBERS: Mapping[str, tuple[str, ...]] = {"grades": ("results.csv",)}
 """The members of a OneRoster bundle that rows of a table are made of."""
 _AT_ONCE = 200
 """Students who are erased in one transaction."""
+_MEANWHILE = "Meanwhile a student has come back, or was put on hold: nothing was taken away. Say it again."
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def execute(
     """Take away what is over, and sign it off; None when nothing is, and nothing was left to finish.
 
     ConfigurationError when nobody else has approved, or the district has set no period; PermanentError when the role
-    may not rewrite tables, or meanwhile a student has come back or was put on hold.
+    may not rewrite tables, rows lie in a month that was taken out, or a student has come back or was put on hold.
     """
     approver = erasure.two_people(work, approved_by)
     if not tenant.retention.is_set:
@@ -119,6 +122,8 @@ def execute(
     with work.reading() as connection:
         demand_rewriting(connection, erasure.TOUCHED)
         over = _over(connection, work, tenant, as_of)
+        for name in (WHOLE, *PARTITIONED):
+            demand_attached(connection, work, over.students.get(name, []))
         journal = certificates.open_journal(connection, work, home)
     if not over and journal is None:
         return None
@@ -135,7 +140,7 @@ def execute(
     for start in range(0, len(whole), _AT_ONCE):
         run.take_whole(whole[start : start + _AT_ONCE])
     rewrite(work, erasure.TOUCHED)
-    facts = {"on_hold": over.on_hold, "exit_unknown": over.exit_unknown, "remains": list(erasure.remains(work))}
+    facts = {"on_hold": over.on_hold, "exit_unknown": over.exit_unknown, "remains": list(erasure.remains(work, home))}
     return certificates.sign(work, home, tenant.retention, as_of, journal, reason, approver, facts)
 
 
@@ -247,6 +252,8 @@ class _Run:
         with work.writing() as connection:
             take_turn(connection, work, RECORD_TABLES)
             ids = self._still_over(connection, name, ids)
+            if not ids:
+                return
             begin_removal(connection, work, name, ids, self.as_of)
             if name not in COMPUTED_FROM:
                 judged = self._predictions(connection, ids, only_judged=True)
@@ -256,18 +263,18 @@ class _Run:
         with work.reading() as connection:
             keys = self._keys(connection, name, ids)
             delivered = name if name in COMPUTED_FROM else training_feedback.name
-            archives = [one for one in kept_files.archives(connection, work, self.raw_dir) if one.table == delivered]
+            kept = [one for one in archives.archives(connection, work, self.raw_dir) if one.table == delivered]
             lines = quarantined_lines(connection, work, self.tenant, keys)
             crowd = self._crowd(connection, ids)
-        remove_refused(work, self.raw_dir, crowd, (delivered,))
-        if name in COMPUTED_FROM:
-            mend_bundles(work, self.raw_dir, self.tenant, crowd, _ROSTER_MEMBERS.get(name, ()))
-        with rewritten_without(archives, keys, self.tenant, lines) as rewritten, work.writing() as connection:
+        with rewritten_without(kept, keys, self.tenant, lines) as rewritten, work.writing() as connection:
             take_turn(connection, work, RECORD_TABLES)
             if self._still_over(connection, name, ids) != ids:
-                raise PermanentError(
-                    "Meanwhile a student has come back, or was put on hold: nothing was taken away. Say it again."
-                )
+                raise KeptBack(_MEANWHILE)
+            if name in PARTITIONED:
+                demand_attached(connection, work, ids)
+            remove_refused(work, self.raw_dir, crowd, (delivered,))
+            if name in COMPUTED_FROM:
+                mend_bundles(work, self.raw_dir, self.tenant, crowd, _ROSTER_MEMBERS.get(name, ()))
             overwrite_deleted(connection)
             as_recorded = recorded(connection)
             versions = [
@@ -277,8 +284,8 @@ class _Run:
             ]
             opened = delete_quarantined(connection, work, self.tenant, keys)
             self.journal.add_rows("quarantined_records", opened.pop(("", ""), 0))
-            was = {archive.path: archive.entry.archive_sha256 for archive in archives if archive.entry is not None}
-            restate_accounts(connection, archives, rewritten, opened)
+            was = {archive.path: archive.entry.archive_sha256 for archive in kept if archive.entry is not None}
+            restate_accounts(connection, kept, rewritten, opened)
             for path, temporary in rewritten.items():
                 self.journal.add_archive(was.get(path), hash_of_archive(temporary))
             for table in (*_ROWS[name], *(_COMPUTED if name in COMPUTED_FROM else ())):
@@ -296,27 +303,23 @@ class _Run:
     def take_whole(self, ids: Sequence[uuid.UUID]) -> None:
         """Erase these students from every place."""
         work, home = self.work, self.raw_dir.parent
-        with work.reading() as connection:
+        with work.writing() as connection:
+            take_turn(connection, work, RECORD_TABLES)
             ids = self._still_over(connection, WHOLE, ids)
-        if not ids:
+            people = self._people(connection, ids)
+            begun = [
+                erasure.begin(
+                    connection, work, home, person, self.reason, self.approver, self._noted(connection, person)
+                )
+                for person in people
+            ]
+        if not people:
             return
-        people = self._people(ids)
-        erasures = []
-        for person in people:
-            with work.reading() as connection:
-                judged = self._predictions(connection, person.ids, only_judged=True)
-            named = {
-                *(person.keys.hash_of("student", number) for number in person.numbers),
-                *(person.keys.hash_of("file", name) for name in person.file_names),
-                *(person.keys.hash_of("column", name) for name in person.columns),
-                *(person.keys.hash_of("name", names_key(*pair)) for pair in person.names),
-            }
-            erasures.append(erasure.begin(work, home, person, self.reason, self.approver, named | judged)[0])
         crowd = together(people)
-        with work.reading() as connection:
-            keys = read_erased(connection, work, home).with_hashes(crowd.keys.hashes)
 
         def before(connection: Connection) -> None:
+            if self._still_over(connection, WHOLE, ids) != ids:
+                raise KeptBack(_MEANWHILE)
             for table in _tables_of(WHOLE):
                 self._digest(connection, table, crowd.ids)
 
@@ -325,20 +328,29 @@ class _Run:
                 self.journal.add_rows(place, count)
             self.journal.add_students(WHOLE, len(people))
             certificates.keep(connection, self.journal)
-            erasure.note_done(connection, erasures)
+            erasure.note_done(connection, [one.id for one in begun])
 
-        erasure.take_away(work, self.raw_dir, self.tenant, crowd, keys, before=before, after=after)
+        erasure.take_away(work, self.raw_dir, self.tenant, crowd, begun, before=before, after=after)
 
     def _still_over(self, connection: Connection, name: str, ids: Sequence[uuid.UUID]) -> list[uuid.UUID]:
         """Those of the students who have not come back meanwhile, and are not on hold."""
         over = set(_over(connection, self.work, self.tenant, self.as_of).students.get(name, ()))
         return [one for one in ids if one in over]
 
-    def _people(self, ids: Sequence[uuid.UUID]) -> list[Person]:
-        with self.work.reading() as connection:
-            query = sa.select(students.c.district_id).where(students.c.id.in_(ids)).order_by(students.c.district_id)
-            numbers = connection.scalars(query).all()
-            return [find_person(connection, self.work, self.raw_dir.parent, number) for number in numbers]
+    def _people(self, connection: Connection, ids: Sequence[uuid.UUID]) -> list[Person]:
+        query = sa.select(students.c.district_id).where(students.c.id.in_(ids)).order_by(students.c.district_id)
+        return find_people(connection, self.work, self.raw_dir, self.tenant, connection.scalars(query).all())
+
+    def _noted(self, connection: Connection, person: Person) -> set[str]:
+        """What of a student's keys is noted for good: of predictions those with a verdict, and no records."""
+        hash_of = person.keys.hash_of
+        return {
+            *(hash_of("student", number) for number in person.numbers),
+            *(hash_of("file", name) for name in person.file_names),
+            *(hash_of("column", name) for name in person.columns),
+            *(hash_of("name", names_key(*pair)) for pair in person.every_name),
+            *self._predictions(connection, person.ids, only_judged=True),
+        }
 
     def _keys(self, connection: Connection, name: str, ids: Sequence[uuid.UUID]) -> ErasedKeys:
         """What recognises the rows that are to go, and no others."""
@@ -358,25 +370,13 @@ class _Run:
         return found
 
     def _crowd(self, connection: Connection, ids: Sequence[uuid.UUID]) -> Person:
-        """The students as one person, by number and name."""
-        of = students.c
-        numbers: list[str] = []
-        names: list[tuple[str, str]] = []
-        for batch in id_batches(list(ids)):
-            for row in connection.execute(
-                sa.select(of.district_id, of.first_name, of.last_name).where(of.id.in_(batch))
-            ):
-                numbers.append(row.district_id)
-                names.append((row.first_name, row.last_name))
-        joined = joined_numbers(connection, self.work)
-        numbers += [old for old, new in joined.items() if new in set(numbers)]
-        scored = [
-            one
+        """The students as one person."""
+        numbers = [
+            number
             for batch in id_batches(list(ids))
-            for one in connection.scalars(sa.select(predictions.c.id).where(_mine(self.work, predictions.name, batch)))
+            for number in connection.scalars(sa.select(students.c.district_id).where(students.c.id.in_(batch)))
         ]
-        keys = key_for(self.raw_dir.parent, self.work.tenant)
-        return Person("", tuple(numbers), tuple(ids), tuple(names), tuple(scored), keys)
+        return together(find_people(connection, self.work, self.raw_dir, self.tenant, numbers))
 
     def _delete(self, connection: Connection, name: str, ids: Sequence[uuid.UUID]) -> None:
         self._digest(connection, name, ids)

@@ -15,7 +15,7 @@ from pathlib import Path
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.governance import kept_files
-from edupulse_pipelines.governance.kept_files import Archive
+from edupulse_pipelines.governance.archives import Archive
 from edupulse_pipelines.governance.person import Person
 from edupulse_pipelines.governance.quarantined import quarantined_rows
 from edupulse_pipelines.ingest.archived_file import ERASED_ROWS, archive_facts, hash_of_archive, rewrite_archive

@@ -13,7 +13,7 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import uuid
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 import numpy as np
 import orjson
@@ -123,6 +123,19 @@ class ErasedRows:
                 first, last = (rows[self._named[name]][place].as_py() or "" for name in NAMES)
                 gone[place] = self._erased.has("name", names_key(first, last))
         return gone | self._removed_among(rows)
+
+    @property
+    def name_columns(self) -> list[str]:
+        """The file's own columns that hold a student's number and names, those that it has."""
+        return [self._named[name] for name in (STUDENT_NUMBER, *NAMES) if name in self._named]
+
+    def names_beside(self, rows: pa.Table, numbers: Collection[str]) -> Iterator[tuple[str, str, str]]:
+        """(number, first name, last name) of the rows that have one of these numbers, and both columns of names."""
+        if not all(name in self._named for name in NAMES):
+            return
+        for place in np.flatnonzero(self._flags(rows, STUDENT_NUMBER, lambda text: trimmed(text) in numbers)).tolist():
+            number, first, last = (trimmed(rows[column][place].as_py() or "") for column in self.name_columns)
+            yield number, first, last
 
     def _removed_among(self, rows: pa.Table) -> np.ndarray:
         """Which rows retention has taken away from students who are still on record."""

@@ -160,3 +160,9 @@ def note_erased(connection: Connection, work: Work, home: Path, erasure: uuid.UU
             table.insert(),
             [{"tenant_id": work.tenant, "key_hash": value, "erasure_id": erasure} for value in new],
         )
+
+
+def forget_noted(connection: Connection, work: Work, home: Path, erasure: uuid.UUID) -> None:
+    """Take back what was noted of an erasure that has taken nothing away."""
+    connection.execute(table.delete().where(table.c.tenant_id == work.tenant, table.c.erasure_id == erasure))
+    (home / FOLDER / work.tenant / f"{erasure}.json").unlink(missing_ok=True)

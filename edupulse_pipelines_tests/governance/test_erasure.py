@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.errors import ConfigurationError, PermanentError
+from edupulse_pipelines.errors import ConfigurationError, DeliveryUnfinished, PermanentError
 from edupulse_pipelines.governance import erasure, holds
 from edupulse_pipelines.governance.audit_verify import verify
 from edupulse_pipelines.governance.erasure import Erased, erase
+from edupulse_pipelines.governance.register import BY_CONTENT, STORED_TABLES
+from edupulse_pipelines.ingest import archive
+from edupulse_pipelines.operations.partitions import attach_month, detach_month
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
-from edupulse_pipelines.storage import erased
+from edupulse_pipelines.sources.landed_files import LandedFile
+from edupulse_pipelines.storage import erased, manifest
+from edupulse_pipelines.storage.work import EVERY_TENANT, Work
 from edupulse_pipelines_tests.governance import canaries
 from edupulse_pipelines_tests.governance.tampering import past_triggers
 from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, STUDENT_HEADER, District, balanced
@@ -250,6 +258,166 @@ def test_names_of_files_and_columns_and_kept_files_go_too(district: District) ->
     assert len([row for row in district.manifest() if row["table_name"] == "attendance_records"]) == 3
     for path in district.raw.rglob("*.parquet"):
         path.unlink()
+    district.run()
+    assert held(district) == []
+    district.check_accounts({})
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["married", "never loaded"])
+def test_what_lies_under_a_name_of_other_times_goes_too(engine: sa.Engine, tmp_path: Path, stored: bool) -> None:
+    district = District(engine, tmp_path)
+    first = STUDENTS if stored else STUDENTS.replace(canaries.BORN, "no day")
+    district.land(1, students=first)
+    folder = district.landing / "2025-09-08"
+    rows = f"{ATTENDANCE_HEADER}\n{NUMBER},2025-09-02,absent\nother1,2025-09-02,present\n"
+    (folder / f"attendance_records-{canaries.LAST}.csv").write_text(rows, encoding="utf-8")
+    (folder / "grades-bad.csv").write_text(f"what,ever\n{canaries.LAST},{canaries.REFUSED}\n", encoding="utf-8")
+    district.run()
+    if stored:
+        district.land(2, students=STUDENTS.replace(canaries.LAST, "Married"))
+    district.land(3, students=f"{STUDENT_HEADER}\n,{canaries.FIRST},{canaries.LAST},2010-01-01\n")
+    district.run()
+    assert {Path(name).suffix for name in canaries.in_files(district.raw)} == {".parquet", ".refused"}
+    done = erasing(district)
+    assert (done.counts["refused files"], done.counts["file names"]) == (1, 1)
+    assert held(district) == []
+    district.run()
+    assert held(district) == []
+    district.check_accounts({})
+
+
+def _first(monkeypatch: pytest.MonkeyPatch, name: str, deed: Callable[[], object]) -> None:
+    """Have a deed done once, before the erasure comes to a step."""
+    step = getattr(erasure, name)
+    deeds = [deed]
+
+    def after_the_deed(*given: Any, **named: Any) -> Any:
+        if deeds:
+            deeds.pop()()
+        return step(*given, **named)
+
+    monkeypatch.setattr(erasure, name, after_the_deed)
+
+
+def test_rows_that_a_load_brings_after_the_look_go_too(
+    engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    district = District(engine, tmp_path)
+    district.land(1, students=STUDENTS.replace(canaries.BORN, "no day"))
+    district.run()
+    district.land(2, students=STUDENTS, attendance_records=MORE)
+    # It asks who approved after the look, and before it notes anything.
+    _first(monkeypatch, "two_people", district.run)
+    assert erasing(district).counts["students"] == 1
+    assert held(district) == []
+    assert district.rows("students", "last_name") == ["Child"]
+    district.check_accounts({})
+
+
+@pytest.mark.parametrize("step", ["two_people", "take_away", "rewritten_without"])
+def test_a_hold_that_is_placed_at_any_moment_before_the_deed_wins(
+    district: District, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    folder = district.landing / "2025-09-15"
+    (folder / "grades-bad.csv").write_text(f"what,ever\n{NUMBER},{canaries.REFUSED}\n", encoding="utf-8")
+    district.run()
+    before = canaries.in_files(district.raw), accounts(district)
+    with monkeypatch.context() as patch:
+        _first(patch, step, lambda: holds.place(district.work, NUMBER, "a lawsuit"))
+        with pytest.raises(PermanentError, match="legal hold"):
+            erasing(district)
+    assert (canaries.in_files(district.raw), accounts(district)) == before
+    assert len(district.rows("legal_holds", "reason")) == 1
+    # Nothing is noted that would leave out what the district sends from now on.
+    district.land(3, attendance_records=MORE.replace("09-09", "09-16"))
+    assert district.run("attendance_records")["attendance_records"].report.deliveries[-1].erased_student == 0
+    holds.release(district.work, NUMBER)
+    erasing(district)
+    assert held(district) == []
+
+
+def test_a_month_that_was_taken_out_has_to_be_brought_back_first(
+    district: District, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if district.work.dialect == "sqlite":
+        pytest.skip("there are no months to take out")
+    upkeep = Work(district.engine, EVERY_TENANT)
+    month = dt.date(2025, 9, 1)
+    before = canaries.in_files(district.raw), accounts(district)
+
+    def take_out() -> None:
+        detach_month(upkeep, "attendance_records", month)
+
+    with monkeypatch.context() as patch:
+        _first(patch, "rewritten_without", take_out)
+        with pytest.raises(PermanentError, match="attach-month attendance_records 2025-09`"):
+            erasing(district)
+    for execute in (False, True):
+        with pytest.raises(PermanentError, match="attach-month attendance_records 2025-09`"):
+            erasing(district, execute=execute)
+    assert (canaries.in_files(district.raw), accounts(district)) == before
+    assert district.rows("erasures", "id") == district.rows("erased_keys", "key_hash") == []
+    attach_month(upkeep, "attendance_records", month)
+    erasing(district)
+    assert held(district) == []
+    take_out()
+    # It holds nothing of them any more: nobody has to bring it back.
+    with pytest.raises(PermanentError, match="was erased on"):
+        erasing(district)
+
+
+def test_tables_that_an_erasure_changes_are_rewritten() -> None:
+    assert {"model_evaluations", "promotion_decisions", *STORED_TABLES, *BY_CONTENT} == set(erasure.TOUCHED)
+
+
+def test_an_archive_that_is_restored_from_a_backup_is_cleaned_by_saying_the_erasure_again(
+    district: District, tmp_path: Path
+) -> None:
+    backup = tmp_path / "backup"
+    shutil.copytree(district.raw, backup)
+    erasing(district)
+    shutil.copytree(backup, district.raw, dirs_exist_ok=True)
+    shutil.rmtree(backup)
+    assert held(district) != []
+    assert erasing(district).counts["archived files"] == 4
+    assert held(district) == []
+    district.run()
+    assert held(district) == []
+    district.check_accounts({})
+    with pytest.raises(PermanentError, match="was erased on"):
+        erasing(district)
+
+
+@pytest.mark.parametrize("kind", ["archive", "refused", "bundle", "made again"])
+def test_what_was_being_archived_during_an_erasure_leaves_no_file(
+    district: District, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    folder = district.landing / "2025-09-15"
+    table = "grades" if kind == "refused" else "students"
+    if kind == "refused":
+        (folder / "grades-bad.csv").write_text(f"what,ever\n{NUMBER},{canaries.REFUSED}\n", encoding="utf-8")
+    elif kind == "bundle":
+        folder.with_name("2025-09-22").mkdir()
+        (folder.with_name("2025-09-22") / "roster.zip").write_bytes(canaries.zipped(canaries.roster()))
+    else:
+        district.land(3, students=STUDENTS.replace("Other", "Another"))
+    where, name = (LandedFile, "keep") if kind in ("refused", "bundle") else (archive, "write_archive")
+    write = getattr(where, name)
+
+    def erased_meanwhile(*given: Any, **named: Any) -> Any:
+        erasing(district)
+        return write(*given, **named)
+
+    with district.work.reading() as connection:
+        entry = manifest.every_file(connection, district.work, "students")[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, erased_meanwhile)
+        with pytest.raises(DeliveryUnfinished, match="run again"):
+            if kind == "made again":
+                archive.make_again(district.work, district.raw, district.tenant, entry)
+            else:
+                district.run(table)
+    assert held(district) == []
     district.run()
     assert held(district) == []
     district.check_accounts({})

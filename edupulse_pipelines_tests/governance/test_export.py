@@ -108,6 +108,34 @@ def test_codes_are_of_one_release_alone_and_an_erased_student_leaves_the_crosswa
         research.unseal(district.raw.parent, district.tenant.name, "one")
 
 
+def test_a_list_of_codes_whose_key_is_kept_elsewhere_stops_no_erasure_and_is_told(
+    district: District, tmp_path: Path
+) -> None:
+    home, tenant = district.raw.parent, district.tenant
+    for name in ("here", "away"):
+        released(district, name, tmp_path / name)
+    key = home / "releases" / tenant.name / "away.key"
+    kept = key.read_bytes()
+    key.unlink()
+
+    def erased(execute: bool) -> erasure.Erased:
+        return erasure.erase(
+            district.work, district.raw, tenant, "n17", reason="asked", approved_by="another", execute=execute
+        )
+
+    for execute in (False, True):
+        done = erased(execute)
+        assert done.counts["releases"] == 1
+        assert "Of the releases: away." in done.remains[-1]
+    with pytest.raises(PermanentError, match="was erased on"):
+        erased(execute=True)
+    key.write_bytes(kept)
+    # With the key it is finished by saying it again.
+    assert erased(execute=True).counts["releases"] == 1
+    assert research.releases_with(home, tenant.name, ["n17"]) == []
+    assert not any("Of the releases" in sentence for sentence in erasure.remains(district.work, home))
+
+
 def test_a_district_of_twelve_students(engine: sa.Engine, tmp_path: Path) -> None:
     district = filled(engine, tmp_path, 12)
     made = released(district, "small", tmp_path / "out")

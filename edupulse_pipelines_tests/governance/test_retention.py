@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from edupulse_pipelines.errors import ConfigurationError, PermanentError
 from edupulse_pipelines.features.store import update_student_features
 from edupulse_pipelines.features.weekly_activity import update_weekly_activity
-from edupulse_pipelines.governance import erasure, holds, kept_files, retention
+from edupulse_pipelines.governance import archives, erasure, holds, retention
 from edupulse_pipelines.governance.audit_verify import verify
 from edupulse_pipelines.governance.certificates import NO_BACKUPS, Certificate
 from edupulse_pipelines.governance.retention import execute, proposed, years_after
@@ -315,15 +315,15 @@ def test_a_hold_that_is_placed_meanwhile_wins(
     engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     district = made(engine, tmp_path, grades=1)
-    archives = kept_files.archives
+    listed = archives.archives
 
     def held_meanwhile(*given: Any) -> Any:
-        found = archives(*given)
+        found = listed(*given)
         holds.place(district.work, "ZQgone1", "a lawsuit")
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(kept_files, "archives", held_meanwhile)
+        patch.setattr(archives, "archives", held_meanwhile)
         with pytest.raises(PermanentError, match="put on hold"):
             executed(district)
     assert whose(district, "grades") == set(NUMBERS)
@@ -337,7 +337,7 @@ def test_a_hold_that_is_placed_meanwhile_wins(
 
 STEPS = {
     "grades": ("rewritten_without", "restate_accounts", "end_removal", "rewrite", "sign"),
-    "students": ("read_erased", "rewrite", "sign"),
+    "students": ("together", "rewrite", "sign"),
 }
 
 
