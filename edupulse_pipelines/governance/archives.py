@@ -34,16 +34,20 @@ class Archive:
     delivered_on: dt.date
     entry: Entry | None
 
+    @property
+    def converted(self) -> bool:
+        """Whether a converter has written its rows, so that they have our names of columns."""
+        source = archive_facts(self.path).get("source_format") or (self.entry.source_format if self.entry else None)
+        return format_of(source).converted
+
     def filter(self, keys: ErasedKeys, tenant: TenantSettings, lines: Collection[int] = ()) -> ErasedRows:
         """What tells whose its rows are; `lines` are the student's, whatever they say."""
-        source = archive_facts(self.path).get("source_format") or (self.entry.source_format if self.entry else None)
-        converted = format_of(source).converted
         return ErasedRows(
             keys,
             self.table,
             archived_header(self.path),
             tenant.profile,
-            converted=converted,
+            converted=self.converted,
             delivered_on=self.delivered_on,
             lines=lines,
         )

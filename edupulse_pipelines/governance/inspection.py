@@ -24,16 +24,18 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.governance import archives, disclosures, kept_files
+from edupulse_pipelines.governance.delivered_columns import is_written_by_people, read_as
 from edupulse_pipelines.governance.disclosures import Circumstances
 from edupulse_pipelines.governance.earlier_versions import earlier_versions
 from edupulse_pipelines.governance.others import OtherStudents
 from edupulse_pipelines.governance.person import Person, find_person, rows_about
-from edupulse_pipelines.governance.quarantined import quarantined_rows
+from edupulse_pipelines.governance.quarantined import files_converted, quarantined_rows
 from edupulse_pipelines.governance.register import PLACES, STORED_TABLES, Place
 from edupulse_pipelines.governance.released_files import check_empty, write_files
 from edupulse_pipelines.ingest.archive import told_names
+from edupulse_pipelines.ingest.archived_file import archived_header
 from edupulse_pipelines.ingest.spreadsheets import guarded
-from edupulse_pipelines.schema.declaration import Table
+from edupulse_pipelines.schema.declaration import Column
 from edupulse_pipelines.schema.reasons import REASONS
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.schema.tables import RECORD_TABLES, TABLES
@@ -51,6 +53,13 @@ _NOT_ON_THE_PAGE = {
 }  # fmt: skip
 _IDENTITY = {"first_name", "last_name", "district_id", "old_number", "new_number"}
 """Columns that hold who the student is; they are given out as they are."""
+_WHICH_ROW = (
+    "table_name", "until", "incident_date", "date", "submission_date", "entry_date", "feature_date", "outcome_date",
+    "delivered_on", "file", "line", "line_number", "id",
+)  # fmt: skip
+"""Columns that say to whoever redacts which row it is."""
+_FIELDS = "fields"
+"""The column of a line that cannot be told apart by column."""
 
 Row = dict[str, Any]
 
@@ -92,7 +101,18 @@ class _HeldBack:
     others: OtherStudents
     rows: list[Row] = field(default_factory=list)
 
+    def stored(self, sheet: str, row: Row, column: Column, value: Any) -> Any:
+        """A value of a table, or in its place that it is held back."""
+        return self.cell(sheet, row, column.name, value) if column.written_by_people else value
+
+    def delivered(self, sheet: str, row: Row, name: str, column: Column | None, value: Any) -> Any:
+        """A value of a file, as `stored`. column: as which the file's column is read; None for one of its own."""
+        if column is not None and (column.name in _IDENTITY or not is_written_by_people(column, str(value))):
+            return value
+        return self.cell(sheet, row, name, value)
+
     def cell(self, sheet: str, row: Row, column: str, value: Any) -> Any:
+        """A text that people have written, as `stored`. row: says which one it is."""
         text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode() if value else ""
         if not text or column in _IDENTITY or not self.others.are_named_in(text):
             return value
@@ -101,8 +121,8 @@ class _HeldBack:
 
 
 def _first_identity(row: Row) -> str:
-    names = ("incident_date", "date", "delivered_on", "line_number", "submission_date", "feature_date", "id")
-    return ", ".join(f"{name} {row[name]}" for name in names if row.get(name) is not None)
+    """Which row it is, by the columns of it that the CSV has."""
+    return ", ".join(f"{name} {in_words(row[name])}" for name in _WHICH_ROW if row.get(name) is not None)
 
 
 def inspect(
@@ -150,13 +170,10 @@ def _stored(connection: Connection, work: Work, person: Person, held: _HeldBack)
             list(declared.column_names),
             {column.name: column.comment for column in declared.columns},
         )
-        free = _written_by_people(declared)
         query = sa.select(table).where(table.c.tenant_id == work.tenant, rows_about(name, person))
         for stored in connection.execute(query.order_by(*(table.c[key] for key in declared.primary_key))):
             row = dict(stored._mapping)
-            sheet.rows.append(
-                {key: held.cell(name, row, key, value) if key in free else value for key, value in row.items()}
-            )
+            sheet.rows.append({key: held.stored(name, row, declared.column(key), value) for key, value in row.items()})
         sheets.append(sheet)
     return sheets
 
@@ -175,20 +192,25 @@ def _quarantine(connection: Connection, work: Work, tenant: TenantSettings, pers
             "why": "Why the row was not loaded.",
         },
     )
+    converted = files_converted(connection, work)
     for row in quarantined_rows(connection, work, person.keys, tenant):
         codes = [REASONS.get(code.partition(":")[0]) for code in row.reasons]
         stored = dict(row._mapping) | {"why": " ".join(reason.meaning for reason in codes if reason is not None)}
         shown = {name: stored[name] for name in names}
         for name in ("raw", "corrected"):
-            shown[name] = _cells(held, sheet.name, shown, shown[name])
+            shown[name] = _cells(held, sheet.name, shown, shown[name], tenant, row.file_hash in converted)
         sheet.rows.append(shown)
     return sheet
 
 
-def _cells(held: _HeldBack, sheet: str, row: Row, said: Any) -> Any:
-    """A row as it came, with each of its texts looked at."""
+def _cells(held: _HeldBack, sheet: str, row: Row, said: Any, tenant: TenantSettings, converted: bool) -> Any:
+    """A row of the quarantine as it came, with each text looked at that people may have written.
+
+    row: says the table (`table_name`), and which row it is. converted: a converter has written the row's file.
+    """
     if isinstance(said, Mapping):
-        return {name: held.cell(sheet, row, name, value) for name, value in said.items()}
+        columns = read_as(list(said), row["table_name"], tenant.profile, converted=converted)
+        return {name: held.delivered(sheet, row, name, columns.get(name), value) for name, value in said.items()}
     if isinstance(said, list):
         return [held.cell(sheet, row, "raw", value) for value in said]
     return said
@@ -207,27 +229,29 @@ def _earlier(connection: Connection, work: Work, tenant: TenantSettings, person:
             "row_as_it_was": "What the row said, each column by its name; empty ones are left out.",
         },
     )
+    converted = files_converted(connection, work)
     for version in earlier_versions(connection, work, person, person.keys, tenant):
         if version.table == "ingested_files":
             continue  # its names of files and columns may name others; `manifest` counts them
         row: Row = {"table_name": version.table, "until": version.until}
-        free = _written_by_people(TABLES[version.table])
-        row["row_as_it_was"] = {
-            name: held.cell(sheet.name, row, name, value) if name in free else value
+        declared, which = TABLES[version.table], {**version.values, **row}
+        told = {
+            name: value
             for name, value in version.values.items()
             if name not in {*_NOT_ON_THE_PAGE, "file_name"} and value is not None
         }
-        sheet.rows.append(row)
+        if version.table == "quarantined_records":
+            of_row = {**which, "table_name": version.values["table_name"]}
+            was_converted = version.values["file_hash"] in converted
+            told |= {
+                name: _cells(held, sheet.name, of_row, told.pop(name), tenant, was_converted)
+                for name in ("raw", "corrected")
+                if name in told
+            }
+        else:
+            told = {name: held.stored(sheet.name, which, declared.column(name), value) for name, value in told.items()}
+        sheet.rows.append(row | {"row_as_it_was": told})
     return sheet
-
-
-def _written_by_people(table: Table) -> set[str]:
-    """The columns that may hold what people have written; what is computed, and codes, name nobody."""
-    return {
-        column.name
-        for column in table.columns
-        if column.type in ("text", "json") and not column.values and (column.delivered or column.pii == "direct")
-    }
 
 
 def _delivered(
@@ -256,25 +280,28 @@ def _delivered(
         )
         name = archive.entry.file_name if archive.entry is not None else archive.path.name
         day = archive.delivered_on
+        columns = read_as(archived_header(archive.path), archive.table, tenant.profile, converted=archive.converted)
         for values in rows.to_pylist():
             row = {"delivered_on": day, "file": told[archive.table].get((day, name), name_outside(name, 1))}
-            row |= {"line": values[LINE_NUMBER], "line_number": values[LINE_NUMBER]}
+            row["line"] = values[LINE_NUMBER]
             for column, value in values.items():
                 if column not in (LINE_NUMBER, "_problem") and value is not None:
-                    called = "fields" if column in SYSTEM_COLUMNS else column
-                    row[called] = held.cell(sheet.name, row, column, value)
+                    called = _FIELDS if column in SYSTEM_COLUMNS else column
+                    row[called] = held.delivered(sheet.name, row, column, columns.get(column), value)
                     if called not in sheet.columns:
                         sheet.columns.append(called)
-                        sheet.meanings[called] = _meaning(archive.table, called)
+                        sheet.meanings[called] = _meaning(called, columns.get(column))
             sheet.rows.append(row)
     return list(sheets.values())
 
 
-def _meaning(table: str, column: str) -> str:
-    declared = TABLES[table]
-    if column in declared.column_names:
-        return declared.column(column).comment
-    return "As the district calls it; it is kept and not read."
+def _meaning(called: str, column: Column | None) -> str:
+    """What a column of a file is. column: as which it is read; None: not at all."""
+    if column is not None:
+        return column.comment
+    if called == _FIELDS:
+        return "The fields of a line that cannot be told apart by column, in their order."
+    return "A column of the district's own: it is kept and not read."
 
 
 def _elsewhere(work: Work, raw_dir: Path, person: Person) -> list[tuple[Place, str]]:

@@ -32,12 +32,10 @@ def rows_recognised(
     connection: Connection, work: Work, rows: Iterable[Any], keys: ErasedKeys, tenant: TenantSettings
 ) -> Iterator[Any]:
     """Those of the rows that `keys` recognises; `rows`: of `quarantined_records`, or with the same attributes."""
-    files = ingested_files.c
-    known = sa.select(files.sha256, files.source_format).where(files.tenant_id == work.tenant)
-    formats: dict[str, str | None] = {row.sha256: row.source_format for row in connection.execute(known)}
+    converted_files = files_converted(connection, work)
     filters: dict[tuple[object, ...], ErasedRows] = {}
     for row in rows:
-        converted = format_of(formats.get(row.file_hash)).converted
+        converted = row.file_hash in converted_files
         for said in (row.raw, row.corrected):
             if not said:
                 continue
@@ -57,6 +55,13 @@ def rows_recognised(
             if _is_of(filters[place], said):
                 yield row
                 break
+
+
+def files_converted(connection: Connection, work: Work) -> set[str]:
+    """The hashes of the files whose rows a converter has written, so that they have our names of columns."""
+    files = ingested_files.c
+    query = sa.select(files.sha256, files.source_format).where(files.tenant_id == work.tenant)
+    return {row.sha256 for row in connection.execute(query) if format_of(row.source_format).converted}
 
 
 def _is_of(rows: ErasedRows, said: Any) -> bool:

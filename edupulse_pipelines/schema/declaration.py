@@ -32,6 +32,9 @@ class Column:
     values: tuple[str, ...] | None = None
     default: Literal["now", "today", "uuid", "empty_object", "empty_list", "false", "zero", "change"] | None = None
     pii: Pii = "none"
+    coded: bool = False
+    """Whether a text is a code, or a name out of a list (a course, an ethnicity): it speaks of no person, also where it
+    is spelled like somebody's name."""
     delivered: bool = False
     """Whether a district's file may carry it (the landing contract)."""
     codes_in: Literal["codes", "grade_levels"] = "codes"
@@ -48,6 +51,14 @@ class Column:
             raise ValueError(f"{self.name}: length and values are for text columns")
         if (self.minimum is not None or self.maximum is not None) and self.type not in ("integer", "number"):
             raise ValueError(f"{self.name}: a range is for numbers")
+        if self.coded and self.type != "text":
+            raise ValueError(f"{self.name}: only a text is coded")
+
+    @property
+    def written_by_people(self) -> bool:
+        """Whether it may hold what people have written, and so the name of whomever: no code, and nothing computed."""
+        coded = self.coded or self.values is not None
+        return self.type in ("text", "json") and not coded and (self.delivered or self.pii == "direct")
 
 
 TENANT = "tenant_id"

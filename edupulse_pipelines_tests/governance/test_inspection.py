@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.governance.disclosures import Circumstances, disclosures
 from edupulse_pipelines.governance.inspection import HELD_BACK, inspect
+from edupulse_pipelines.ingest.joining import join
+from edupulse_pipelines.settings import ProfileSettings
 from edupulse_pipelines.storage.erased import key_for
 from edupulse_pipelines_tests.ingest.district import STUDENT_HEADER, District
 
@@ -103,3 +105,45 @@ def test_the_record_of_disclosures_is_only_added_to(district: District, tmp_path
             connection.execute(sa.text(statement))
     with district.work.reading() as connection:
         assert [line.recipient for line in disclosures(connection, district.work)] == ["a parent"]
+
+
+HERS = "1001,Anna,Lee,2010-01-01,White,Blue,{}-01-02\n"
+PROFILE = {"columns": {"students": {"Pupil No": "district_id", "Origin": "ethnicity", "Seen": "enrollment_date"}}}
+
+
+def test_a_code_that_is_spelled_like_a_name_is_given_and_a_column_is_told_as_what_it_is_read(
+    engine: sa.Engine, tmp_path: Path
+) -> None:
+    made = District(engine, tmp_path, profile=ProfileSettings.model_validate(PROFILE))
+    header = "Pupil No,first_name,last_name,date_of_birth,Origin,house,Seen\n"
+    made.land(1, students=f"{header}{HERS.format(2019)}1002,Grace,White,2010-01-02,,,\n1003,April,Blue,2010-01-03,,,\n")
+    made.land(2, students=f"{header}{HERS.format(2019).replace('White', 'Asian')}")
+    made.land(3, students=f"{header}{HERS.format('April')}")
+    made.land(2, grades="district_id,submission_date,course_id,grade_letter\n1001,2025-09-03,White,April\n")
+    made.run()
+    out = tmp_path / "out"
+    inspect(made.work, made.raw, made.tenant, "1001", out, CIRCUMSTANCES)
+    assert [row["Origin"] for row in sheet(out, "delivered_students")] == ["White", "Asian", "White"]
+    assert {row["house"] for row in sheet(out, "delivered_students")} == {HELD_BACK}  # nobody has said what it holds
+    # What is no date although it should be one may be anything.
+    assert [row["Seen"] for row in sheet(out, "delivered_students")] == ["2019-01-02", "2019-01-02", HELD_BACK]
+    assert [row["course_id"] for row in sheet(out, "delivered_grades")] == ["White"]
+    before = [json.loads(row["row_as_it_was"]) for row in sheet(out, "earlier_versions")]
+    assert "White" in [row.get("ethnicity") for row in before]
+    waiting = [json.loads(row["raw"]) for row in sheet(out, "quarantined_rows") if row["table_name"] == "students"]
+    assert [row["Origin"] for row in waiting] and {row["Origin"] for row in waiting} <= {"White", "Asian"}
+    assert {row["house"] for row in waiting} == {HELD_BACK}
+    meanings = {row["column"]: row["meaning"] for row in sheet(out, "columns") if row["sheet"] == "delivered_students"}
+    assert meanings["Pupil No"] == "The student's number within the district."
+    assert meanings["Origin"].startswith("Ethnicity as recorded")
+    assert "not read" in meanings["house"]
+    grades = {row["column"]: row["meaning"] for row in sheet(out, "columns") if row["sheet"] == "delivered_grades"}
+    assert grades["district_id"] == "The student's number within the district."
+
+
+def test_why_numbers_were_joined_is_looked_at_as_a_text_of_people(district: District, tmp_path: Path) -> None:
+    district.land(3, students=f"{STUDENT_HEADER}\n1003,Anne,Lee,2010-01-01\n")
+    district.run("students")
+    join(district.work, district.raw, district.tenant, "1003", "1001", "she is not Bertram")
+    inspect(district.work, district.raw, district.tenant, "1001", tmp_path / "out", CIRCUMSTANCES)
+    assert [row["reason"] for row in sheet(tmp_path / "out", "student_merges")] == [HELD_BACK]
