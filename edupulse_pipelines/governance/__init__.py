@@ -9,6 +9,6 @@ computes features of what was known at a moment.
 
 `register` is every place where data of a student can lie; `inspection` shows what is held, `erasure` takes it away,
 `retention` what is over by the district's periods, with `certificates` of it; `taking_away` has what both do to files.
-`delivered_columns` tells as what the columns of a file are read. `research` and `aggregates` give out what tells nobody, `released_files` writes it, and `disclosures` is the record of
-what was given out.
+`delivered_columns` tells as what the columns of a delivered file are read. `research` and `aggregates` give out what
+tells nobody, `released_files` writes it, and `disclosures` is the record of what was given out.
 """

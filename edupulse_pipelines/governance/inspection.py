@@ -12,7 +12,8 @@ import csv
 import datetime as dt
 import hashlib
 import io
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -35,7 +36,7 @@ from edupulse_pipelines.governance.released_files import check_empty, write_file
 from edupulse_pipelines.ingest.archive import told_names
 from edupulse_pipelines.ingest.archived_file import archived_header
 from edupulse_pipelines.ingest.spreadsheets import guarded
-from edupulse_pipelines.schema.declaration import Column
+from edupulse_pipelines.schema.declaration import Column, Table
 from edupulse_pipelines.schema.reasons import REASONS
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.schema.tables import RECORD_TABLES, TABLES
@@ -45,12 +46,13 @@ from edupulse_pipelines.sources.records import LINE_NUMBER, SYSTEM_COLUMNS
 from edupulse_pipelines.storage.work import Work
 
 HELD_BACK = "[held back: it names another student]"
+FOR_THE_DISTRICT = "[held back: the district decides whether it is told]"
 NOT_FOR_RELEASE = "not-for-release"
 """The folder beside what is given out, for whoever redacts."""
-_NOT_ON_THE_PAGE = {
-    "id", "tenant_id", "student_id", "field_deliveries", "record_key", "created_at", "updated_at", "feature_vector",
-    "moved", "said",
-}  # fmt: skip
+_NOT_IN_WORDS = {"tenant_id", "record_key", "feature_vector", "moved"}
+"""Columns that tell a reader nothing, beside identifiers and bookkeeping; they are in the CSVs."""
+_DECIDED_BY_THE_DISTRICT = {("legal_holds", column) for column in ("reason", "placed_by", "released_by")}
+"""(table, column) of what is about the student and not given out unless the district wants it to be."""
 _IDENTITY = {"first_name", "last_name", "district_id", "old_number", "new_number"}
 """Columns that hold who the student is; they are given out as they are."""
 _WHICH_ROW = (
@@ -74,6 +76,9 @@ class Sheet:
     columns: list[str]
     meanings: dict[str, str]
     rows: list[Row] = field(default_factory=list)
+    left_to_the_csv: Collection[str] = ()
+    delivered: bool = False
+    """Whether they are rows of files, as the district sent them."""
 
     @property
     def shown(self) -> list[str]:
@@ -81,7 +86,7 @@ class Sheet:
         return [
             name
             for name in self.columns
-            if name not in _NOT_ON_THE_PAGE and any(row.get(name) not in (None, "") for row in self.rows)
+            if name not in self.left_to_the_csv and any(row.get(name) not in (None, "") for row in self.rows)
         ]
 
 
@@ -102,7 +107,10 @@ class _HeldBack:
     rows: list[Row] = field(default_factory=list)
 
     def stored(self, sheet: str, row: Row, column: Column, value: Any) -> Any:
-        """A value of a table, or in its place that it is held back."""
+        """A value of a table, or in its place that it is held back. row: says the table where `sheet` does not."""
+        if value is not None and (row.get("table_name", sheet), column.name) in _DECIDED_BY_THE_DISTRICT:
+            self._hold(sheet, row, column.name, str(value))
+            return FOR_THE_DISTRICT
         return self.cell(sheet, row, column.name, value) if column.written_by_people else value
 
     def delivered(self, sheet: str, row: Row, name: str, column: Column | None, value: Any) -> Any:
@@ -116,11 +124,14 @@ class _HeldBack:
         text = value if isinstance(value, str) else orjson.dumps(value, default=str).decode() if value else ""
         if not text or column in _IDENTITY or not self.others.are_named_in(text):
             return value
-        self.rows.append({"sheet": sheet, "row": _first_identity(row), "column": column, "text": text})
+        self._hold(sheet, row, column, text)
         return HELD_BACK
 
+    def _hold(self, sheet: str, row: Row, column: str, text: str) -> None:
+        self.rows.append({"sheet": sheet, "row": _which_row(row), "column": column, "text": text})
 
-def _first_identity(row: Row) -> str:
+
+def _which_row(row: Row) -> str:
     """Which row it is, by the columns of it that the CSV has."""
     return ", ".join(f"{name} {in_words(row[name])}" for name in _WHICH_ROW if row.get(name) is not None)
 
@@ -139,11 +150,12 @@ def inspect(
         sheets = [*_stored(connection, work, person, held), _quarantine(connection, work, tenant, person, held)]
         sheets.append(_earlier(connection, work, tenant, person, held))
         sheets += _delivered(connection, work, raw_dir, tenant, person, held)
+        schools = _schools(connection, work)
     sheets = [sheet for sheet in sheets if sheet.rows]
     if not sheets:
         raise PermanentError("Nothing is held under this number. Nothing was written.")
-    elsewhere = _elsewhere(work, raw_dir, person)
-    written = _write(out, sheets, held, _page(work, tenant, person, sheets, held, elsewhere))
+    elsewhere = _elsewhere(work, raw_dir, person, sheets)
+    written = _write(out, sheets, held, _page(work, person, sheets, held, elsewhere, schools))
     counts = {sheet.name: len(sheet.rows) for sheet in sheets}
     with work.writing() as connection:
         disclosures.record(
@@ -163,12 +175,15 @@ def _stored(connection: Connection, work: Work, person: Person, held: _HeldBack)
     sheets = []
     for name in STORED_TABLES:
         table, declared = metadata.tables[name], TABLES[name]
+        if declared.audit == "none":
+            continue  # a queue of what is to be computed says nothing about the student
         sheet = Sheet(
             name,
             name.replace("_", " ").capitalize(),
             declared.comment,
             list(declared.column_names),
             {column.name: column.comment for column in declared.columns},
+            left_to_the_csv=_without_meaning(declared),
         )
         query = sa.select(table).where(table.c.tenant_id == work.tenant, rows_about(name, person))
         for stored in connection.execute(query.order_by(*(table.c[key] for key in declared.primary_key))):
@@ -176,6 +191,15 @@ def _stored(connection: Connection, work: Work, person: Person, held: _HeldBack)
             sheet.rows.append({key: held.stored(name, row, declared.column(key), value) for key, value in row.items()})
         sheets.append(sheet)
     return sheets
+
+
+def _without_meaning(table: Table) -> set[str]:
+    """Identifiers and bookkeeping: the columns that say nothing about the student."""
+    return {
+        column.name
+        for column in table.columns
+        if column.bookkeeping or column.type == "guid" or column.name in _NOT_IN_WORDS
+    }
 
 
 def _quarantine(connection: Connection, work: Work, tenant: TenantSettings, person: Person, held: _HeldBack) -> Sheet:
@@ -195,7 +219,7 @@ def _quarantine(connection: Connection, work: Work, tenant: TenantSettings, pers
     converted = files_converted(connection, work)
     for row in quarantined_rows(connection, work, person.keys, tenant):
         codes = [REASONS.get(code.partition(":")[0]) for code in row.reasons]
-        stored = dict(row._mapping) | {"why": " ".join(reason.meaning for reason in codes if reason is not None)}
+        stored = dict(row._mapping) | {"why": plainly(" ".join(reason.meaning for reason in codes if reason))}
         shown = {name: stored[name] for name in names}
         for name in ("raw", "corrected"):
             shown[name] = _cells(held, sheet.name, shown, shown[name], tenant, row.file_hash in converted)
@@ -238,7 +262,7 @@ def _earlier(connection: Connection, work: Work, tenant: TenantSettings, person:
         told = {
             name: value
             for name, value in version.values.items()
-            if name not in {*_NOT_ON_THE_PAGE, "file_name"} and value is not None
+            if name not in {*_without_meaning(declared), "file_name"} and value is not None
         }
         if version.table == "quarantined_records":
             of_row = {**which, "table_name": version.values["table_name"]}
@@ -276,6 +300,7 @@ def _delivered(
                     "file": "Name of the file; its place among the delivery's files where the name may name somebody.",
                     "line": "Line of the file.",
                 },
+                delivered=True,
             ),
         )
         name = archive.entry.file_name if archive.entry is not None else archive.path.name
@@ -304,12 +329,19 @@ def _meaning(called: str, column: Column | None) -> str:
     return "A column of the district's own: it is kept and not read."
 
 
-def _elsewhere(work: Work, raw_dir: Path, person: Person) -> list[tuple[Place, str]]:
+def _schools(connection: Connection, work: Work) -> dict[str, str]:
+    table = metadata.tables["schools"].c
+    query = sa.select(table.school_id, table.name).where(table.tenant_id == work.tenant, table.name.is_not(None))
+    return {row.school_id: row.name for row in connection.execute(query)}
+
+
+def _elsewhere(work: Work, raw_dir: Path, person: Person, sheets: Sequence[Sheet]) -> list[tuple[Place, str]]:
     """What is held in places that cannot be shown row by row, in words."""
     found = {
         "refused files": kept_files.refused_files(work, raw_dir),
         "kept bundles": kept_files.kept_bundles(work, raw_dir),
     }
+    deliveries = sorted({row["delivered_on"] for sheet in sheets if sheet.delivered for row in sheet.rows})
     told = []
     for place in PLACES:
         words = place.inspected
@@ -318,6 +350,8 @@ def _elsewhere(work: Work, raw_dir: Path, person: Person) -> list[tuple[Place, s
             words = f"{words} Here: {said.count(True)} that do, {said.count(None)} that nobody can look into."
         if place.name == "manifest":
             words = f"{words} Here: {len(person.file_names)} files, {len(person.columns)} columns."
+        if place.name == "landing":
+            words = f"{words} Here: {', '.join(map(str, deliveries)) or 'none'}."
         told.append((place, words))
     return told
 
@@ -354,6 +388,18 @@ def _csv(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
+def lines(value: Any) -> list[str]:
+    """A value as the page shows it: of several facts a line each."""
+    if isinstance(value, dict):
+        return [f"{name.replace('_', ' ')}: {in_words(one)}" for name, one in value.items()]
+    return [in_words(one) for one in value] if isinstance(value, list) else [in_words(value)]
+
+
+def plainly(text: str) -> str:
+    """What a comment of the schema says, without the words of databases."""
+    return re.sub(r"(^|[.] )NULL\b", r"\1Empty", text.replace("`", "")).replace("NULL", "empty")
+
+
 def in_words(value: Any) -> str:
     """A value as it is written for people."""
     if value is None:
@@ -381,13 +427,16 @@ def reasons_of(factors: Any) -> list[str]:
 
 def _page(
     work: Work,
-    tenant: TenantSettings,
     person: Person,
     sheets: Sequence[Sheet],
     held: _HeldBack,
     elsewhere: Sequence[tuple[Place, str]],
+    schools: Mapping[str, str],
 ) -> str:
-    """The page. It needs nothing else, and its policy lets nothing in it run or be fetched."""
+    """The page. It needs nothing else, and its policy lets nothing in it run or be fetched.
+
+    schools: their names by what the district calls them.
+    """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
@@ -402,7 +451,9 @@ def _page(
         sheets=sheets,
         held_back=len(held.rows),
         elsewhere=elsewhere,
-        words=in_words,
+        lines=lines,
+        plainly=plainly,
+        schools=schools,
         reasons=reasons_of,
         made=f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC",
         policy=f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'",

@@ -96,7 +96,9 @@ PLACES: tuple[Place, ...] = (
     Place(
         name="records",
         holds="Rows of the student, and what is computed from them: activity, features, predictions, verdicts.",
-        inspected="Every row and column, with the meaning of each column and the reasons of each prediction.",
+        inspected="Every row and column, with the meaning of each column and the reasons of each prediction. Of a "
+        "legal hold why and by whom is held back, for the district to decide; the queue of what is to be computed is "
+        "left out.",
         erased="Deleted. On PostgreSQL the tables are then rewritten and analysed, on SQLite the file is. A month "
         "with rows of the student that was taken out of its table has to be brought back first.",
         tables=STORED_TABLES,

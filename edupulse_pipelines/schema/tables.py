@@ -863,7 +863,7 @@ PREDICTIONS = Table(
             minimum=0,
             maximum=1,
             pii="indirect",
-            comment="Calibrated probability of the adverse event.",
+            comment="How likely the event is that the district wants to prevent: 0 (never) to 1 (certain).",
         ),
         Column(
             name="risk_category",
@@ -871,10 +871,17 @@ PREDICTIONS = Table(
             length=20,
             values=RISK_CATEGORIES,
             pii="indirect",
-            comment="Category by the tenant's thresholds.",
+            comment="The score in words, from bounds that the district has set; high and critical are flagged.",
         ),
         Column(
-            name="confidence", type="number", minimum=0, maximum=1, comment="See `risk.scoring` for the definition."
+            name="confidence",
+            type="number",
+            minimum=0,
+            maximum=1,
+            comment=(
+                "How sure the model is that flagged, or not flagged, is right: of past predictions with so much, at "
+                "least this share was. The less is known of the student, the lower."
+            ),
         ),
         Column(
             name="risk_factors",
@@ -882,7 +889,7 @@ PREDICTIONS = Table(
             nullable=True,
             default="empty_list",
             pii="indirect",
-            comment="The model's own contributions, largest first.",
+            comment="What raised or lowered the score, with the largest contribution first.",
         ),
         Column(name="model_version", type="text", length=50, coded=True, comment="The model that scored."),
         Column(

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import csv
+import datetime as dt
 import json
+import uuid
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,8 +14,10 @@ import sqlalchemy as sa
 
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.governance.disclosures import Circumstances, disclosures
-from edupulse_pipelines.governance.inspection import HELD_BACK, inspect
+from edupulse_pipelines.governance.holds import place, release
+from edupulse_pipelines.governance.inspection import FOR_THE_DISTRICT, HELD_BACK, inspect
 from edupulse_pipelines.ingest.joining import join
+from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.settings import ProfileSettings
 from edupulse_pipelines.storage.erased import key_for
 from edupulse_pipelines_tests.ingest.district import STUDENT_HEADER, District
@@ -147,3 +152,55 @@ def test_why_numbers_were_joined_is_looked_at_as_a_text_of_people(district: Dist
     join(district.work, district.raw, district.tenant, "1003", "1001", "she is not Bertram")
     inspect(district.work, district.raw, district.tenant, "1001", tmp_path / "out", CIRCUMSTANCES)
     assert [row["reason"] for row in sheet(tmp_path / "out", "student_merges")] == [HELD_BACK]
+
+
+def test_the_page_is_for_reading(district: District, tmp_path: Path) -> None:
+    district.land(3, enrollments="district_id,school_id,entry_date\n1001,2,2025-09-01\n1001,3,2025-10-01\n")
+    district.land(3, schools="school_id,name\n2,Riverside School\n3,\n")
+    district.run("schools", "enrollments")
+    with district.engine.begin() as connection:
+        (ann,) = connection.scalars(sa.text("SELECT id FROM students WHERE district_id = '1001'"))
+        queue = {"id": uuid.uuid4(), "stage": "weekly_activity", "week_start": dt.date(2025, 9, 1)}
+        connection.execute(
+            metadata.tables["pending_updates"]
+            .insert()
+            .values(tenant_id=district.tenant.name, student_id=uuid.UUID(str(ann)), **queue)
+        )
+    out = tmp_path / "out"
+    inspect(district.work, district.raw, district.tenant, "1001", out, CIRCUMSTANCES)
+    page = out.joinpath("index.html").read_text(encoding="utf-8")
+    assert not [word for word in ("change id", "first delivered on", "record key", "NULL", "`") if word in page]
+    assert "<code>quarantined_rows.csv</code>" in page and "2 (Riverside School)" in page
+    (landing,) = [line for line in page.splitlines() if line.startswith("<dt>landing")]
+    assert "Here: 2025-09-08, 2025-09-15, 2025-09-22." in landing
+    assert not (out / "pending_updates.csv").exists()
+    assert all("change_id" in sheet(out, name)[0] for name in ("students", "enrollments"))
+
+
+def test_of_a_hold_the_reason_and_who_placed_it_wait_for_the_district_to_decide(
+    district: District, tmp_path: Path
+) -> None:
+    work = replace(district.work, actor="the registrar")
+    place(work, "1001", "a custody case")
+    release(work, "1001")
+    out = tmp_path / "out"
+    inspect(district.work, district.raw, district.tenant, "1001", out, CIRCUMSTANCES)
+    (hold,) = sheet(out, "legal_holds")
+    assert {hold[name] for name in ("reason", "placed_by", "released_by")} == {FOR_THE_DISTRICT}
+    assert hold["placed_at"]
+    given = "".join(path.read_text(encoding="utf-8-sig") for path in out.glob("*.*"))
+    assert "custody" not in given and "registrar" not in given
+    redact = {(row["sheet"], row["column"]): row["text"] for row in sheet(out, "not-for-release/to-redact")}
+    assert redact["legal_holds", "reason"] == redact["earlier_versions", "reason"] == "a custody case"
+    assert redact["legal_holds", "released_by"] == "the registrar"
+
+
+def test_whoever_redacts_finds_the_row(district: District, tmp_path: Path) -> None:
+    district.land(3, discipline_incidents=INCIDENTS.replace("pushed Bertram", "pushed him"))
+    district.run()
+    inspect(district.work, district.raw, district.tenant, "1001", tmp_path / "out", CIRCUMSTANCES)
+    rows = {row["sheet"]: row["row"] for row in sheet(tmp_path / "out", "not-for-release/to-redact")}
+    assert "file discipline_incidents.csv, line 2" in rows["delivered_discipline_incidents"]
+    assert rows["earlier_versions"].startswith("table_name discipline_incidents, until 20")
+    assert "incident_date 2025-09-02" in rows["earlier_versions"]
+    assert {"delivered_on", "file", "line"} <= sheet(tmp_path / "out", "delivered_discipline_incidents")[0].keys()

@@ -3644,13 +3644,13 @@ COMMENT ON COLUMN predictions.feature_date IS 'As-of date of the features that w
 
 COMMENT ON COLUMN predictions.prediction_date IS 'When the student was first scored for the week by this model.';
 
-COMMENT ON COLUMN predictions.risk_score IS 'Calibrated probability of the adverse event.';
+COMMENT ON COLUMN predictions.risk_score IS 'How likely the event is that the district wants to prevent: 0 (never) to 1 (certain).';
 
-COMMENT ON COLUMN predictions.risk_category IS 'Category by the tenant''s thresholds.';
+COMMENT ON COLUMN predictions.risk_category IS 'The score in words, from bounds that the district has set; high and critical are flagged.';
 
-COMMENT ON COLUMN predictions.confidence IS 'See `risk.scoring` for the definition.';
+COMMENT ON COLUMN predictions.confidence IS 'How sure the model is that flagged, or not flagged, is right: of past predictions with so much, at least this share was. The less is known of the student, the lower.';
 
-COMMENT ON COLUMN predictions.risk_factors IS 'The model''s own contributions, largest first.';
+COMMENT ON COLUMN predictions.risk_factors IS 'What raised or lowered the score, with the largest contribution first.';
 
 COMMENT ON COLUMN predictions.model_version IS 'The model that scored.';
 
