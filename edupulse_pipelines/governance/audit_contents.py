@@ -43,7 +43,8 @@ class Comparison:
     """What a change has written into a table, beside what is there of it.
 
     verdict: `counted` where the hash cannot be compared, because some of the rows have been replaced without an image,
-    erased without a new account, or taken out with their month. rows: how many are wrong. columns: that were hashed.
+    or taken out with their month; `unproven` where some have been erased, and nothing accounts for the others. rows:
+    how many are wrong. columns: that were hashed.
     """
 
     table: str
@@ -87,6 +88,15 @@ class OnRecord:
             found[entry.change_id // STATEMENTS_OF_A_CHANGE].append(entry)
         return found
 
+    def emptied(self) -> Counter[tuple[str, str, int]]:
+        """By district, table and what replaced them, how many images have been emptied on record."""
+        found: Counter[tuple[str, str, int]] = Counter()
+        for entry in self.of_table(changes.images.name):
+            for key, rows in json.loads(entry.replaced or "{}").items():
+                table, _, change_id = key.partition(":")
+                found[entry.tenant_id, table, int(change_id)] += rows
+        return found
+
     def of_table(self, table: str) -> list[Any]:
         """The entries of a table."""
         return [entry for entry in self.entries if entry.table_name == table]
@@ -111,22 +121,32 @@ def on_record(connection: Connection) -> OnRecord:
 
 
 def compare_contents(
-    connection: Connection, table: str, record: OnRecord, wanted: set[int] | None = None
+    connection: Connection,
+    table: str,
+    record: OnRecord,
+    wanted: set[int] | None = None,
+    tenant: str | None = None,
 ) -> Iterator[Comparison]:
     """What each change has written into a table, beside what is there of it.
 
-    wanted: numbers of the changes that are looked at; None for all. What is before the record has change 0.
+    wanted: numbers of the changes that are looked at; None for all. What is before the record has change 0; that, and
+    what names no change on record, is looked at in any case. tenant: the district that is looked at; None for all.
     """
     entries, beginning = record.of_table(table), record.beginning
     expected: dict[Key, Any] = {}
     for entry in entries:
         if entry.operation in _WRITES:
             change_id = 0 if entry.operation == "before" else entry.change_id
-            if wanted is None or change_id // STATEMENTS_OF_A_CHANGE in wanted:
+            if _is_wanted(change_id, wanted, beginning) and tenant in (None, entry.tenant_id):
                 expected[entry.tenant_id, change_id] = entry
     left, restated = _left(entries, beginning), _restated(entries)
     counts_only = connection.dialect.name == "sqlite" and TABLES[table].audit == "reference"
-    for key, stored in _folded(_stored(connection, table, expected, wanted), beginning):
+    found = (
+        (key, stored)
+        for key, stored in _stored(connection, table, expected, tenant)
+        if _is_wanted(key[1], wanted, beginning)
+    )
+    for key, stored in _folded(found, beginning):
         entry = expected.pop(key, None)
         columns = None if entry is None else entry.columns
         verdict, rows = _verdict(stored, entry, left[key], restated.get(key), counts_only=counts_only)
@@ -136,14 +156,19 @@ def compare_contents(
             yield Comparison(table, key, Stored(0, 0, None), "missing", entry.rows - left[key])
 
 
+def _is_wanted(change_id: int, wanted: set[int] | None, beginning: Beginning) -> bool:
+    number = change_id // STATEMENTS_OF_A_CHANGE
+    return wanted is None or number in wanted or number not in beginning.known
+
+
 def _verdict(stored: Stored, entry: Any, left: int, again: Any, *, counts_only: bool) -> tuple[str, int]:
     """The verdict on what one change has written, and how many rows are wrong.
 
     left: rows that have left without an image. again: the account of what an erasure has left. counts_only: nothing
     says how many have left.
     """
-    if entry is None:
-        return "not on record", stored.rows
+    if entry is None:  # or a month has come back that was there before the record, and nothing else was
+        return ("counted", 0) if stored.rows == -left else ("not on record", stored.rows)
     missing = entry.rows - left - stored.rows
     whole = not missing and not left and not stored.erased
     there = stored.rows - stored.erased
@@ -154,6 +179,8 @@ def _verdict(stored: Stored, entry: Any, left: int, again: Any, *, counts_only: 
     if not whole and again is not None and there > again.rows:
         return "too many", there - again.rows
     account = entry if whole else again if again is not None and again.rows == there else None
+    if account is None and stored.erased and not left and there and entry.content is not None:
+        return "unproven", there
     if account is None or account.content is None:
         return "counted", 0
     return ("as recorded", 0) if stored.content == account.content else ("changed", stored.rows)
@@ -199,19 +226,17 @@ def _left(entries: list[Any], beginning: Beginning) -> Counter[Key]:
 
 
 def _stored(
-    connection: Connection, table: str, expected: dict[Key, Any], wanted: set[int] | None
+    connection: Connection, table: str, expected: dict[Key, Any], tenant: str | None
 ) -> Iterator[tuple[Key, Stored]]:
     """What is there of each change."""
     if connection.dialect.name == "sqlite":
-        stored = _stored_on_sqlite(connection, table)
-    else:
-        stored = _stored_on_postgresql(connection, table, expected)
-    for key, one in stored:
-        if wanted is None or key[1] // STATEMENTS_OF_A_CHANGE in wanted:
-            yield key, one
+        return _stored_on_sqlite(connection, table, expected, tenant)
+    return _stored_on_postgresql(connection, table, expected, tenant)
 
 
-def _stored_on_postgresql(connection: Connection, table: str, expected: dict[Key, Any]) -> Iterator[tuple[Key, Stored]]:
+def _stored_on_postgresql(
+    connection: Connection, table: str, expected: dict[Key, Any], tenant: str | None
+) -> Iterator[tuple[Key, Stored]]:
     audited = TABLES[table].audited_columns
     big = {key for key, entry in expected.items() if key[1] and entry.rows > _HASHED_BY_SERVER}
     # An entry from before a column was added is compared without it: columns are added behind the others.
@@ -219,7 +244,7 @@ def _stored_on_postgresql(connection: Connection, table: str, expected: dict[Key
     for count in sorted({len(audited), *older.values()}):
         columns = audited[:count]
         numbers = [change_id for change_id, its in older.items() if its == count]
-        which = {"numbers": numbers or list(older)}
+        which = {"numbers": numbers or list(older), "tenant": tenant}
         only = f"change_id {'= ANY' if numbers else '<> ALL'} (CAST(:numbers AS bigint[]))"
         small = "CASE WHEN change_id <> ALL (CAST(:big AS bigint[])) AND change_id <> 0 THEN sent END"
         hashed = f"CASE WHEN count(*) <= {_HASHED_BY_SERVER} THEN {contents_hash(small)} END"
@@ -230,23 +255,27 @@ def _stored_on_postgresql(connection: Connection, table: str, expected: dict[Key
             ),
             which | {"big": sorted({change_id for _, change_id in big})},
         ).all()
-        for tenant, change_id, total, erased, content in rows:
-            key = (tenant, change_id)
+        for of_tenant, change_id, total, erased, content in rows:
+            key = (of_tenant, change_id)
             if key in big:
                 content = _streamed(connection, table, columns, key)  # noqa: PLW2901
             yield key, Stored(total, erased, content)
 
 
 def _versions(table: str, columns: Sequence[Any]) -> str:
-    """Every version of every row: district, what wrote it, and its bytes (NULL where it is erased)."""
-    stored = f"SELECT r.tenant_id, r.change_id, {row_bytes(columns, 'r')} AS sent FROM {table} r"
+    """Every version of every row: its columns, district, what wrote it, and its bytes (NULL where it is erased)."""
+    mine = "(CAST(:tenant AS text) IS NULL OR {} = :tenant)"
+    stored = (
+        f"SELECT r.tenant_id, r.change_id, {row_bytes(columns, 'r')} AS sent"
+        f" FROM {table} r WHERE {mine.format('r.tenant_id')}"
+    )
     if TABLES[table].audit != "whole":
         return stored
     values = ", ".join(f"{from_image(column, 'image', 'postgresql')} AS {column.name}" for column in columns)
     return f"""{stored} UNION ALL
         SELECT r.tenant_id_, r.written_by, CASE WHEN r.image IS NOT NULL THEN {row_bytes(columns, "r")} END
         FROM (SELECT tenant_id AS tenant_id_, written_by, image, {values}
-              FROM audit_images WHERE table_name = '{table}') r"""
+              FROM audit_images WHERE table_name = '{table}' AND {mine.format("tenant_id")}) r"""
 
 
 def _streamed(connection: Connection, table: str, columns: Sequence[Any], key: Key) -> str:
@@ -255,18 +284,21 @@ def _streamed(connection: Connection, table: str, columns: Sequence[Any], key: K
     tenant = sa.literal(key[0]).compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
     queries = [f"SELECT {names} FROM {table} WHERE change_id = {key[1]} AND tenant_id = {tenant}"]
     if TABLES[table].audit == "whole":
-        values = ", ".join(from_image(column, "image", "postgresql") for column in columns)
+        values = ", ".join(f"{from_image(column, 'image', 'postgresql')} AS {column.name}" for column in columns)
         queries.append(
             f"SELECT {values} FROM audit_images"
             f" WHERE table_name = '{table}' AND written_by = {key[1]} AND tenant_id = {tenant} AND image IS NOT NULL"
         )
-    return hash_of_copy(connection, f"{' UNION ALL '.join(queries)} ORDER BY {columns[0].name}")
+    versions = " UNION ALL ".join(queries)
+    return hash_of_copy(connection, f"SELECT {names} FROM ({versions}) r ORDER BY {row_bytes(columns, 'r')}")
 
 
-def _stored_on_sqlite(connection: Connection, table: str) -> Iterator[tuple[Key, Stored]]:
+def _stored_on_sqlite(
+    connection: Connection, table: str, expected: dict[Key, Any], tenant: str | None
+) -> Iterator[tuple[Key, Stored]]:
     columns = TABLES[table].audited_columns
     names = ", ".join(column.name for column in columns)
-    query = f"SELECT tenant_id, change_id, 0, {names} FROM {table}"
+    query = f"SELECT tenant_id AS owner, change_id AS writer, 0, {names} FROM {table}"
     if TABLES[table].audit == "whole":
         values = ", ".join(from_image(column, "image", "sqlite") for column in columns)
         # What a change wrote and replaced itself is no part of what it left behind.
@@ -274,12 +306,16 @@ def _stored_on_sqlite(connection: Connection, table: str) -> Iterator[tuple[Key,
             f" UNION ALL SELECT tenant_id, written_by, image IS NULL, {values} FROM audit_images"
             f" WHERE table_name = '{table}' AND (written_by <> replaced_by OR written_by = 0)"
         )
-    rows = connection.exec_driver_sql(f"SELECT * FROM ({query}) ORDER BY 1, 2")
+    rows = connection.exec_driver_sql(
+        f"SELECT * FROM ({query}) WHERE ?1 IS NULL OR owner = ?1 ORDER BY owner, writer", (tenant,)
+    )
     for key, versions in groupby(rows, key=lambda row: (row[0], row[1])):
+        # An entry from before a column was added is compared without it.
+        count = (expected[key].columns if key in expected else None) or len(columns)
         lines, erased = [], 0
         for _, _, is_erased, *row in versions:
             if is_erased:
                 erased += 1
             else:
-                lines.append(changes.row_line(row))
+                lines.append(changes.row_line(row[:count]))
         yield key, Stored(len(lines) + erased, erased, changes.lines_hash(lines))

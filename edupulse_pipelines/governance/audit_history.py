@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,7 @@ from edupulse_pipelines.schema.declaration import Column
 from edupulse_pipelines.schema.objects.as_recorded import recorded_rows
 from edupulse_pipelines.schema.row_contents import row_key
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
-from edupulse_pipelines.schema.tables import RECORD_TABLES, STATEMENTS_OF_A_CHANGE, TABLES
+from edupulse_pipelines.schema.tables import CHANGE_ID, RECORD_TABLES, STATEMENTS_OF_A_CHANGE, TABLES
 from edupulse_pipelines.storage import changes
 from edupulse_pipelines.storage.work import Work
 
@@ -81,13 +82,13 @@ def record_history(
     with work.reading(steady=True) as connection:
         rows = _asked(connection, work, table, key, student, day)
         images = _images(connection, table, rows.keys(), work)
-        numbers = {int(row[declared.columns[-1].name]) for row in rows.values() if row is not None}
+        numbers = {int(row[CHANGE_ID]) for row in rows.values() if row is not None}
         numbers |= {number for image in images for number in (image.written_by, image.replaced_by)}
         made = _changes(connection, {number // STATEMENTS_OF_A_CHANGE for number in numbers})
-    return {
-        row: _versions(table, current, [image for image in images if image.row_key == row], made)
-        for row, current in sorted(rows.items())
-    }
+    of_row: dict[str, list[Any]] = defaultdict(list)
+    for image in images:
+        of_row[image.row_key].append(image)
+    return {row: _versions(table, current, of_row[row], made) for row, current in sorted(rows.items())}
 
 
 def changed_tables(work: Work, *, run_id: str | None = None, since: dt.datetime | None = None) -> list[ChangedTable]:
@@ -102,7 +103,7 @@ def changed_tables(work: Work, *, run_id: str | None = None, since: dt.datetime 
     if run_id is not None:
         query = query.where(table.c.run_id == run_id)
     if since is not None:
-        query = query.where(table.c.changed_at >= since)
+        query = query.where(table.c.linked_at >= since)
     with work.reading() as connection:
         found = connection.execute(query.order_by(table.c.link_number, entries.c.change_id, entries.c.table_name)).all()
     return [ChangedTable(_change(row), row.table_name, row.operation, row.rows) for row in found]

@@ -22,28 +22,30 @@ from edupulse_pipelines.storage import changes
 class Recorded:
     """The rows of changes, by table, district and `change_id`, before anything is erased.
 
-    fine: what is as it was recorded. wrong: what is not.
+    tenant: the district that was looked at; None for all. fine: what is as it was recorded. wrong: what is not.
     """
 
+    tenant: str | None
     fine: frozenset[tuple[str, Key]]
     wrong: frozenset[tuple[str, Key]]
 
 
-def recorded(connection: Connection) -> Recorded:
-    """What of all that is on record is as it was recorded, and what is not."""
+def recorded(connection: Connection, tenant: str | None) -> Recorded:
+    """What of all that is on record of a district (None: of all) is as it was recorded, and what is not."""
     fine: set[tuple[str, Key]] = set()
     wrong: set[tuple[str, Key]] = set()
-    for one in _compared(connection, AUDITED):
+    for one in _compared(connection, AUDITED, tenant):
         if one.verdict != "counted":
             (fine if one.verdict == "as recorded" else wrong).add((one.table, one.key))
-    return Recorded(frozenset(fine), frozenset(wrong))
+    return Recorded(tenant, frozenset(fine), frozenset(wrong))
 
 
 def restate(connection: Connection, before: Recorded) -> None:
     """Account anew for what is left of changes that were as recorded and are not whole any more."""
-    for one in _compared(connection, {table for table, _ in before.fine}):
+    for one in _compared(connection, {table for table, _ in before.fine}, before.tenant):
         rows = one.stored.rows - one.stored.erased
-        if one.verdict == "counted" and (one.table, one.key) in before.fine and one.stored.content and rows:
+        lost = one.verdict in ("counted", "unproven") and (one.table, one.key) in before.fine
+        if lost and one.stored.content and rows:
             columns = one.columns or len(TABLES[one.table].audited_columns)
             tenant, change_id = one.key
             facts = {str(change_id): rows}
@@ -59,6 +61,7 @@ def restate(connection: Connection, before: Recorded) -> None:
             )
 
 
-def _compared(connection: Connection, tables: Iterable[str]) -> list[Comparison]:
+def _compared(connection: Connection, tables: Iterable[str], tenant: str | None) -> list[Comparison]:
     record, wanted = on_record(connection), set(tables)
-    return [one for table in AUDITED if table in wanted for one in compare_contents(connection, table, record)]
+    of_tables = (compare_contents(connection, table, record, tenant=tenant) for table in AUDITED if table in wanted)
+    return [one for of_table in of_tables for one in of_table]

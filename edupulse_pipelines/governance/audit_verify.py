@@ -14,16 +14,15 @@ quotes a value. How rows are hashed is said in `schema.row_contents` and `storag
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.errors import ConfigurationError
-from edupulse_pipelines.governance.audit_contents import Beginning, OnRecord, compare_contents, on_record
+from edupulse_pipelines.errors import ConfigurationError, PermanentError
+from edupulse_pipelines.governance.audit_contents import Beginning, Key, OnRecord, compare_contents, on_record
 from edupulse_pipelines.schema.row_contents import from_image, row_bytes, row_key, student_of
 from edupulse_pipelines.schema.tables import AUDITED, STATEMENTS_OF_A_CHANGE, TABLES
 from edupulse_pipelines.storage import changes
@@ -34,6 +33,7 @@ _WRONG = {
     "missing": "{} of the rows that it wrote are missing",
     "too many": "{} of the rows that it wrote are too many",
     "changed": "rows are not as it wrote them",
+    "unproven": "some of its rows were erased, and nothing proves what is left: it was not as recorded then",
 }
 """What is said of a verdict that is a finding."""
 _ANCHOR = re.compile(r"^(\d+):([0-9a-f]{64})$")
@@ -112,19 +112,34 @@ def verify(
 
     since: a head that is trusted; links up to it, and what they wrote, are left out. anchors: heads noted before, which
     the chain has to hold. tables: whose contents are compared; the links are those of all. The role has to see the rows
-    of every district. ConfigurationError for a head that has been retired.
+    of every district: PermanentError for one that does not. ConfigurationError for a head that has been retired.
     """
     found = Verification()
     with work.reading(steady=True) as connection:
+        _demand_sight(connection)
         found.head = head(connection)
         record = on_record(connection)
         for anchor in [*([since] if since else []), *anchors]:
             _verify_anchor(connection, found, anchor, record.beginning)
         wanted = _verify_links(connection, found, record, since)
         for table in tables or AUDITED:
-            _verify_images(connection, found, table, record.of_table(table), wanted)
+            _verify_images(connection, found, table, record, wanted)
             _verify_contents(connection, found, table, record, wanted)
     return found
+
+
+def _demand_sight(connection: Connection) -> None:
+    """PermanentError for a role that does not see every row: to it nothing would look like everything in order."""
+    if connection.dialect.name == "postgresql" and not connection.scalar(
+        sa.text(
+            "SELECT rolsuper OR rolbypassrls OR pg_has_role(relowner, 'USAGE') FROM pg_roles, pg_class"
+            " WHERE rolname = current_user AND pg_class.oid = CAST('audit_changes' AS regclass)"
+        )
+    ):
+        raise PermanentError(
+            "The role does not see the rows of every district, so it cannot verify the record: "
+            "name the keeper's database URL in EDUPULSE_KEEPER_URL for this command."
+        )
 
 
 # The chain
@@ -185,13 +200,14 @@ def _verify_anchor(connection: Connection, found: Verification, anchor: Anchor, 
 
 
 def _verify_images(
-    connection: Connection, found: Verification, table: str, entries: list[Any], wanted: set[int] | None
+    connection: Connection, found: Verification, table: str, record: OnRecord, wanted: set[int] | None
 ) -> None:
     """Compare the images of a table with their own hashes, and their hashes with the entries that bind them."""
     if TABLES[table].audit != "whole":
         return
-    bound = {(entry.tenant_id, entry.change_id): entry for entry in entries if entry.images is not None}
-    for key, images in groupby(_images(connection, table), key=lambda image: (image[0], image[1])):
+    bound = {(entry.tenant_id, entry.change_id): entry for entry in record.of_table(table) if entry.images is not None}
+    emptied, columns = record.emptied(), {key: entry.columns for key, entry in bound.items()}
+    for key, images in groupby(_images(connection, table, columns), key=lambda image: (image[0], image[1])):
         number = key[1] // STATEMENTS_OF_A_CHANGE
         if wanted is not None and number not in wanted:
             bound.pop(key, None)
@@ -200,6 +216,9 @@ def _verify_images(
         found.images += len(of_entry)
         erased = sum(is_erased for *_, is_erased, _ in of_entry)
         found.erased += erased
+        if erased > emptied[key[0], table, key[1]]:
+            unknown = erased - emptied[key[0], table, key[1]]
+            found.findings.append(Finding("images were emptied by no erasure on record", table, number, unknown))
         edited = sum(not fits for *_, fits in of_entry)
         if edited:
             found.findings.append(Finding("images are not as they were recorded", table, number, edited))
@@ -214,27 +233,41 @@ def _verify_images(
             found.findings.append(Finding("what it replaced is gone", table, number))
 
 
-def _images(connection: Connection, table: str) -> Iterator[tuple[str, int, int, str | None, bool, bool]]:
-    """Every image: district, `replaced_by`, `written_by`, hash, whether it is erased, whether it is as it was made."""
-    columns, dialect = TABLES[table].audited_columns, connection.dialect.name
-    values = ", ".join(f"{from_image(column, 'image', dialect)} AS {column.name}" for column in columns)
+def _images(
+    connection: Connection, table: str, columns_of: Mapping[Key, int | None]
+) -> Iterator[tuple[str, int, int, str | None, bool, bool]]:
+    """Every image: district, `replaced_by`, `written_by`, hash, whether it is erased, whether it is as it was made.
+
+    columns_of: by district and `replaced_by`, how many columns were hashed; None: all there are.
+    """
+    declared, dialect = TABLES[table].audited_columns, connection.dialect.name
+    values = ", ".join(f"{from_image(column, 'image', dialect)} AS {column.name}" for column in declared)
     # The key and the student stand beside the image to find it by, and are not in its hash of their own.
     equal = "IS NOT DISTINCT FROM" if dialect == "postgresql" else "IS"
     same = f"i.row_key = {row_key(TABLES[table], 'r')} AND i.student_id {equal} {student_of(TABLES[table], 'r')}"
     if dialect == "postgresql":
+        older = {key[1]: count for key, count in columns_of.items() if count is not None and count != len(declared)}
+        hashed = row_bytes(declared, "r")
+        if older:
+            cases = ""
+            for count in sorted(set(older.values())):
+                numbers = ", ".join(str(change_id) for change_id, its in older.items() if its == count)
+                cases += f" WHEN i.replaced_by IN ({numbers}) THEN {row_bytes(declared[:count], 'r')}"
+            hashed = f"CASE{cases} ELSE {hashed} END"
         query = f"""SELECT i.tenant_id, i.replaced_by, i.written_by, i.hash, i.image IS NULL, i.image IS NULL OR ({same}
-                AND i.hash = encode(sha256(decode(i.salt, 'hex') || {row_bytes(columns, "r")}), 'hex'))
+                AND i.hash = encode(sha256(decode(i.salt, 'hex') || {hashed}), 'hex'))
             FROM audit_images i CROSS JOIN LATERAL (SELECT {values}) r WHERE i.table_name = '{table}' ORDER BY 1, 2"""
-        yield from connection.execution_options(yield_per=5_000).exec_driver_sql(query.replace("%", "%%"))
+        yield from connection.exec_driver_sql(query.replace("%", "%%"), execution_options={"yield_per": 5_000})
         return
-    names = ", ".join(f"r.{column.name}" for column in columns)
+    names = ", ".join(f"r.{column.name}" for column in declared)
     row = f"SELECT id AS id_, {values} FROM audit_images WHERE table_name = '{table}'"
     rows = connection.exec_driver_sql(
         f"SELECT i.tenant_id, i.replaced_by, i.written_by, i.hash, i.salt, i.image IS NULL, {same}, {names}"
         f" FROM audit_images i JOIN ({row}) r ON r.id_ = i.id ORDER BY 1, 2"
     )
     for tenant, replaced_by, written_by, hash_, salt, is_erased, is_same, *values_of_row in rows:
-        fits = is_erased or (is_same and hash_ == changes.image_line(values_of_row, salt))
+        count = columns_of.get((tenant, replaced_by)) or len(declared)
+        fits = is_erased or (is_same and hash_ == changes.image_line(values_of_row[:count], salt))
         yield tenant, replaced_by, written_by, hash_, bool(is_erased), bool(fits)
 
 

@@ -25,6 +25,7 @@ from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.governance.audit_contents import Beginning, on_record
 from edupulse_pipelines.governance.audit_restate import recorded, restate
 from edupulse_pipelines.governance.audit_verify import Anchor, head
+from edupulse_pipelines.governance.erasure import two_people
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.schema.tables import AUDITED, STATEMENTS_OF_A_CHANGE
 from edupulse_pipelines.storage import changes
@@ -73,18 +74,17 @@ def retire(
     if not execute:
         with work.reading() as connection:
             return _found(connection, before, executed=False)
-    if not reason:
+    if not (reason or "").strip():
         raise ConfigurationError("Say why: --reason.")
-    if not approved_by or approved_by.casefold() == work.actor.casefold():
-        raise ConfigurationError("This needs two people: --approved-by names another one than who executes it.")
+    approver = two_people(work, approved_by)
     with work.writing() as connection:
         demand_rewriting(connection, TABLES_OF_THE_RECORD)
         overwrite_deleted(connection)
         found = _found(connection, before, executed=True)
         if not found.images and found.last is None:
             return found
-        found.certificate, digest = _certificate(home, work, found, reason, approved_by)
-        proven = recorded(connection)
+        found.certificate, digest = _certificate(home, work, found, str(reason).strip(), approver)
+        proven = recorded(connection, None)
         for name, day in before.items():
             changes.empty_images(connection, _over(name, day))
         changes.note(connection, changes.images.name, "", "detach", sum(found.images.values()), bound=digest)

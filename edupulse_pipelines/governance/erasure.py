@@ -97,8 +97,10 @@ def erase(
     """Erase the student of this number, or with `execute` False only count what an erasure would take away.
 
     PermanentError when nothing is held under the number, when the student is on hold or has rows in a month that was
-    taken out, or the role may not rewrite tables; ConfigurationError when nobody else has approved.
+    taken out, or the role may not rewrite tables; ConfigurationError without a reason, or when nobody else approves.
     """
+    if not reason.strip():
+        raise ConfigurationError("Say why: --reason.")
     home = raw_dir.parent
     with work.reading() as connection:
         person = find_person(connection, work, raw_dir, tenant, number)
@@ -134,9 +136,10 @@ def note_done(connection: Connection, ids: Collection[uuid.UUID], counts: Mappin
 
 def two_people(work: Work, approved_by: str | None) -> str:
     """Who approved; ConfigurationError when that is nobody, or whoever asks."""
-    if not approved_by or approved_by.casefold() == work.actor.casefold():
+    approver = (approved_by or "").strip()
+    if not approver or approver.casefold() == work.actor.strip().casefold():
         raise ConfigurationError("It needs two people: --approved-by names another one than who executes it.")
-    return approved_by
+    return approver
 
 
 def remains(work: Work, home: Path) -> tuple[str, ...]:
@@ -276,7 +279,7 @@ def _take_away(
         taken["kept bundles"] = mend_bundles(work, raw_dir, tenant, person)
         taken["releases"] = research.forget(raw_dir.parent, work.tenant, person.numbers)
         overwrite_deleted(connection)
-        as_recorded = recorded(connection)
+        as_recorded = recorded(connection, work.tenant)
         taken["changes not as recorded"] = len(as_recorded.wrong)
         versions = list(earlier_versions(connection, work, person, keys, tenant))
         opened = delete_quarantined(connection, work, tenant, keys)

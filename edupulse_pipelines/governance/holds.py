@@ -9,10 +9,13 @@ from dataclasses import dataclass, fields
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.errors import PermanentError
+from edupulse_pipelines.errors import ConfigurationError, PermanentError
 from edupulse_pipelines.schema.sqlalchemy_tables import legal_holds as table
+from edupulse_pipelines.schema.sqlalchemy_tables import students
 from edupulse_pipelines.schema.tables import RECORD_TABLES
+from edupulse_pipelines.sources.blanks import trimmed
 from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.numbers import joined_numbers
 from edupulse_pipelines.storage.turns import take_turn
 from edupulse_pipelines.storage.work import Work
 
@@ -30,25 +33,29 @@ class Hold:
     in_force: bool
 
 
-def _in_force(work: Work, numbers: Collection[str]) -> sa.ColumnElement[bool]:
-    return sa.and_(table.c.tenant_id == work.tenant, table.c.district_id.in_(numbers), table.c.in_force)
-
-
 def place(work: Work, number: str, reason: str) -> None:
-    """Hold the data of the student of this number; PermanentError when they are held already.
+    """Hold the data of the student of this number, whichever of the student's numbers it is.
 
-    It waits for loads and erasures that are under way.
+    It waits for loads and erasures that are under way. PermanentError when no student is stored under the number, or
+    the student is held already; ConfigurationError without a reason.
     """
+    if not reason.strip():
+        raise ConfigurationError("Say why: --reason.")
     with work.writing() as connection:
         take_turn(connection, work, RECORD_TABLES)
-        if is_held(connection, work, [number]):
+        mine = _numbers(connection, work, number)
+        column = students.c
+        known = sa.select(sa.func.count()).where(column.tenant_id == work.tenant, column.district_id.in_(mine))
+        if not connection.scalar(known):
+            raise PermanentError("No student is stored under this number, so nothing was placed on hold.")
+        if is_held(connection, work, mine):
             raise PermanentError("The student is on hold already; `edupulse privacy holds` shows since when.")
         connection.execute(
             table.insert().values(
                 id=new_ids(1)[0],
                 tenant_id=work.tenant,
-                district_id=number,
-                reason=reason,
+                district_id=trimmed(number),
+                reason=reason.strip(),
                 placed_by=work.actor,
                 placed_at=dt.datetime.now(dt.UTC),
                 in_force=True,
@@ -57,15 +64,27 @@ def place(work: Work, number: str, reason: str) -> None:
 
 
 def release(work: Work, number: str) -> None:
-    """End the hold; PermanentError when there is none."""
+    """End the hold, under whichever of the student's numbers it was placed; PermanentError when there is none."""
     with work.writing() as connection:
-        if not is_held(connection, work, [number]):
+        mine = _numbers(connection, work, number)
+        if not is_held(connection, work, mine):
             raise PermanentError("The student is not on hold.")
         connection.execute(
             table.update()
-            .where(_in_force(work, [number]))
+            .where(_in_force(work, mine))
             .values(in_force=False, released_by=work.actor, released_at=dt.datetime.now(dt.UTC))
         )
+
+
+def _numbers(connection: Connection, work: Work, number: str) -> list[str]:
+    """The number, and those that it has been joined with."""
+    joined = joined_numbers(connection, work)
+    current = joined.get(trimmed(number), trimmed(number))
+    return [current, *(old for old, new in joined.items() if new == current)]
+
+
+def _in_force(work: Work, numbers: Collection[str]) -> sa.ColumnElement[bool]:
+    return sa.and_(table.c.tenant_id == work.tenant, table.c.district_id.in_(numbers), table.c.in_force)
 
 
 def is_held(connection: Connection, work: Work, numbers: Collection[str]) -> bool:

@@ -276,7 +276,7 @@ class _Run:
             if name in COMPUTED_FROM:
                 mend_bundles(work, self.raw_dir, self.tenant, crowd, _ROSTER_MEMBERS.get(name, ()))
             overwrite_deleted(connection)
-            as_recorded = recorded(connection)
+            as_recorded = recorded(connection, work.tenant)
             versions = [
                 version
                 for version in earlier_versions(connection, work, crowd, keys, self.tenant)

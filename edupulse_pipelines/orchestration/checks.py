@@ -214,6 +214,7 @@ def accounting_identity(
     """
     rows: list[dict[str, Any]] = []
     wrong = 0
+    any_erased = any(delivery.erased_student for delivery in deliveries)
     for delivery in deliveries:
         record = on_record.get(delivery.delivered_on, {})
         quarantined, in_quarantine = record.get("quarantined", 0), record.get("in_quarantine", 0)
@@ -233,7 +234,7 @@ def accounting_identity(
                 "updated": delivery.updated,
                 "unchanged": delivery.unchanged,
                 "quarantined": delivery.quarantined,
-                **({ERASED_STUDENT: delivery.erased_student} if delivery.erased_student else {}),
+                **({ERASED_STUDENT: delivery.erased_student} if any_erased else {}),
                 "still in quarantine": in_quarantine,
                 "agrees": agrees,
             }

@@ -269,7 +269,7 @@ def _removed(connection: Connection, change: OpenChange) -> Iterator[dict[str, A
             "table_name": name,
             "operation": "replace",
             "rows": len(rows),
-            "columns": None,
+            "columns": len(TABLES[name].audited_columns),
             "content": None,
             "images": images_hash(rows),
         }
@@ -305,12 +305,22 @@ def replaced_here(connection: Connection) -> sa.ColumnElement[bool]:
 
 
 def empty_images(connection: Connection, which: sa.ColumnElement[bool]) -> int:
-    """Empty images of what they hold of a row; how many. Their hashes stay, and with them the chain."""
+    """Empty images of what they hold of a row, and put that on record; how many. Their hashes stay as they are."""
     if connection.dialect.name == "sqlite":
         number = connection.scalar(sa.select(sa.literal_column(OPEN_CHANGE, sa.BigInteger())))
         _hash_images(connection, number or 0)
+    held = sa.and_(images.c.image.is_not(None), which)
+    emptied: dict[str, dict[str, int]] = {}
+    counted = sa.select(images.c.tenant_id, images.c.table_name, images.c.replaced_by, sa.func.count()).where(held)
+    for tenant, table, replaced_by, rows in connection.execute(
+        counted.group_by(images.c.tenant_id, images.c.table_name, images.c.replaced_by)
+    ):
+        emptied.setdefault(tenant, {})[f"{table}:{replaced_by}"] = rows
     nothing = {"image": sa.null(), "salt": None, "student_id": None, "row_key": ""}
-    return connection.execute(images.update().where(images.c.image.is_not(None), which).values(nothing)).rowcount
+    connection.execute(images.update().where(held).values(nothing))
+    for tenant, rows_of in sorted(emptied.items()):
+        note(connection, images.name, tenant, "detach", sum(rows_of.values()), replaced=rows_of)
+    return sum(sum(rows_of.values()) for rows_of in emptied.values())
 
 
 def note(

@@ -138,6 +138,34 @@ def test_rows_of_a_partition_are_on_record_by_whatever_name(district: District, 
     assert done[-2:] == [("detach", 1), ("attach", 1)]
 
 
+@ON_POSTGRESQL
+def test_a_month_that_another_transaction_began_is_refused(district: District, engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        student = connection.scalar(sa.text("SELECT min(CAST(id AS text)) FROM students"))
+        work_for(connection, "lakeside")
+        name = connection.scalar(sa.text("SELECT edupulse_month_start('attendance_records')"))
+        connection.exec_driver_sql(
+            f"INSERT INTO {name} (tenant_id, student_id, date, status, delivered_on)"
+            f" VALUES ('lakeside', '{student}', '2025-09-01', 'present', '2025-09-01')"
+        )
+        connection.exec_driver_sql(f"SELECT edupulse_month_end('{TABLE}', '{name}', '2025-09-01')")
+    place = f"SELECT edupulse_month_place('{TABLE}', ARRAY['{name}'], '{{2025-09-01}}'::date[], '{{}}'::date[])"
+    with pytest.raises(sa.exc.DBAPIError, match="begun by another transaction"), engine.begin() as connection:
+        work_for(connection, "lakeside")
+        connection.exec_driver_sql(place)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"DROP TABLE {name}")
+    assert verify(district.work).findings == []
+
+
+@ON_POSTGRESQL
+def test_a_statement_that_changes_its_number_on_the_way_is_refused(district: District) -> None:
+    with district.engine.begin() as connection:
+        theirs = connection.scalar(sa.text("SELECT max(change_id) FROM students"))
+    forged = f"set_config('app.audit_update', '{theirs}', true)"
+    assert "not this transaction's" in _refused(district.engine, f"UPDATE students SET gender = {forged}")
+
+
 def test_the_history_of_a_student(district: District) -> None:
     district.land(
         2, students=f"{STUDENT_HEADER}\n1,{SECRET}Adam,{SECRET},2010-01-01\n2,{SECRET}Ben,{SECRET},2010-01-02\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from edupulse_pipelines.governance.audit_verify import Anchor, Verification, verify
+from edupulse_pipelines.schema.declaration import Column
+from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines_tests.governance.tampering import past_triggers
 from edupulse_pipelines_tests.ingest.district import SECRET, STUDENT_HEADER, District
@@ -150,6 +153,12 @@ DEEDS = {
         "change",
         "its link does not fit",
     ),
+    "an image emptied": (
+        "UPDATE audit_images SET image = NULL, salt = NULL, row_key = '', student_id = NULL"
+        " WHERE table_name = 'students'",
+        "students, change",
+        "emptied by no erasure",
+    ),
     "a change edited": (
         "UPDATE audit_changes SET actor = 'mallory' WHERE link_number = 2",
         "change",
@@ -165,6 +174,39 @@ def test_what_is_done_past_the_triggers_is_found(district: District, deed: str) 
     statement, where, said = DEEDS[deed]
     past_triggers(district.engine, statement)
     assert [finding for finding in _found(district.work) if finding.startswith(where) and said in finding]
+
+
+def test_who_empties_an_image_does_not_free_the_other_rows_of_its_change(district: District) -> None:
+    past_triggers(
+        district.engine,
+        "UPDATE audit_images SET image = NULL, salt = NULL, row_key = '', student_id = NULL"
+        " WHERE table_name = 'students'",
+        "UPDATE students SET gender = 'z' WHERE district_id = '2'",
+    )
+    assert [said for said in _found(district.work) if "nothing proves what is left" in said]
+
+
+def test_an_entry_from_before_a_column_was_added_is_compared_without_it(
+    district: District, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _verified(district.work)
+    table = TABLES["students"]
+    added = Column(name="shoe_size", type="text", nullable=True, comment="A column of a later version.")
+    later = dataclasses.replace(table, columns=(*table.columns[:-1], added, table.columns[-1]))
+    with district.engine.begin() as connection:
+        connection.exec_driver_sql("ALTER TABLE students ADD COLUMN shoe_size TEXT")
+    monkeypatch.setitem(TABLES, "students", later)
+    found = _verified(district.work)
+    assert found.uncompared == 0 and found.images > 0
+    past_triggers(district.engine, "UPDATE students SET gender = 'z'")
+    assert "students" in " ".join(_found(district.work))
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_row_does_not_go_from_one_district_to_another(district: District) -> None:
+    with pytest.raises(sa.exc.DBAPIError, match="does not go from one district"), district.engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE students SET tenant_id = 'elsewhere'")
+    _verified(district.work)
 
 
 def test_an_end_that_is_cut_off_is_found_against_an_anchor_and_not_before(district: District) -> None:
@@ -198,9 +240,17 @@ def test_only_what_comes_after_a_head_that_is_trusted_is_looked_at(district: Dis
     assert since is not None
     past_triggers(district.engine, "UPDATE audit_changes SET actor = 'mallory' WHERE link_number = 2")
     assert _found(district.work)
-    if district.engine.dialect.name == "postgresql":
-        with district.work.writing() as connection:
-            connection.exec_driver_sql("UPDATE students SET gender = 'x'")
+    with district.work.writing() as connection:
+        connection.exec_driver_sql("UPDATE students SET gender = 'x'")
     found = verify(district.work, since=since)
-    assert found.findings == [] and found.links == (1 if district.engine.dialect.name == "postgresql" else 0)
+    assert found.findings == [] and found.links == 1
+    # What names no change on record is seen all the same.
+    columns = "tenant_id, date, delivered_on, change_id"
+    past_triggers(
+        district.engine,
+        f"INSERT INTO instructional_days ({columns}) VALUES ('lakeside', '2025-09-02', '2025-09-02', 0)",
+    )
+    assert _found(district.work, since=since) == [
+        "instructional_days, change 0: rows that nothing on record has written"
+    ]
     assert Anchor.of(str(since)) == since

@@ -13,6 +13,9 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from edupulse_pipelines.errors import PermanentError
+from edupulse_pipelines.governance.audit_history import rows_as_recorded
+from edupulse_pipelines.governance.audit_verify import verify
 from edupulse_pipelines.governance.role_names import RoleNames
 from edupulse_pipelines.schema.objects.months import FOR_WRITERS
 from edupulse_pipelines.schema.sqlalchemy_tables import students
@@ -233,3 +236,18 @@ def test_the_owner_checks_a_foreign_key_against_every_row(admin: Engine, roles: 
             "ALTER TABLE grades ADD FOREIGN KEY (tenant_id, student_id) REFERENCES students (tenant_id, id)"
         )
     owner.dispose()
+
+
+def test_only_who_sees_every_row_verifies_the_record(loader: Engine, admin: Engine) -> None:
+    with pytest.raises(PermanentError, match="EDUPULSE_KEEPER_URL"):
+        verify(Work(loader, EVERY_TENANT))
+    assert verify(Work(admin, EVERY_TENANT)).rows > 0
+
+
+def test_the_loader_reads_the_records_of_its_district_as_they_were(loader: Engine, analyst: Engine) -> None:
+    now = dt.datetime.now(dt.UTC)
+    north = Work(loader, NORTH)
+    with north.reading() as connection:
+        found = {row["tenant_id"] for row in rows_as_recorded(connection, north, "students", now)}
+    assert found == {NORTH}
+    assert refusal(analyst, "SELECT * FROM students_as_recorded(now())") == REFUSED

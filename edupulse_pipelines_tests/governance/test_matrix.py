@@ -68,6 +68,8 @@ def _is_kept(relation: str, operation: str) -> bool:
             "audit_images",
             "UPDATE",
         )
+    if operation == "MOVE":
+        return table.audit != "none"
     # Of a table that others refer to PostgreSQL says so before it asks a trigger; one that rows are only added to says
     # that, whoever asks.
     referred_to = {key.table for other in TABLES.values() for key in other.foreign_keys}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 
 import pytest
-from dagster import AssetCheckSeverity
+from dagster import AssetCheckSeverity, TableMetadataValue
 
 from edupulse_pipelines.ingest.archive import ArchivedFile
 from edupulse_pipelines.ingest.load import DeliveryCounts, LoadReport
@@ -29,6 +29,19 @@ BALANCED = delivery(read=10, inserted=5, updated=2, unchanged=1, quarantined=2)
 def test_identity_holds() -> None:
     assert checks.accounting_identity([BALANCED], {MONDAY: recorded(BALANCED)}).passed
     assert checks.accounting_identity([], {}).passed
+
+
+def test_deliveries_with_and_without_erased_students_stand_in_one_table() -> None:
+    later = MONDAY + dt.timedelta(weeks=1)
+    with_erased = delivery(later, read=11, inserted=5, updated=2, unchanged=1, quarantined=2, erased_student=1)
+    on_record = {
+        MONDAY: recorded(BALANCED, erased_student=0),
+        later: recorded(with_erased, erased_student=1),
+    }
+    result = checks.accounting_identity([BALANCED, with_erased], on_record)
+    assert result.passed
+    (records,) = (value.records for value in result.metadata.values() if isinstance(value, TableMetadataValue))
+    assert [record.data["erased_student"] for record in records] == [0, 1]
 
 
 @pytest.mark.parametrize(

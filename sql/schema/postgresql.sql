@@ -101,6 +101,9 @@ BEGIN
         RAISE object_not_in_prerequisite_state USING MESSAGE =
             'the statement cannot be kept on record: triggers of the table are missing; run edupulse db upgrade';
     END IF;
+    IF number / 1048576 IS DISTINCT FROM CAST(nullif(current_setting('app.audit_change', true), '') AS bigint) THEN
+        RAISE insufficient_privilege USING MESSAGE = format('change %s is not this transaction''s', number / 1048576);
+    END IF;
     RETURN number;
 END
 $$;
@@ -289,6 +292,7 @@ DECLARE
 BEGIN
     EXECUTE format('ALTER TABLE %I ALTER change_id SET DEFAULT %s, ADD CONSTRAINT ck_change CHECK (change_id = %s)',
                    made, number, number);
+    EXECUTE format('COMMENT ON CONSTRAINT ck_change ON %I IS %L', made, number / 1048576);
 END
 $$;
 
@@ -427,6 +431,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'students', CAST(OLD.id AS text), OLD.id, OLD.change_id, number,
         jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'district_id', OLD.district_id, 'first_name', OLD.first_name, 'last_name', OLD.last_name, 'grade_level', OLD.grade_level, 'date_of_birth', OLD.date_of_birth, 'gender', OLD.gender, 'ethnicity', OLD.ethnicity, 'socioeconomic_status', OLD.socioeconomic_status, 'gpa', OLD.gpa, 'attendance_rate', OLD.attendance_rate, 'parent_contact', OLD.parent_contact, 'enrollment_date', OLD.enrollment_date, 'exit_date', OLD.exit_date, 'exit_type', OLD.exit_type, 'student_metadata', OLD.student_metadata, 'delivered_on', OLD.delivered_on, 'field_deliveries', OLD.field_deliveries, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'deleted_on', OLD.deleted_on, 'change_id', OLD.change_id),
@@ -471,7 +479,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'students', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'students', 'delete', piece.rows, 18, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -522,6 +530,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'schools', CAST(OLD.id AS text), NULL, OLD.change_id, number,
         jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'school_id', OLD.school_id, 'name', OLD.name, 'level', OLD.level, 'lowest_grade', OLD.lowest_grade, 'highest_grade', OLD.highest_grade, 'first_delivered_on', OLD.first_delivered_on, 'delivered_on', OLD.delivered_on, 'field_deliveries', OLD.field_deliveries, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'deleted_on', OLD.deleted_on, 'change_id', OLD.change_id),
@@ -556,7 +568,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'schools', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'schools', 'delete', piece.rows, 8, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -597,6 +609,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'enrollments', CAST(OLD.id AS text), OLD.student_id, OLD.change_id, number,
         jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'school_id', OLD.school_id, 'entry_date', OLD.entry_date, 'exit_date', OLD.exit_date, 'exit_type', OLD.exit_type, 'grade_level', OLD.grade_level, 'is_primary', OLD.is_primary, 'source_record_id', OLD.source_record_id, 'origin', OLD.origin, 'first_delivered_on', OLD.first_delivered_on, 'delivered_on', OLD.delivered_on, 'field_deliveries', OLD.field_deliveries, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'deleted_on', OLD.deleted_on, 'taken_back_for', OLD.taken_back_for, 'change_id', OLD.change_id),
@@ -636,7 +652,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'enrollments', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'enrollments', 'delete', piece.rows, 13, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -682,6 +698,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'enrollment_statements', CAST(OLD.student_id AS text) || '|' || CAST(OLD.said AS text), OLD.student_id, OLD.change_id, number,
         jsonb_build_object('tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'said', OLD.said, 'first_delivered_on', OLD.first_delivered_on, 'delivered_on', OLD.delivered_on, 'change_id', OLD.change_id),
@@ -711,7 +731,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'enrollment_statements', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'enrollment_statements', 'delete', piece.rows, 3, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -746,6 +766,10 @@ DECLARE
 BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
     END IF;
     IF TG_OP = 'UPDATE' AND OLD.date IS DISTINCT FROM NEW.date THEN
         RAISE feature_not_supported
@@ -787,7 +811,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'attendance_records', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'attendance_records', 'delete', piece.rows, 10, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -830,6 +854,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'attendance_statements', CAST(OLD.student_id AS text) || '|' || CAST(OLD.date AS text) || '|' || CAST(OLD.period AS text), OLD.student_id, OLD.change_id, number,
         jsonb_build_object('tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'date', OLD.date, 'period', OLD.period, 'said', OLD.said, 'at_several', OLD.at_several, 'change_id', OLD.change_id),
@@ -862,7 +890,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'attendance_statements', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'attendance_statements', 'delete', piece.rows, 6, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -900,6 +928,10 @@ DECLARE
 BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
     END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'grades', CAST(OLD.id AS text), OLD.student_id, OLD.change_id, number,
@@ -939,7 +971,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'grades', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'grades', 'delete', piece.rows, 12, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -984,6 +1016,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'discipline_incidents', CAST(OLD.id AS text), OLD.student_id, OLD.change_id, number,
         jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'record_key', OLD.record_key, 'source_record_id', OLD.source_record_id, 'incident_date', OLD.incident_date, 'severity_level', OLD.severity_level, 'incident_type', OLD.incident_type, 'description', OLD.description, 'resolution', OLD.resolution, 'delivered_on', OLD.delivered_on, 'field_deliveries', OLD.field_deliveries, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'deleted_on', OLD.deleted_on, 'change_id', OLD.change_id),
@@ -1021,7 +1057,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'discipline_incidents', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'discipline_incidents', 'delete', piece.rows, 11, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -1064,6 +1100,10 @@ DECLARE
 BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
     END IF;
     IF TG_OP = 'UPDATE' THEN
         NEW.change_id := number;
@@ -1135,6 +1175,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'model_metadata', CAST(OLD.id AS text), NULL, OLD.change_id, number,
         jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'model_version', OLD.model_version, 'model_type', OLD.model_type, 'training_date', OLD.training_date, 'performance_metrics', OLD.performance_metrics, 'hyperparameters', OLD.hyperparameters, 'is_active', OLD.is_active, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'data_through', OLD.data_through, 'data_hash', OLD.data_hash, 'settings_hash', OLD.settings_hash, 'promoted', OLD.promoted, 'set_aside', OLD.set_aside, 'mlflow_run_id', OLD.mlflow_run_id, 'mlflow_model_id', OLD.mlflow_model_id, 'registered_model', OLD.registered_model, 'registry_version', OLD.registry_version, 'artifact_sha256', OLD.artifact_sha256, 'artifact_uri', OLD.artifact_uri, 'label_hash', OLD.label_hash, 'change_id', OLD.change_id),
@@ -1181,7 +1225,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'model_metadata', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'model_metadata', 'delete', piece.rows, 20, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -1234,6 +1278,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'predictions', CAST(OLD.id AS text), OLD.student_id, OLD.change_id, number,
         jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'feature_date', OLD.feature_date, 'prediction_date', OLD.prediction_date, 'risk_score', OLD.risk_score, 'risk_category', OLD.risk_category, 'confidence', OLD.confidence, 'risk_factors', OLD.risk_factors, 'model_version', OLD.model_version, 'rescored', OLD.rescored, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'change_id', OLD.change_id),
@@ -1271,7 +1319,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'predictions', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'predictions', 'delete', piece.rows, 11, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -1315,6 +1363,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'training_feedback', CAST(OLD.id AS text), NULL, OLD.change_id, number,
         jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'prediction_id', OLD.prediction_id, 'record_key', OLD.record_key, 'outcome_date', OLD.outcome_date, 'outcome_type', OLD.outcome_type, 'feedback_type', OLD.feedback_type, 'educator_notes', OLD.educator_notes, 'delivered_on', OLD.delivered_on, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'deleted_on', OLD.deleted_on, 'reviewer', OLD.reviewer, 'change_id', OLD.change_id),
@@ -1351,7 +1403,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'training_feedback', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'training_feedback', 'delete', piece.rows, 10, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -1394,6 +1446,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'model_evaluations', CAST(OLD.tenant_id AS text) || '|' || CAST(OLD.model_version AS text) || '|' || CAST(OLD.candidate AS text) || '|' || CAST(OLD.scope AS text) || '|' || CAST(OLD.as_of_date AS text) || '|' || CAST(OLD.metric AS text) || '|' || CAST(OLD.parameter AS text) || '|' || CAST(OLD.subgroup AS text), NULL, OLD.change_id, number,
         jsonb_build_object('tenant_id', OLD.tenant_id, 'model_version', OLD.model_version, 'candidate', OLD.candidate, 'scope', OLD.scope, 'as_of_date', OLD.as_of_date, 'metric', OLD.metric, 'parameter', OLD.parameter, 'subgroup', OLD.subgroup, 'value', OLD.value, 'samples', OLD.samples, 'evaluated_at', OLD.evaluated_at, 'change_id', OLD.change_id),
@@ -1431,7 +1487,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'model_evaluations', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'model_evaluations', 'delete', piece.rows, 11, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -1475,6 +1531,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'promotion_decisions', CAST(OLD.id AS text), NULL, OLD.change_id, number,
         jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'model_version', OLD.model_version, 'kind', OLD.kind, 'promoted', OLD.promoted, 'previous_version', OLD.previous_version, 'reason', OLD.reason, 'numbers', OLD.numbers, 'decided_at', OLD.decided_at, 'run_id', OLD.run_id, 'change_id', OLD.change_id),
@@ -1511,7 +1571,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'promotion_decisions', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'promotion_decisions', 'delete', piece.rows, 10, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -1554,6 +1614,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'review_proposals', CAST(OLD.id AS text), NULL, OLD.change_id, number,
         jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'prediction_id', OLD.prediction_id, 'feature_date', OLD.feature_date, 'drawn_from', OLD.drawn_from, 'proposed_at', OLD.proposed_at, 'change_id', OLD.change_id),
@@ -1586,7 +1650,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'review_proposals', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'review_proposals', 'delete', piece.rows, 6, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -1624,6 +1688,10 @@ DECLARE
 BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
     END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'ingested_files', CAST(OLD.id AS text), NULL, OLD.change_id, number,
@@ -1679,7 +1747,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'ingested_files', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'ingested_files', 'delete', piece.rows, 28, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -1740,6 +1808,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'accepted_removals', CAST(OLD.tenant_id AS text) || '|' || CAST(OLD.delivered_on AS text), NULL, OLD.change_id, number,
         jsonb_build_object('tenant_id', OLD.tenant_id, 'delivered_on', OLD.delivered_on, 'accepted_by', OLD.accepted_by, 'accepted_at', OLD.accepted_at, 'change_id', OLD.change_id),
@@ -1770,7 +1842,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'accepted_removals', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'accepted_removals', 'delete', piece.rows, 4, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -1806,6 +1878,10 @@ DECLARE
 BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
     END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'quarantined_records', CAST(OLD.id AS text), NULL, OLD.change_id, number,
@@ -1852,7 +1928,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'quarantined_records', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'quarantined_records', 'delete', piece.rows, 19, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -1904,6 +1980,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'disputed_numbers', CAST(OLD.tenant_id AS text) || '|' || CAST(OLD.district_id AS text) || '|' || CAST(OLD.since AS text), NULL, OLD.change_id, number,
         jsonb_build_object('tenant_id', OLD.tenant_id, 'district_id', OLD.district_id, 'since', OLD.since, 'until', OLD.until, 'change_id', OLD.change_id),
@@ -1934,7 +2014,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'disputed_numbers', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'disputed_numbers', 'delete', piece.rows, 4, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -1970,6 +2050,10 @@ DECLARE
 BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
     END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'student_merges', CAST(OLD.id AS text), NULL, OLD.change_id, number,
@@ -2008,7 +2092,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'student_merges', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'student_merges', 'delete', piece.rows, 11, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -2052,6 +2136,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'instructional_days', CAST(OLD.tenant_id AS text) || '|' || CAST(OLD.date AS text), NULL, OLD.change_id, number,
         jsonb_build_object('tenant_id', OLD.tenant_id, 'date', OLD.date, 'delivered_on', OLD.delivered_on, 'change_id', OLD.change_id),
@@ -2080,7 +2168,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'instructional_days', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'instructional_days', 'delete', piece.rows, 2, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -2114,6 +2202,10 @@ DECLARE
 BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
     END IF;
     IF TG_OP = 'UPDATE' THEN
         NEW.change_id := number;
@@ -2198,6 +2290,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     IF TG_OP = 'UPDATE' THEN
         NEW.change_id := number;
         RETURN NEW;
@@ -2268,6 +2364,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'step_accounts', CAST(OLD.tenant_id AS text) || '|' || CAST(OLD.run_id AS text) || '|' || CAST(OLD.step AS text) || '|' || CAST(OLD.part AS text), NULL, OLD.change_id, number,
         jsonb_build_object('tenant_id', OLD.tenant_id, 'run_id', OLD.run_id, 'step', OLD.step, 'part', OLD.part, 'account', OLD.account, 'created_at', OLD.created_at, 'change_id', OLD.change_id),
@@ -2299,7 +2399,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'step_accounts', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'step_accounts', 'delete', piece.rows, 5, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -2336,6 +2436,10 @@ DECLARE
 BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
     END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'disclosures', CAST(OLD.id AS text), NULL, OLD.change_id, number,
@@ -2374,7 +2478,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'disclosures', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'disclosures', 'delete', piece.rows, 11, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -2418,6 +2522,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'erasures', CAST(OLD.id AS text), NULL, OLD.change_id, number,
         jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'number_hash', OLD.number_hash, 'reason', OLD.reason, 'erased_by', OLD.erased_by, 'approved_by', OLD.approved_by, 'begun_at', OLD.begun_at, 'done_at', OLD.done_at, 'counts', OLD.counts, 'change_id', OLD.change_id),
@@ -2453,7 +2561,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'erasures', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'erasures', 'delete', piece.rows, 9, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -2495,6 +2603,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'erased_keys', CAST(OLD.tenant_id AS text) || '|' || CAST(OLD.key_hash AS text), NULL, OLD.change_id, number,
         jsonb_build_object('tenant_id', OLD.tenant_id, 'key_hash', OLD.key_hash, 'erasure_id', OLD.erasure_id, 'change_id', OLD.change_id),
@@ -2524,7 +2636,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'erased_keys', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'erased_keys', 'delete', piece.rows, 3, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -2559,6 +2671,10 @@ DECLARE
 BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
+    END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
     END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'legal_holds', CAST(OLD.id AS text), NULL, OLD.change_id, number,
@@ -2595,7 +2711,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'legal_holds', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'legal_holds', 'delete', piece.rows, 9, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -2637,6 +2753,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'retention_removals', CAST(OLD.student_id AS text) || '|' || CAST(OLD.table_name AS text), OLD.student_id, OLD.change_id, number,
         jsonb_build_object('tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'table_name', OLD.table_name, 'through', OLD.through, 'removed_at', OLD.removed_at, 'change_id', OLD.change_id),
@@ -2668,7 +2788,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'retention_removals', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'retention_removals', 'delete', piece.rows, 5, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -2706,6 +2826,10 @@ BEGIN
     IF TG_TABLE_SCHEMA <> current_schema() THEN
         RAISE insufficient_privilege USING MESSAGE = 'no table of ours';
     END IF;
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'retention_certificates', CAST(OLD.id AS text), NULL, OLD.change_id, number,
         jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'signed_at', OLD.signed_at, 'executed_by', OLD.executed_by, 'approved_by', OLD.approved_by, 'reason', OLD.reason, 'document', CAST(OLD.document AS text), 'sha256', OLD.sha256, 'change_id', OLD.change_id),
@@ -2740,7 +2864,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'retention_certificates', 'delete', piece.rows, NULL, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'retention_certificates', 'delete', piece.rows, 8, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -5386,6 +5510,13 @@ BEGIN
     ) IS DISTINCT FROM format('%s of %s', month, tenant) THEN
         RAISE invalid_parameter_value
             USING MESSAGE = format('%s has not been ended for %s and this district', made, month);
+    END IF;
+    -- Its rows are put on record by the change that they name, and that is the one of the transaction that began it.
+    IF (
+        SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint
+        WHERE conrelid = to_regclass(quote_ident(made)) AND conname = 'ck_change'
+    ) IS DISTINCT FROM nullif(current_setting('app.audit_change', true), '') THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('%s was begun by another transaction', made);
     END IF;
 END
 $$;

@@ -721,6 +721,20 @@ GRANT EXECUTE ON FUNCTION edupulse_month_hold_default(text) TO "edupulse_loader"
 
 GRANT EXECUTE ON FUNCTION edupulse_audit_built(text, text, bigint, text) TO "edupulse_loader";
 
+GRANT EXECUTE ON FUNCTION students_as_recorded(timestamp with time zone) TO "edupulse_loader";
+
+GRANT EXECUTE ON FUNCTION schools_as_recorded(timestamp with time zone) TO "edupulse_loader";
+
+GRANT EXECUTE ON FUNCTION enrollments_as_recorded(timestamp with time zone) TO "edupulse_loader";
+
+GRANT EXECUTE ON FUNCTION attendance_records_as_recorded(timestamp with time zone) TO "edupulse_loader";
+
+GRANT EXECUTE ON FUNCTION grades_as_recorded(timestamp with time zone) TO "edupulse_loader";
+
+GRANT EXECUTE ON FUNCTION discipline_incidents_as_recorded(timestamp with time zone) TO "edupulse_loader";
+
+GRANT EXECUTE ON FUNCTION training_feedback_as_recorded(timestamp with time zone) TO "edupulse_loader";
+
 DROP POLICY IF EXISTS "edupulse_loader" ON students;
 
 CREATE POLICY "edupulse_loader" ON students FOR ALL TO "edupulse_loader" USING (tenant_id = (SELECT nullif(current_setting('app.tenant', true), ''))) WITH CHECK (tenant_id = (SELECT nullif(current_setting('app.tenant', true), '')));

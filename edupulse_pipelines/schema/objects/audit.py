@@ -150,9 +150,13 @@ def _row_triggers(table: Table) -> list[str]:
 
 
 def _row_function(table: Table, schema: str) -> str:
-    refusal = ""
+    refusal = """
+    IF TG_OP = 'UPDATE' AND OLD.tenant_id IS DISTINCT FROM NEW.tenant_id THEN
+        RAISE insufficient_privilege
+            USING MESSAGE = 'a row does not go from one district to another: delete it and insert another';
+    END IF;"""
     if column := table.partition_by_month:
-        refusal = f"""
+        refusal += f"""
     IF TG_OP = 'UPDATE' AND OLD.{column} IS DISTINCT FROM NEW.{column} THEN
         RAISE feature_not_supported
             USING MESSAGE = 'the {column} of a row is not changed: delete it and insert another';
@@ -193,7 +197,7 @@ def _statement_function(table: Table, schema: str) -> str:
         deleted = f"""
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, '{name}', 'delete', piece.rows, NULL, NULL, {images}, NULL
+                number, piece.tenant_id, '{name}', 'delete', piece.rows, {count}, NULL, {images}, NULL
             );
         END LOOP;"""
     else:

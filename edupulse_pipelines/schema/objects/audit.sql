@@ -32,6 +32,9 @@ BEGIN
         RAISE object_not_in_prerequisite_state USING MESSAGE =
             'the statement cannot be kept on record: triggers of the table are missing; run edupulse db upgrade';
     END IF;
+    IF number / {statements} IS DISTINCT FROM CAST(nullif(current_setting('app.audit_change', true), '') AS bigint) THEN
+        RAISE insufficient_privilege USING MESSAGE = format('change %s is not this transaction''s', number / {statements});
+    END IF;
     RETURN number;
 END
 $$
@@ -240,6 +243,7 @@ DECLARE
 BEGIN
     EXECUTE format('ALTER TABLE %I ALTER change_id SET DEFAULT %s, ADD CONSTRAINT ck_change CHECK (change_id = %s)',
                    made, number, number);
+    EXECUTE format('COMMENT ON CONSTRAINT ck_change ON %I IS %L', made, number / {statements});
 END
 $$
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from edupulse_pipelines.schema.objects.declared import DeclaredObject
 from edupulse_pipelines.schema.objects.guards import functions_of
-from edupulse_pipelines.schema.tables import TABLES
+from edupulse_pipelines.schema.tables import RECORD_TABLES, TABLES
 
 FOR_WRITERS = (
     "edupulse_month_make(text, date)",
@@ -28,6 +28,7 @@ FOR_WRITERS = (
     "edupulse_month_unclaimed(text, boolean)",
     "edupulse_month_hold_default(text)",
     "edupulse_audit_built(text, text, bigint, text)",
+    *(f"{name}_as_recorded(timestamp with time zone)" for name in RECORD_TABLES),
 )
 """The functions that who writes rows has to be able to call; nobody else but the owner may call any of ours."""
 

@@ -271,6 +271,13 @@ BEGIN
         RAISE invalid_parameter_value
             USING MESSAGE = format('%s has not been ended for %s and this district', made, month);
     END IF;
+    -- Its rows are put on record by the change that they name, and that is the one of the transaction that began it.
+    IF (
+        SELECT obj_description(oid, 'pg_constraint') FROM pg_constraint
+        WHERE conrelid = to_regclass(quote_ident(made)) AND conname = 'ck_change'
+    ) IS DISTINCT FROM nullif(current_setting('app.audit_change', true), '') THEN
+        RAISE invalid_parameter_value USING MESSAGE = format('%s was begun by another transaction', made);
+    END IF;
 END
 $$
 
