@@ -180,6 +180,8 @@ def export(
     A data set has random codes, weeks moved by a secret number for each student, and no number, name, contact or text;
     what singles students out together is made coarser until each looks like at least k - 1 others. Counts below k are
     hidden, with as many others as it takes, also together with every earlier release. Both are recorded.
+    \f
+    Its parameters are its options: click gives each of them by itself.
     """
     from edupulse_pipelines.governance import aggregates, research
     from edupulse_pipelines.governance.disclosures import Circumstances

@@ -33,6 +33,7 @@ from edupulse_pipelines.governance.taking_away import (
     mend_bundles,
     quarantined_lines,
     remove_refused,
+    remove_unfinished,
     restate_accounts,
     rewritten_without,
 )
@@ -275,6 +276,7 @@ def _take_away(
         demand_erasable(connection, work, person)
         if before is not None:
             before(connection)
+        taken["unfinished files"] = remove_unfinished(work, raw_dir)
         taken["refused files"] = remove_refused(work, raw_dir, person)
         taken["kept bundles"] = mend_bundles(work, raw_dir, tenant, person)
         taken["releases"] = research.forget(raw_dir.parent, work.tenant, person.numbers)

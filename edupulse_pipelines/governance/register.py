@@ -78,6 +78,13 @@ PLACES: tuple[Place, ...] = (
         paths=("raw/{tenant}/*/*/*.parquet",),
     ),
     Place(
+        name="unfinished files of the archive",
+        holds="What a process was writing into the raw archive when it was killed (`.tmp`).",
+        inspected="Not shown: nobody can say how much of it was written. The row is in the file that was landed.",
+        erased="Removed, unless the process of this machine that the file is named after is running.",
+        paths=("raw/{tenant}/*/*/*.tmp", "raw/{tenant}/originals/*/*.tmp"),
+    ),
+    Place(
         name="refused files",
         holds="Files that could not be read, byte for byte.",
         inspected="Those that hold the student's number or a name of any time are counted; they cannot be shown by "
@@ -146,6 +153,14 @@ PLACES: tuple[Place, ...] = (
         inspected="Not shown: nobody can read it by student.",
         erased="Overwritten by the server within its next checkpoints. Set log_error_verbosity = terse and "
         "log_min_error_statement = panic, so that the log holds no values.",
+    ),
+    Place(
+        name="temporary folder",
+        holds="While a model is made again as recorded, a copy of the records of then, in a folder `edupulse-past-*` "
+        "of the system's temporary folder that only its owner can read.",
+        inspected="Not shown: it is a copy, and gone when the command ends.",
+        erased="Not touched: the command removes it at its end. Of one that was killed it stays until the system "
+        "clears its temporary folder, or somebody removes it.",
     ),
     Place(
         name="exported files",

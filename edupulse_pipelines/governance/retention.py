@@ -36,6 +36,7 @@ from edupulse_pipelines.governance.taking_away import (
     mend_bundles,
     quarantined_lines,
     remove_refused,
+    remove_unfinished,
     restate_accounts,
     rewritten_without,
 )
@@ -272,6 +273,7 @@ class _Run:
                 raise KeptBack(_MEANWHILE)
             if name in PARTITIONED:
                 demand_attached(connection, work, ids)
+            remove_unfinished(work, self.raw_dir)
             remove_refused(work, self.raw_dir, crowd, (delivered,))
             if name in COMPUTED_FROM:
                 mend_bundles(work, self.raw_dir, self.tenant, crowd, _ROSTER_MEMBERS.get(name, ()))

@@ -18,7 +18,13 @@ from edupulse_pipelines.governance import kept_files
 from edupulse_pipelines.governance.archives import Archive
 from edupulse_pipelines.governance.person import Person
 from edupulse_pipelines.governance.quarantined import quarantined_rows
-from edupulse_pipelines.ingest.archived_file import ERASED_ROWS, archive_facts, hash_of_archive, rewrite_archive
+from edupulse_pipelines.ingest.archived_file import (
+    ERASED_ROWS,
+    archive_facts,
+    hash_of_archive,
+    rewrite_archive,
+    unfinished_files,
+)
 from edupulse_pipelines.schema.sqlalchemy_tables import quarantined_records
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
@@ -59,6 +65,14 @@ def remove_refused(work: Work, raw_dir: Path, person: Person, tables: Collection
     for path in removed:
         path.unlink(missing_ok=True)
     return len(removed)
+
+
+def remove_unfinished(work: Work, raw_dir: Path) -> int:
+    """Remove what processes that were killed had been writing into the archive, whoever it is of; how many files."""
+    left = unfinished_files(raw_dir / work.tenant)
+    for path in left:
+        path.unlink(missing_ok=True)
+    return len(left)
 
 
 def mend_bundles(

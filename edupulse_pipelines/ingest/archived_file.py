@@ -112,12 +112,28 @@ def _temporary(target: Path) -> Path:
 
     What processes of this machine that were killed have left under such names is removed.
     """
-    host = re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
     for left in target.parent.glob("*.tmp"):
-        named = re.search(rf"\.{host}_([0-9]+)_[0-9a-f]{{12}}\.tmp$", left.name)
-        if named and not _is_running(int(named[1])):
+        writer = _writer(left)
+        if writer is not None and not _is_running(writer):
             left.unlink(missing_ok=True)
-    return target.with_suffix(f".{host}_{os.getpid()}_{uuid.uuid4().hex[:12]}.tmp")
+    return target.with_suffix(f".{_host()}_{os.getpid()}_{uuid.uuid4().hex[:12]}.tmp")
+
+
+def unfinished_files(folder: Path) -> list[Path]:
+    """What was being written below a folder of archives (`*.tmp`), and that no process of this machine is writing."""
+    return [
+        path for path in sorted(folder.rglob("*.tmp")) if (writer := _writer(path)) is None or not _is_running(writer)
+    ]
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9-]", "-", socket.gethostname())[:40]
+
+
+def _writer(temporary: Path) -> int | None:
+    """The process of this machine that has given a temporary name; None for another machine's, or another name."""
+    named = re.search(rf"\.{_host()}_([0-9]+)_[0-9a-f]{{12}}\.tmp$", temporary.name)
+    return int(named[1]) if named else None
 
 
 def _is_running(process: int) -> bool:

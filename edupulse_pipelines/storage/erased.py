@@ -50,11 +50,29 @@ def privacy_key(home: Path) -> bytes:
         raise PermanentError(f"{path} is damaged: restore it from a backup, it says who has been erased.") from None
     if (home / FOLDER).is_dir():
         raise _lost(path)
-    home.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-        stream.write(f"{secrets.token_hex(32)}\n")
+    _make_key(path)
     return privacy_key(home)
+
+
+def _make_key(path: Path) -> None:
+    """Write a key; it appears as a whole or not at all, and where another process was faster, that one's stays."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
+            stream.write(f"{secrets.token_hex(32)}\n")
+            stream.flush()
+            os.fsync(stream.fileno())
+        try:
+            os.link(temporary, path)
+        except FileExistsError:
+            pass
+        except OSError:  # a file system without links
+            if not path.exists():
+                temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _lost(path: Path) -> PermanentError:

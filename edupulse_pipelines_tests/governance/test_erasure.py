@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +18,7 @@ from edupulse_pipelines.governance import erasure, holds
 from edupulse_pipelines.governance.audit_verify import verify
 from edupulse_pipelines.governance.erasure import Erased, erase
 from edupulse_pipelines.governance.register import BY_CONTENT, STORED_TABLES
-from edupulse_pipelines.ingest import archive
+from edupulse_pipelines.ingest import archive, archived_file
 from edupulse_pipelines.operations.partitions import attach_month, detach_month
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.sources.landed_files import LandedFile
@@ -72,7 +73,10 @@ def accounts(district: District) -> list[tuple[str, int, int, int]]:
 
 def test_everything_of_the_student_goes_and_all_else_stays(district: District) -> None:
     others = district.rows("attendance_records", "date", "status")
+    ids = canaries.ids_of(district.engine, district.tenant.name)
+    assert {"students", "attendance_records", "grades"} <= set(canaries.in_tables(district.engine, ids))
     done = erasing(district)
+    assert (canaries.in_tables(district.engine, ids), canaries.in_files(district.raw.parent, ids)) == ({}, {})
     assert done.executed
     assert done.counts["archived rows"] == 6
     assert done.counts["quarantined_records"] == 2
@@ -369,6 +373,38 @@ def test_a_month_that_was_taken_out_has_to_be_brought_back_first(
 
 def test_tables_that_an_erasure_changes_are_rewritten() -> None:
     assert {"model_evaluations", "promotion_decisions", *STORED_TABLES, *BY_CONTENT} == set(erasure.TOUCHED)
+
+
+def test_what_a_killed_process_was_writing_goes_and_what_is_being_written_stays(district: District) -> None:
+    (archived,) = (district.raw / district.tenant.name / "grades").rglob("*.parquet")
+    theirs = archived.with_suffix(".another-machine_1_0123456789ab.tmp")
+    kept = archived.with_name(f"{archived.name}.0123456789ab.tmp")
+    for left in (theirs, kept):
+        left.write_bytes(f"half of a row of {NUMBER}".encode())
+    ours = archived_file._temporary(archived)
+    ours.write_bytes(b"of another student")
+    assert {str(left.relative_to(district.raw)) for left in (theirs, kept)} <= set(canaries.in_files(district.raw))
+    assert erasing(district).counts["unfinished files"] == 2
+    assert held(district) == []
+    assert ours.exists() and not theirs.exists() and not kept.exists()
+
+
+def test_two_processes_that_make_the_key_at_once_have_the_same_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs: list[bytes] = []
+    made = secrets.token_hex
+
+    def while_another_makes_it(size: int) -> str:
+        if not theirs:
+            theirs.append(b"")
+            theirs[0] = erased.privacy_key(tmp_path)
+        return made(size)
+
+    monkeypatch.setattr(secrets, "token_hex", while_another_makes_it)
+    assert erased.privacy_key(tmp_path) == theirs[0] != b""
+    assert [path.name for path in tmp_path.iterdir()] == [erased.KEY_FILE]
+    assert (tmp_path / erased.KEY_FILE).stat().st_mode & 0o777 == 0o600
 
 
 def test_an_archive_that_is_restored_from_a_backup_is_cleaned_by_saying_the_erasure_again(

@@ -19,9 +19,11 @@ from edupulse_pipelines.governance import archives, erasure, holds, retention
 from edupulse_pipelines.governance.audit_verify import verify
 from edupulse_pipelines.governance.certificates import NO_BACKUPS, Certificate
 from edupulse_pipelines.governance.retention import execute, proposed, years_after
+from edupulse_pipelines.operations.partitions import attach_month, detach_month
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata, model_metadata, predictions, training_feedback
 from edupulse_pipelines.settings.retention import RetentionSettings
 from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.work import EVERY_TENANT, Work
 from edupulse_pipelines_tests.governance import canaries
 from edupulse_pipelines_tests.ingest.district import FIRST_WEEK, District
 
@@ -333,6 +335,59 @@ def test_a_hold_that_is_placed_meanwhile_wins(
     # Of who is on hold nothing is left out, either.
     district.land(4, grades=GRADES)
     assert district.run("grades")["grades"].report.deliveries[-1].erased_student == 2
+
+
+@pytest.mark.parametrize("step", ["together", "rewritten_without"])
+def test_a_hold_on_one_of_those_who_go_as_a_whole_wins_at_any_moment(
+    engine: sa.Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    district = made(engine, tmp_path, students=1)
+    where = retention if step == "together" else erasure
+    does = getattr(where, step)
+
+    def held_meanwhile(*given: Any) -> Any:
+        holds.place(district.work, "ZQgone1", "a lawsuit")
+        return does(*given)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, step, held_meanwhile)
+        with pytest.raises(PermanentError, match="legal hold"):
+            executed(district)
+    assert whose(district, "students") == set(NUMBERS)
+    # Of who is on hold, and of the others, nothing is left out of what is sent meanwhile.
+    district.land(4, grades=GRADES.replace(".137", ".251"))
+    assert district.run("grades")["grades"].report.deliveries[-1].erased_student == 0
+    certificate = executed(district)
+    assert certificate is not None and certificate.document["students"] == {"students": 2}
+    assert whose(district, "students") == {"ZQgone1", "ZQhere4", "ZQmute5"}
+
+
+@pytest.mark.parametrize("name", ["attendance_records", "students"])
+def test_a_month_that_was_taken_out_has_to_be_brought_back_first(engine: sa.Engine, tmp_path: Path, name: str) -> None:
+    if engine.dialect.name == "sqlite":
+        pytest.skip("there are no months to take out")
+    district = made(engine, tmp_path, **{name: 1})
+    upkeep = Work(engine, EVERY_TENANT)
+    detach_month(upkeep, "attendance_records", FIRST_WEEK)
+    with pytest.raises(PermanentError, match="attach-month attendance_records 2025-09`"):
+        executed(district)
+    assert district.rows("erasures", "id") == district.rows("retention_removals", "table_name") == []
+    assert whose(district, "grades") == set(NUMBERS)
+    attach_month(upkeep, "attendance_records", FIRST_WEEK)
+    assert executed(district) is not None
+    assert whose(district, "attendance_records") == {"ZQhere4", "ZQmute5"}
+
+
+def test_what_lies_under_an_earlier_name_goes_with_the_rows_of_a_table(engine: sa.Engine, tmp_path: Path) -> None:
+    district = District(engine, tmp_path, retention=RetentionSettings(grades=1))
+    district.land(1, students=STUDENTS, grades=GRADES)
+    district.land(2, grades__bad="what,ever\nZQname1,ZQcell\n")
+    district.run()
+    district.land(3, students=STUDENTS.replace("ZQname1", "ZQmarried"))
+    district.run()
+    assert outside_landing(district, "ZQcell")
+    executed(district)
+    assert outside_landing(district, "ZQcell") == {}
 
 
 STEPS = {
