@@ -12,7 +12,7 @@ import click
 from edupulse_pipelines.cli.answers import print_json
 from edupulse_pipelines.cli.database import owners_database
 from edupulse_pipelines.cli.home import settings_of
-from edupulse_pipelines.cli.options import command, day_given, json_option, tenant_option
+from edupulse_pipelines.cli.options import command, day_given, json_option, tenant_option, words_given
 from edupulse_pipelines.cli.tenants import chosen_tenant
 from edupulse_pipelines.schema.tables import AUDITED, TABLES
 from edupulse_pipelines.storage.database import database_of
@@ -103,8 +103,8 @@ def audit_verify(
 
 @audit.command("retire")
 @click.option("--execute", is_flag=True, help="Take it out; without it only count.")
-@click.option("--reason", help="Why; it is printed with what has left.")
-@click.option("--approved-by", help="Who approved: another person than who executes it.")
+@click.option("--reason", callback=words_given, help="Why; it is printed with what has left.")
+@click.option("--approved-by", callback=words_given, help="Who approved: another person than who executes it.")
 @json_option
 @command
 def audit_retire(execute: bool, reason: str | None, approved_by: str | None, as_json: bool, home: Path | None) -> None:

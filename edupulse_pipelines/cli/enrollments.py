@@ -10,7 +10,7 @@ import click
 
 from edupulse_pipelines.cli.answers import answer, command_to_type
 from edupulse_pipelines.cli.database import works_in
-from edupulse_pipelines.cli.options import command, json_option, tenant_option
+from edupulse_pipelines.cli.options import command, json_option, tenant_option, words_given
 from edupulse_pipelines.cli.tenants import chosen_tenant
 from edupulse_pipelines.settings import load_settings
 
@@ -31,7 +31,7 @@ def enrollments() -> None:
 @click.argument("number")
 @click.argument("entry", type=_DATE)
 @click.option("--school", help="The school's number, where the enrolment has one.")
-@click.option("--reason", required=True, help="Why; kept with the enrolment.")
+@click.option("--reason", callback=words_given, required=True, help="Why; kept with the enrolment.")
 @tenant_option("the only one there is")
 @json_option
 @command

@@ -47,6 +47,8 @@ def command(function: Command) -> Command:
             sys.exit(error.exit_code)
         except (click.ClickException, click.Abort, click.exceptions.Exit):
             raise
+        except BrokenPipeError:  # whoever read the output has seen enough (`| head`); click ends it without a word
+            raise
         except Exception as error:
             say_error(error_in_words(error))
             sys.exit(1)
@@ -70,6 +72,13 @@ def tenant_option(default: str) -> Callable[[Command], Command]:
 table_option = click.option(
     "--table", "tables", type=click.Choice(RECORD_TABLES), multiple=True, help="Only rows of this table; repeatable."
 )
+
+
+def words_given(_context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """The words of an option that are kept for whoever asks later; wrong usage for blanks."""
+    if value is not None and not value.strip():
+        raise click.BadParameter("say something: it is kept.", param=parameter)
+    return value
 
 
 def day_given(text: str | None, option: str) -> dt.date | None:

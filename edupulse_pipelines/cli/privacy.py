@@ -13,7 +13,7 @@ import click
 from edupulse_pipelines.cli.answers import answer, command_to_type, print_json
 from edupulse_pipelines.cli.database import owners_database
 from edupulse_pipelines.cli.home import settings_of
-from edupulse_pipelines.cli.options import command, day_given, json_option, tenant_option
+from edupulse_pipelines.cli.options import command, day_given, json_option, tenant_option, words_given
 from edupulse_pipelines.cli.tenants import chosen_tenant, chosen_tenants
 from edupulse_pipelines.settings import Settings, TenantSettings
 from edupulse_pipelines.storage.database import database_of
@@ -57,9 +57,15 @@ def places(as_json: bool, home: Path | None) -> None:
 @click.option(
     "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="An empty folder, or a new one."
 )
-@click.option("--recipient", default="the student's family", show_default=True, help="To whom it is given.")
-@click.option("--purpose", default="inspection of education records", show_default=True, help="What for.")
-@click.option("--legal-basis", default="FERPA, 34 CFR 99.10", show_default=True, help="On what legal basis.")
+@click.option(
+    "--recipient", callback=words_given, default="the student's family", show_default=True, help="To whom it is given."
+)
+@click.option(
+    "--purpose", callback=words_given, default="inspection of education records", show_default=True, help="What for."
+)
+@click.option(
+    "--legal-basis", callback=words_given, default="FERPA, 34 CFR 99.10", show_default=True, help="On what legal basis."
+)
 @_TENANT
 @json_option
 @command
@@ -102,22 +108,30 @@ def inspect(
 @json_option
 @command
 def disclosures(student: str | None, tenant_name: str | None, as_json: bool, home: Path | None) -> None:
-    """What of students' data was given out: who, when, to whom, what for, and the hash of each file."""
+    """What of students' data was given out: who, when, to whom, what for, and the SHA-256 of each file.
+
+    Of a student whose numbers have been joined it tells what was given out under each of them.
+    """
     from edupulse_pipelines.governance.disclosures import disclosures as lines_of
-    from edupulse_pipelines.storage.erased import key_for
+    from edupulse_pipelines.governance.disclosures import disclosures_about
 
     with _working(home, tenant_name) as (settings, tenant, work), work.reading() as connection:
-        subject = None if student is None else key_for(settings.home, tenant.name).hash_of("student", student.strip())
-        lines = lines_of(connection, work, subject)
+        if student is None:
+            lines = lines_of(connection, work)
+        else:
+            lines = disclosures_about(connection, work, settings.raw_dir.parent, student)
     if as_json:
         print_json({"tenant": tenant.name, "disclosures": [_told(vars(line)) for line in lines]})
         return
     for line in lines:
         counted = ", ".join(f"{name} {count:,}" for name, count in line.counts.items())
+        at = line.disclosed_at.astimezone(dt.UTC)
         click.echo(
-            f"{line.disclosed_at:%Y-%m-%d %H:%M}  {line.kind}  by {line.disclosed_by} to {line.recipient}: "
-            f"{line.purpose} ({line.legal_basis}); {len(line.files)} files: {counted}"
+            f"{at:%Y-%m-%d %H:%M} UTC  {line.kind}  by {line.disclosed_by} to {line.recipient}: {line.purpose} "
+            f"({line.legal_basis}); {len(line.files)} files: {counted}"
         )
+        for name, digest in line.files.items():
+            click.echo(f"  {digest}  {name}")
     if not lines:
         click.echo("Nothing was given out.")
 
@@ -139,9 +153,9 @@ def _is_plain(value: Any) -> bool:
 @click.option(
     "--out", required=True, type=click.Path(file_okay=False, path_type=Path), help="An empty folder, or a new one."
 )
-@click.option("--recipient", required=True, help="To whom it is given.")
-@click.option("--purpose", required=True, help="What for.")
-@click.option("--legal-basis", required=True, help="On what legal basis.")
+@click.option("--recipient", callback=words_given, required=True, help="To whom it is given.")
+@click.option("--purpose", callback=words_given, required=True, help="What for.")
+@click.option("--legal-basis", callback=words_given, required=True, help="On what legal basis.")
 @click.option("--k", type=click.IntRange(min=10), default=10, show_default=True, help="Students who must look alike.")
 @click.option(
     "--max-suppressed",
@@ -207,8 +221,12 @@ def export(
 
 @privacy.command("erase")
 @click.argument("student")
-@click.option("--reason", required=True, help="Why; it is kept, so name nobody.")
-@click.option("--approved-by", help="Who approved it: another person than who erases. Needed with --execute.")
+@click.option("--reason", callback=words_given, required=True, help="Why; it is kept, so name nobody.")
+@click.option(
+    "--approved-by",
+    callback=words_given,
+    help="Who approved it: another person than who erases. Needed with --execute.",
+)
 @click.option("--execute", is_flag=True, help="Erase; without it only what would be erased is counted.")
 @_TENANT
 @json_option
@@ -247,14 +265,18 @@ def erase(
     for sentence in erased.remains:
         click.echo(f"  - {sentence}")
     if not erased.executed:
-        again = command_to_type(f"privacy erase … --tenant {tenant.name} --approved-by … --execute", home)
+        again = command_to_type(f"privacy erase … --tenant {tenant.name} --reason … --approved-by … --execute", home)
         click.echo(f"To erase: {again}")
 
 
 @privacy.command("retention")
 @click.option("--execute", is_flag=True, help="Take away what is over; without it that is only counted.")
-@click.option("--reason", help="Why; it is kept, so name nobody. Needed with --execute.")
-@click.option("--approved-by", help="Who approved it: another person than who executes. Needed with --execute.")
+@click.option("--reason", callback=words_given, help="Why; it is kept, so name nobody. Needed with --execute.")
+@click.option(
+    "--approved-by",
+    callback=words_given,
+    help="Who approved it: another person than who executes. Needed with --execute.",
+)
 @tenant_option("all; with --execute the only one there is")
 @json_option
 @command
@@ -344,7 +366,7 @@ def _propose(settings: Settings, tenants: list[TenantSettings], as_json: bool, h
 
 @privacy.command("hold")
 @click.argument("student")
-@click.option("--reason", required=True, help="Why the data must be kept.")
+@click.option("--reason", callback=words_given, required=True, help="Why the data must be kept.")
 @_TENANT
 @json_option
 @command

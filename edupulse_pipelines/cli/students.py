@@ -9,7 +9,7 @@ import click
 
 from edupulse_pipelines.cli.answers import command_to_type, print_json
 from edupulse_pipelines.cli.home import settings_of
-from edupulse_pipelines.cli.options import command, json_option, tenant_option
+from edupulse_pipelines.cli.options import command, json_option, tenant_option, words_given
 from edupulse_pipelines.cli.tenants import chosen_tenant
 from edupulse_pipelines.storage.database import database_of
 
@@ -22,7 +22,7 @@ def students() -> None:
 @students.command("merge")
 @click.argument("old")
 @click.argument("new")
-@click.option("--reason", required=True, help="Why they are one child; kept with the joining.")
+@click.option("--reason", callback=words_given, required=True, help="Why they are one child; kept with the joining.")
 @tenant_option("the only one there is")
 @json_option
 @command

@@ -10,7 +10,6 @@ import csv
 import datetime as dt
 import io
 import json
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from sqlalchemy.engine import Connection
 from edupulse_pipelines.errors import ConfigurationError, PermanentError
 from edupulse_pipelines.governance import disclosures
 from edupulse_pipelines.governance.disclosures import Circumstances
-from edupulse_pipelines.governance.released_files import check_empty, write_files
+from edupulse_pipelines.governance.released_files import check_empty, written_files
 from edupulse_pipelines.governance.suppression import (
     ALL,
     CannotBeHidden,
@@ -92,11 +91,12 @@ def publish(
             " nothing was written. Count by fewer dimensions, or by those of the earlier releases."
         ) from None
     text = _csv(release, tables)
-    files = write_files(
-        out, {"counts.csv": text.encode(), "README.txt": _about(work.tenant, week, k, release).encode()}
-    )
-    _keep(kept, day, release)
-    with work.writing() as connection:
+    contents = {"counts.csv": text.encode(), "README.txt": _about(work.tenant, week, k, release).encode()}
+    with (
+        written_files(out, contents) as files,
+        written_files(kept.parent, {kept.name: _kept(day, release)}),
+        work.writing() as connection,
+    ):
         disclosures.record(
             connection,
             work,
@@ -239,15 +239,13 @@ def _about(tenant: str, week: dt.date, k: int, release: Release) -> str:
     )
 
 
-def _keep(path: Path, day: dt.date, release: Release) -> None:
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+def _kept(day: dt.date, release: Release) -> bytes:
     document = {
         "feature_date": day.isoformat(),
         "published": [[list(map(list, cell)), count] for cell, count in release.published.items()],
         "hidden": [list(map(list, cell)) for cell in sorted(release.hidden)],
     }
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
-        json.dump(document, stream)
+    return json.dumps(document).encode()
 
 
 def _read(path: Path) -> tuple[dt.date, Release]:

@@ -8,24 +8,42 @@ from __future__ import annotations
 
 import datetime as dt
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.schema.sqlalchemy_tables import disclosures as table
+from edupulse_pipelines.sources.blanks import trimmed
+from edupulse_pipelines.storage.erased import key_for
 from edupulse_pipelines.storage.ids import new_ids
+from edupulse_pipelines.storage.numbers import numbers_of
 from edupulse_pipelines.storage.work import Work
 
 
 @dataclass(frozen=True, kw_only=True)
 class Circumstances:
-    """To whom something is given, what for, and on what legal basis."""
+    """To whom something is given, what for, and on what legal basis; ConfigurationError where one says nothing.
+
+    What is recorded once cannot be put right.
+    """
 
     recipient: str
     purpose: str
     legal_basis: str
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            text, longest = getattr(self, field.name).strip(), getattr(table.c[field.name].type, "length", None)
+            if not text or len(text) > (longest or len(text)):
+                raise ConfigurationError(
+                    f"--{field.name.replace('_', '-')} has to be said, in at most {longest or 'any number of'} "
+                    "characters: it is recorded for good."
+                )
+            object.__setattr__(self, field.name, text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +91,19 @@ def record(
     return identifier
 
 
-def disclosures(connection: Connection, work: Work, subject_hash: str | None = None) -> list[Disclosure]:
-    """The tenant's record, oldest first; with `subject_hash` the lines about one student."""
+def disclosures_about(connection: Connection, work: Work, home: Path, number: str) -> list[Disclosure]:
+    """The lines about the student of this number, under each of the numbers that have been joined, oldest first."""
+    keys = key_for(home, work.tenant)
+    return disclosures(
+        connection, work, [keys.hash_of("student", one) for one in numbers_of(connection, work, trimmed(number))]
+    )
+
+
+def disclosures(connection: Connection, work: Work, subjects: Collection[str] | None = None) -> list[Disclosure]:
+    """The tenant's record, oldest first; with `subjects` (keyed hashes of numbers) the lines about these."""
     names = [field.name for field in fields(Disclosure)]
     query = sa.select(*(table.c[name] for name in names)).where(table.c.tenant_id == work.tenant)
-    if subject_hash is not None:
-        query = query.where(table.c.subject_hash == subject_hash)
+    if subjects is not None:
+        query = query.where(table.c.subject_hash.in_(subjects))
     rows = connection.execute(query.order_by(table.c.disclosed_at, table.c.id))
     return [Disclosure(**row._mapping) for row in rows]

@@ -32,7 +32,7 @@ from edupulse_pipelines.governance.others import OtherStudents
 from edupulse_pipelines.governance.person import Person, find_person, rows_about
 from edupulse_pipelines.governance.quarantined import files_converted, quarantined_rows
 from edupulse_pipelines.governance.register import PLACES, STORED_TABLES, Place
-from edupulse_pipelines.governance.released_files import check_empty, write_files
+from edupulse_pipelines.governance.released_files import check_empty, written_files
 from edupulse_pipelines.ingest.archive import told_names
 from edupulse_pipelines.ingest.archived_file import archived_header
 from edupulse_pipelines.ingest.spreadsheets import guarded
@@ -155,9 +155,9 @@ def inspect(
     if not sheets:
         raise PermanentError("Nothing is held under this number. Nothing was written.")
     elsewhere = _elsewhere(work, raw_dir, person, sheets)
-    written = _write(out, sheets, held, _page(work, person, sheets, held, elsewhere, schools))
+    contents = _contents(sheets, held, _page(work, person, sheets, held, elsewhere, schools))
     counts = {sheet.name: len(sheet.rows) for sheet in sheets}
-    with work.writing() as connection:
+    with written_files(out, contents) as written, work.writing() as connection:
         disclosures.record(
             connection,
             work,
@@ -359,15 +359,13 @@ def _elsewhere(work: Work, raw_dir: Path, person: Person, sheets: Sequence[Sheet
 # Writing
 
 
-def _write(out: Path, sheets: Sequence[Sheet], held: _HeldBack, page: str) -> dict[str, str]:
-    """Write the files, for their owner alone; the hash of each by its name."""
+def _contents(sheets: Sequence[Sheet], held: _HeldBack, page: str) -> dict[str, bytes]:
+    """What stands in each file, by its name."""
     texts = {"index.html": page, "columns.csv": _csv(["sheet", "column", "meaning"], _columns(sheets))}
     texts |= {f"{sheet.name}.csv": _csv(sheet.columns, sheet.rows) for sheet in sheets}
     if held.rows:
         texts[f"{NOT_FOR_RELEASE}/to-redact.csv"] = _csv(["sheet", "row", "column", "text"], held.rows)
-    return write_files(
-        out, {name: text.encode("utf-8-sig" if name.endswith(".csv") else "utf-8") for name, text in texts.items()}
-    )
+    return {name: text.encode("utf-8-sig" if name.endswith(".csv") else "utf-8") for name, text in texts.items()}
 
 
 def _columns(sheets: Sequence[Sheet]) -> list[Row]:

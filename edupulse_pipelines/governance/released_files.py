@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from edupulse_pipelines.errors import PermanentError
@@ -19,19 +20,37 @@ def check_empty(out: Path) -> None:
         raise PermanentError(f"{out} is not an empty folder: name another one.")
 
 
-def write_files(out: Path, contents: Mapping[str, bytes]) -> dict[str, str]:
+@contextmanager
+def written_files(out: Path, contents: Mapping[str, bytes]) -> Iterator[dict[str, str]]:
     """Write files (by their path below `out`) for their owner alone; the SHA-256 of each by its path.
 
-    PermanentError when they cannot be written.
+    They stay when the block, which records that they were given, ends well; otherwise they are removed, with the
+    folders that were made for them. PermanentError when they cannot be written.
     """
-    hashes = {}
-    try:
-        for name, data in contents.items():
-            path = out / name
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-                stream.write(data)
-            hashes[name] = hashlib.sha256(data).hexdigest()
-    except OSError as error:
-        raise PermanentError(f"{out} cannot be written: {error.strerror}.") from None
-    return hashes
+    hashes: dict[str, str] = {}
+    with ExitStack() as made:
+        try:
+            for name, data in contents.items():
+                path = out / name
+                _make_folder(path.parent, made)
+                with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
+                    made.callback(path.unlink, missing_ok=True)
+                    stream.write(data)
+                hashes[name] = hashlib.sha256(data).hexdigest()
+        except OSError as error:
+            raise PermanentError(f"{out} cannot be written: {error.strerror}.") from None
+        yield hashes
+        made.pop_all()
+
+
+def _make_folder(folder: Path, made: ExitStack) -> None:
+    """Make a folder and those above it that are missing; `made` removes them again, when they are empty then."""
+    missing = [one for one in (folder, *folder.parents) if not one.exists()]
+    for one in reversed(missing):
+        one.mkdir(mode=0o700, exist_ok=True)
+        made.callback(_remove_empty, one)
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()

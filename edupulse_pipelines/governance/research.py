@@ -27,7 +27,7 @@ from edupulse_pipelines.governance import disclosures
 from edupulse_pipelines.governance.aggregates import FOLDER, check_name, check_new
 from edupulse_pipelines.governance.anonymity import ANY, Anonymous, Ladder, anonymous, closeness, diversity
 from edupulse_pipelines.governance.disclosures import Circumstances
-from edupulse_pipelines.governance.released_files import write_files
+from edupulse_pipelines.governance.released_files import written_files
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata, students, weekly_activity
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.storage.work import Work
@@ -125,8 +125,8 @@ def export(
         "weekly.csv": _csv(["code", "week", *_WEEKLY], sorted(weekly, key=lambda row: (row["code"], row["week"]))),
         "report.json": json.dumps(_report(found, len(rows)), indent=2) + "\n",
     }
-    _seal(
-        kept,
+    sealed = _sealed(
+        name,
         {
             "name": name,
             "crosswalk": [
@@ -135,9 +135,13 @@ def export(
             ],
         },
     )
-    files = write_files(out, {name: text.encode() for name, text in texts.items()})
-    with work.writing() as connection:
-        counts = {"students": len(told), "suppressed": found.suppressed, "k": found.k, "weeks": len(weekly)}
+    counts = {"students": len(told), "suppressed": found.suppressed, "k": found.k, "weeks": len(weekly)}
+    contents = {name: text.encode() for name, text in texts.items()}
+    with (
+        written_files(out, contents) as files,
+        written_files(kept.parent, sealed),
+        work.writing() as connection,
+    ):
         disclosures.record(connection, work, "research", circumstances, files, counts)
     return Exported(len(told), found.suppressed, found.k, files)
 
@@ -276,12 +280,9 @@ def _csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _seal(path: Path, content: dict[str, Any]) -> None:
-    """Encrypt the list with a key of its own, which lies beside it for its owner alone."""
+def _sealed(name: str, content: dict[str, Any]) -> dict[str, bytes]:
+    """The list, encrypted with a key of its own, and the key: what lies in the files of the release's name."""
     from cryptography.fernet import Fernet
 
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     key = Fernet.generate_key()
-    for target, data in ((path.with_suffix(".key"), key), (path, Fernet(key).encrypt(json.dumps(content).encode()))):
-        with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-            stream.write(data)
+    return {f"{name}.key": key, f"{name}.crosswalk": Fernet(key).encrypt(json.dumps(content).encode())}

@@ -93,6 +93,13 @@ def joined_numbers(connection: Connection, work: Work) -> dict[str, str]:
     return {merge.old_number: merge.new_number for merge in merges(connection, work) if merge.in_force}
 
 
+def numbers_of(connection: Connection, work: Work, number: str) -> set[str]:
+    """The number, and those that have been joined with it."""
+    joined = joined_numbers(connection, work)
+    current = joined.get(number, number)
+    return {number, current, *(old for old, new in joined.items() if new == current)}
+
+
 def note_merge(connection: Connection, work: Work, old: str, new: str, reason: str, moved: Mapping[str, Any]) -> None:
     """Note that a person has joined two numbers, and what has moved besides the records."""
     connection.execute(

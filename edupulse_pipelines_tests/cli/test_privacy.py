@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
+from edupulse_pipelines.errors import ConfigurationError
+from edupulse_pipelines.governance.disclosures import Circumstances
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.weeks import feature_date, last_closed_week
 from edupulse_pipelines_tests.cli.house import House
@@ -166,3 +171,55 @@ def test_retention_is_counted_and_taken_away_by_two_people(house: House) -> None
     assert "Nothing is over" in house(*execute, "--reason", "over", "--approved-by", "another").output
     names = ("Ann", "Lee", "1001", "Bertram", "1002")
     assert not [name for name in names if name in said + taken.output]
+
+
+def test_what_was_given_out_is_told_under_every_number_of_a_child_with_the_hash_of_each_file(
+    house: House, tmp_path: Path
+) -> None:
+    house("privacy", "inspect", "1001", "--out", str(tmp_path / "before"))
+    house("students", "merge", "1001", "1002", "--reason", "one child")
+    house("privacy", "inspect", "1001", "--out", str(tmp_path / "after"))
+    for number in ("1001", " 1002 "):
+        told = json.loads(house("privacy", "disclosures", "--student", number, "--json").stdout)["disclosures"]
+        assert len(told) == 2
+    said = house("privacy", "disclosures", "--student", "1001").output
+    digest = hashlib.sha256((tmp_path / "after" / "index.html").read_bytes()).hexdigest()
+    assert f"  {digest}  index.html" in said.splitlines()
+    assert re.search(r"\d\d:\d\d UTC  inspection", said)
+    assert "Nothing was given out" in house("privacy", "disclosures", "--student", "1003").output
+
+
+@pytest.mark.parametrize("option", ["--recipient", "--purpose", "--legal-basis"])
+def test_who_gets_it_and_why_has_to_be_said(house: House, tmp_path: Path, option: str) -> None:
+    out = tmp_path / "out"
+    assert option in house("privacy", "inspect", "1001", "--out", str(out), option, " ", code=2).output
+    given = {"recipient": "a parent", "purpose": "asked", "legal_basis": "a law"}
+    for text in ("", " \n"):
+        with pytest.raises(ConfigurationError, match=option):
+            Circumstances(**given | {option[2:].replace("-", "_"): text})
+    with pytest.raises(ConfigurationError, match="at most 255"):
+        Circumstances(**given | {"recipient": "x" * 256})
+    assert not out.exists()
+    assert "Nothing was given out" in house("privacy", "disclosures").output
+
+
+def test_a_reason_that_is_kept_has_to_be_said_and_the_command_for_it_can_be_typed(house: House) -> None:
+    for words in (
+        ("privacy", "hold", "1001", "--reason", " "),
+        ("privacy", "erase", "1001", "--reason", ""),
+        ("privacy", "erase", "1001", "--reason", "asked", "--approved-by", " ", "--execute"),
+        ("students", "merge", "1001", "1002", "--reason", ""),
+    ):
+        assert "say something" in house(*words, code=2).output
+    assert "Nobody is on hold" in house("privacy", "holds").output
+    (line,) = re.findall(r"To erase: .*", house("privacy", "erase", "1001", "--reason", "asked").output)
+    assert "--reason …" in line and "--approved-by …" in line
+
+
+def test_whoever_reads_the_first_lines_only_gets_no_error(house: House) -> None:
+    typed = (
+        f"{shlex.quote(sys.executable)} -m edupulse_pipelines.cli privacy places --home {shlex.quote(str(house.home))}"
+    )
+    # The reader is gone before the first line is written.
+    done = subprocess.run(["bash", "-c", f"{typed} | true"], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("", "")

@@ -108,6 +108,35 @@ def test_codes_are_of_one_release_alone_and_an_erased_student_leaves_the_crosswa
         research.unseal(district.raw.parent, district.tenant.name, "one")
 
 
+@pytest.mark.parametrize("kind", ["research", "aggregates"])
+def test_an_export_that_failed_leaves_its_name_and_no_file(
+    district: District, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    def export(out: Path) -> None:
+        if kind == "research":
+            released(district, "study", out)
+        else:
+            aggregates.publish(
+                district.work, district.raw.parent, "study", out, FIRST_WEEK, [["gender"]], 10, CIRCUMSTANCES
+            )
+
+    (tmp_path / "file").touch()
+    with pytest.raises(PermanentError, match="cannot be written"):
+        export(tmp_path / "file" / "out")
+
+    def fails(*_: Any, **__: Any) -> None:
+        raise PermanentError("The database is gone.")
+
+    with monkeypatch.context() as patched, pytest.raises(PermanentError, match="is gone"):
+        patched.setattr("edupulse_pipelines.governance.disclosures.record", fails)
+        export(tmp_path / "new" / "out")
+    assert not (tmp_path / "new").exists()
+    assert [path for path in (district.raw.parent / "releases").rglob("*") if path.is_file()] == []
+    export(tmp_path / "out")
+    with district.work.reading() as connection:
+        assert len(disclosures(connection, district.work)) == 1
+
+
 def test_a_list_of_codes_whose_key_is_kept_elsewhere_stops_no_erasure_and_is_told(
     district: District, tmp_path: Path
 ) -> None:
