@@ -17,9 +17,6 @@ from edupulse_pipelines.cli.tenants import chosen_tenant
 from edupulse_pipelines.schema.tables import AUDITED, TABLES
 from edupulse_pipelines.storage.database import database_of
 
-WHOLE = tuple(name for name in AUDITED if TABLES[name].audit == "whole")
-"""The tables of which earlier versions are kept."""
-
 
 @click.group()
 def audit() -> None:
@@ -146,7 +143,7 @@ def audit_retire(execute: bool, reason: str | None, approved_by: str | None, as_
 
 
 @audit.command("history")
-@click.argument("table", type=click.Choice(WHOLE))
+@click.argument("table", metavar="TABLE", type=click.Choice(AUDITED))
 @click.option("--key", help="Of students the number; of others the record's key, its id at the source, or its id here.")
 @click.option("--student", help="Number of the student whose records are meant.")
 @click.option("--date", "date_text", metavar="DATE", help="Only records of this day.")
@@ -224,7 +221,11 @@ def audit_changes(
     for one in found:
         facts = _change_facts(one.change)
         by = f"{facts['at']} by {facts['by']}" + (f" in run {facts['run']}" if facts["run"] else "")
-        on.print(f"{by}: {one.table}, {one.operation}, {one.rows:,} rows", markup=False, soft_wrap=True)
+        on.print(
+            f"{by}: {one.table}, {one.operation}, {one.rows:,} row{'' if one.rows == 1 else 's'}",
+            markup=False,
+            soft_wrap=True,
+        )
     if not found:
         on.print("Nothing on record.")
 
@@ -265,4 +266,4 @@ def _sentence(facts: dict[str, Any]) -> str:
             f"{name} {pair['before']!r} -> {pair['after']!r}" for name, pair in facts["differences"].items()
         )
     listed = ", ".join(f"{name}={value!r}" for name, value in facts["values"].items() if value is not None)
-    return f"{when}: {listed}"
+    return f"{when}: {listed or 'empty'}"

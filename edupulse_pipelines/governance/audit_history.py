@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import ConfigurationError
+from edupulse_pipelines.governance.register import NUMBER_COLUMNS
 from edupulse_pipelines.schema.declaration import Column
 from edupulse_pipelines.schema.objects.as_recorded import recorded_rows
 from edupulse_pipelines.schema.row_contents import row_key
@@ -133,12 +134,16 @@ def _asked(
     if student is not None or (table == "students" and key is not None):
         ids = _students(connection, work, student or key or "")
         about = stored.c.id if table == "students" else stored.c.get("student_id")
-        if about is None:
-            raise ConfigurationError(f"Rows of {table} name no student; ask by --key.")
-        mine.append(about.in_(ids))
-        theirs.append(images.c.student_id.in_(ids))
+        if about is not None:
+            mine.append(about.in_(ids))
+            theirs.append(images.c.student_id.in_(ids))
+        else:
+            number, numbered = (student or "").strip(), _number_columns(table)
+            mine.append(sa.or_(*(stored.c[name] == number for name in numbered)))
+            theirs.append(sa.or_(*(_in_image(name) == number for name in numbered)))
     elif key is not None:
-        named = [name for name in ("record_key", "source_record_id", "school_id") if name in stored.c]
+        key = key.strip()
+        named = _names_of_key(table)
         same: list[sa.ColumnElement[bool]] = [stored.c[name] == key for name in named]
         identifier = _id_of(key)
         if identifier is not None and "id" in stored.c:
@@ -174,6 +179,7 @@ def _asked(
 
 def _students(connection: Connection, work: Work, number: str) -> list[uuid.UUID]:
     """The ids of the students who have, or had, the number."""
+    number = number.strip()
     stored, images = metadata.tables["students"], changes.images
     now = connection.scalars(
         sa.select(stored.c.id).where(stored.c.tenant_id == work.tenant, stored.c.district_id == number)
@@ -187,6 +193,23 @@ def _students(connection: Connection, work: Work, number: str) -> list[uuid.UUID
         )
     )
     return sorted({*now, *before})
+
+
+def _number_columns(table: str) -> list[str]:
+    """The columns that hold a student's number; ConfigurationError where there are none, saying what to ask by."""
+    names = TABLES[table].column_names
+    numbered = [name for name in NUMBER_COLUMNS if name in names]
+    if not numbered:
+        keys = ", ".join([*_names_of_key(table), *(("id",) if "id" in names else ())])
+        raise ConfigurationError(f"Rows of {table} name no student; ask by --key, which is its {keys}.")
+    return numbered
+
+
+def _names_of_key(table: str) -> list[str]:
+    """The columns whose value a person knows a row of the table by."""
+    own = {"model_metadata": ["model_version"], "ingested_files": ["file_name"]}.get(table, [])
+    names = TABLES[table].column_names
+    return own + [name for name in ("record_key", "source_record_id", "school_id") if name in names]
 
 
 def _in_image(name: str) -> sa.ColumnElement[str]:

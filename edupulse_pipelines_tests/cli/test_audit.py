@@ -44,3 +44,16 @@ def test_the_record_is_verified_and_read(house: House, engine: sa.Engine) -> Non
         with engine.begin() as connection:
             connection.execute(sa.text("UPDATE students SET gpa = 4"))
         assert "students, change 0" in house("audit", "verify", code=1).output
+
+
+def test_history_is_asked_by_what_a_person_knows(house: House) -> None:  # noqa: F811
+    house.district.land(1, students=students(f"1005,{ANNA}"))
+    house.district.run("students")
+    house("privacy", "hold", "1005", "--reason", "a lawsuit")
+    assert "a lawsuit" in house("audit", "history", "legal_holds", "--student", " 1005 ").output
+    assert "students.csv" in house("audit", "history", "ingested_files", "--key", "students.csv").output
+    assert "its id" in house("audit", "history", "quarantined_records", "--student", "1005", code=2).output
+    assert "Nothing on record" in house("audit", "history", "model_metadata", "--key", "v1", code=1).output
+    assert "computed from the records" in house("audit", "history", "student_features", "--key", "1", code=2).output
+    assert ": empty" in house("audit", "history", "students", "--key", " 1005", "--column", "exit_date").output
+    assert "1 rows" not in house("audit", "changes").output
