@@ -30,8 +30,8 @@ from edupulse_pipelines.storage.work import Work
 
 _WRONG = {
     "not on record": "rows of it that are not on record",
-    "missing": "{} of the rows that it wrote are missing",
-    "too many": "{} of the rows that it wrote are too many",
+    "missing": "rows that it wrote are missing",
+    "too many": "there are more rows than it wrote",
     "changed": "rows are not as it wrote them",
     "unproven": "some of its rows were erased, and nothing proves what is left: it was not as recorded then",
 }
@@ -69,10 +69,11 @@ class Finding:
 
     @property
     def in_words(self) -> str:
-        """Table, change and what is wrong; never a value."""
+        """Table, change, what is wrong and of how many; never a value."""
         where = [self.table] if self.table else []
         where += [f"change {self.change}"] if self.change is not None else []
-        return f"{', '.join(where)}: {self.said}" if where else self.said
+        said = f"{self.said} ({self.rows:,})" if self.rows is not None else self.said
+        return f"{', '.join(where)}: {said}" if where else said
 
 
 @dataclass
@@ -157,7 +158,9 @@ def _verify_links(
             Finding("there are entries of it and no change", change=number, rows=len(written[number]))
         )
     if since is not None:
-        previous, place = since.link, since.number
+        # Where it is not the one in the chain that is found already; what comes after is bound to the one in the chain.
+        there = connection.scalar(sa.select(table.c.link).where(table.c.link_number == since.number))
+        previous, place = there or since.link, since.number
     else:
         previous, place = beginning.link or changes.first_link(written.get(0, ())), beginning.number
     of_changes = sa.select(table).where(table.c.link_number > place).order_by(table.c.link_number)
@@ -214,6 +217,10 @@ def _verify_images(
             continue
         of_entry = list(images)
         found.images += len(of_entry)
+        if number == 0:
+            said = "rows were changed or removed by somebody else than the pipelines"
+            found.findings.append(Finding(said, table, number, len(of_entry)))
+            continue
         erased = sum(is_erased for *_, is_erased, _ in of_entry)
         found.erased += erased
         if erased > emptied[key[0], table, key[1]]:
@@ -286,7 +293,7 @@ def _verify_contents(
         elif compared.verdict == "counted":
             found.uncompared += compared.stored.rows - compared.stored.erased
         if compared.verdict in _WRONG:
-            said = _WRONG[compared.verdict].format(f"{compared.rows:,}")
+            said = _WRONG[compared.verdict]
             if compared.verdict == "not on record" and number == 0:
                 said = "rows that nothing on record has written"
             found.findings.append(Finding(said, table, number, compared.rows))

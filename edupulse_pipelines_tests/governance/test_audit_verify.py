@@ -123,7 +123,7 @@ DEEDS = {
     "a row deleted": (
         "DELETE FROM attendance_records WHERE student_id IN (SELECT id FROM students WHERE district_id = '2')",
         "attendance_records, change",
-        "1 of the rows that it wrote are missing",
+        "rows that it wrote are missing (1)",
     ),
     "a row added": (
         "INSERT INTO instructional_days (tenant_id, date, delivered_on)"
@@ -136,7 +136,7 @@ DEEDS = {
         " SELECT tenant_id, student_id, 'x', first_delivered_on, delivered_on, change_id FROM enrollment_statements"
         " WHERE student_id IN (SELECT id FROM students WHERE district_id = '2')",
         "enrollment_statements, change",
-        "1 of the rows that it wrote are too many",
+        "there are more rows than it wrote (1)",
     ),
     "an image edited": (
         "UPDATE audit_images SET image = (SELECT image FROM audit_images WHERE table_name = 'students')",
@@ -251,6 +251,8 @@ def test_only_what_comes_after_a_head_that_is_trusted_is_looked_at(district: Dis
         f"INSERT INTO instructional_days ({columns}) VALUES ('lakeside', '2025-09-02', '2025-09-02', 0)",
     )
     assert _found(district.work, since=since) == [
-        "instructional_days, change 0: rows that nothing on record has written"
+        "instructional_days, change 0: rows that nothing on record has written (1)"
     ]
     assert Anchor.of(str(since)) == since
+    wrong = _found(district.work, since=Anchor(since.number, "0" * 64), tables=["students"])
+    assert wrong == [f"link {since.number} is another than was noted: the chain was made anew"]
