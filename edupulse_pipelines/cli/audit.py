@@ -198,7 +198,10 @@ def audit_history(
 def audit_changes(
     run_id: str | None, since_text: str | None, tenant_name: str | None, as_json: bool, home: Path | None
 ) -> None:
-    """What was changed, change by change: who, when, and how many rows of which table. No values."""
+    """What was changed, change by change: who, when, and how many rows of which table. No values.
+
+    Exit 1 when a run is asked for that has changed nothing, or that nobody knows.
+    """
     from zoneinfo import ZoneInfo
 
     from edupulse_pipelines.cli.output.drawing import console
@@ -216,7 +219,7 @@ def audit_changes(
             for one in found
         ]
         print_json({"tenant": tenant.name, "changes": changed})
-        return
+        sys.exit(1 if run_id and not found else 0)
     on = console()
     for one in found:
         facts = _change_facts(one.change)
@@ -228,6 +231,7 @@ def audit_changes(
         )
     if not found:
         on.print("Nothing on record.")
+    sys.exit(1 if run_id and not found else 0)
 
 
 def _change_facts(change: Any) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def test_the_record_is_verified_and_read(house: House, engine: sa.Engine) -> Non
     operations = {"sqlite": ["replace", "write"], "postgresql": ["update"]}[engine.dialect.name]
     assert sorted(change["operation"] for change in changes) == operations
     assert "students" in house("audit", "changes").output
+    assert "Nothing on record" in house("audit", "changes", "--run", "nobody-knows", code=1).output
     assert "No district sets `audit_years`" in house("audit", "retire").output
     config = house.home / "edupulse.toml"
     config.write_text(config.read_text(encoding="utf-8").replace("[tenants.north]", "[tenants.north]\naudit_years = 3"))

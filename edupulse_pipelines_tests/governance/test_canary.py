@@ -180,6 +180,9 @@ def test_after_the_erasure_nothing_is_left_and_nothing_comes_back(house: House) 
     for place in ("students", "predictions", "student_features", "archived rows", "quarantined_records"):
         assert done["places"][place] == dry["places"][place] > 0, place
     assert {"refused files", "kept bundles", "file names", "columns"} <= set(done["places"])
+    (model,) = json.loads(house("model", "list", "--json").stdout.splitlines()[-1])["models"]
+    again = house("model", "reproduce", model["version"], "--as-recorded", code=1).output
+    assert "have been erased since" in " ".join(again.split())
     _assert_gone(house)
     summary = json.loads(house("run", "--week", house.newest, "--json", code=None).stdout.splitlines()[-1])
     assert summary["tables"]["students"]["erased_student"] > 0

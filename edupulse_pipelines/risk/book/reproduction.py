@@ -9,16 +9,20 @@ import datetime as dt
 from dataclasses import dataclass
 
 import numpy as np
+import sqlalchemy as sa
 
 from edupulse_pipelines.risk.book.identity import data_hash_of, settings_hash_of
-from edupulse_pipelines.risk.book.records import load_recorded, model_record, trained_models
+from edupulse_pipelines.risk.book.records import ModelRecord, load_recorded, model_record, trained_models
 from edupulse_pipelines.risk.book.registry import Registry
 from edupulse_pipelines.risk.models.model import fit_candidate
 from edupulse_pipelines.risk.rounding import DIGITS
 from edupulse_pipelines.risk.samples.assembly import read_samples
 from edupulse_pipelines.risk.samples.cohorts import directions, model_features
+from edupulse_pipelines.schema.sqlalchemy_tables import erasures
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.work import Work
+
+_ERASED = "Students have been erased since it was trained, and a model that learned from them cannot be made again."
 
 
 @dataclass(frozen=True)
@@ -59,12 +63,13 @@ def reproduce(
     if not (same_settings and same_data):
         parts = (("the settings", same_settings), ("the data", same_data))
         changed = " and ".join(name for name, same in parts if not same)
+        gone = "" if same_data or not _erased_since(work, record) else f" {_ERASED}"
         return Reproduction(
             model_version,
             same_data,
             same_settings,
             None,
-            f"Model {model_version} cannot be made again: {changed} are not those it was trained with.",
+            f"Model {model_version} cannot be made again: {changed} are not those it was trained with.{gone}",
         )
     candidate = record.hyperparameters["candidate"]
     rows = samples.rows_to_fit(usable)
@@ -88,3 +93,10 @@ def reproduce(
         f"Model {model_version} was fitted again: on {len(frame):,} student-weeks its probabilities differ by at most "
         f"{difference:.1e}.",
     )
+
+
+def _erased_since(work: Work, record: ModelRecord) -> bool:
+    """Whether any student has been erased, or rows have been taken away by retention, since the model was trained."""
+    query = sa.select(erasures.c.id).where(erasures.c.tenant_id == work.tenant, erasures.c.begun_at > record.trained_at)
+    with work.reading() as connection:
+        return connection.execute(query.limit(1)).first() is not None
