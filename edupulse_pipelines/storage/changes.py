@@ -337,7 +337,7 @@ def note(
 ) -> None:
     """Put an entry on record that no statement makes, as a part of this transaction's change; by the owner alone.
 
-    bound: a further hash that the link is to be made of, in the column `images`.
+    It takes the columns of an entry, each by its name. bound: a further hash that the link is made of (in `images`).
     """
     if connection.dialect.name == "postgresql":
         facts = sa.null() if replaced is None else sa.literal(replaced, JSONB())

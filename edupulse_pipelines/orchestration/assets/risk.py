@@ -200,8 +200,7 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
                 "reviews_proposed": measured.proposed.get(scored.week, 0),
                 "skipped": scored.reason or "",
             }
-        plot = charts.categories("Students per risk category by week", shown)
-        plots = {"categories_by_week": plot}
+        plots = {"categories_by_week": charts.categories("Students per risk category by week", shown)}
         plots |= {name: charts.embedded(name.replace("_", " "), png) for name, png in drawn.items()}
         reporting.write_week_metadata(context, by_week, rows="scored", plots=plots)
         cohort = {
