@@ -10,6 +10,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -88,6 +89,7 @@ class OnRecord:
             found[entry.change_id // STATEMENTS_OF_A_CHANGE].append(entry)
         return found
 
+    @cached_property
     def emptied(self) -> Counter[tuple[str, str, int]]:
         """By district, table and what replaced them, how many images have been emptied on record."""
         found: Counter[tuple[str, str, int]] = Counter()

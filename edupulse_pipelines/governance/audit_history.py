@@ -114,11 +114,15 @@ def rows_as_recorded(connection: Connection, work: Work, table: str, moment: dt.
     """The tenant's rows of a table of records as they were known at the moment."""
     if table not in RECORD_TABLES:
         raise ConfigurationError(f"{table} is computed from the records; only these are on record as they were.")
-    stored = metadata.tables[table]
+    return [dict(row._mapping) for row in connection.execute(query_as_recorded(work, table, moment))]
+
+
+def query_as_recorded(work: Work, table: str, moment: dt.datetime) -> sa.TextualSelect:
+    """The query for the tenant's rows of a table, of which images are kept, as they were known at the moment."""
     query = sa.text(f"SELECT * FROM ({recorded_rows(table, work.dialect)}) r WHERE tenant_id = :tenant").bindparams(
         sa.bindparam("moment", moment, changes.changes.c.linked_at.type), sa.bindparam("tenant", work.tenant)
     )
-    return [dict(row._mapping) for row in connection.execute(query.columns(*stored.c))]
+    return query.columns(*metadata.tables[table].c)
 
 
 # Finding rows

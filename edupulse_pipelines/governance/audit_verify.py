@@ -97,12 +97,7 @@ class Verification:
 
 def head(connection: Connection) -> Anchor | None:
     """The head of the chain; None while nothing is on record."""
-    row = connection.execute(
-        sa.select(changes.changes.c.link_number, changes.changes.c.link)
-        .where(changes.changes.c.link_number.is_not(None))
-        .order_by(changes.changes.c.link_number.desc())
-        .limit(1)
-    ).first()
+    row = changes.newest_link(connection)
     return None if row is None else Anchor(row.link_number, row.link)
 
 
@@ -209,7 +204,7 @@ def _verify_images(
     if TABLES[table].audit != "whole":
         return
     bound = {(entry.tenant_id, entry.change_id): entry for entry in record.of_table(table) if entry.images is not None}
-    emptied, columns = record.emptied(), {key: entry.columns for key, entry in bound.items()}
+    emptied, columns = record.emptied, {key: entry.columns for key, entry in bound.items()}
     for key, images in groupby(_images(connection, table, columns), key=lambda image: (image[0], image[1])):
         number = key[1] // STATEMENTS_OF_A_CHANGE
         if wanted is not None and number not in wanted:

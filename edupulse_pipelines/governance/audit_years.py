@@ -12,7 +12,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,19 +20,17 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.errors import ConfigurationError
+from edupulse_pipelines.governance import certificates
+from edupulse_pipelines.governance.approval import given_reason, two_people
 from edupulse_pipelines.governance.audit_contents import Beginning, on_record
 from edupulse_pipelines.governance.audit_restate import recorded, restate
 from edupulse_pipelines.governance.audit_verify import Anchor, head
-from edupulse_pipelines.governance.erasure import two_people
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.schema.tables import AUDITED, STATEMENTS_OF_A_CHANGE
 from edupulse_pipelines.storage import changes
 from edupulse_pipelines.storage.rewriting import demand_rewriting, overwrite_deleted, rewrite
 from edupulse_pipelines.storage.work import Work
 
-CERTIFICATES = "certificates"
-"""In the home: what has left, by whom and why."""
 TABLES_OF_THE_RECORD = ("audit_changes", "audit_entries", "audit_images")
 
 
@@ -74,8 +71,7 @@ def retire(
     if not execute:
         with work.reading() as connection:
             return _found(connection, before, executed=False)
-    if not (reason or "").strip():
-        raise ConfigurationError("Say why: --reason.")
+    told = given_reason(reason)
     approver = two_people(work, approved_by)
     with work.writing() as connection:
         demand_rewriting(connection, TABLES_OF_THE_RECORD)
@@ -83,7 +79,7 @@ def retire(
         found = _found(connection, before, executed=True)
         if not found.images and found.last is None:
             return found
-        found.certificate, digest = _certificate(home, work, found, str(reason).strip(), approver)
+        found.certificate, digest = _certificate(home, work, found, told, approver)
         proven = recorded(connection, None)
         for name, day in before.items():
             changes.empty_images(connection, _over(name, day))
@@ -107,15 +103,11 @@ def _certificate(home: Path, work: Work, found: Retired, reason: str, approved_b
         "earlier_versions_emptied": found.images,
         "changes_removed": found.changes,
         "last_link_removed": str(found.last) if found.last else None,
-        "last_backup": "unknown: no backups on record",
+        "last_backup": certificates.NO_BACKUPS,
     }
     data = (json.dumps(document, indent=2) + "\n").encode()
-    path = home / CERTIFICATES / f"audit-{moment:%Y-%m-%dT%H%M%S}.json"
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
+    path = home / certificates.FOLDER / f"audit-{moment:%Y-%m-%dT%H%M%S.%f}.json"
+    certificates.write_certificate(path, data)
     return path, hashlib.sha256(data).hexdigest()
 
 

@@ -168,11 +168,12 @@ def sign(
         )
         connection.execute(erasures.update().where(erasures.c.id == journal.id).values(done_at=moment))
         path = home / FOLDER / work.tenant / f"{moment:%Y-%m-%d}-{journal.id}.json"
-        _write(path, data)
+        write_certificate(path, data)
     return Certificate(journal.id, document, digest, path)
 
 
-def _write(path: Path, data: bytes) -> None:
+def write_certificate(path: Path, data: bytes) -> None:
+    """Write a certificate's file whole or not at all, for its owner alone."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:

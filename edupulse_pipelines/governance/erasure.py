@@ -19,8 +19,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.errors import ConfigurationError, PermanentError
+from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.governance import archives, kept_files, research
+from edupulse_pipelines.governance.approval import given_reason, two_people
 from edupulse_pipelines.governance.archives import Archive
 from edupulse_pipelines.governance.audit_restate import recorded, restate
 from edupulse_pipelines.governance.earlier_versions import earlier_versions, empty_versions
@@ -100,8 +101,7 @@ def erase(
     PermanentError when nothing is held under the number, when the student is on hold or has rows in a month that was
     taken out, or the role may not rewrite tables; ConfigurationError without a reason, or when nobody else approves.
     """
-    if not reason.strip():
-        raise ConfigurationError("Say why: --reason.")
+    given_reason(reason)
     home = raw_dir.parent
     with work.reading() as connection:
         person = find_person(connection, work, raw_dir, tenant, number)
@@ -133,14 +133,6 @@ def note_done(connection: Connection, ids: Collection[uuid.UUID], counts: Mappin
     """Note that these erasures are done, and what they have taken away."""
     values = {"done_at": dt.datetime.now(dt.UTC), "counts": dict(counts or {})}
     connection.execute(erasures.update().where(erasures.c.id.in_(ids)).values(**values))
-
-
-def two_people(work: Work, approved_by: str | None) -> str:
-    """Who approved; ConfigurationError when that is nobody, or whoever asks."""
-    approver = (approved_by or "").strip()
-    if not approver or approver.casefold() == work.actor.strip().casefold():
-        raise ConfigurationError("It needs two people: --approved-by names another one than who executes it.")
-    return approver
 
 
 def remains(work: Work, home: Path) -> tuple[str, ...]:

@@ -9,13 +9,14 @@ from dataclasses import dataclass, fields
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.errors import ConfigurationError, PermanentError
+from edupulse_pipelines.errors import PermanentError
+from edupulse_pipelines.governance.approval import given_reason
 from edupulse_pipelines.schema.sqlalchemy_tables import legal_holds as table
 from edupulse_pipelines.schema.sqlalchemy_tables import students
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.sources.blanks import trimmed
 from edupulse_pipelines.storage.ids import new_ids
-from edupulse_pipelines.storage.numbers import joined_numbers
+from edupulse_pipelines.storage.numbers import numbers_of
 from edupulse_pipelines.storage.turns import take_turn
 from edupulse_pipelines.storage.work import Work
 
@@ -39,11 +40,10 @@ def place(work: Work, number: str, reason: str) -> None:
     It waits for loads and erasures that are under way. PermanentError when no student is stored under the number, or
     the student is held already; ConfigurationError without a reason.
     """
-    if not reason.strip():
-        raise ConfigurationError("Say why: --reason.")
+    told = given_reason(reason)
     with work.writing() as connection:
         take_turn(connection, work, RECORD_TABLES)
-        mine = _numbers(connection, work, number)
+        mine = numbers_of(connection, work, trimmed(number))
         column = students.c
         known = sa.select(sa.func.count()).where(column.tenant_id == work.tenant, column.district_id.in_(mine))
         if not connection.scalar(known):
@@ -55,7 +55,7 @@ def place(work: Work, number: str, reason: str) -> None:
                 id=new_ids(1)[0],
                 tenant_id=work.tenant,
                 district_id=trimmed(number),
-                reason=reason.strip(),
+                reason=told,
                 placed_by=work.actor,
                 placed_at=dt.datetime.now(dt.UTC),
                 in_force=True,
@@ -66,7 +66,7 @@ def place(work: Work, number: str, reason: str) -> None:
 def release(work: Work, number: str) -> None:
     """End the hold, under whichever of the student's numbers it was placed; PermanentError when there is none."""
     with work.writing() as connection:
-        mine = _numbers(connection, work, number)
+        mine = numbers_of(connection, work, trimmed(number))
         if not is_held(connection, work, mine):
             raise PermanentError("The student is not on hold.")
         connection.execute(
@@ -74,13 +74,6 @@ def release(work: Work, number: str) -> None:
             .where(_in_force(work, mine))
             .values(in_force=False, released_by=work.actor, released_at=dt.datetime.now(dt.UTC))
         )
-
-
-def _numbers(connection: Connection, work: Work, number: str) -> list[str]:
-    """The number, and those that it has been joined with."""
-    joined = joined_numbers(connection, work)
-    current = joined.get(trimmed(number), trimmed(number))
-    return [current, *(old for old, new in joined.items() if new == current)]
 
 
 def _in_force(work: Work, numbers: Collection[str]) -> sa.ColumnElement[bool]:

@@ -21,8 +21,8 @@ from sqlalchemy.engine import Connection
 from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.features.store import update_student_features
 from edupulse_pipelines.features.weekly_activity import update_weekly_activity
+from edupulse_pipelines.governance.audit_history import query_as_recorded
 from edupulse_pipelines.ingest.doubt import attendance_in_doubt
-from edupulse_pipelines.schema.objects.as_recorded import recorded_rows
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.schema.tables import CHANGE_ID, TABLES
 from edupulse_pipelines.settings import TenantSettings
@@ -88,11 +88,7 @@ def _demand_recorded(connection: Connection, moment: dt.datetime) -> None:
 
 
 def _copy(connection: Connection, copy: Connection, work: Work, name: str, moment: dt.datetime) -> None:
-    stored = metadata.tables[name]
-    columns = [column for column in stored.c if column.name != CHANGE_ID]
-    names = ", ".join(column.name for column in columns)
-    query = sa.text(
-        f"SELECT {names} FROM ({recorded_rows(name, work.dialect)}) r WHERE tenant_id = :tenant"
-    ).bindparams(sa.bindparam("moment", moment, changes.changes.c.linked_at.type), sa.bindparam("tenant", work.tenant))
-    for rows in connection.execute(query.columns(*columns)).partitions(_ROWS_AT_ONCE):
-        copy.execute(stored.insert(), [dict(row._mapping) for row in rows])
+    found = connection.execute(query_as_recorded(work, name, moment))
+    for rows in found.partitions(_ROWS_AT_ONCE):
+        # Of the changes nothing is copied.
+        copy.execute(metadata.tables[name].insert(), [{**row._mapping, CHANGE_ID: 0} for row in rows])

@@ -24,6 +24,7 @@ from sqlalchemy.engine import Connection
 from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.features.enrolment import COMPUTED_FROM, read_students
 from edupulse_pipelines.governance import archives, certificates, erasure
+from edupulse_pipelines.governance.approval import two_people
 from edupulse_pipelines.governance.audit_restate import recorded, restate
 from edupulse_pipelines.governance.certificates import Certificate, Journal
 from edupulse_pipelines.governance.earlier_versions import earlier_versions, empty_versions
@@ -116,7 +117,7 @@ def execute(
     ConfigurationError when nobody else has approved, or the district has set no period; PermanentError when the role
     may not rewrite tables, rows lie in a month that was taken out, or a student has come back or was put on hold.
     """
-    approver = erasure.two_people(work, approved_by)
+    approver = two_people(work, approved_by)
     if not tenant.retention.is_set:
         raise ConfigurationError(f"[tenants.{tenant.name}.retention] sets no period: nothing is ever over.")
     home = raw_dir.parent

@@ -61,6 +61,12 @@ def first_link(written: Iterable[Any]) -> str:
     return _sha256(entries_text(written))
 
 
+def newest_link(connection: Connection) -> Any:
+    """`link_number` and `link` of the newest change that has one; None while none has."""
+    linked = sa.select(changes.c.link_number, changes.c.link).where(changes.c.link_number.is_not(None))
+    return connection.execute(linked.order_by(changes.c.link_number.desc()).limit(1)).first()
+
+
 def entries_text(written: Iterable[Any]) -> str:
     """Entries as a link binds them; `replaced` is the database's text."""
     ordered = sorted(written, key=lambda row: (row.change_id, row.tenant_id, row.table_name, row.operation))
@@ -194,12 +200,7 @@ def close_change(connection: Connection, change: OpenChange) -> None:
         return
     if written:
         connection.execute(entries.insert(), written)
-    before = connection.execute(
-        sa.select(changes.c.link_number, changes.c.link)
-        .where(changes.c.link_number.is_not(None))
-        .order_by(changes.c.link_number.desc())
-        .limit(1)
-    ).first()
+    before = newest_link(connection)
     place, previous = (0, first_link(_entries(connection, 0))) if before is None else (before.link_number, before.link)
     row = connection.execute(sa.select(changes).where(changes.c.id == change.id)).one()
     linked = {"link_number": place + 1, "linked_at": dt.datetime.now(dt.UTC)}
