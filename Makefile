@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test test-all lint types check sql bench clean
+.PHONY: help install barman demo dev test test-all lint types check sql bench clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,6 +22,11 @@ $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	@touch $(INSTALLED)
+
+# Not in pyproject.toml: it is a program of its own (GPL-3), started and never imported, and asks for a psycopg2 that has
+# to be compiled, while the one we have serves it.
+barman: $(INSTALLED) ## Barman, which backs PostgreSQL up, beside the command; the tests of backups want it
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-deps barman
 
 demo: $(INSTALLED) ## A synthetic district, every week through the real pipeline
 	@$(BIN)/edupulse demo

@@ -1,7 +1,7 @@
 """PostgreSQL servers of their own for tests that need more than a database: backups, TLS, extensions, other settings.
 
 A *wheel* server is PostgreSQL 18 from the wheel: incremental backups, but no TLS and no extensions. A *debian* server
-is the distribution's 15: TLS and extensions. Starting one takes seconds; tests of a module share one.
+is the distribution's, 15 on Debian 12: TLS and extensions. Starting one takes seconds; tests of a module share one.
 """
 
 from __future__ import annotations
@@ -15,10 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.operations.postgresql_server import FolderServer, Programs, programs_for
 
-DEBIAN_MAJOR = 15
 WHEEL_MAJOR = 18
 CHEAP = {"fsync": "off", "shared_buffers": "16MB", "max_connections": "30"}
 """Settings that make a server of a test cheap."""
@@ -33,10 +31,10 @@ def programs(kind: str) -> Programs:
         if os.geteuid() == 0:
             ensure_prefix_permissions(folder)
         return Programs(folder, WHEEL_MAJOR)
-    try:
-        return programs_for(DEBIAN_MAJOR)
-    except ConfigurationError as error:
-        pytest.skip(str(error))
+    majors = sorted(int(found.parts[-3]) for found in Path("/").glob("usr/lib/postgresql/*/bin/initdb"))
+    if not majors:
+        pytest.skip("lacks the distribution's PostgreSQL in /usr/lib/postgresql")
+    return programs_for(majors[-1])
 
 
 @contextmanager
