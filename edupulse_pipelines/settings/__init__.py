@@ -6,11 +6,13 @@ Everything a district may decide lives in `TenantSettings`.
 One module a subject: `environment` (`load_settings`, `Settings`), `document` (reading the file), `tenant` (a district),
 and the tables of a district: `model`, `audit`, `profile`, `files`, `calendar`. `absence_rules` has the rules of
 authorities that a district may name. `permissions` is the home's table, `roles` has the names of PostgreSQL's roles,
-`section` is what the tables have in common, `database_url` spells a URL, `libraries` quiets the libraries we call.
+`backup` says where backups lie, `section` is what the tables have in common, `database_url` spells a URL, `libraries`
+quiets the libraries we call.
 """
 
 from edupulse_pipelines.settings.absence_rules import DAY_RULES, RULE_NAMES, AbsenceRule, DayRule, absence_rule
 from edupulse_pipelines.settings.audit import AUDIT_COLUMNS, METADATA, AuditSettings
+from edupulse_pipelines.settings.backup import BACKUP_URL, BackupSettings, backup_url
 from edupulse_pipelines.settings.calendar import WEEKDAYS, AttendanceSettings, CalendarSettings, DaySpan, Weekday
 from edupulse_pipelines.settings.database_url import normalise_database_url
 from edupulse_pipelines.settings.environment import Settings, load_settings
@@ -38,6 +40,7 @@ from edupulse_pipelines.settings.tenant import TenantSettings
 
 __all__ = [
     "AUDIT_COLUMNS",
+    "BACKUP_URL",
     "DAY_RULES",
     "DEFAULT_ATTENDANCE_BELOW",
     "GRADE_DIGITS",
@@ -50,6 +53,7 @@ __all__ = [
     "AbsenceRule",
     "AttendanceSettings",
     "AuditSettings",
+    "BackupSettings",
     "CalendarSettings",
     "CategorySettings",
     "CohortSettings",
@@ -71,6 +75,7 @@ __all__ = [
     "TrainingSettings",
     "Weekday",
     "absence_rule",
+    "backup_url",
     "forget_keeper",
     "keeper_url",
     "load_settings",

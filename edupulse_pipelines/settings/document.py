@@ -9,12 +9,15 @@ from typing import Any, NamedTuple, TypeVar
 from pydantic import ValidationError
 
 from edupulse_pipelines.errors import ConfigurationError
+from edupulse_pipelines.settings.backup import BackupSettings
 from edupulse_pipelines.settings.permissions import PermissionsSettings
 from edupulse_pipelines.settings.roles import RolesSettings
 from edupulse_pipelines.settings.section import Section
 from edupulse_pipelines.settings.tenant import TenantSettings
 
 _LARGEST_FILE = 4 << 20  # bytes
+_OF_THE_INSTALLATION = ("permissions", "roles", "backup")
+"""The tables that are no district's."""
 _Section = TypeVar("_Section", bound=Section)
 
 
@@ -25,6 +28,7 @@ class SettingsFile(NamedTuple):
     broken_tenants: dict[str, str]
     permissions: PermissionsSettings
     roles: RolesSettings
+    backup: BackupSettings
 
 
 def read_settings_file(path: Path, home: Path) -> SettingsFile:
@@ -34,15 +38,18 @@ def read_settings_file(path: Path, home: Path) -> SettingsFile:
     broken: when the file as a whole cannot be used, or no table of a district can.
     """
     document = _document(path)
-    unknown = sorted(set(document) - {"tenants", "permissions", "roles"})
+    unknown = sorted(set(document) - {"tenants", *_OF_THE_INSTALLATION})
     if unknown:
+        *others, last = (f"[{name}]" for name in _OF_THE_INSTALLATION)
         raise ConfigurationError(
-            f"{path}: unknown key {unknown[0]!r}; only [tenants.<name>] tables, [permissions] and [roles] are expected."
+            f"{path}: unknown key {unknown[0]!r}; only [tenants.<name>] tables, {', '.join(others)} and {last} are "
+            "expected."
         )
     permissions = _section(path, document, "permissions", PermissionsSettings)
     roles = _section(path, document, "roles", RolesSettings)
     tenants, broken = _tenants(path, home, document)
-    return SettingsFile(tenants, broken, permissions, roles)
+    backup = _section(path, document, "backup", BackupSettings)
+    return SettingsFile(tenants, broken, permissions, roles, backup)
 
 
 def _section(path: Path, document: dict[str, Any], name: str, section: type[_Section]) -> _Section:

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from edupulse_pipelines.errors import ConfigurationError
+from edupulse_pipelines.settings.backup import BackupSettings
 from edupulse_pipelines.settings.database_url import normalise_database_url
 from edupulse_pipelines.settings.document import read_settings_file, rules_in_words
 from edupulse_pipelines.settings.permissions import PermissionsSettings
@@ -41,11 +42,23 @@ class Settings(Section):
     """Districts whose table is wrong, with what is wrong: they do not run, and the others do."""
     permissions: PermissionsSettings = PermissionsSettings()
     roles: RolesSettings = RolesSettings()
+    backup: BackupSettings = BackupSettings()
 
     @property
     def raw_dir(self) -> Path:
         """Where the raw archive (immutable Parquet) lies."""
         return self.home / "raw"
+
+    @property
+    def backup_dir(self) -> Path:
+        """Where backups lie: base backups with WAL in `barman`, moments beside it."""
+        given = self.backup.folder
+        if given is None:
+            return self.home / "backups"
+        try:
+            return (self.config_path.parent / Path(given).expanduser()).absolute()
+        except RuntimeError:  # Python knows no home folder of `~somebody`
+            raise ConfigurationError(f"{self.config_path}: [backup] folder: there is no such user.") from None
 
     @property
     def dagster_home(self) -> Path:
@@ -82,9 +95,9 @@ def load_settings(*, home: Path | None = None, placeholder: bool = False) -> Set
     root = (home if home is not None else environment.home).expanduser().absolute()
     config_path = (environment.config or root / "edupulse.toml").expanduser().absolute()
     broken: dict[str, str] = {}
-    permissions, roles = PermissionsSettings(), RolesSettings()
+    permissions, roles, backup = PermissionsSettings(), RolesSettings(), BackupSettings()
     if config_path.is_file():
-        tenants, broken, permissions, roles = read_settings_file(config_path, root)
+        tenants, broken, permissions, roles, backup = read_settings_file(config_path, root)
     elif environment.config is not None or config_path.exists():
         problem = "is not a file" if config_path.exists() else "does not exist"
         source = "EDUPULSE_CONFIG names " if environment.config is not None else ""
@@ -100,6 +113,7 @@ def load_settings(*, home: Path | None = None, placeholder: bool = False) -> Set
         broken_tenants=broken,
         permissions=permissions,
         roles=roles,
+        backup=backup,
     )
 
 
