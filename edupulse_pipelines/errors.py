@@ -85,6 +85,14 @@ class RegistryRefused(PermanentError):
     """MLflow does not do what it is asked, and would not at the next try: no permission, a full disk, say."""
 
 
+class KeyUnusable(PermanentError):
+    """A key that is needed to read or write what is encrypted is not there, is damaged, or is another one."""
+
+
+class EncryptedFileDamaged(PermanentError):
+    """An encrypted file was changed or cut off; nothing of it was taken."""
+
+
 class ModelArtifactError(PermanentError):
     """A registered model cannot be used: its version or artifact is gone, or is not the one that was logged."""
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from edupulse_pipelines.cli.answers import say_error
+from edupulse_pipelines.encryption.keyring import use_keys
 from edupulse_pipelines.private_home import keep_private
 from edupulse_pipelines.settings import Settings, load_settings
 
 
 def settings_of(home: Path | None, *, placeholder: bool = False, make: bool = False) -> Settings:
-    """The settings of the home; from here on the command writes for the home's owner alone. Raises as `load_settings`.
+    """The settings of the home; from here on the command writes for the home's owner alone, and with its key.
+
+    Raises as `load_settings`.
 
     Districts whose settings are wrong are told. `make`: make the home when there is none; one with districts is made in
     any case.
@@ -19,4 +22,5 @@ def settings_of(home: Path | None, *, placeholder: bool = False, make: bool = Fa
     for trouble in settings.broken_tenants.values():
         say_error(trouble)
     keep_private(settings, make=make or bool(settings.tenants))
+    use_keys(settings)
     return settings

@@ -6,8 +6,8 @@ Everything a district may decide lives in `TenantSettings`.
 One module a subject: `environment` (`load_settings`, `Settings`), `document` (reading the file), `tenant` (a district),
 and the tables of a district: `model`, `audit`, `profile`, `files`, `calendar`. `absence_rules` has the rules of
 authorities that a district may name. `permissions` is the home's table, `roles` has the names of PostgreSQL's roles,
-`backup` says where backups lie, `section` is what the tables have in common, `database_url` spells a URL, `libraries`
-quiets the libraries we call.
+`backup` says where backups lie, `encryption` names the operator's key, `section` is what the tables have in common,
+`database_url` spells a URL, `libraries` quiets the libraries we call.
 """
 
 from edupulse_pipelines.settings.absence_rules import DAY_RULES, RULE_NAMES, AbsenceRule, DayRule, absence_rule
@@ -15,6 +15,7 @@ from edupulse_pipelines.settings.audit import AUDIT_COLUMNS, METADATA, AuditSett
 from edupulse_pipelines.settings.backup import BACKUP_URL, BackupSettings, backup_url
 from edupulse_pipelines.settings.calendar import WEEKDAYS, AttendanceSettings, CalendarSettings, DaySpan, Weekday
 from edupulse_pipelines.settings.database_url import normalise_database_url
+from edupulse_pipelines.settings.encryption import ENCRYPTION_KEY, EncryptionSettings, encryption_key
 from edupulse_pipelines.settings.environment import Settings, load_settings
 from edupulse_pipelines.settings.files import FilesSettings
 from edupulse_pipelines.settings.libraries import quiet_libraries
@@ -43,6 +44,7 @@ __all__ = [
     "BACKUP_URL",
     "DAY_RULES",
     "DEFAULT_ATTENDANCE_BELOW",
+    "ENCRYPTION_KEY",
     "GRADE_DIGITS",
     "ISO_DATE",
     "KEEPER_URL",
@@ -60,6 +62,7 @@ __all__ = [
     "Day",
     "DayRule",
     "DaySpan",
+    "EncryptionSettings",
     "FeedbackSettings",
     "FilesSettings",
     "InputSettings",
@@ -76,6 +79,7 @@ __all__ = [
     "Weekday",
     "absence_rule",
     "backup_url",
+    "encryption_key",
     "forget_keeper",
     "keeper_url",
     "load_settings",

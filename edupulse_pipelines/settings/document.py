@@ -10,13 +10,14 @@ from pydantic import ValidationError
 
 from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.settings.backup import BackupSettings
+from edupulse_pipelines.settings.encryption import EncryptionSettings
 from edupulse_pipelines.settings.permissions import PermissionsSettings
 from edupulse_pipelines.settings.roles import RolesSettings
 from edupulse_pipelines.settings.section import Section
 from edupulse_pipelines.settings.tenant import TenantSettings
 
 _LARGEST_FILE = 4 << 20  # bytes
-_OF_THE_INSTALLATION = ("permissions", "roles", "backup")
+_OF_THE_INSTALLATION = ("permissions", "roles", "backup", "encryption")
 """The tables that are no district's."""
 _Section = TypeVar("_Section", bound=Section)
 
@@ -29,6 +30,7 @@ class SettingsFile(NamedTuple):
     permissions: PermissionsSettings
     roles: RolesSettings
     backup: BackupSettings
+    encryption: EncryptionSettings
 
 
 def read_settings_file(path: Path, home: Path) -> SettingsFile:
@@ -47,9 +49,13 @@ def read_settings_file(path: Path, home: Path) -> SettingsFile:
         )
     permissions = _section(path, document, "permissions", PermissionsSettings)
     roles = _section(path, document, "roles", RolesSettings)
+    try:
+        encryption = _section(path, document, "encryption", EncryptionSettings).beside(path.parent)
+    except RuntimeError:  # Python knows no home folder of `~somebody`
+        raise ConfigurationError(f"{path}: [encryption] key_file: there is no such user.") from None
     tenants, broken = _tenants(path, home, document)
     backup = _section(path, document, "backup", BackupSettings)
-    return SettingsFile(tenants, broken, permissions, roles, backup)
+    return SettingsFile(tenants, broken, permissions, roles, backup, encryption)
 
 
 def _section(path: Path, document: dict[str, Any], name: str, section: type[_Section]) -> _Section:
