@@ -260,6 +260,7 @@ def test_every_package_is_shipped() -> None:
     )
     found = {".".join(path.parent.relative_to(ROOT).parts) for path in (ROOT / "edupulse_pipelines").rglob("*.py")} | {
         "edupulse_pipelines.sql",
+        "edupulse_pipelines.sql.maintenance",
         "edupulse_pipelines.sql.queries",
         "edupulse_pipelines.sql.schema",
         "edupulse_pipelines.sql.security",

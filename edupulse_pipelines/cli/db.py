@@ -12,6 +12,7 @@ import click
 from edupulse_pipelines.cli.answers import answer, command_to_type, print_json
 from edupulse_pipelines.cli.database import database_with_schema, keepers_database, owners_database, role_names
 from edupulse_pipelines.cli.home import settings_of
+from edupulse_pipelines.cli.maintain import maintain
 from edupulse_pipelines.cli.options import command, json_option
 from edupulse_pipelines.schema.tables import ATTENDANCE_RECORDS
 from edupulse_pipelines.storage.database import database_of
@@ -28,8 +29,8 @@ def db() -> None:
     \b
     Schema:         edupulse db upgrade | current | check
     Roles:          edupulse db roles [--print]
+    Upkeep:         edupulse db maintain [--dry-run]    (so does the job maintenance, weekly)
     Months:         edupulse db partitions
-                    edupulse db maintain                (so does the job maintain_partitions, weekly)
     Archive one:    edupulse db detach-month 2024-09    (dump its table, then empty it)
                     edupulse db attach-month 2024-09    (and back)
     """
@@ -160,9 +161,6 @@ def _show_roles(names: RoleNames, made: Made) -> None:
         click.echo("None of them gets a password here: \\password NAME in psql, or another way in pg_hba.conf.")
 
 
-_NOT_PARTITIONED = "On SQLite attendance is one table; there are no partitions."
-
-
 @db.command("partitions")
 @json_option
 @command
@@ -188,30 +186,9 @@ def db_partitions(as_json: bool, home: Path | None) -> None:
         print_json({"partitioned": partitioned, "tables": listed})
         return
     if not partitioned:
-        click.echo(_NOT_PARTITIONED)
+        click.echo("On SQLite attendance is one table; there are no partitions.")
     for table in tables:
         show_partitions(console(), table, stored[table], default[table])
-
-
-@db.command("maintain")
-@json_option
-@command
-def db_maintain(as_json: bool, home: Path | None) -> None:
-    """Make this month and the following ones, and move rows out of the default partition. Safe to repeat."""
-    from edupulse_pipelines.operations.partitions import maintain
-
-    with database_with_schema(home) as work:
-        done = maintain(work, dt.datetime.now(dt.UTC).date())
-    facts = {
-        table: {
-            "made": of_table.made,
-            "moved": {f"{month:%Y-%m}": rows for month, rows in sorted(of_table.moved.items())},
-            "left": of_table.left,
-        }
-        for table, of_table in done.items()
-    }
-    sentence = "\n".join(f"{table}: {of_table.in_words}." for table, of_table in done.items())
-    answer(sentence or _NOT_PARTITIONED, {"partitioned": bool(done), "tables": facts}, as_json)
 
 
 def _month(_context: click.Context, _parameter: click.Parameter, text: str) -> dt.date:
@@ -221,6 +198,7 @@ def _month(_context: click.Context, _parameter: click.Parameter, text: str) -> d
         raise click.BadParameter(f"{text!r} is not a month like 2024-09.") from None
 
 
+db.add_command(maintain)
 month_argument = click.argument("month", metavar="YYYY-MM", callback=_month)
 
 

@@ -74,14 +74,34 @@ def move_default(work: Work, table: str, today: dt.date) -> dict[dt.date, int]:
 
     Left are rows dated before `OLDEST_MONTH` or later than the months made ahead, and those of detached months.
     """
+    moved = {month: make_month(work, table, month) for month in _to_move(work, table, today)}
+    return {month: rows for month, rows in moved.items() if rows is not None}
+
+
+def _to_move(work: Work, table: str, today: dt.date) -> dict[dt.date, int]:
+    """The months that lie in the default partition and are to have a partition of their own, with their rows."""
     with work.reading() as connection:
         held = default_months(connection, table)
     last = months_ahead(today)[-1]
     # Compared as text: rows may be dated where Python has no dates.
     plausible = [month for month in held if len(month) == 7 and f"{OLDEST_MONTH:%Y-%m}" <= month <= f"{last:%Y-%m}"]
-    months = [dt.date.fromisoformat(f"{month}-01") for month in plausible]
-    moved = {month: make_month(work, table, month) for month in missing_months(work, table, months)}
-    return {month: rows for month, rows in moved.items() if rows is not None}
+    months = {dt.date.fromisoformat(f"{month}-01"): held[month] for month in plausible}
+    return {month: months[month] for month in missing_months(work, table, months)}
+
+
+def planned(work: Work, today: dt.date) -> dict[str, Maintenance]:
+    """What `maintain` would do; nothing is changed."""
+    done = {}
+    for table in PARTITIONED:
+        with work.reading() as connection:
+            if not is_partitioned(connection):
+                return {}
+            rows = default_rows(connection, table)
+        moved = _to_move(work, table, today)
+        made = [*moved, *(month for month in missing_months(work, table, months_ahead(today)) if month not in moved)]
+        names = [partition_name(table, month) for month in made]
+        done[table] = Maintenance(names, moved, rows - sum(moved.values()))
+    return done
 
 
 def maintain(work: Work, today: dt.date) -> dict[str, Maintenance]:

@@ -13,7 +13,11 @@ from dagster import (
 
 from edupulse_pipelines.orchestration.assets import tenant_assets
 from edupulse_pipelines.orchestration.jobs import AssetJob, tenant_jobs
-from edupulse_pipelines.orchestration.maintenance import maintenance_job, maintenance_schedule
+from edupulse_pipelines.orchestration.maintenance import (
+    maintenance_assets,
+    maintenance_job,
+    maintenance_schedule,
+)
 from edupulse_pipelines.orchestration.presentation import present
 from edupulse_pipelines.orchestration.resources import default_resources
 from edupulse_pipelines.orchestration.retention import retention_job, retention_schedule
@@ -39,7 +43,7 @@ def build_defs(
     assets: list[AssetsDefinition] = []
     configured = settings.config_path.is_file()
     jobs: list[AssetJob | JobDefinition] = [maintenance_job()]
-    schedules: list[ScheduleDefinition] = [maintenance_schedule(settings, running=configured)]
+    schedules: list[ScheduleDefinition] = [maintenance_schedule(running=configured)]
     for tenant in settings.tenants.values():
         assets += tenant_assets(settings, tenant)
         of_tenant = tenant_jobs(tenant, executor)
@@ -50,7 +54,7 @@ def build_defs(
             retention_schedule(tenant, running=configured),
         ]
     return Definitions(
-        assets=present(assets, settings),
+        assets=[*present(assets, settings), *maintenance_assets(settings)],
         jobs=jobs,
         schedules=schedules,
         resources=resources,

@@ -13,14 +13,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 CATEGORY_COLOURS = {"low": "#8fb8a8", "medium": "#e9c46a", "high": "#e58a4e", "critical": "#b5403a"}
-_LINE_COLOURS = ("#2a5d8f", "#e58a4e", "#5b8c5a", "#8a5a9e")
+_LINE_COLOURS = ("#2a5d8f", "#e58a4e", "#5b8c5a", "#8a5a9e", "#b5403a", "#c9a227", "#7d8590")
 _INK = "#3a3f47"
 
 
 def lines(
     title: str, weeks: Sequence[dt.date], series: Mapping[str, Sequence[float | None]], *, share: bool = False
 ) -> str | None:
-    """One line per series over the weeks (Mondays); a missing value is a gap. None with fewer than two weeks."""
+    """One line per series over weeks (Mondays) or other days; a missing value is a gap. None with fewer than two."""
     if len(weeks) < 2:
         return None
     figure, axes = _figure(title)
@@ -35,7 +35,7 @@ def lines(
     else:
         axes.set_ylim(bottom=0)
     if len(series) > 1:
-        axes.legend(frameon=False, fontsize=7, ncols=len(series), loc="best")
+        axes.legend(frameon=False, fontsize=7, ncols=min(4, len(series)), loc="best")
     return _markdown(figure, title)
 
 

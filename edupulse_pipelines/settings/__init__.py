@@ -6,8 +6,9 @@ Everything a district may decide lives in `TenantSettings`.
 One module a subject: `environment` (`load_settings`, `Settings`), `document` (reading the file), `tenant` (a district),
 and the tables of a district: `model`, `audit`, `profile`, `files`, `calendar`. `absence_rules` has the rules of
 authorities that a district may name. `permissions` is the home's table, `roles` has the names of PostgreSQL's roles,
-`backup` says where backups lie, `encryption` names the operator's key, `section` is what the tables have in common,
-`database_url` spells a URL, `libraries` quiets the libraries we call.
+`backup` says where backups lie, `encryption` names the operator's key, `maintenance` has the upkeep's
+limits, `section` is what the tables have in common, `database_url` spells a URL, `libraries` quiets the libraries we
+call.
 """
 
 from edupulse_pipelines.settings.absence_rules import DAY_RULES, RULE_NAMES, AbsenceRule, DayRule, absence_rule
@@ -19,6 +20,7 @@ from edupulse_pipelines.settings.encryption import ENCRYPTION_KEY, EncryptionSet
 from edupulse_pipelines.settings.environment import Settings, load_settings
 from edupulse_pipelines.settings.files import FilesSettings
 from edupulse_pipelines.settings.libraries import quiet_libraries
+from edupulse_pipelines.settings.maintenance import MaintenanceSettings
 from edupulse_pipelines.settings.model import (
     DEFAULT_ATTENDANCE_BELOW,
     GRADE_DIGITS,
@@ -67,6 +69,7 @@ __all__ = [
     "FilesSettings",
     "InputSettings",
     "LabelSettings",
+    "MaintenanceSettings",
     "PermissionsSettings",
     "ProfileSettings",
     "PromotionSettings",

@@ -11,13 +11,14 @@ from pydantic import ValidationError
 from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.settings.backup import BackupSettings
 from edupulse_pipelines.settings.encryption import EncryptionSettings
+from edupulse_pipelines.settings.maintenance import MaintenanceSettings
 from edupulse_pipelines.settings.permissions import PermissionsSettings
 from edupulse_pipelines.settings.roles import RolesSettings
 from edupulse_pipelines.settings.section import Section
 from edupulse_pipelines.settings.tenant import TenantSettings
 
 _LARGEST_FILE = 4 << 20  # bytes
-_OF_THE_INSTALLATION = ("permissions", "roles", "backup", "encryption")
+_OF_THE_INSTALLATION = ("permissions", "roles", "backup", "encryption", "maintenance")
 """The tables that are no district's."""
 _Section = TypeVar("_Section", bound=Section)
 
@@ -31,6 +32,7 @@ class SettingsFile(NamedTuple):
     roles: RolesSettings
     backup: BackupSettings
     encryption: EncryptionSettings
+    maintenance: MaintenanceSettings
 
 
 def read_settings_file(path: Path, home: Path) -> SettingsFile:
@@ -55,7 +57,8 @@ def read_settings_file(path: Path, home: Path) -> SettingsFile:
         raise ConfigurationError(f"{path}: [encryption] key_file: there is no such user.") from None
     tenants, broken = _tenants(path, home, document)
     backup = _section(path, document, "backup", BackupSettings)
-    return SettingsFile(tenants, broken, permissions, roles, backup, encryption)
+    maintenance = _section(path, document, "maintenance", MaintenanceSettings)
+    return SettingsFile(tenants, broken, permissions, roles, backup, encryption, maintenance)
 
 
 def _section(path: Path, document: dict[str, Any], name: str, section: type[_Section]) -> _Section:

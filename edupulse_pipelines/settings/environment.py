@@ -13,6 +13,7 @@ from edupulse_pipelines.settings.backup import BackupSettings
 from edupulse_pipelines.settings.database_url import normalise_database_url
 from edupulse_pipelines.settings.document import read_settings_file, rules_in_words
 from edupulse_pipelines.settings.encryption import EncryptionSettings
+from edupulse_pipelines.settings.maintenance import MaintenanceSettings
 from edupulse_pipelines.settings.permissions import PermissionsSettings
 from edupulse_pipelines.settings.roles import RolesSettings
 from edupulse_pipelines.settings.section import Section
@@ -45,6 +46,7 @@ class Settings(Section):
     roles: RolesSettings = RolesSettings()
     backup: BackupSettings = BackupSettings()
     encryption: EncryptionSettings = EncryptionSettings()
+    maintenance: MaintenanceSettings = MaintenanceSettings()
 
     @property
     def raw_dir(self) -> Path:
@@ -98,9 +100,9 @@ def load_settings(*, home: Path | None = None, placeholder: bool = False) -> Set
     config_path = (environment.config or root / "edupulse.toml").expanduser().absolute()
     broken: dict[str, str] = {}
     permissions, roles, backup = PermissionsSettings(), RolesSettings(), BackupSettings()
-    encryption = EncryptionSettings()
+    encryption, maintenance = EncryptionSettings(), MaintenanceSettings()
     if config_path.is_file():
-        tenants, broken, permissions, roles, backup, encryption = read_settings_file(config_path, root)
+        tenants, broken, permissions, roles, backup, encryption, maintenance = read_settings_file(config_path, root)
     elif environment.config is not None or config_path.exists():
         problem = "is not a file" if config_path.exists() else "does not exist"
         source = "EDUPULSE_CONFIG names " if environment.config is not None else ""
@@ -118,6 +120,7 @@ def load_settings(*, home: Path | None = None, placeholder: bool = False) -> Set
         roles=roles,
         backup=backup,
         encryption=encryption,
+        maintenance=maintenance,
     )
 
 

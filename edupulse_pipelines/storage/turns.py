@@ -27,6 +27,7 @@ from edupulse_pipelines.storage.work import Work
 _CHANGING = "edupulse partitions"
 _IN_USE = "edupulse partitions in use"
 _REPLACING = "edupulse partitions replaced"
+_UPKEEP = "edupulse upkeep"
 _LOCK_TIMEOUT = "500ms"
 """Shorter than PostgreSQL's `deadlock_timeout` (1 s): we give way before the server ends one of the transactions."""
 PATIENCE_SECONDS = 3600.0
@@ -81,6 +82,27 @@ def may_replace_months(connection: Connection) -> bool:
     table's definition: two loads that both wanted it would wait for each other.
     """
     return bool(connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(_key(_REPLACING)))))
+
+
+def take_upkeep(connection: Connection) -> bool:
+    """Whether this connection, until it is closed or `end_upkeep`, is the one that keeps up tables; nobody waits."""
+    return bool(connection.scalar(sa.select(sa.func.pg_try_advisory_lock(_key(_UPKEEP)))))
+
+
+def end_upkeep(connection: Connection) -> None:
+    """Let others keep up tables."""
+    connection.execute(sa.select(sa.func.pg_advisory_unlock(_key(_UPKEEP))))
+
+
+def writers_of(connection: Connection, table: str) -> int:
+    """How many other transactions write to a table, or change it, at this moment. None holds it afterwards."""
+    held = sa.text(
+        "SELECT count(DISTINCT pid) FROM pg_locks WHERE locktype = 'relation' AND granted"
+        " AND relation = to_regclass(quote_ident(:table)) AND pid <> pg_backend_pid()"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        " AND mode NOT IN ('AccessShareLock', 'RowShareLock')"
+    )
+    return int(connection.scalar(held, {"table": table}) or 0)
 
 
 def give_way(connection: Connection, table: str, action: Callable[[], _Result]) -> _Result:

@@ -100,6 +100,15 @@ class Work:
             if change is not None:
                 close_change(connection, change)
 
+    @contextmanager
+    def outside_transactions(self) -> Iterator[Connection]:
+        """A connection each of whose statements stands alone, for those that can run in no transaction (VACUUM).
+
+        Nothing here is for a district, and no change goes on record. Errors as those of `writing`.
+        """
+        with self._counted(), engines.reachable(self._engine), engines.alone(self._engine) as connection:
+            yield connection
+
     @property
     def _settings(self) -> dict[str, str]:
         """What each transaction tells PostgreSQL of who works for whom."""

@@ -1,0 +1,139 @@
+"""How large everything is: tables, indexes, the record of changes, write-ahead log, archive, models; and the disks.
+
+What could not be measured is not there, and the notes say why; nothing is taken for zero. How it grows is `growth`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from edupulse_pipelines.operations.upkeep.disks import UNSEEN, Room, room_at, servers_room
+from edupulse_pipelines.operations.upkeep.postgresql import is_ours
+from edupulse_pipelines.operations.upkeep.queries import rows_of
+from edupulse_pipelines.operations.upkeep.sqlite import database_file
+from edupulse_pipelines.schema.tables import TABLES
+from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.storage.engine import INSUFFICIENT_PRIVILEGE, driver_code
+
+HOME_DISK, SERVER_DISK = "home", "server"
+"""The disks that are looked at: that of the home, and PostgreSQL's where it is another's business."""
+
+
+@dataclass(frozen=True)
+class TableSize:
+    """A table with its partitions. `rows` is the server's estimate; None on SQLite."""
+
+    name: str
+    table_bytes: int
+    index_bytes: int
+    rows: int | None = None
+
+    @property
+    def bytes(self) -> int:
+        """With its indexes."""
+        return self.table_bytes + self.index_bytes
+
+
+@dataclass
+class Sizes:
+    """What was measured at a moment. `areas`: bytes by area (tables, indexes, audit, wal, archive, models, dagster)."""
+
+    at: dt.datetime
+    tables: list[TableSize] = field(default_factory=list)
+    areas: dict[str, int] = field(default_factory=dict)
+    disks: dict[str, Room] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def measure(connection: Connection, settings: Settings, at: dt.datetime) -> Sizes:
+    """Measure everything. The connection's role needs no right over tables; of the server's log, `pg_monitor`."""
+    sizes = Sizes(at)
+    if connection.dialect.name == "postgresql":
+        _measure_postgresql(connection, settings, sizes)
+    else:
+        _measure_sqlite(connection, sizes)
+    sizes.areas["tables"] = sum(table.table_bytes for table in sizes.tables)
+    sizes.areas["indexes"] = sum(table.index_bytes for table in sizes.tables)
+    audited = [table for table in sizes.tables if table.name in TABLES and TABLES[table.name].access == "audit"]
+    sizes.areas["audit"] = sum(table.bytes for table in audited)
+    for area, folder in (
+        ("archive", settings.raw_dir),
+        ("models", settings.mlflow_dir),
+        ("dagster", settings.dagster_home),
+    ):
+        sizes.areas[area] = _bytes_below(folder)
+    if room := room_at(settings.home):
+        sizes.disks[HOME_DISK] = room
+    return sizes
+
+
+def _measure_postgresql(connection: Connection, settings: Settings, sizes: Sizes) -> None:
+    sizes.tables = [
+        TableSize(row["name"], int(row["table_bytes"]), int(row["index_bytes"]), int(row["estimated_rows"]))
+        for row in rows_of(connection, "sizes")
+        if is_ours(row["name"])
+    ]
+    wal = _write_ahead_log(connection, sizes)
+    room = servers_room(connection, settings.maintenance.server_disk_bytes, wal)
+    if room is None:
+        sizes.notes.append(UNSEEN)
+    else:
+        sizes.disks[SERVER_DISK] = room
+
+
+def _write_ahead_log(connection: Connection, sizes: Sizes) -> int | None:
+    try:
+        (row,) = rows_of(connection, "wal")
+    except sa.exc.ProgrammingError as error:
+        if driver_code(error) != INSUFFICIENT_PRIVILEGE:
+            raise
+        role = connection.scalar(sa.text("SELECT quote_ident(current_user)"))
+        sizes.notes.append(
+            f"The write-ahead log was not measured: {role} may not list it. As a superuser: GRANT pg_monitor TO {role};"
+        )
+        return None
+    sizes.areas["wal"] = int(row["wal_bytes"])
+    if row["slot_bytes"] is not None and row["slot_bytes"] > row["max_wal_bytes"] and not row["slot_is_read"]:
+        limit = row["max_slot_wal_keep_size"]
+        unlimited = " and max_slot_wal_keep_size sets no limit" if limit == "-1" else f", up to {limit}"
+        sizes.notes.append(
+            f"The replication slot {row['slot_name']} holds back {row['slot_bytes'] / 2**30:,.1f} GiB of write-ahead "
+            f"log and nobody reads it{unlimited}. If nobody will: "
+            f"SELECT pg_drop_replication_slot('{row['slot_name']}');"
+        )
+    return sizes.areas["wal"]
+
+
+def _measure_sqlite(connection: Connection, sizes: Sizes) -> None:
+    try:
+        rows = rows_of(connection, "sizes")
+    except sa.exc.OperationalError:  # SQLite was built without dbstat
+        sizes.notes.append("Tables were not measured: this SQLite was built without dbstat.")
+        rows = []
+    sizes.tables = [TableSize(row["name"], int(row["table_bytes"]), int(row["index_bytes"])) for row in rows]
+    file = database_file(connection)
+    sizes.areas["database"] = file.stat().st_size
+    log = file.with_name(f"{file.name}-wal")
+    sizes.areas["wal"] = log.stat().st_size if log.exists() else 0
+
+
+def _bytes_below(folder: Path) -> int:
+    """The bytes of all files below a folder; a file that goes meanwhile is not counted."""
+    total, folders = 0, [os.fspath(folder)]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                    elif entry.is_file(follow_symlinks=False):
+                        total += entry.stat(follow_symlinks=False).st_size
+        except OSError:
+            continue
+    return total
