@@ -1,0 +1,344 @@
+"""Base backups as Barman takes and lists them, restore points, and how WAL arrives.
+
+How a folder is filled from them is in `barman_restore`, how they are verified in `barman_verify`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import fcntl
+import json
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from edupulse_pipelines.errors import ConfigurationError, DatabaseBusy, EduPulseError, PermanentError
+from edupulse_pipelines.file_locks import only_one
+from edupulse_pipelines.operations.backup.barman import ask_barman, home_of, tell_barman
+from edupulse_pipelines.operations.backup.barman_configuration import copying_url, slot_of
+from edupulse_pipelines.operations.backup.wal import Gap, read_wal
+from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.storage.database import Database
+
+ARRIVAL_SECONDS = 300
+"""How long is waited for WAL that the server has closed to arrive here."""
+_PAUSE_SECONDS = 0.3
+FIRST_WITH_INCREMENTS = 17
+_POINT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,62}")
+_READABLE = "DONE"
+
+
+@dataclass(frozen=True)
+class BaseBackup:
+    """A finished copy of the server's data folder; times have a time zone."""
+
+    id: str
+    kind: Literal["full", "incremental"]
+    begin: dt.datetime
+    end: dt.datetime
+    size_bytes: int
+    """What it takes on the disk: of an increment, only what had changed."""
+    begin_wal: str
+    end_wal: str
+    """The names of the WAL segments that it begins and ends in; it cannot be used without all of them."""
+    timeline: int
+    server_version: int
+    """The major version of PostgreSQL."""
+    parent: str | None = None
+    """The id of the backup that an increment builds on."""
+    data_bytes: int = 0
+    """The size of the data folder that it restores to."""
+    packed: bool = False
+    """Whether it is compressed or encrypted, so that restoring unpacks it first."""
+    tablespaces: tuple[str, ...] = ()
+    """The names of tablespaces outside the data folder."""
+
+
+@dataclass(frozen=True)
+class RestorePoint:
+    """A named place in WAL, and when it was made."""
+
+    name: str
+    wal: str
+    lsn: str
+    time: dt.datetime
+
+
+@dataclass(frozen=True)
+class WalState:
+    """How WAL arrives."""
+
+    newest_segment: str | None
+    received_at: dt.datetime | None
+    """When WAL was last written here."""
+    age_seconds: float | None
+    """How much would be lost now, in seconds: nothing while all that the server has written is here, else how long ago
+    WAL last arrived. None when none was ever received."""
+    receiving: bool
+    """Whether the receiver is connected to the server."""
+    slot: Literal["active", "idle", "missing", "lost", "unknown"]
+    """`lost`: the server has thrown away what the slot was to keep; `unknown`: the server does not answer."""
+    slot_bytes_behind: int | None
+    gaps: tuple[Gap, ...]
+
+
+def base_backups(settings: Settings) -> list[BaseBackup]:
+    """The finished base backups that can be restored, oldest first; none where another tool than Barman takes them."""
+    if settings.backup.restore_command is not None:
+        return []
+    listed = tell_barman(settings, "list-backups", settings.backup.server).told.get(settings.backup.server, [])
+    ids = sorted(entry["backup_id"] for entry in listed if entry.get("status") == _READABLE)
+    return [_shown(settings, backup_id) for backup_id in ids]
+
+
+def take_base_backup(settings: Settings, *, full: bool = False) -> BaseBackup:
+    """Take one now: an increment where server and settings allow it and there is a full one, unless `full`.
+
+    It waits until the WAL that it needs has arrived, so what it gives can be restored. PermanentError, in words, for
+    what Barman refuses; DatabaseBusy while another one is taken.
+    """
+    if settings.backup.restore_command is not None:
+        raise ConfigurationError(
+            "[backup] restore_command is set: base backups are taken by the tool that it calls, not by Barman."
+        )
+    with _alone(settings):
+        parent = None if full else _parent(settings)
+        arguments = ["backup", "--wait", "--wait-timeout", str(ARRIVAL_SECONDS)]
+        if parent is not None:
+            arguments += ["--incremental", parent]
+        if not read_wal(settings).archived:
+            # Barman takes no backup before it has seen that WAL arrives.
+            if not _archive_now(settings):
+                raise PermanentError(" ".join(["No WAL arrives.", *failed_checks(settings)]))
+        try:
+            answer = tell_barman(settings, *arguments, settings.backup.server)
+        except PermanentError as error:
+            raise PermanentError(" ".join([str(error), *failed_checks(settings)])) from None
+        taken = answer.told.get("backup_id")
+        status = answer.told.get("status")
+        if taken is None or status not in (_READABLE, "WAITING_FOR_WALS"):
+            raise PermanentError(f"Barman took no base backup: {answer.complaint}. Its log is {home_of(settings)}.")
+        found = next((backup for backup in base_backups(settings) if backup.id == taken), None)
+    if found is None:
+        raise PermanentError(
+            f"The base backup {taken} is copied, but the WAL that it needs has not arrived within {ARRIVAL_SECONDS} "
+            "seconds, so it cannot be restored yet: see whether the receiver runs (`edupulse backup status`)."
+        )
+    return found
+
+
+def make_restore_point(settings: Settings, name: str) -> RestorePoint:
+    """Name the present place in WAL, and see that it arrives here. PermanentError for a name that is taken.
+
+    Where another tool than Barman archives WAL, the segment is closed, and nobody waits.
+    """
+    import sqlalchemy as sa
+
+    if not _POINT_NAME.fullmatch(name):
+        raise PermanentError(f"{name[:70]!r} is no name for a restore point: letters, digits and _ . : + -, up to 63.")
+    settings.backup_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with only_one(settings.backup_dir / "restore-points.lock"):
+        points = restore_points(settings)
+        if any(point.name == name for point in points):
+            raise PermanentError(f"There is a restore point {name!r} already; a restore would end at the first one.")
+        statement = sa.text(
+            "SELECT CAST(lsn AS text), pg_walfile_name(lsn), clock_timestamp() "
+            "FROM pg_create_restore_point(:name) AS lsn"
+        )
+        with Database(copying_url(settings)).unchecked_work() as work, work.writing() as connection:
+            lsn, wal, made_at = connection.execute(statement, {"name": name}).one()
+            if settings.backup.restore_command is not None:
+                connection.execute(sa.text("SELECT pg_switch_wal()"))
+        point = RestorePoint(name, wal, lsn, made_at)
+        _write_points(settings, [*points, point])
+    if settings.backup.restore_command is None and not _archive_now(settings, wal):
+        raise PermanentError(
+            f"The restore point {name!r} is made, but its WAL {wal} has not arrived within {ARRIVAL_SECONDS} "
+            "seconds: see whether the receiver runs (`edupulse backup status`)."
+        )
+    return point
+
+
+def restore_points(settings: Settings) -> list[RestorePoint]:
+    """The restore points that were made here, oldest first."""
+    path = _points_file(settings)
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+        return [RestorePoint(**{**entry, "time": dt.datetime.fromisoformat(entry["time"])}) for entry in entries]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise PermanentError(f"{path} cannot be read ({type(error).__name__}): move it away.") from None
+
+
+def wal_state(settings: Settings) -> WalState:
+    """How WAL arrives now. It asks the server, and answers also when that does not."""
+    asked = _ask_server(settings)
+    if settings.backup.restore_command is not None:
+        return _state_of_archiver(asked)
+    wal = read_wal(settings)
+    newest = wal.segments[-1] if wal.segments else None
+    received = max((segment.written_at for segment in wal.segments[-2:]), default=None)
+    begin = min((backup.begin_wal for backup in base_backups(settings)), key=wal.number_of, default=None)
+    age = None if received is None else max(0.0, (dt.datetime.now(dt.UTC) - received).total_seconds())
+    slot: Literal["active", "idle", "missing", "lost", "unknown"] = "unknown"
+    behind = None
+    if asked is not None:
+        slot = "missing" if asked["wal_status"] is None else "active" if asked["active"] else "idle"
+        slot = "lost" if asked["wal_status"] == "lost" else slot
+        behind = asked["behind"]
+        if asked["all_here"] and age is not None:
+            age = 0.0
+    return WalState(
+        newest_segment=newest.name if newest else None,
+        received_at=received,
+        age_seconds=age,
+        receiving=bool(asked and asked["receiving"]),
+        slot=slot,
+        slot_bytes_behind=behind,
+        gaps=wal.gaps(begin) if begin is not None else (),
+    )
+
+
+def _shown(settings: Settings, backup_id: str) -> BaseBackup:
+    """A backup as Barman describes it."""
+    told = tell_barman(settings, "show-backup", settings.backup.server, backup_id).told[settings.backup.server]
+    about = told["base_backup_information"]
+    parent = told.get("catalog_information", {}).get("parent_backup_id") or told.get("parent_backup_id")
+    return BaseBackup(
+        id=backup_id,
+        kind="incremental" if told.get("backup_type") == "incremental" else "full",
+        begin=dt.datetime.fromisoformat(about["begin_time"]),
+        end=dt.datetime.fromisoformat(about["end_time"]),
+        size_bytes=int(about["backup_size_bytes"]),
+        begin_wal=about["begin_wal"],
+        end_wal=about["end_wal"],
+        timeline=int(about["timeline"]),
+        server_version=int(told["postgresql_version"]) // 10_000,
+        parent=parent,
+        data_bytes=int(told.get("cluster_size_bytes") or about["backup_size_bytes"]),
+        packed=bool(about.get("compression") or about.get("encryption")),
+        tablespaces=tuple(space["name"] for space in told.get("tablespaces") or ()),
+    )
+
+
+def _parent(settings: Settings) -> str | None:
+    """The backup that an increment can follow now; None where a full one is due."""
+    import sqlalchemy as sa
+
+    backup = settings.backup
+    if backup.increments == 0 or backup.compression != "none" or backup.gpg_key is not None:
+        return None
+    taken = {one.id: one for one in base_backups(settings)}
+    if not taken:
+        return None
+    newest = taken[max(taken)]
+    chain = [newest]
+    while chain[-1].parent in taken:
+        chain.append(taken[chain[-1].parent])
+    if chain[-1].kind != "full" or len(chain) > backup.increments or any(one.packed for one in chain):
+        return None
+    with Database(copying_url(settings)).unchecked_work() as work, work.reading() as connection:
+        major = int(connection.execute(sa.text("SHOW server_version_num")).scalar_one()) // 10_000
+        if major < FIRST_WITH_INCREMENTS or newest.server_version != major:
+            return None
+        if connection.execute(sa.text("SHOW summarize_wal")).scalar_one() != "on":
+            return None
+        # An increment needs a summary of all WAL since its parent; summaries are thrown away after ten days.
+        covered = connection.execute(
+            sa.text(
+                "SELECT coalesce(min(start_lsn) <= CAST(:begin AS pg_lsn), false) FROM pg_available_wal_summaries()"
+            ),
+            {"begin": _begin_lsn(settings, newest)},
+        ).scalar_one()
+    return newest.id if covered else None
+
+
+def _begin_lsn(settings: Settings, backup: BaseBackup) -> str:
+    told = tell_barman(settings, "show-backup", settings.backup.server, backup.id).told[settings.backup.server]
+    return str(told["base_backup_information"]["begin_lsn"])
+
+
+def failed_checks(settings: Settings) -> list[str]:
+    """What Barman's own checks find wrong, a sentence each; that there are few backups yet is none."""
+    told = ask_barman(settings, "check", settings.backup.server).told
+    checks = told.get(settings.backup.server, {})
+    return [
+        f"{name.replace('_', ' ')} failed{': ' + check['hint'] if check['hint'] else ''}."
+        for name, check in sorted(checks.items())
+        if isinstance(check, dict) and check.get("status") == "FAILED" and not name.startswith("minimum_redundancy")
+    ]
+
+
+def _archive_now(settings: Settings, wal: str | None = None) -> bool:
+    """Have the server close its segment, and wait until that, or the one of the given name, has arrived.
+
+    Whether it has in time. Without a name it is for the first one of all, and a change is made for it.
+    """
+    tell_barman(settings, "switch-wal", *([] if wal else ["--force"]), settings.backup.server)
+    deadline = time.monotonic() + ARRIVAL_SECONDS
+    while time.monotonic() < deadline:
+        # A failure is no end: `barman cron` may be at it just now.
+        ask_barman(settings, "archive-wal", settings.backup.server)
+        archived = read_wal(settings).archived
+        if wal in archived if wal else archived:
+            return True
+        time.sleep(_PAUSE_SECONDS)
+    return False
+
+
+def _ask_server(settings: Settings) -> dict[str, Any] | None:
+    """What the server knows of its slot, the receiver and its own archiver; None where it does not answer."""
+    import sqlalchemy as sa
+
+    statement = sa.text(
+        "SELECT s.active, s.wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn) AS behind, "
+        "r.pid IS NOT NULL AS receiving, coalesce(r.write_lsn >= pg_current_wal_lsn(), false) AS all_here, "
+        "a.last_archived_wal, a.last_archived_time, "
+        "coalesce(a.last_failed_time > a.last_archived_time, a.last_failed_time IS NOT NULL) AS archiver_fails "
+        "FROM pg_stat_archiver a LEFT JOIN pg_replication_slots s ON s.slot_name = :slot "
+        "LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid"
+    )
+    try:
+        with Database(copying_url(settings)).unchecked_work() as work, work.reading() as connection:
+            found = connection.execute(statement, {"slot": slot_of(settings)}).mappings().one()
+            return {**found, "behind": None if found["behind"] is None else int(found["behind"])}
+    except EduPulseError:
+        return None
+
+
+def _state_of_archiver(asked: dict[str, Any] | None) -> WalState:
+    """How WAL is taken away by the server's own archive command, where another tool than Barman keeps it."""
+    if asked is None or asked["last_archived_time"] is None:
+        return WalState(None, None, None, False, "unknown", None, ())
+    archived = asked["last_archived_time"]
+    age = max(0.0, (dt.datetime.now(dt.UTC) - archived).total_seconds())
+    return WalState(asked["last_archived_wal"], archived, age, not asked["archiver_fails"], "unknown", None, ())
+
+
+@contextmanager
+def _alone(settings: Settings) -> Iterator[None]:
+    """Only one base backup at a time; DatabaseBusy, at once, for the second."""
+    home = home_of(settings)
+    home.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with (home / "base-backup.lock").open("a") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise DatabaseBusy("Another base backup is being taken; this one was not begun.") from None
+        yield
+
+
+def _points_file(settings: Settings) -> Path:
+    return settings.backup_dir / "restore-points.json"
+
+
+def _write_points(settings: Settings, points: list[RestorePoint]) -> None:
+    path = _points_file(settings)
+    new = path.with_suffix(".new")
+    entries = [{**asdict(point), "time": point.time.isoformat()} for point in points]
+    new.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
+    new.chmod(0o600)
+    new.replace(path)
