@@ -110,10 +110,9 @@ def take_base_backup(settings: Settings, *, full: bool = False) -> BaseBackup:
         arguments = ["backup", "--wait", "--wait-timeout", str(ARRIVAL_SECONDS)]
         if parent is not None:
             arguments += ["--incremental", parent]
-        if not read_wal(settings).archived:
-            # Barman takes no backup before it has seen that WAL arrives.
-            if not _archive_now(settings):
-                raise PermanentError(" ".join(["No WAL arrives.", *failed_checks(settings)]))
+        # Barman takes no backup before it has seen that WAL arrives.
+        if not read_wal(settings).archived and not _archive_now(settings):
+            raise PermanentError(" ".join(["No WAL arrives.", *failed_checks(settings)]))
         try:
             answer = tell_barman(settings, *arguments, settings.backup.server)
         except PermanentError as error:
