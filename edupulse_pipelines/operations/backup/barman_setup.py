@@ -102,7 +102,8 @@ def _look_at_server(settings: Settings, found: BarmanSetup) -> dict[str, Any] | 
 
     role = copying_role(settings)
     statement = sa.text(
-        "SELECT current_setting('server_version_num')::int / 10000 AS major, current_setting('wal_level') AS wal_level, "
+        "SELECT current_setting('server_version_num')::int / 10000 AS major, "
+        "current_setting('wal_level') AS wal_level, "
         "current_setting('max_wal_senders')::int AS senders, current_setting('max_replication_slots')::int AS slots, "
         "current_setting('max_slot_wal_keep_size') AS keeps, current_setting('summarize_wal', true) AS summaries, "
         "(SELECT count(*) FROM pg_replication_slots WHERE slot_name <> :slot) AS other_slots, "
