@@ -1,4 +1,4 @@
-"""Locks between processes of one machine: who makes a store first, while the others wait.
+"""Locks between processes of one machine: who makes a store first, while the others wait, or are told.
 
 The lock belongs to an open file, so it ends with its process, however that ends. The empty file stays.
 """
@@ -18,3 +18,16 @@ def only_one(file: Path) -> Iterator[None]:
     with file.open("a") as opened:
         fcntl.flock(opened, fcntl.LOCK_EX)
         yield
+
+
+@contextmanager
+def if_free(file: Path) -> Iterator[bool]:
+    """Whether nobody else is in a block with this lock file; if so, they are kept out of it meanwhile. Nobody waits."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as opened:
+        try:
+            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True

@@ -556,6 +556,12 @@ def test_a_file_that_cannot_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("postgresql+psycopg2://h/d", "postgresql+psycopg2://h/d"),
         (" postgresql:///d?host=/run/pg \n", "postgresql+psycopg2:///d?host=/run/pg"),
         ("postgresql://u:p%40ss@[::1]:5432/d", "postgresql+psycopg2://u:p%40ss@[::1]:5432/d"),
+        (
+            "postgresql://u:p%40,ss@a:6000,b/d?target_session_attrs=read-write",
+            "postgresql+psycopg2://u:p%40,ss@/d?host=a,b&port=6000,5432&target_session_attrs=read-write",
+        ),
+        ("postgresql://a,[::1]:1", "postgresql+psycopg2:///?host=a,%3A%3A1&port=5432,1"),
+        ("postgresql://%2Frun%2Fa,b/d", "postgresql+psycopg2:///d?host=%2Frun%2Fa,b&port=5432,5432"),
         ("sqlite:///x.db", "sqlite:///x.db"),
         ("sqlite+pysqlite:////srv/x.db", "sqlite:////srv/x.db"),
         ("sqlite://", "sqlite://"),
@@ -575,6 +581,7 @@ def test_one_spelling_of_a_database_url(given: str, expected: str) -> None:
         "postgresql://u:hunter2@h:port/d",
         "postgresql://u:hunter2/x@h/d",  # a / in a password
         "postgresql://u:hunter2@[::1/d",
+        "postgresql://u:hunter2@a:port,b/d",
         "oracle+x://hunter2",
     ],
 )

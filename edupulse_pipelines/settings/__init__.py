@@ -6,7 +6,8 @@ Everything a district may decide lives in `TenantSettings`.
 One module a subject: `environment` (`load_settings`, `Settings`), `document` (reading the file), `tenant` (a district),
 and the tables of a district: `model`, `audit`, `profile`, `files`, `calendar`. `absence_rules` has the rules of
 authorities that a district may name. `permissions` is the home's table, `roles` has the names of PostgreSQL's roles,
-`backup` says where backups lie, `encryption` names the operator's key, `maintenance` has the upkeep's
+`backup` says where backups lie, `drill` where they are tried, `standby` how far a second server may be behind,
+`encryption` names the operator's key, `maintenance` has the upkeep's
 limits, `section` is what the tables have in common, `database_url` spells a URL, `libraries` quiets the libraries we
 call.
 """
@@ -16,6 +17,7 @@ from edupulse_pipelines.settings.audit import AUDIT_COLUMNS, METADATA, AuditSett
 from edupulse_pipelines.settings.backup import BACKUP_URL, BackupSettings, backup_url
 from edupulse_pipelines.settings.calendar import WEEKDAYS, AttendanceSettings, CalendarSettings, DaySpan, Weekday
 from edupulse_pipelines.settings.database_url import normalise_database_url
+from edupulse_pipelines.settings.drill import DrillSettings
 from edupulse_pipelines.settings.encryption import ENCRYPTION_KEY, EncryptionSettings, encryption_key
 from edupulse_pipelines.settings.environment import Settings, load_settings
 from edupulse_pipelines.settings.files import FilesSettings
@@ -39,6 +41,7 @@ from edupulse_pipelines.settings.permissions import PermissionsSettings
 from edupulse_pipelines.settings.profile import ISO_DATE, ProfileSettings
 from edupulse_pipelines.settings.roles import KEEPER_URL, RolesSettings, forget_keeper, keeper_url
 from edupulse_pipelines.settings.section import Day
+from edupulse_pipelines.settings.standby import STANDBY_URL, StandbySettings, standby_url
 from edupulse_pipelines.settings.tenant import TenantSettings
 
 __all__ = [
@@ -52,6 +55,7 @@ __all__ = [
     "KEEPER_URL",
     "METADATA",
     "RULE_NAMES",
+    "STANDBY_URL",
     "THRESHOLD",
     "WEEKDAYS",
     "AbsenceRule",
@@ -64,6 +68,7 @@ __all__ = [
     "Day",
     "DayRule",
     "DaySpan",
+    "DrillSettings",
     "EncryptionSettings",
     "FeedbackSettings",
     "FilesSettings",
@@ -77,6 +82,7 @@ __all__ = [
     "RolesSettings",
     "RuleSettings",
     "Settings",
+    "StandbySettings",
     "TenantSettings",
     "TrainingSettings",
     "Weekday",
@@ -88,4 +94,5 @@ __all__ = [
     "load_settings",
     "normalise_database_url",
     "quiet_libraries",
+    "standby_url",
 ]

@@ -10,15 +10,17 @@ from pydantic import ValidationError
 
 from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.settings.backup import BackupSettings
+from edupulse_pipelines.settings.drill import DrillSettings
 from edupulse_pipelines.settings.encryption import EncryptionSettings
 from edupulse_pipelines.settings.maintenance import MaintenanceSettings
 from edupulse_pipelines.settings.permissions import PermissionsSettings
 from edupulse_pipelines.settings.roles import RolesSettings
 from edupulse_pipelines.settings.section import Section
+from edupulse_pipelines.settings.standby import StandbySettings
 from edupulse_pipelines.settings.tenant import TenantSettings
 
 _LARGEST_FILE = 4 << 20  # bytes
-_OF_THE_INSTALLATION = ("permissions", "roles", "backup", "encryption", "maintenance")
+_OF_THE_INSTALLATION = ("permissions", "roles", "backup", "encryption", "maintenance", "drill", "standby")
 """The tables that are no district's."""
 _Section = TypeVar("_Section", bound=Section)
 
@@ -33,6 +35,8 @@ class SettingsFile(NamedTuple):
     backup: BackupSettings
     encryption: EncryptionSettings
     maintenance: MaintenanceSettings
+    drill: DrillSettings
+    standby: StandbySettings
 
 
 def read_settings_file(path: Path, home: Path) -> SettingsFile:
@@ -58,7 +62,9 @@ def read_settings_file(path: Path, home: Path) -> SettingsFile:
     tenants, broken = _tenants(path, home, document)
     backup = _section(path, document, "backup", BackupSettings)
     maintenance = _section(path, document, "maintenance", MaintenanceSettings)
-    return SettingsFile(tenants, broken, permissions, roles, backup, encryption, maintenance)
+    drill = _section(path, document, "drill", DrillSettings)
+    standby = _section(path, document, "standby", StandbySettings)
+    return SettingsFile(tenants, broken, permissions, roles, backup, encryption, maintenance, drill, standby)
 
 
 def _section(path: Path, document: dict[str, Any], name: str, section: type[_Section]) -> _Section:

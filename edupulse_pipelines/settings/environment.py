@@ -12,11 +12,13 @@ from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.settings.backup import BackupSettings
 from edupulse_pipelines.settings.database_url import normalise_database_url
 from edupulse_pipelines.settings.document import read_settings_file, rules_in_words
+from edupulse_pipelines.settings.drill import DrillSettings
 from edupulse_pipelines.settings.encryption import EncryptionSettings
 from edupulse_pipelines.settings.maintenance import MaintenanceSettings
 from edupulse_pipelines.settings.permissions import PermissionsSettings
 from edupulse_pipelines.settings.roles import RolesSettings
 from edupulse_pipelines.settings.section import Section
+from edupulse_pipelines.settings.standby import StandbySettings
 from edupulse_pipelines.settings.tenant import TenantSettings
 from edupulse_pipelines.weeks import week_start
 
@@ -47,6 +49,8 @@ class Settings(Section):
     backup: BackupSettings = BackupSettings()
     encryption: EncryptionSettings = EncryptionSettings()
     maintenance: MaintenanceSettings = MaintenanceSettings()
+    drill: DrillSettings = DrillSettings()
+    standby: StandbySettings = StandbySettings()
 
     @property
     def raw_dir(self) -> Path:
@@ -101,8 +105,10 @@ def load_settings(*, home: Path | None = None, placeholder: bool = False) -> Set
     broken: dict[str, str] = {}
     permissions, roles, backup = PermissionsSettings(), RolesSettings(), BackupSettings()
     encryption, maintenance = EncryptionSettings(), MaintenanceSettings()
+    drill, standby = DrillSettings(), StandbySettings()
     if config_path.is_file():
-        tenants, broken, permissions, roles, backup, encryption, maintenance = read_settings_file(config_path, root)
+        of_file = read_settings_file(config_path, root)
+        tenants, broken, permissions, roles, backup, encryption, maintenance, drill, standby = of_file
     elif environment.config is not None or config_path.exists():
         problem = "is not a file" if config_path.exists() else "does not exist"
         source = "EDUPULSE_CONFIG names " if environment.config is not None else ""
@@ -121,6 +127,8 @@ def load_settings(*, home: Path | None = None, placeholder: bool = False) -> Set
         backup=backup,
         encryption=encryption,
         maintenance=maintenance,
+        drill=drill,
+        standby=standby,
     )
 
 

@@ -175,12 +175,17 @@ def encoded(rows: pa.Table) -> Iterator[bytes]:
 
 def hash_of_copy(connection: Connection, query: str) -> str:
     """SHA-256 of what PostgreSQL sends for the query's rows by binary COPY, without its head and tail."""
+    return counted_hash_of_copy(connection, query)[1]
+
+
+def counted_hash_of_copy(connection: Connection, query: str) -> tuple[int, str]:
+    """How many rows the query has, and the same hash of them."""
     digest = _Digest()
     statement = f"COPY ({query}) TO STDOUT (FORMAT binary)"
     driver: Any = connection.connection.driver_connection
     with _as_sqlalchemy(connection, "COPY TO STDOUT"), driver.cursor() as cursor:
         cursor.copy_expert(statement, digest, size=1 << 20)
-    return digest.hexdigest()
+        return int(cursor.rowcount), digest.hexdigest()
 
 
 class _Digest:

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import DatabaseBusy
+from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.storage.engine import LOCK_SQLSTATES, driver_code
 from edupulse_pipelines.storage.work import Work
 
@@ -30,6 +31,9 @@ _REPLACING = "edupulse partitions replaced"
 _UPKEEP = "edupulse upkeep"
 _LOCK_TIMEOUT = "500ms"
 """Shorter than PostgreSQL's `deadlock_timeout` (1 s): we give way before the server ends one of the transactions."""
+_QUIET_LOCK_TIMEOUT = "1500ms"
+"""Longer than `deadlock_timeout`: an automatic VACUUM gives way to who has waited that long. Of two who wait for each
+other the server ends who waited first, and that is who asks for quiet: it is given its locks one after another."""
 PATIENCE_SECONDS = 3600.0
 """A load or a dump that is under way may need the default partition for as long as it takes."""
 _Result = TypeVar("_Result")
@@ -103,6 +107,51 @@ def writers_of(connection: Connection, table: str) -> int:
         " AND mode NOT IN ('AccessShareLock', 'RowShareLock')"
     )
     return int(connection.scalar(held, {"table": table}) or 0)
+
+
+@contextmanager
+def quiet_moment(work: Work, tenants: Iterable[str]) -> Iterator[Connection]:
+    """For the block nobody changes a row of ours: it begins when whoever writes is done, and others wait for its end.
+
+    Readers are not kept out. tenants: every district there is. To be kept short. DatabaseBusy when somebody has been
+    writing for `PATIENCE_SECONDS`. On PostgreSQL the role has to own the tables.
+    """
+    with work.keeping_out() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{PATIENCE_SECONDS:.0f}s'")
+            for tenant in sorted(tenants):
+                for table in sorted(RECORD_TABLES):
+                    _wait(connection, f"load/{tenant}/{table}")
+            wait_for_loads(connection)
+            _wait(connection, _CHANGING)
+            _keep_writers_out(connection)
+        yield connection
+
+
+def _keep_writers_out(connection: Connection) -> None:
+    """Lock every table that is ours against writers; where one is in use, give all of them back and try again."""
+    names = connection.scalars(
+        sa.text(
+            "SELECT CAST(oid AS regclass)::text FROM pg_class WHERE relkind IN ('r', 'p') AND relpersistence = 'p'"
+            " AND relnamespace = CAST(current_schema() AS regnamespace) AND pg_has_role(relowner, 'USAGE') ORDER BY 1"
+        )
+    ).all()
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while names:
+        try:
+            with connection.begin_nested():
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_QUIET_LOCK_TIMEOUT}'")
+                connection.exec_driver_sql(f"LOCK TABLE {', '.join(names)} IN SHARE MODE")
+            return
+        except sa.exc.OperationalError as error:
+            if driver_code(error) not in LOCK_SQLSTATES:
+                raise
+            if time.monotonic() > deadline:
+                raise DatabaseBusy(
+                    f"Somebody has been writing for {PATIENCE_SECONDS / 60:.0f} minutes without a pause, so there was "
+                    "no quiet moment. See who (pg_stat_activity), and try again."
+                ) from None
+            time.sleep(random.uniform(0.05, 0.5))
 
 
 def give_way(connection: Connection, table: str, action: Callable[[], _Result]) -> _Result:

@@ -101,6 +101,19 @@ class Work:
                 close_change(connection, change)
 
     @contextmanager
+    def keeping_out(self) -> Iterator[Connection]:
+        """A transaction that begins as one that writes and changes no row: no change goes on record.
+
+        On SQLite other writers wait for its end; on PostgreSQL for what it locks. Errors as those of `writing`.
+        """
+        with (
+            self._counted(),
+            engines.reachable(self._engine),
+            engines.writing(self._engine, self._settings) as connection,
+        ):
+            yield connection
+
+    @contextmanager
     def outside_transactions(self) -> Iterator[Connection]:
         """A connection each of whose statements stands alone, for those that can run in no transaction (VACUUM).
 

@@ -1,0 +1,186 @@
+"""What is in a database, as counts and hashes: two databases with equal states hold the same, to the last byte.
+
+Of every table and every partition the rows and a SHA-256 over them in the order of their key; sequences, the revision
+of the schema, its catalog (columns, constraints, triggers, functions, policies), what partitions hold, who owns what
+and may what, roles and their memberships, and the head of the record of changes. Nothing here quotes a value of a row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from edupulse_pipelines.errors import PermanentError
+from edupulse_pipelines.governance.audit_verify import head
+from edupulse_pipelines.schema import migrations
+from edupulse_pipelines.schema.catalogs import read_catalog
+from edupulse_pipelines.storage.bulk import counted_hash_of_copy
+from edupulse_pipelines.storage.engine import database_error_in_words
+
+_ROWS_AT_ONCE = 10_000
+
+
+@dataclass(frozen=True)
+class Contents:
+    """How many rows a table or a partition has, and the hash of them."""
+
+    rows: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class State:
+    """What was found. sequences: by name the last number given out. definitions: by `kind name` how it is defined.
+
+    seconds: what counting and hashing took.
+    """
+
+    tables: dict[str, Contents]
+    sequences: dict[str, int]
+    revision: str | None
+    definitions: dict[str, str]
+    audit_head: str | None
+    seconds: float = field(default=0.0, compare=False)
+
+    @property
+    def rows(self) -> int:
+        """Rows of all tables."""
+        return sum(contents.rows for contents in self.tables.values())
+
+
+def read_state(connection: Connection, sequences: dict[str, int] | None = None) -> State:
+    """The state of the database as the connection's transaction sees it (`Work.reading(steady=True)`).
+
+    Its role has to see every row: the owner of the tables, or one that passes the policies. Tables that are not its own
+    are left out. sequences: as they were noted, where others may have taken numbers since; a transaction does not hold
+    them still.
+    """
+    began = time.monotonic()
+    tables = dict(_contents(connection))
+    seconds = time.monotonic() - began
+    found = head(connection)
+    on_sqlite = connection.dialect.name == "sqlite"
+    return State(
+        tables,
+        read_sequences(connection) if sequences is None else sequences,
+        migrations.current(connection),
+        read_catalog(connection) | ({} if on_sqlite else dict(_definitions(connection))),
+        str(found) if found else None,
+        seconds,
+    )
+
+
+def _contents(connection: Connection) -> Iterator[tuple[str, Contents]]:
+    if connection.dialect.name == "sqlite":
+        names = connection.exec_driver_sql(
+            "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
+        )
+        for (name,) in names.all():
+            with _naming(name):
+                contents = _contents_on_sqlite(connection, name)
+            yield name, contents
+        return
+    for name, quoted, order in connection.exec_driver_sql(_TABLES).all():
+        # Physical order where there is no key: a data folder that was copied has the same.
+        query = f"SELECT * FROM ONLY {quoted} ORDER BY {order or 'ctid'}"
+        with _naming(name):
+            rows, sha256 = counted_hash_of_copy(connection, query)
+        yield name, Contents(rows, sha256)
+
+
+@contextmanager
+def _naming(table: str) -> Iterator[None]:
+    """PermanentError, which names the table, where its rows cannot be read; a connection that is lost stays one."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if error.connection_invalidated:
+            raise
+        raise PermanentError(f"{table} cannot be read to its end: {database_error_in_words(error)}") from None
+
+
+def _contents_on_sqlite(connection: Connection, name: str) -> Contents:
+    digest, rows = hashlib.sha256(), 0
+    quoted = '"' + name.replace('"', '""') + '"'
+    info = connection.exec_driver_sql(f"PRAGMA table_info({quoted})").all()
+    key = ", ".join(str(column[0] + 1) for column in sorted(info, key=lambda column: column[5]) if column[5])
+    found = connection.exec_driver_sql(
+        f"SELECT * FROM {quoted} ORDER BY {key or 'rowid'}", execution_options={"yield_per": _ROWS_AT_ONCE}
+    )
+    for part in found.partitions(_ROWS_AT_ONCE):
+        rows += len(part)
+        # Python writes a number so that the same one is read from it, and types differ in their spelling.
+        digest.update("\n".join(repr(tuple(row)) for row in part).encode("utf-8", "surrogatepass") + b"\n")
+    return Contents(rows, digest.hexdigest())
+
+
+def read_sequences(connection: Connection) -> dict[str, int]:
+    """The last number that each sequence has given out; SQLite has none."""
+    if connection.dialect.name == "sqlite":
+        return {}
+    found = {}
+    for name, quoted in connection.exec_driver_sql(_SEQUENCES).all():
+        last, called = connection.exec_driver_sql(f"SELECT last_value, is_called FROM {quoted}").one()
+        found[name] = last if called else last - 1
+    return found
+
+
+def _definitions(connection: Connection) -> Iterator[tuple[str, str]]:
+    """What the catalog of the schema leaves out: partitions, the policies of roles, rights, owners, and the roles."""
+    for kind, name, definition in connection.exec_driver_sql(_BESIDE_THE_CATALOG):
+        yield f"{kind} {name}", definition
+
+
+_TABLES = """
+SELECT c.relname, CAST(c.oid AS regclass)::text,
+       (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY k.place)
+        FROM pg_index i CROSS JOIN LATERAL unnest(CAST(i.indkey AS smallint[])) WITH ORDINALITY k(number, place)
+        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
+        WHERE i.indrelid = c.oid AND i.indisprimary)
+FROM pg_class c
+WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.relnamespace = CAST(current_schema() AS regnamespace)
+  AND pg_has_role(c.relowner, 'USAGE')
+ORDER BY c.relname
+"""
+_SEQUENCES = """
+SELECT relname, CAST(oid AS regclass)::text FROM pg_class
+WHERE relkind = 'S' AND relnamespace = CAST(current_schema() AS regnamespace) AND pg_has_role(relowner, 'USAGE')
+ORDER BY 1
+"""
+_BESIDE_THE_CATALOG = """
+SELECT 'partition', c.relname, pg_get_expr(c.relpartbound, c.oid) || ' of ' || CAST(i.inhparent AS regclass)::text
+FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid
+WHERE c.relispartition AND c.relkind IN ('r', 'p') AND c.relnamespace = CAST(current_schema() AS regnamespace)
+UNION ALL
+SELECT 'access', c.relname,
+       concat_ws(' ', CAST(c.relowner AS regrole)::text, c.relrowsecurity, c.relforcerowsecurity,
+                 CAST(c.relacl AS text))
+FROM pg_class c
+WHERE c.relkind IN ('r', 'p', 'S', 'v') AND c.relnamespace = CAST(current_schema() AS regnamespace)
+UNION ALL
+SELECT 'trigger', CAST(t.tgrelid AS regclass)::text || ' ' || t.tgname,
+       concat_ws(' ', t.tgenabled, pg_get_triggerdef(t.oid))
+FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
+WHERE NOT t.tgisinternal AND c.relnamespace = CAST(current_schema() AS regnamespace)
+UNION ALL
+SELECT 'policy', CAST(p.polrelid AS regclass)::text || ' ' || p.polname,
+       concat_ws(' | ', p.polcmd, p.polpermissive, pg_get_expr(p.polqual, p.polrelid),
+                 pg_get_expr(p.polwithcheck, p.polrelid),
+                 (SELECT string_agg(coalesce(r.rolname, 'public'), ' ' ORDER BY r.rolname)
+                  FROM unnest(p.polroles) one LEFT JOIN pg_roles r ON r.oid = one))
+FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
+WHERE c.relnamespace = CAST(current_schema() AS regnamespace)
+UNION ALL
+SELECT 'role', r.rolname,
+       concat_ws(' ', r.rolsuper, r.rolinherit, r.rolcreaterole, r.rolcreatedb, r.rolcanlogin, r.rolreplication,
+                 r.rolbypassrls, r.rolconnlimit, r.rolvaliduntil,
+                 (SELECT string_agg(CAST(m.roleid AS regrole)::text, ' ' ORDER BY CAST(m.roleid AS regrole)::text)
+                  FROM pg_auth_members m WHERE m.member = r.oid))
+FROM pg_roles r WHERE r.rolname NOT LIKE 'pg\\_%%'
+"""

@@ -1,0 +1,139 @@
+"""What is in a database as counts and hashes: equal for equal contents, and what differs in words without values."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from edupulse_pipelines.errors import DatabaseBusy
+from edupulse_pipelines.operations.recovery.compared import differences
+from edupulse_pipelines.operations.recovery.state import State, read_state
+from edupulse_pipelines.schema.tables import TABLES
+from edupulse_pipelines.storage import turns
+from edupulse_pipelines.storage.months import PARTITIONED
+from edupulse_pipelines.storage.turns import quiet_moment, take_turn
+from edupulse_pipelines.storage.work import EVERY_TENANT, Work
+from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, STUDENT_HEADER, District
+
+STUDENTS = f"{STUDENT_HEADER}\nZQ1,ZQann,ZQlee,2010-01-01\nZQ2,ZQray,ZQmoss,2010-01-02\n"
+ATTENDANCE = f"{ATTENDANCE_HEADER}\nZQ1,2025-09-02,present\nZQ2,2025-09-02,absent\n"
+
+
+@pytest.fixture
+def work(engine: sa.Engine, tmp_path: Path) -> Work:
+    district = District(engine, tmp_path, name="north")
+    district.land(1, students=STUDENTS, attendance_records=ATTENDANCE)
+    district.run("students", "attendance_records")
+    return Work(engine, EVERY_TENANT)
+
+
+def state(work: Work) -> State:
+    with work.reading(steady=True) as connection:
+        return read_state(connection)
+
+
+def test_the_same_database_has_the_same_state(work: Work) -> None:
+    first = state(work)
+    assert set(TABLES) - set(PARTITIONED) <= set(first.tables)
+    month = "attendance_records" if work.dialect == "sqlite" else "attendance_records_y2025m09"
+    assert first.tables["students"].rows == first.tables[month].rows == 2
+    assert first.audit_head is not None
+    if work.dialect == "postgresql":
+        assert first.sequences["audit_changes_number"] >= 1
+        assert {"partition attendance_records_y2025m09", "access students"} <= first.definitions.keys()
+        assert any(key.startswith("role ") for key in first.definitions)
+        assert any(key.startswith("policy students ") for key in first.definitions)
+    assert differences(first, state(work)) == []
+
+
+@pytest.mark.parametrize(
+    ("statement", "said"),
+    [
+        ("UPDATE students SET first_name = 'ZQzoe' WHERE district_id = 'ZQ1'", "students: as many rows (2), but not"),
+        ("DELETE FROM attendance_records WHERE status = 'absent'", "1 rows, noted were 2"),
+        ("UPDATE alembic_version SET version_num = '0001'", "schema revision 0001, noted was"),
+        ("CREATE TABLE further (a INTEGER)", "further: a table that was not there"),
+        ("DROP INDEX ix_students_", "index students"),
+    ],
+)
+def test_what_differs_is_said_without_a_value(work: Work, engine: sa.Engine, statement: str, said: str) -> None:
+    before = state(work)
+    with engine.begin() as connection:
+        if statement.startswith("DROP INDEX"):
+            index = next(key for key in before.definitions if key.startswith("index students ix_")).split()[-1]
+            statement = f"DROP INDEX {index}"
+        connection.exec_driver_sql(statement)
+    found = differences(before, state(work))
+    assert any(said in one for one in found), found
+    assert "ZQ" not in " ".join(found)
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_policies_triggers_and_sequences_belong_to_the_state(work: Work, engine: sa.Engine) -> None:
+    before = state(work)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("CREATE POLICY open_to_all ON students USING (true)")
+        connection.exec_driver_sql("ALTER TABLE students DISABLE TRIGGER USER")
+        connection.exec_driver_sql("SELECT setval('audit_changes_number', 1, false)")
+        connection.exec_driver_sql("GRANT SELECT ON attendance_records_y2025m09 TO PUBLIC")
+    found = differences(before, state(work))
+    assert "policy students open_to_all: was not there" in found
+    assert any(one.startswith("trigger students ") and one.endswith("another definition") for one in found)
+    assert any(one.startswith("sequence audit_changes_number: it would give out numbers") for one in found)
+    assert "access attendance_records_y2025m09: another definition" in found
+    with engine.begin() as connection:  # numbers that a server noted ahead and lost are no difference
+        connection.exec_driver_sql("SELECT setval('audit_changes_number', 500)")
+    assert not any("sequence" in one for one in differences(before, state(work)))
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_a_quiet_moment_waits_for_loads_and_loads_wait_for_it(
+    work: Work, engine: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    north = Work(engine, "north")
+    seen: list[str] = []
+
+    def quiet() -> None:
+        with quiet_moment(work, ["north"]):
+            seen.append("quiet")
+            time.sleep(0.3)
+            seen.append("quiet ends")
+
+    def load() -> None:
+        with north.writing() as connection:
+            take_turn(connection, north, ["students"])
+            seen.append("load")
+
+    other = threading.Thread(target=quiet)
+    with north.writing() as connection:
+        take_turn(connection, north, ["students"])
+        other.start()
+        time.sleep(0.3)
+        seen.append("first load ends")
+    while "quiet" not in seen:
+        time.sleep(0.01)
+    later = threading.Thread(target=load)
+    later.start()
+    other.join()
+    later.join()
+    assert seen == ["first load ends", "quiet", "quiet ends", "load"]
+    # Who writes without a turn is waited for as well, and not for ever.
+    monkeypatch.setattr(turns, "PATIENCE_SECONDS", 2.0)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE predictions SET rescored = true")
+        with pytest.raises(DatabaseBusy, match="no quiet moment"), quiet_moment(work, []):
+            pass
+
+
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_on_sqlite_nobody_writes_in_a_quiet_moment(work: Work, engine: sa.Engine) -> None:
+    before = state(work)
+    with quiet_moment(work, []), engine.connect() as other:
+        other.connection.driver_connection.execute("PRAGMA busy_timeout = 50")
+        with pytest.raises(sa.exc.OperationalError, match="locked"):
+            other.exec_driver_sql("DELETE FROM students")
+    assert differences(before, state(work)) == []
