@@ -17,6 +17,7 @@ from edupulse_pipelines.cli import (
     demo,
     dev,
     enrollments,
+    keys,
     model,
     privacy,
     quarantine,
@@ -62,6 +63,7 @@ for part in (
     model.model,
     privacy.privacy,
     audit.audit,
+    keys.keys,
     db.db,
 ):
     main.add_command(part)

@@ -93,7 +93,7 @@ def inspect(
         written = write(work, settings.raw_dir, tenant, student, out, circumstances)
     facts = {"tenant": tenant.name, "rows": written.counts, "held_back": written.held_back, "out": str(out)}
     rows = sum(written.counts.values())
-    sentence = f"Wrote {rows:,} rows to {out}; begin with index.html."
+    sentence = f"Wrote {rows:,} rows to {out}; begin with index.html." + _encrypted(out)
     if written.held_back:
         sentence += (
             f"\n{written.held_back:,} texts may name another student: they are in {NOT_FOR_RELEASE}/to-redact.csv. "
@@ -216,7 +216,7 @@ def export(
             published = aggregates.publish(work, settings.home, str(aggregates_name), out, monday, split, k, given)
             sentence = f"Wrote {published.published:,} counts to {out}; {published.hidden:,} more are hidden."
             facts = {"published": published.published, "hidden": published.hidden}
-    answer(sentence, {"tenant": tenant.name, "out": str(out), **facts}, as_json)
+    answer(sentence + _encrypted(out), {"tenant": tenant.name, "out": str(out), **facts}, as_json)
 
 
 @privacy.command("erase")
@@ -411,3 +411,10 @@ def holds(tenant_name: str | None, as_json: bool, home: Path | None) -> None:
         click.echo(f"{one.district_id}: since {one.placed_at:%Y-%m-%d} by {one.placed_by}{until}: {one.reason}")
     if not found:
         click.echo("Nobody is on hold.")
+
+
+def _encrypted(out: Path) -> str:
+    """What to say where the files that were written are encrypted."""
+    if next(out.rglob("*.age"), None) is None:
+        return ""
+    return f"\nThe files are encrypted: `edupulse keys open {out} --output FOLDER` writes them in plain, to hand over."

@@ -292,7 +292,7 @@ def ring_of(home: Path) -> KeyRing:
     return _rings.get(home.absolute()) or KeyRing(home)
 
 
-def key_for(home: Path, tenant: str) -> DataKey | None:
+def data_key_for(home: Path, tenant: str) -> DataKey | None:
     """The key that a district's files are encrypted with; None when nothing is to be encrypted."""
     return ring_of(home).key_for_writing(tenant)
 

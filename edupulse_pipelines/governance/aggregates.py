@@ -19,6 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from edupulse_pipelines.encryption.keyring import data_key_for
 from edupulse_pipelines.errors import ConfigurationError, PermanentError
 from edupulse_pipelines.governance import disclosures
 from edupulse_pipelines.governance.disclosures import Circumstances
@@ -93,7 +94,7 @@ def publish(
     text = _csv(release, tables)
     contents = {"counts.csv": text.encode(), "README.txt": _about(work.tenant, week, k, release).encode()}
     with (
-        written_files(out, contents) as files,
+        written_files(out, contents, data_key_for(home, work.tenant)) as files,
         written_files(kept.parent, {kept.name: _kept(day, release)}),
         work.writing() as connection,
     ):

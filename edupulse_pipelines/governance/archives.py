@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from sqlalchemy.engine import Connection
 
+from edupulse_pipelines.encryption.archives import opened_archive
 from edupulse_pipelines.ingest.archived_file import archive_facts, archive_path, archived_header
 from edupulse_pipelines.ingest.erased_rows import ErasedRows
 from edupulse_pipelines.schema.source_formats import format_of
@@ -75,7 +75,7 @@ def rows_of(archive: Archive, keys: ErasedKeys, tenant: TenantSettings) -> pa.Ta
     """The rows of an archive that `keys` recognises; None when there are none."""
     rows = archive.filter(keys, tenant)
     parts = []
-    with pq.ParquetFile(archive.path) as stored:
+    with opened_archive(archive.path) as stored:
         for group in range(stored.num_row_groups):
             part = stored.read_row_group(group)
             mine = rows.among(part)
@@ -89,6 +89,6 @@ def names_in(
 ) -> Iterator[tuple[str, str, str]]:
     """(number, first name, last name) of every row of an archive of `students` that has one of these numbers."""
     rows = archive.filter(keys, tenant)
-    with pq.ParquetFile(archive.path) as stored:
+    with opened_archive(archive.path) as stored:
         for group in range(stored.num_row_groups):
             yield from rows.names_beside(stored.read_row_group(group, columns=rows.name_columns), numbers)

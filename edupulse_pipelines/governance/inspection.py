@@ -23,6 +23,7 @@ import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from edupulse_pipelines.encryption.keyring import data_key_for
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.governance import archives, disclosures, kept_files
 from edupulse_pipelines.governance.delivered_columns import is_written_by_people, read_as
@@ -157,7 +158,10 @@ def inspect(
     elsewhere = _elsewhere(work, raw_dir, person, sheets)
     contents = _contents(sheets, held, _page(work, person, sheets, held, elsewhere, schools))
     counts = {sheet.name: len(sheet.rows) for sheet in sheets}
-    with written_files(out, contents) as written, work.writing() as connection:
+    with (
+        written_files(out, contents, data_key_for(raw_dir.parent, work.tenant)) as written,
+        work.writing() as connection,
+    ):
         disclosures.record(
             connection,
             work,

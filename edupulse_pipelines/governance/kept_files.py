@@ -12,11 +12,23 @@ import zipfile
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from edupulse_pipelines.encryption.files import plain_bytes
+from edupulse_pipelines.errors import EncryptedFileDamaged
 from edupulse_pipelines.governance.person import Person
 from edupulse_pipelines.storage.work import Work
 
 _ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "cp1252")
 _LARGEST = 1 << 30  # bytes unpacked that are looked into
+_UNREADABLE = (
+    OSError,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zipfile.LargeZipFile,
+    EncryptedFileDamaged,
+)
 
 
 def refused_files(work: Work, raw_dir: Path) -> list[Path]:
@@ -30,15 +42,18 @@ def kept_bundles(work: Work, raw_dir: Path) -> list[Path]:
 
 
 def mentions(path: Path, person: Person) -> bool | None:
-    """Whether a file, or a member of it, holds the student's number or a name of theirs; None when nobody can tell."""
+    """Whether a file, or a member of it, holds the student's number or a name of theirs; None when nobody can tell.
+
+    KeyUnusable when the file is encrypted and its key cannot be had.
+    """
     try:
-        for content in _contents(path.read_bytes()):
+        for content in _contents(plain_bytes(path)):
             texts = _texts(content)
             if not texts:
                 return None
             if any(_holds(text, person) for text in texts):
                 return True
-    except (OSError, EOFError, ValueError, RuntimeError, NotImplementedError, zipfile.BadZipFile, zipfile.LargeZipFile):
+    except _UNREADABLE:
         return None
     return False
 
@@ -83,9 +98,9 @@ def roster_without(path: Path, person: Person, only: Collection[str] | None = No
     only: names of the members that rows are taken from; by default all.
     """
     try:
-        with zipfile.ZipFile(path) as packed:
+        with zipfile.ZipFile(io.BytesIO(plain_bytes(path))) as packed:
             members = {member.filename: packed.read(member) for member in packed.infolist() if not member.is_dir()}
-    except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile):
+    except (OSError, RuntimeError, NotImplementedError, zipfile.BadZipFile, EncryptedFileDamaged):
         return None
     users = next((name for name in members if Path(name).name.lower() == "users.csv"), None)
     if users is None or any(not name.lower().endswith(".csv") for name in members):

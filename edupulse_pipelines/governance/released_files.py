@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from edupulse_pipelines.encryption.files import encrypt_bytes
+from edupulse_pipelines.encryption.keyring import DataKey
 from edupulse_pipelines.errors import PermanentError
 
 
@@ -21,8 +23,11 @@ def check_empty(out: Path) -> None:
 
 
 @contextmanager
-def written_files(out: Path, contents: Mapping[str, bytes]) -> Iterator[dict[str, str]]:
+def written_files(out: Path, contents: Mapping[str, bytes], key: DataKey | None = None) -> Iterator[dict[str, str]]:
     """Write files (by their path below `out`) for their owner alone; the SHA-256 of each by its path.
+
+    key: encrypts each, which then has `.age` behind its name; the hashes are of what is in them, which is what is given
+    out.
 
     They stay when the block, which records that they were given, ends well; otherwise they are removed, with the
     folders that were made for them. PermanentError when they cannot be written.
@@ -31,11 +36,11 @@ def written_files(out: Path, contents: Mapping[str, bytes]) -> Iterator[dict[str
     with ExitStack() as made:
         try:
             for name, data in contents.items():
-                path = out / name
+                path = out / (f"{name}.age" if key is not None else name)
                 _make_folder(path.parent, made)
                 with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
                     made.callback(path.unlink, missing_ok=True)
-                    stream.write(data)
+                    stream.write(data if key is None else encrypt_bytes(data, key))
                 hashes[name] = hashlib.sha256(data).hexdigest()
         except OSError as error:
             raise PermanentError(f"{out} cannot be written: {error.strerror}.") from None

@@ -22,6 +22,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from edupulse_pipelines.encryption.keyring import data_key_for
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.governance import disclosures
 from edupulse_pipelines.governance.aggregates import FOLDER, check_name, check_new
@@ -138,7 +139,7 @@ def export(
     counts = {"students": len(told), "suppressed": found.suppressed, "k": found.k, "weeks": len(weekly)}
     contents = {name: text.encode() for name, text in texts.items()}
     with (
-        written_files(out, contents) as files,
+        written_files(out, contents, data_key_for(home, work.tenant)) as files,
         written_files(kept.parent, sealed),
         work.writing() as connection,
     ):

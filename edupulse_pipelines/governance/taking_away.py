@@ -25,6 +25,7 @@ from edupulse_pipelines.ingest.archived_file import (
     rewrite_archive,
     unfinished_files,
 )
+from edupulse_pipelines.ingest.kept_as_it_came import encrypt_kept
 from edupulse_pipelines.schema.sqlalchemy_tables import quarantined_records
 from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.settings import TenantSettings
@@ -100,6 +101,7 @@ def mend_bundles(
                 temporary.unlink()
             else:
                 sha256 = bundles[0].fingerprint()[0]
+                encrypt_kept(temporary, path)
                 temporary.replace(path.with_name(f"{'bundle' if person.is_named_in(stem) else stem}.{sha256[:16]}.zip"))
         path.unlink(missing_ok=True)
     return mended

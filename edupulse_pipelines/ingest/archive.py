@@ -1,7 +1,8 @@
 """The raw archive: every landed file of a week kept as it came, once, and entered in the manifest.
 
 `<raw>/<tenant>/<table>/<delivery date>/<file>.<hash>.parquet` (see `archived_file`). A file that is refused is kept
-byte for byte beside it (`….refused`), the bundle that rows were converted from under `<raw>/<tenant>/originals`.
+byte for byte beside it (`….refused`), the bundle that rows were converted from under `<raw>/<tenant>/originals`; how
+is in `kept_as_it_came`.
 Nothing is validated here beyond what reading needs, and no format is known: that is `sources`.
 """
 
@@ -9,14 +10,14 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
 from sqlalchemy.engine import Connection
 
+from edupulse_pipelines.encryption.archives import rows_in_archive
 from edupulse_pipelines.errors import DeliveryUnfinished, LandingError, PermanentError
 from edupulse_pipelines.ingest.archived_file import (
     ERASED_ROWS,
@@ -30,6 +31,7 @@ from edupulse_pipelines.ingest.archived_file import (
 )
 from edupulse_pipelines.ingest.changed_files import changed_files, renamed
 from edupulse_pipelines.ingest.erased_rows import ErasedRows
+from edupulse_pipelines.ingest.kept_as_it_came import keep, readable_copy
 from edupulse_pipelines.ingest.landing import Delivery, landed_deliveries, readable
 from edupulse_pipelines.progress import Progress
 from edupulse_pipelines.schema.delivery import DELIVERED
@@ -112,8 +114,7 @@ def archive_files(
     earlier = [
         delivery for delivery in deliveries if wanted and delivery.week < max(wanted) and delivery.week not in wanted
     ]
-    archive = _Archive(work, raw_dir, tenant, table, deliveries)
-    with readable(tenant):
+    with _Archive(work, raw_dir, tenant, table, deliveries) as archive, readable(tenant):
         late = [(changed.delivery, changed.file) for changed in changed_files(work, earlier, [table])]
         landed = [*late, *((delivery, file) for delivery in asked for file in delivery.files.get(table, []))]
         steps = _Steps(progress, sum(file.size_on_disk for _, file in landed))
@@ -140,8 +141,8 @@ def told_names(connection: Connection, work: Work, table: str) -> dict[tuple[dt.
 def make_again(work: Work, raw_dir: Path, tenant: TenantSettings, entry: manifest.Entry) -> bool:
     """Write the archive of a file anew from its landed file; False when that is gone or has another content by now."""
     try:
-        archive = _Archive(work, raw_dir, tenant, entry.table_name, landed_deliveries(tenant))
-        with readable(tenant):
+        deliveries = landed_deliveries(tenant)
+        with _Archive(work, raw_dir, tenant, entry.table_name, deliveries) as archive, readable(tenant):
             return archive.make_again(entry)
     except (LandingError, RefusedFile):
         return False
@@ -205,6 +206,14 @@ class _Archive:
         with work.reading() as connection:
             self._erased = read_erased(connection, work, raw_dir.parent)
         self._deliveries = renamed(deliveries, self._erased)
+        self._copies = ExitStack()
+        """Kept bundles as they can be read, until the archiving is done."""
+
+    def __enter__(self) -> _Archive:
+        return self
+
+    def __exit__(self, *_raised: object) -> None:
+        self._copies.close()
 
     def add(self, delivery: Delivery, file: LandedFile, steps: _Steps) -> ArchivedFile:
         """Archive one file, or find it archived, and enter it in the manifest."""
@@ -249,7 +258,7 @@ class _Archive:
             of_file = archive_facts(target)
             values |= {
                 "status": ARCHIVED,
-                "rows_read": pq.read_metadata(target).num_rows,
+                "rows_read": rows_in_archive(target),
                 "reason": None,
                 "detail": None,
                 "unknown_columns": of_file["unknown_columns"],
@@ -264,7 +273,7 @@ class _Archive:
             # Once rows have been taken away nobody can tell whether an unreadable file holds them.
             keepable = refusal.reason not in (TOO_LARGE, COMPRESSION_BOMB) and not self._erased.concern(self._table)
             if keepable and not kept.exists():
-                file.keep(kept)
+                keep(file, kept)
                 made.append(kept)
             values |= {"status": REFUSED, "rows_read": 0, "reason": refusal.reason, "detail": refusal.detail}
             of_file = {}
@@ -411,7 +420,7 @@ class _Archive:
         kept = self._originals(delivery.delivered_on) / f"{name}.{sha256[:16]}.zip"
         if kept.exists():
             return []
-        file.keep(kept)
+        keep(file, kept)
         return [kept]
 
     def _bundles_before(self, delivery: Delivery) -> list[LandedFile]:
@@ -439,7 +448,8 @@ class _Archive:
 
     def _kept_bundles(self, path: Path) -> list[LandedFile]:
         """The bundle that was kept in a zip, for each of its tables. PermanentError when it is not the one any more."""
-        bundles = bundles_kept(path, self._tenant.files)
+        copy = self._copies.enter_context(readable_copy(path))
+        bundles = bundles_kept(copy, self._tenant.files)
         sha256 = path.suffixes[-2].removeprefix(".")  # the beginning of it, see `_keep_original`
         if not bundles or not bundles[0].fingerprint()[0].startswith(sha256):
             raise PermanentError(

@@ -2,7 +2,8 @@
 
 String-typed Parquet, one row per data row of the file with its line number; what is said of the whole file (its hash,
 format, entries left out) is in the Parquet metadata. Written under a temporary name and moved into place when it is
-complete, never changed afterwards. Which files are archived, and when, is in `archive`; no format is known here.
+complete, never changed afterwards; encrypted where the home has a key (`encryption`), and then read with it. Which
+files are archived, and when, is in `archive`; no format is known here.
 """
 
 from __future__ import annotations
@@ -17,13 +18,21 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from edupulse_pipelines.encryption.archives import (
+    ParquetOptions,
+    archive_schema_of,
+    encryption_for,
+    is_encrypted_archive,
+    opened_archive,
+)
+from edupulse_pipelines.errors import EncryptedFileDamaged
 from edupulse_pipelines.ingest.erased_rows import ErasedRows
 from edupulse_pipelines.sources.blanks import BLANK, without_blank_rows
 from edupulse_pipelines.sources.records import LINE_NUMBER, SYSTEM_COLUMNS, RecordSource, archive_schema
@@ -33,7 +42,9 @@ FORMER_COLUMNS = ("_file_name", "_sha256")
 _METADATA = "edupulse."
 ERASED_ROWS = "rows_erased"
 """Name of the fact how many rows of erased students an archive has left out."""
-_UNREADABLE = (OSError, pa.ArrowException, ValueError, KeyError)
+ENCRYPTED_FROM = "encrypted_from"
+"""Name of the fact which plain archive (its hash) an encrypted one was made of."""
+_UNREADABLE = (OSError, pa.ArrowException, ValueError, KeyError, EncryptedFileDamaged)
 """What pyarrow and the reading of the metadata say of bytes that are not an archive, or not one any more."""
 _DICTIONARY_BYTES = 4 << 20  # so that a row group's student numbers stay a dictionary
 
@@ -46,7 +57,7 @@ def archive_path(raw_dir: Path, tenant: str, table: str, delivered_on: dt.date, 
 
 def archived_header(path: Path) -> list[str]:
     """The header of the archived file, in its order."""
-    schema = pq.read_schema(path)
+    schema = archive_schema_of(path)
     ours = SYSTEM_COLUMNS if schema.metadata else (*SYSTEM_COLUMNS, *FORMER_COLUMNS)
     return [name for name in schema.names if name not in ours]
 
@@ -57,9 +68,12 @@ def archived_instructional_days(path: Path) -> list[dt.date]:
 
 
 def archive_facts(path: Path) -> dict[str, Any]:
-    """What an archive says of its whole file; nothing for none, a damaged one, or one of the first release."""
+    """What an archive says of its whole file; nothing for none, a damaged one, or one of the first release.
+
+    KeyUnusable when it is encrypted and cannot be opened.
+    """
     try:
-        stored = pq.read_schema(path).metadata or {}
+        stored = archive_schema_of(path).metadata or {}
         return {
             key.decode().removeprefix(_METADATA): orjson.loads(value)
             for key, value in stored.items()
@@ -76,7 +90,7 @@ def is_archived(path: Path, sha256: str, read_with: Mapping[str, str]) -> bool:
     facts = archive_facts(path)
     if not facts:
         with suppress(*_UNREADABLE):
-            return "_sha256" in pq.read_schema(path).names
+            return "_sha256" in archive_schema_of(path).names
         return False
     of_now = facts.get("read_with")
     return (
@@ -101,13 +115,13 @@ def is_whole(path: Path, rows: int) -> bool:
     All that can be known of an archive whose hash nobody took: a changed value may go unnoticed.
     """
     try:
-        with pq.ParquetFile(path) as archive:
+        with opened_archive(path) as archive:
             return sum(len(batch) for batch in archive.iter_batches()) == rows
     except _UNREADABLE:
         return False
 
 
-def _temporary(target: Path) -> Path:
+def temporary_beside(target: Path) -> Path:
     """A name beside the target that no other run, in this process or another, writes to.
 
     What processes of this machine that were killed have left under such names is removed.
@@ -151,7 +165,7 @@ def share_archive(archive: Path, target: Path) -> None:
     if archive == target:
         return
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(target)
+    temporary = temporary_beside(target)
     try:
         try:
             os.link(archive, temporary)
@@ -177,20 +191,12 @@ def write_archive(
     target.parent.mkdir(parents=True, exist_ok=True)
     schema = archive_schema(erased.header)
     unknown = dict(zip(source.header, erased.header, strict=True))
-    temporary = _temporary(target)
+    temporary = temporary_beside(target)
     complete = bool(getattr(source, "snapshot", False))
     first_date: dt.date | None = None
     try:
         with temporary.open("wb") as stream:
-            with pq.ParquetWriter(
-                stream,
-                schema,
-                compression="zstd",
-                use_dictionary=schema.names[1:],
-                column_encoding={LINE_NUMBER: "DELTA_BINARY_PACKED"},
-                dictionary_pagesize_limit=_DICTIONARY_BYTES,
-                store_schema=False,  # or the metadata that is added at the end would not be the schema's
-            ) as writer:
+            with _parquet_writer(stream, schema, target) as writer:
                 blank = 0
                 for batch in source.batches():
                     table = without_blank_rows(batch)
@@ -230,22 +236,21 @@ def rewrite_archive(path: Path, erased: ErasedRows) -> Path | None:
     """
     facts = archive_facts(path)
     names = dict(zip(archived_header(path), erased.header, strict=True))
-    with pq.ParquetFile(path) as archive:
+    with opened_archive(path) as archive:
         for group in range(archive.num_row_groups):
             erased.keep(archive.read_row_group(group))
         gone = erased.count
         if not gone and not erased.changes_header:
             return None
         schema = archive_schema(erased.header) if facts else archive.schema_arrow.remove_metadata()
+        facts.pop(ENCRYPTED_FROM, None)
         facts |= {
             ERASED_ROWS: facts.get(ERASED_ROWS, 0) + gone,
             "unknown_columns": [names.get(name, name) for name in facts.get("unknown_columns", [])],
         }
-        temporary = _temporary(path)
+        temporary = temporary_beside(path)
         with temporary.open("wb") as stream:
-            with pq.ParquetWriter(
-                stream, schema, compression="zstd", use_dictionary=schema.names[1:], store_schema=False
-            ) as writer:
+            with _parquet_writer(stream, schema, path) as writer:
                 for group in range(archive.num_row_groups):
                     writer.write_table(erased.keep(archive.read_row_group(group)).cast(schema))
                 if "sha256" in facts:  # an archive of the first release has no facts
@@ -256,6 +261,52 @@ def rewrite_archive(path: Path, erased: ErasedRows) -> Path | None:
             os.fsync(stream.fileno())
     erased.count = gone
     return temporary
+
+
+def encrypt_archive(path: Path) -> Path | None:
+    """What a plain archive is encrypted, under a temporary name beside it; None when it is, or is to stay as it is.
+
+    It says of which bytes it was made, so that whoever finds the manifest behind knows that it is the same archive.
+    """
+    if is_encrypted_archive(path) or not (options := encryption_for(path)):
+        return None
+    temporary = temporary_beside(path)
+    try:
+        with opened_archive(path) as archive, temporary.open("wb") as stream:
+            stored = dict(archive.schema_arrow.metadata or {})
+            if stored:  # an archive of the first release has none, and is known by that
+                stored[(_METADATA + ENCRYPTED_FROM).encode()] = orjson.dumps(hash_of_archive(path))
+            with _parquet_writer(stream, archive.schema_arrow.remove_metadata(), path, options) as writer:
+                for group in range(archive.num_row_groups):
+                    writer.write_table(archive.read_row_group(group).replace_schema_metadata())
+                writer.add_key_value_metadata(stored)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def is_encrypted_from(path: Path, archive_sha256: str | None) -> bool:
+    """Whether an archive says that it is the encryption of the one that had this hash."""
+    return archive_sha256 is not None and archive_facts(path).get(ENCRYPTED_FROM) == archive_sha256
+
+
+def _parquet_writer(
+    stream: BinaryIO, schema: pa.Schema, path: Path, options: ParquetOptions | None = None
+) -> pq.ParquetWriter:
+    """Writes the archive that will lie at `path`; options: its encryption, where that is known."""
+    return pq.ParquetWriter(
+        stream,
+        schema,
+        compression="zstd",
+        use_dictionary=[name for name in schema.names if name != LINE_NUMBER],
+        column_encoding={LINE_NUMBER: "DELTA_BINARY_PACKED"},
+        dictionary_pagesize_limit=_DICTIONARY_BYTES,
+        store_schema=False,  # or the metadata that is added at the end would not be the schema's
+        **(encryption_for(path) if options is None else options),
+    )
 
 
 def _first_date(texts: pa.ChunkedArray) -> dt.date | None:

@@ -20,6 +20,7 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from edupulse_pipelines.encryption.archives import archive_schema_of, opened_archive
 from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.ingest.ahead import ahead
 from edupulse_pipelines.ingest.archived_file import FORMER_COLUMNS
@@ -85,7 +86,7 @@ class DeliveredRows:
         self._joined = joined or {}
         self._event_date = DELIVERED[table].record.event_date
         self._piece_rows = PIECE_ROWS if TABLES[table].partition_by_month else min(PIECE_ROWS, _PIECE_ROWS_OF_TEXT)
-        self._headers = [pq.read_schema(file.path).names for file in files]
+        self._headers = [archive_schema_of(file.path).names for file in files]
         self._kept: list[Piece] | None = []
         self._school_named: set[bool] = set()
         kept_bytes = 0
@@ -126,7 +127,7 @@ class DeliveredRows:
             wanted.setdefault(int(piece.file[row]), set()).add(int(piece.line_numbers[row]))
         by_place = {}
         for file, lines in wanted.items():
-            with pq.ParquetFile(self._files[file].path) as archive:
+            with opened_archive(self._files[file].path) as archive:
                 for group in self._groups_with(archive, min(lines), max(lines)):
                     part = archive.read_row_group(group)
                     asked = np.isin(part[LINE_NUMBER].to_numpy(), list(lines))
@@ -228,7 +229,7 @@ class DeliveredRows:
             canonical = header if file.converted else self._canonical(number, header)
             ours = dict(zip(header, canonical, strict=True))
             names = [name for name in header if ours[name] in contract.column_names]
-            with pq.ParquetFile(file.path) as archive:
+            with opened_archive(file.path) as archive:
                 for group in range(archive.num_row_groups):
                     part = archive.read_row_group(group, columns=[LINE_NUMBER, PROBLEM, *names])
                     for begin in range(0, len(part), self._piece_rows):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.ingest.archive import make_again, told_names
-from edupulse_pipelines.ingest.archived_file import hash_of_archive, is_whole
+from edupulse_pipelines.ingest.archived_file import hash_of_archive, is_encrypted_from, is_whole
 from edupulse_pipelines.ingest.table_load import TableLoad
 from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.manifest import Entry
@@ -30,6 +30,11 @@ def intact_archive(load: TableLoad, file: Entry) -> Path:
         return path
     if found is not None and file.archive_sha256 is None and is_whole(path, file.rows_read):
         load.warnings[UNVERIFIED] += 1
+        with load.work.writing() as connection:
+            manifest.note_archive(connection, file, found)
+        return path
+    if found is not None and is_encrypted_from(path, file.archive_sha256) and is_whole(path, file.rows_read):
+        # It was encrypted by somebody who was stopped before the manifest knew.
         with load.work.writing() as connection:
             manifest.note_archive(connection, file, found)
         return path

@@ -20,6 +20,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from edupulse_pipelines.errors import EncryptedFileDamaged
 from edupulse_pipelines.ingest.archived_file import archive_path, archived_header
 from edupulse_pipelines.schema.delivery import DELIVERED
 from edupulse_pipelines.schema.sqlalchemy_tables import quarantined_records
@@ -40,7 +41,7 @@ def own_header(
 ) -> list[str]:
     """The columns of a file: from its archive, else from a row of it, else the landing contract's."""
     path = archive_path(raw_dir, work.tenant, table, day, file_name.partition("/")[2], file_hash)
-    with suppress(OSError, pa.ArrowException):  # gone or damaged
+    with suppress(OSError, pa.ArrowException, EncryptedFileDamaged):  # gone or damaged
         return archived_header(path)
     columns = quarantined_records.c
     for raw in connection.scalars(

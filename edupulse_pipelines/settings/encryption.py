@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pydantic import Field
@@ -23,7 +24,7 @@ class EncryptionSettings(Section):
         """The same with a path that is absolute; a relative one is of `folder`. RuntimeError for an unknown user."""
         if self.key_file is None:
             return self
-        return EncryptionSettings(key_file=(folder / self.key_file.expanduser()).absolute())
+        return EncryptionSettings(key_file=Path(os.path.normpath(folder / self.key_file.expanduser())))
 
 
 class _Given(BaseSettings):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from edupulse_pipelines.encryption.keyring import HOME_KEY, KeyRing, key_for, key_ring, ring_of, use_keys
+from edupulse_pipelines.encryption.keyring import HOME_KEY, KeyRing, data_key_for, key_ring, ring_of, use_keys
 from edupulse_pipelines.errors import ConfigurationError, KeyUnusable
 from edupulse_pipelines.settings import load_settings
 from edupulse_pipelines_tests.encryption.rings import home_with_key, identity, settings_at
@@ -19,7 +19,7 @@ _TOML = '[encryption]\nkey_file = "operator.key"\n[tenants.springfield]\ntimezon
 def test_nothing_is_encrypted_without_a_key(tmp_path: Path) -> None:
     ring = use_keys(settings_at(tmp_path, None))
     assert not ring.is_on
-    assert key_for(tmp_path, "springfield") is None
+    assert data_key_for(tmp_path, "springfield") is None
     assert not (tmp_path / "keys").exists()
     assert not ring_of(tmp_path / "elsewhere").is_on
 

@@ -381,7 +381,7 @@ def test_what_a_killed_process_was_writing_goes_and_what_is_being_written_stays(
     kept = archived.with_name(f"{archived.name}.0123456789ab.tmp")
     for left in (theirs, kept):
         left.write_bytes(f"half of a row of {NUMBER}".encode())
-    ours = archived_file._temporary(archived)
+    ours = archived_file.temporary_beside(archived)
     ours.write_bytes(b"of another student")
     assert {str(left.relative_to(district.raw)) for left in (theirs, kept)} <= set(canaries.in_files(district.raw))
     assert erasing(district).counts["unfinished files"] == 2

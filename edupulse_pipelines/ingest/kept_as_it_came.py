@@ -1,0 +1,56 @@
+"""Landed files that are kept byte for byte beside the archive: refused ones, and the bundles that rows were made of.
+
+Encrypted by age where the home has a key, under the name that they have in plain. Archives are in `archived_file`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from edupulse_pipelines.encryption.files import decrypted_copy, encrypt_file
+from edupulse_pipelines.encryption.keyring import key_of_path
+from edupulse_pipelines.ingest.archived_file import temporary_beside
+from edupulse_pipelines.sources.landed_files import LandedFile
+
+
+def keep(file: LandedFile, target: Path) -> None:
+    """Keep the bytes a landed file came as. KeyUnusable when they are to be encrypted and the key cannot be had."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_beside(target)
+    try:
+        file.keep(temporary)
+        encrypt_kept(temporary, target)
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def encrypt_kept(file: Path, target: Path) -> None:
+    """Encrypt a file, in its place, that will lie at `target` in a raw archive; left as it is without a key."""
+    place = key_of_path(target)
+    key = place[0].key_for_writing(place[1]) if place is not None else None
+    if key is not None:
+        encrypt_file(file, file, key)
+
+
+def encrypted_copy(path: Path) -> Path | None:
+    """What a kept file is encrypted, under a temporary name beside it; None without a key."""
+    place = key_of_path(path)
+    key = place[0].key_for_writing(place[1]) if place is not None else None
+    if key is None:
+        return None
+    temporary = temporary_beside(path)
+    encrypt_file(path, temporary, key)
+    return temporary
+
+
+@contextmanager
+def readable_copy(path: Path) -> Iterator[Path]:
+    """A path at which a kept file can be read in plain; a copy that this takes is removed in the end.
+
+    KeyUnusable and EncryptedFileDamaged as `encryption.files` raises them.
+    """
+    with decrypted_copy(path, temporary_beside(path)) as copy:
+        yield copy
