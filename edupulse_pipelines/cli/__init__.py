@@ -13,6 +13,7 @@ import click
 from edupulse_pipelines import __version__
 from edupulse_pipelines.cli import (
     audit,
+    backup,
     db,
     demo,
     dev,
@@ -64,6 +65,7 @@ for part in (
     privacy.privacy,
     audit.audit,
     keys.keys,
+    backup.backup,
     db.db,
 ):
     main.add_command(part)

@@ -112,13 +112,23 @@ def audit_retire(execute: bool, reason: str | None, approved_by: str | None, as_
     """
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.governance.audit_years import retire
+    from edupulse_pipelines.operations.backup.moments import last_backup
     from edupulse_pipelines.storage.work import EVERY_TENANT
 
     settings = settings_of(home)
     years = {name: tenant.audit_years for name, tenant in settings.tenants.items()}
     today = dt.datetime.now(dt.UTC).date()
     with owners_database(settings).work(EVERY_TENANT) as work:
-        found = retire(work, settings.home, years, today, reason=reason, approved_by=approved_by, execute=execute)
+        found = retire(
+            work,
+            settings.home,
+            years,
+            today,
+            reason=reason,
+            approved_by=approved_by,
+            execute=execute,
+            last_backup=last_backup(settings),
+        )
     last = str(found.last) if found.last else None
     if as_json:
         facts = {name: getattr(found, name) for name in ("executed", "images", "changes", "keeps_all")}

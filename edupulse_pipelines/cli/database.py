@@ -62,11 +62,11 @@ def role_names(settings: Settings) -> RoleNames:
 def owners_database(settings: Settings) -> Database:
     """The database as its owner: by the keeper's URL, where there is one, in the owner's role; else as for everybody.
 
-    A database with one user needs no keeper: that user owns the tables.
+    A database with one user needs no keeper: that user owns the tables. Also one that a restore has left closed.
     """
     url = keeper_url()
     if url is None or not url.startswith("postgresql"):
-        return database_of(settings)
+        return Database(settings.database_url, for_keeper=True)
     return Database(url, role_names(settings).owner)
 
 

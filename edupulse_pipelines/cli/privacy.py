@@ -301,11 +301,18 @@ def retention(
     if not reason:
         raise click.UsageError("--execute needs --reason.")
     from edupulse_pipelines.governance import retention as of_retention
+    from edupulse_pipelines.operations.backup.moments import last_backup
 
     tenant = chosen_tenant(settings, tenant_name)
     with owners_database(settings).work(tenant.name) as work:
         signed = of_retention.execute(
-            work, settings.raw_dir, tenant, today_in(tenant.timezone), reason=reason, approved_by=approved_by
+            work,
+            settings.raw_dir,
+            tenant,
+            today_in(tenant.timezone),
+            reason=reason,
+            approved_by=approved_by,
+            last_backup=last_backup(settings),
         )
     if signed is None:
         answer("Nothing is over.", {"tenant": tenant.name, "executed": False, "certificate": None}, as_json)

@@ -61,11 +61,13 @@ def retire(
     reason: str | None = None,
     approved_by: str | None = None,
     execute: bool = False,
+    last_backup: str | None = None,
 ) -> Retired:
     """Take out of the record what is over, or only count it.
 
-    work: of no district, as the owner of the tables. years: by district, None where all is kept. PermanentError for a
-    role that may not rewrite tables; ConfigurationError where nobody else has approved or no reason is given.
+    work: of no district, as the owner of the tables. years: by district, None where all is kept. last_backup: as the
+    certificate names it. PermanentError for a role that may not rewrite tables; ConfigurationError where nobody else
+    has approved or no reason is given.
     """
     before = {name: _month(today, kept) for name, kept in years.items() if kept is not None}
     if not execute:
@@ -79,7 +81,7 @@ def retire(
         found = _found(connection, before, executed=True)
         if not found.images and found.last is None:
             return found
-        found.certificate, digest = _certificate(home, work, found, told, approver)
+        found.certificate, digest = _certificate(home, work, found, told, approver, last_backup)
         proven = recorded(connection, None)
         for name, day in before.items():
             changes.empty_images(connection, _over(name, day))
@@ -91,7 +93,9 @@ def retire(
     return found
 
 
-def _certificate(home: Path, work: Work, found: Retired, reason: str, approved_by: str) -> tuple[Path, str]:
+def _certificate(
+    home: Path, work: Work, found: Retired, reason: str, approved_by: str, last_backup: str | None
+) -> tuple[Path, str]:
     """Write what leaves, by whom and why, into a file of the home that is new; its path and its hash."""
     moment = dt.datetime.now(dt.UTC)
     document = {
@@ -103,7 +107,7 @@ def _certificate(home: Path, work: Work, found: Retired, reason: str, approved_b
         "earlier_versions_emptied": found.images,
         "changes_removed": found.changes,
         "last_link_removed": str(found.last) if found.last else None,
-        "last_backup": certificates.NO_BACKUPS,
+        "last_backup": last_backup or certificates.NO_BACKUPS,
     }
     data = (json.dumps(document, indent=2) + "\n").encode()
     path = home / certificates.FOLDER / f"audit-{moment:%Y-%m-%dT%H%M%S.%f}.json"

@@ -29,7 +29,7 @@ from edupulse_pipelines.storage.work import Work
 
 FOLDER = "certificates"
 NO_BACKUPS = "unknown: no backups on record"
-"""What a certificate says of the last backup; this installation keeps no record of backups."""
+"""What a certificate says of the last backup where there is no moment (`operations.backup`)."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,6 @@ def sign(
             "reason": reason,
             "years_after_exit": periods.model_dump(exclude_none=True),
             **journal.counts,
-            "last_backup": NO_BACKUPS,
             **facts,
             "previous_certificate_sha256": connection.scalar(newest.limit(1)),
         }

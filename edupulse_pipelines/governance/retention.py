@@ -110,9 +110,18 @@ def proposed(work: Work, tenant: TenantSettings, as_of: dt.date) -> Over:
 
 
 def execute(
-    work: Work, raw_dir: Path, tenant: TenantSettings, as_of: dt.date, *, reason: str, approved_by: str | None
+    work: Work,
+    raw_dir: Path,
+    tenant: TenantSettings,
+    as_of: dt.date,
+    *,
+    reason: str,
+    approved_by: str | None,
+    last_backup: str | None = None,
 ) -> Certificate | None:
     """Take away what is over, and sign it off; None when nothing is, and nothing was left to finish.
+
+    last_backup: as the certificate names it; None where no backup is on record.
 
     ConfigurationError when nobody else has approved, or the district has set no period; PermanentError when the role
     may not rewrite tables, rows lie in a month that was taken out, or a student has come back or was put on hold.
@@ -142,7 +151,12 @@ def execute(
     for start in range(0, len(whole), _AT_ONCE):
         run.take_whole(whole[start : start + _AT_ONCE])
     rewrite(work, erasure.TOUCHED)
-    facts = {"on_hold": over.on_hold, "exit_unknown": over.exit_unknown, "remains": list(erasure.remains(work, home))}
+    facts = {
+        "last_backup": last_backup or certificates.NO_BACKUPS,
+        "on_hold": over.on_hold,
+        "exit_unknown": over.exit_unknown,
+        "remains": list(erasure.remains(work, home)),
+    }
     return certificates.sign(work, home, tenant.retention, as_of, journal, reason, approver, facts)
 
 

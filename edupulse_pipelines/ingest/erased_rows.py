@@ -129,6 +129,14 @@ class ErasedRows:
         """The file's own columns that hold a student's number and names, those that it has."""
         return [self._named[name] for name in (STUDENT_NUMBER, *NAMES) if name in self._named]
 
+    def numbers_in(self, rows: pa.Table) -> set[str]:
+        """The numbers of erased students that stand in the rows' own column of numbers."""
+        column = self._named.get(STUDENT_NUMBER)
+        if column not in rows.column_names:
+            return set()
+        texts = {trimmed(text) for text in rows[column].unique().to_pylist() if text is not None}
+        return {text for text in texts if self._erased.has("student", text)}
+
     def names_beside(self, rows: pa.Table, numbers: Collection[str]) -> Iterator[tuple[str, str, str]]:
         """(number, first name, last name) of the rows that have one of these numbers, and both columns of names."""
         if not all(name in self._named for name in NAMES):

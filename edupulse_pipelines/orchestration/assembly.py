@@ -12,6 +12,7 @@ from dagster import (
 )
 
 from edupulse_pipelines.orchestration.assets import tenant_assets
+from edupulse_pipelines.orchestration.backups import backup_job, backup_schedule
 from edupulse_pipelines.orchestration.jobs import AssetJob, tenant_jobs
 from edupulse_pipelines.orchestration.maintenance import (
     maintenance_assets,
@@ -42,8 +43,11 @@ def build_defs(
     resources.update(resource_overrides)
     assets: list[AssetsDefinition] = []
     configured = settings.config_path.is_file()
-    jobs: list[AssetJob | JobDefinition] = [maintenance_job()]
-    schedules: list[ScheduleDefinition] = [maintenance_schedule(running=configured)]
+    jobs: list[AssetJob | JobDefinition] = [maintenance_job(), backup_job(settings)]
+    schedules: list[ScheduleDefinition] = [
+        maintenance_schedule(running=configured),
+        backup_schedule(settings, running=configured),
+    ]
     for tenant in settings.tenants.values():
         assets += tenant_assets(settings, tenant)
         of_tenant = tenant_jobs(tenant, executor)

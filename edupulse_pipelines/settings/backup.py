@@ -37,6 +37,10 @@ class BackupSettings(Section):
     """A command that prints the passphrase of that key, for restoring."""
     increments: int = Field(6, ge=0, le=100)
     """How many increments follow a full base backup, where server and settings allow any (PostgreSQL 17)."""
+    dagster: Literal["leave", "copy"] = "leave"
+    """Dagster's record of runs: left out of moments, or copied into them."""
+    max_age_hours: int = Field(26, ge=1, le=8760)
+    """A newest moment that is older is told by `edupulse backup status`."""
     restore_command: str | None = Field(None, min_length=1)
     """Instead of Barman: a command that fills the data folder; `docs/backup.md` says what is put into it."""
 

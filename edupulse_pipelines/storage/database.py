@@ -49,10 +49,14 @@ class Database:
     To work with another database, subclass this, and give the object to `build_defs(settings, database=…)`.
     """
 
-    def __init__(self, url: str, role: str | None = None) -> None:
-        """A database by its URL. role: of PostgreSQL, as which all is done that its user does."""
+    def __init__(self, url: str, role: str | None = None, *, for_keeper: bool = False) -> None:
+        """A database by its URL. role: of PostgreSQL, as which all is done that its user does.
+
+        for_keeper: also one that a restore has left closed (`storage.closed`).
+        """
         self._url = url
         self._role = role
+        self._for_keeper = for_keeper
         self._schema_checked = False
 
     @property
@@ -115,12 +119,12 @@ class Database:
             yield _works(engine)(tenant, run_id, actor)
 
     @contextmanager
-    def unchecked_work(self) -> Iterator[Work]:
-        """Work for no tenant, whatever the schema is, or before there is one: to make roles."""
+    def unchecked_work(self, tenant: str | None = None) -> Iterator[Work]:
+        """Work for a tenant, or for none, whatever the schema is or before there is one: to make roles, to back up."""
         from edupulse_pipelines.storage.work import EVERY_TENANT
 
         with self._reached() as engine:
-            yield _works(engine)(EVERY_TENANT)
+            yield _works(engine)(EVERY_TENANT if tenant is None else tenant)
 
     @contextmanager
     def works_if_filled(self) -> Iterator[Works | None]:
@@ -152,8 +156,11 @@ class Database:
 
         What keeps the database from answering is put into words by the transactions of a `Work`, and by `_reached`.
         """
-        from edupulse_pipelines.storage.engine import create_engine, database_error_in_words
+        from edupulse_pipelines.storage.closed import demand_open
+        from edupulse_pipelines.storage.engine import create_engine, database_error_in_words, file_of
 
+        if not self._for_keeper and (file := file_of(self._url)) is not None:
+            demand_open(file)
         engine = create_engine(self._url, role=self._role)
         try:
             yield engine

@@ -105,13 +105,21 @@ def create_engine(url: str, *, role: str | None = None) -> Engine:
     return engine
 
 
-def is_absent(url: str) -> bool:
-    """Whether `url` names a SQLite file that is not there; connecting would make it."""
+def file_of(url: str) -> Path | None:
+    """The file of a SQLite database; None for another database, and for one in memory or named by SQLite's own URI."""
     parsed = make_url(normalise_database_url(url))
     if parsed.get_backend_name() != "sqlite" or not parsed.database or parsed.database.startswith((":", "file:")):
+        return None
+    return Path(parsed.database).absolute()
+
+
+def is_absent(url: str) -> bool:
+    """Whether `url` names a SQLite file that is not there; connecting would make it."""
+    file = file_of(url)
+    if file is None:
         return False
     try:
-        Path(parsed.database).stat()
+        file.stat()
     except FileNotFoundError:
         return True
     except OSError:  # what is in the way is told when it is opened

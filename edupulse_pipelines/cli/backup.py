@@ -1,0 +1,336 @@
+"""`edupulse backup …`: moments of a home, whether they can be relied on, and bringing a home back from one."""
+
+from __future__ import annotations
+
+import datetime as dt
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edupulse_pipelines.cli.answers import answer, command_to_type, print_json
+from edupulse_pipelines.cli.database import owners_database
+from edupulse_pipelines.cli.home import settings_of
+from edupulse_pipelines.cli.options import command, json_option, words_given
+from edupulse_pipelines.settings import Settings
+
+if TYPE_CHECKING:
+    from edupulse_pipelines.operations.backup.after_restore import Looked
+    from edupulse_pipelines.operations.backup.restoring import Plan
+
+
+@click.group()
+def backup() -> None:
+    """Backups of the home and its database, and the way back.
+
+    \b
+    First:          edupulse backup setup           (what has to be there, once)
+                    edupulse backup create
+    Every day:      the job `backup` in Dagster, or edupulse backup create
+    Look:           edupulse backup status | list
+                    edupulse backup verify          (reads all of it)
+    Bring back:     edupulse backup restore --to FOLDER
+
+    A moment is what database, models, raw archive and settings were at one time. A home on SQLite can be brought back
+    to each of its moments, one on PostgreSQL to any time in between.
+    """
+
+
+from_option = click.option(
+    "--from",
+    "folder",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder with the backups.  [default: [backup] folder, else <home>/backups]",
+)
+
+
+@backup.command("setup")
+@json_option
+@command
+def setup(as_json: bool, home: Path | None) -> None:
+    """Make what backups need, and say what a person has to do. Safe to repeat; exit 1 while something is missing.
+
+    On SQLite that is the folder. On PostgreSQL it is Barman's configuration, the slot, and that WAL arrives.
+    """
+    from edupulse_pipelines.operations.backup.preparing import prepare
+
+    prepared = prepare(settings_of(home))
+    if as_json:
+        print_json(prepared.facts())
+    else:
+        for sentence in prepared.done:
+            click.echo(sentence)
+        for sentence in prepared.left:
+            click.echo(f"To do: {sentence}")
+        if prepared.lines:
+            click.echo("\nLines to paste:\n")
+            for line in prepared.lines:
+                click.echo(f"  {line}")
+    sys.exit(1 if prepared.left or prepared.lines else 0)
+
+
+@backup.command("create")
+@click.option(
+    "--full", is_flag=True, help="Read every file again; on PostgreSQL take a full base backup, no increment."
+)
+@json_option
+@command
+def create(full: bool, as_json: bool, home: Path | None) -> None:
+    """Take a moment of now, and throw away those that are older than `[backup] retention`. Loads go on meanwhile.
+
+    Exit 1 also when the moment was taken and archives of the home are damaged: they are named, and in the moment as
+    they are.
+    """
+    from edupulse_pipelines.operations.backup.taking import take_moment
+
+    settings = settings_of(home)
+    taken = take_moment(settings, owners_database(settings), full=full, tell=_telling(as_json))
+    moment = taken.moment
+    facts = {**moment.facts(), "retired": list(taken.retired), "freed_bytes": taken.freed}
+    sentence = (
+        f"Moment {moment.id}: {len(moment.files):,} files, {_size(moment.bytes)}, of which {_size(moment.new_bytes)} "
+        f"are new; schema {moment.schema_revision}, audit head {_short(moment.audit_head)}."
+    )
+    if taken.retired:
+        sentence += f"\nThrown away: {len(taken.retired)} older moments, {_size(taken.freed)}."
+    for name in moment.damaged:
+        sentence += f"\nDamaged in the home: {name}."
+    answer(sentence, facts, as_json)
+    sys.exit(1 if moment.damaged else 0)
+
+
+@backup.command("list")
+@from_option
+@json_option
+@command
+def list_moments(folder: Path | None, as_json: bool, home: Path | None) -> None:
+    """The moments that there are, oldest first. Exit 1 when the manifest of one cannot be read."""
+    from edupulse_pipelines.cli.output.backups import show_moments
+    from edupulse_pipelines.cli.output.drawing import console
+    from edupulse_pipelines.operations.backup.moments import all_moments
+
+    settings = _settings(home, folder)
+    there, unreadable = all_moments(settings)
+    if as_json:
+        print_json(
+            {
+                "folder": str(settings.backup_dir),
+                "moments": [moment.facts() for moment in there],
+                "unreadable": [one._asdict() for one in unreadable],
+            }
+        )
+    elif not there and not unreadable:
+        click.echo(f"There is no moment in {settings.backup_dir}: `edupulse backup create` takes one.")
+    else:
+        show_moments(console(), there)
+        for one in unreadable:
+            click.echo(f"{one.id}: {one.why}")
+    sys.exit(1 if unreadable else 0)
+
+
+@backup.command("verify")
+@click.option("--point", help="Only this moment, by its id.")
+@from_option
+@json_option
+@command
+def verify(point: str | None, folder: Path | None, as_json: bool, home: Path | None) -> None:
+    """Read every byte of the backups and compare it with what was written. Exit 1 when something is not as it was."""
+    from edupulse_pipelines.operations.backup.verifying import verify as read_all
+
+    found = read_all(_settings(home, folder), point, _telling(as_json))
+    if as_json:
+        print_json(vars(found))
+    else:
+        for finding in found.findings:
+            click.echo(finding)
+        of_database = f", {found.base_backups} base backups" if found.base_backups else ""
+        click.echo(
+            f"Read {found.contents:,} contents ({_size(found.bytes)}) of {found.moments} moments{of_database}: "
+            f"{'as they were written' if not found.findings else f'{len(found.findings)} findings'}."
+        )
+    sys.exit(1 if found.findings else 0)
+
+
+@backup.command("status")
+@json_option
+@command
+def status(as_json: bool, home: Path | None) -> None:
+    """How old the newest moment is, how much would be lost now, and what to mend. Exit 1 when there is something."""
+    from edupulse_pipelines.operations.backup.standing import standing
+
+    found = standing(settings_of(home))
+    if as_json:
+        print_json(found.facts())
+    else:
+        click.echo(f"{found.moments} moments in {found.folder}, {_size(found.stored_bytes)}.")
+        if found.newest is not None:
+            click.echo(f"The newest: {found.newest.id}, {_age(found.age_seconds)} old.")
+            click.echo(f"Lost if the home were lost now: the work of {_age(found.rpo_seconds)}.")
+        for sentence in found.warnings:
+            click.echo(f"To mend: {sentence}")
+        for sentence in (*found.notes, *(found.newest.left_out if found.newest else ())):
+            click.echo(f"Note: {sentence}")
+    sys.exit(1 if found.warnings else 0)
+
+
+@backup.command("restore")
+@click.option("--to", required=True, help="The folder that becomes a home: empty, or not there yet.")
+@click.option("--time", "time", help="As it was at this time, such as 2026-03-09T06:00+01:00; without an offset UTC.")
+@click.option("--before-change", "change", help="As it was before a change on record (its number) or a run (its id).")
+@click.option("--point", help="As it was at a moment (its id), or at a restore point of PostgreSQL (its name).")
+@click.option("--only", "part", type=click.Choice(["files", "database"]), help="Restore no more than this.")
+@from_option
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+@json_option
+@command
+def restore(
+    to: str,
+    time: str | None,
+    change: str | None,
+    point: str | None,
+    part: str | None,
+    folder: Path | None,
+    dry_run: bool,
+    as_json: bool,
+    home: Path | None,
+) -> None:
+    """Bring a home back, as far as there is or as far as is said, into a folder of its own. The live home is only read.
+
+    On SQLite --time and --before-change mean the newest moment before. What is said first: which backup, how much WAL,
+    how much space. Afterwards the schema, the models and the archive are compared with what the database says, whoever
+    was erased since is erased again, and the deliveries to land again are named. Exit 1 when something is not in order.
+    \f
+    Its parameters are its options: click gives each of them by itself.
+    """
+    from edupulse_pipelines.operations.backup import restoring
+    from edupulse_pipelines.operations.backup.after_restore import look_after
+    from edupulse_pipelines.operations.backup.taking import alone
+
+    if sum(given is not None for given in (time, change, point)) > 1:
+        raise click.UsageError("Only one of --time, --before-change and --point says how far back.")
+    settings = _settings(home, folder)
+    wanted = restoring.Wanted(_time_given(time), change, point)
+    plan = restoring.plan_restore(settings, _folder(to), wanted, part or "all")  # type: ignore[arg-type]
+    for sentence in plan.sentences:
+        click.echo(sentence, err=as_json)
+    facts: dict[str, Any] = {
+        "to": str(plan.to),
+        "moment": plan.moment.id,
+        "at": plan.moment.at.isoformat(),
+        "chosen": plan.chosen,
+        "files": len(plan.files),
+        "bytes_needed": plan.bytes_needed,
+        "database": plan.moment.database,
+        "restored": not dry_run,
+    }
+    if dry_run:
+        if as_json:
+            print_json(facts)
+        return
+    tell = _telling(as_json)
+    with alone(settings):
+        restoring.restore(settings, plan, tell)
+        looked = look_after(settings, plan, tell)
+    if as_json:
+        print_json({**facts, **vars(looked), "in_order": looked.is_in_order})
+    else:
+        _say_looked(plan, looked)
+    sys.exit(0 if looked.is_in_order else 1)
+
+
+@backup.command("open")
+@click.option("--reason", callback=words_given, required=True, help="Why it may be read now; name no student.")
+@json_option
+@command
+def open_home(reason: str, as_json: bool, home: Path | None) -> None:
+    """Open a home that a restore has left closed, once everybody who was erased since has been erased again."""
+    from edupulse_pipelines.operations.backup.after_restore import open_closed
+
+    settings = settings_of(home)
+    path = open_closed(settings, reason)
+    answer(f"Open. Who opened it and why stands in {path}.", {"open": True, "noted_in": str(path)}, as_json)
+
+
+def _settings(home: Path | None, folder: Path | None) -> Settings:
+    """The settings of the home, with the backups where `--from` says."""
+    settings = settings_of(home)
+    if folder is None:
+        return settings
+    return settings.model_copy(update={"backup": settings.backup.model_copy(update={"folder": str(folder.absolute())})})
+
+
+def _folder(to: str) -> Path:
+    if "://" in to:
+        raise click.BadParameter(
+            "a home is restored into a folder. For a dump into a database by its URL see `edupulse backup --help`.",
+            param_hint="--to",
+        )
+    return Path(to)
+
+
+def _time_given(text: str | None) -> dt.datetime | None:
+    if text is None:
+        return None
+    try:
+        time = dt.datetime.fromisoformat(text)
+    except ValueError:
+        raise click.BadParameter(f"{text!r} is not a time like 2026-03-09T06:00+01:00.", param_hint="--time") from None
+    return time if time.tzinfo is not None else time.replace(tzinfo=dt.UTC)
+
+
+def _say_looked(plan: Plan, looked: Looked) -> None:
+    from edupulse_pipelines.cli.output.drawing import console, show_lines
+
+    click.echo(f"Restored into {plan.to}: every file is as the manifest says.")
+    for title, lines in (
+        ("The schema is not as declared", looked.differences),
+        ("MLflow and the table of models disagree (`edupulse model sync` mends it)", looked.models),
+        ("Archives are not as the database has them (land these deliveries again)", looked.archives),
+    ):
+        if lines:
+            show_lines(console(), title, lines)
+    if plan.part == "all" and looked.is_in_order:
+        click.echo("The schema is as declared; models and archives are as the database has them.")
+    if looked.erased:
+        count = looked.erased["students erased again"]
+        click.echo(f"Erased again: {count} students who had been erased since.")
+    for name, days in looked.lost.items():
+        click.echo(f"{name}: delivered since, and to be landed again: {', '.join(days)}.")
+    if plan.part != "files" and not looked.lost:
+        click.echo("No delivery has been lost.")
+    if looked.not_known:
+        click.echo(looked.not_known)
+    if looked.closed:
+        click.echo(f"It is closed. {looked.closed}")
+    elif plan.part == "all":
+        click.echo(f"To use it: {command_to_type('list', plan.to)}, or name it in EDUPULSE_HOME.")
+
+
+def _telling(as_json: bool) -> Callable[[str], None]:
+    return lambda sentence: click.echo(sentence, err=as_json)
+
+
+def _short(audit_head: str | None) -> str:
+    if audit_head is None:
+        return "none"
+    number, _, link = audit_head.partition(":")
+    return f"{number}:{link[:12]}…"
+
+
+def _size(size: int) -> str:
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= scale:
+            return f"{size / scale:,.1f} {unit}"
+    return f"{size} bytes"
+
+
+def _age(seconds: float | None) -> str:
+    if seconds is None:
+        return "an unknown time"
+    for unit, scale in (("days", 172_800), ("hours", 7_200), ("minutes", 120)):
+        if seconds >= scale:
+            divisor = {"days": 86_400, "hours": 3_600, "minutes": 60}[unit]
+            return f"{seconds / divisor:,.0f} {unit}"
+    return f"{seconds:,.0f} seconds"

@@ -1,0 +1,266 @@
+"""What is done with a restored home before anybody reads it: is it as it should be, who was erased since, what is lost.
+
+Whoever was erased after the moment is in its database again. Their hashes are in the live home, and in the newest
+moment; by them they are erased again. Where neither can be read nobody knows who it was, and the home stays closed to
+all but the keeper (`storage.closed`). Nothing here writes outside the restored home.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from edupulse_pipelines.errors import EduPulseError, PermanentError
+from edupulse_pipelines.governance.erased_again import erase_again
+from edupulse_pipelines.ingest.archived_file import archive_path, hash_of_archive
+from edupulse_pipelines.operations.backup.contents import Contents
+from edupulse_pipelines.operations.backup.database_facts import DatabaseFacts, read_facts
+from edupulse_pipelines.operations.backup.moments import DATABASE, SETTINGS, all_moments, ring_of
+from edupulse_pipelines.operations.backup.restoring import UNFINISHED, Plan, Told, restored_settings
+from edupulse_pipelines.private_home import as_senders_write
+from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.storage import closed
+from edupulse_pipelines.storage.database import Database
+from edupulse_pipelines.storage.engine import file_of, is_absent
+from edupulse_pipelines.storage.erased import FOLDER, KEY_FILE
+from edupulse_pipelines.storage.work import operating_system_user
+
+OPENED = "opened.jsonl"
+"""In a restored home: who opened it, when and why."""
+_CLOSED = (
+    "It was restored, and who has been erased since cannot be known: neither the live home nor a newer moment can be "
+    "read. Erase them again (`edupulse privacy erase`), then open it: `edupulse backup open`."
+)
+_AGAIN = "It was restored, and not everybody who was erased since could be erased again:"
+
+
+@dataclass
+class Looked:
+    """What was found in a restored home.
+
+    differences: of the schema with what is declared. models: what MLflow and the table of models disagree about.
+    archives: those that are not as the database has them. erased: what went when students were erased again. lost: by
+    district the deliveries to land again, by name. not_known: what of erasures nobody can know. closed: why it is
+    closed, if it is.
+    """
+
+    schema_revision: str | None = None
+    differences: list[str] = field(default_factory=list)
+    models: list[str] = field(default_factory=list)
+    archives: list[str] = field(default_factory=list)
+    erased: Counter[str] = field(default_factory=Counter)
+    lost: dict[str, list[str]] = field(default_factory=dict)
+    not_known: str | None = None
+    closed: str | None = None
+
+    @property
+    def is_in_order(self) -> bool:
+        """Whether nothing is wrong with it; what is lost is lost all the same."""
+        return not (self.differences or self.models or self.archives or self.closed)
+
+
+def look_after(settings: Settings, plan: Plan, tell: Told = lambda _: None) -> Looked:
+    """Look at a restored SQLite home, erase again whom it has to be without, and open it unless it must stay closed.
+
+    settings: of the live home. Files alone have no database: only those who were erased are noted, for the database
+    that they are put beside.
+    """
+    looked = Looked()
+    _make_landing(plan)
+    known = _bring_erasures(settings, plan, looked)
+    if plan.part == "files":
+        closed.open_again(plan.to / DATABASE)
+        return looked
+    database = Database(f"sqlite:///{plan.to / DATABASE}", for_keeper=True)
+    facts = read_facts(database, ())
+    looked.schema_revision = facts.revision
+    looked.lost = deliveries_since(settings, plan, facts)
+    looked.differences = database.check()
+    if plan.part == "all":
+        looked.archives = list(_wrong_archives(plan.to, facts))
+    if known and not looked.differences and plan.part == "all":
+        tell("Who was erased since …")
+        _erase_again(plan, database, looked)
+        tell("Models …")
+        looked.models = _models(plan, database)
+    elif looked.differences and _was_erased_since(settings, plan, facts):
+        looked.closed = (
+            f"{_AGAIN} its schema is another version's. Run `edupulse db upgrade`, erase them again (`edupulse privacy "
+            "erase`), then open it: `edupulse backup open`."
+        )
+    if not known:
+        looked.closed = _CLOSED
+    if looked.closed is None:
+        closed.open_again(plan.to / DATABASE)
+    else:
+        closed.close(plan.to / DATABASE, looked.closed)
+    return looked
+
+
+def open_closed(settings: Settings, reason: str) -> Path:
+    """Open a home that a restore has left closed, and note who did so and why; where that stands.
+
+    PermanentError for one that is not closed, or whose restore was not finished.
+    """
+    database = file_of(settings.database_url)
+    if database is None or not closed.marker(database).exists():
+        raise PermanentError(f"{settings.home} is not closed.")
+    if closed.why(database) == UNFINISHED:
+        raise PermanentError(f"{settings.home} is not whole. {UNFINISHED}")
+    noted = settings.home / OPENED
+    moment = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    with noted.open("a", encoding="utf-8") as stream:
+        stream.write(json.dumps({"opened_at": moment, "opened_by": operating_system_user(), "reason": reason}) + "\n")
+    closed.open_again(database)
+    return noted
+
+
+def _make_landing(plan: Plan) -> None:
+    """The landing folders that lie in the restored home: empty ones, for what districts send from now on."""
+    if not (plan.to / SETTINGS).is_file():
+        return
+    for tenant in restored_settings(plan).tenants.values():
+        if tenant.landing.is_relative_to(plan.to):
+            with as_senders_write():
+                tenant.landing.mkdir(parents=True, exist_ok=True)
+
+
+# Erasures
+
+
+def _bring_erasures(settings: Settings, plan: Plan, looked: Looked) -> bool:
+    """Put the notes of erasures of now into the restored home; whether it can be known who has been erased.
+
+    They are those of the live home, where there is one, and of the newest moment. The key that they are made with goes
+    along.
+    """
+    live = _is_readable(settings) and settings.home.resolve() != plan.to.resolve()
+    _, unreadable = all_moments(settings)
+    newest = plan.newest
+    blind = [one for one in unreadable if one.id > plan.moment.id]
+    if live:
+        for path in sorted((settings.home / FOLDER).glob("*/*.json")):
+            _note(plan.to, path.relative_to(settings.home), path.read_bytes())
+        _bring_key(plan.to, settings.home / KEY_FILE)
+    if newest is not None:
+        contents = Contents(settings.backup_dir, ring_of(settings))
+        for file in newest.files:
+            if file.name == KEY_FILE and not (plan.to / KEY_FILE).exists():
+                contents.write_to(file.sha256, plan.to / KEY_FILE)
+            elif file.name.startswith(f"{FOLDER}/"):
+                _note(plan.to, Path(file.name), contents.bytes_of(file.sha256))
+    if live:
+        return True
+    if blind:
+        return False
+    if newest is not None and newest.id == plan.moment.id:
+        looked.not_known = (
+            f"The live home cannot be read. Whoever was erased after {newest.at:%Y-%m-%d %H:%M} UTC, the time of the "
+            "newest moment, is in it again: erase them again."
+        )
+    return True
+
+
+def _is_readable(settings: Settings) -> bool:
+    """Whether there is a live home that knows of its erasures: its database is there and can be asked."""
+    if is_absent(settings.database_url) or not settings.home.is_dir():
+        return False
+    try:
+        facts = read_facts(Database(settings.database_url, for_keeper=True), settings.tenants)
+    except EduPulseError:
+        return False
+    noted = {path.stem for path in (settings.home / FOLDER).glob("*/*.json")}
+    # A home whose notes are lost does not know, whatever its database says.
+    return not any(facts.erasures.values()) or bool(noted)
+
+
+def _note(home: Path, name: Path, content: bytes) -> None:
+    target = home / name
+    if target.exists():
+        return
+    json.loads(content)  # what is damaged says nothing
+    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    target.write_bytes(content)
+
+
+def _bring_key(home: Path, key: Path) -> None:
+    """PermanentError where the restored home has another key: its notes and the live ones would not fit together."""
+    if not key.is_file():
+        return
+    ours = home / KEY_FILE
+    if not ours.exists():
+        ours.write_bytes(key.read_bytes())
+    elif ours.read_bytes() != key.read_bytes():
+        raise PermanentError(
+            f"{ours} and {key} are different keys: who was erased cannot be compared. The restored home stays closed."
+        )
+
+
+def _was_erased_since(settings: Settings, plan: Plan, facts: DatabaseFacts) -> bool:
+    """Whether there are notes of erasures that the restored database does not know."""
+    known = {identifier for ids in facts.erasures.values() for identifier in ids}
+    return any(path.stem not in known for path in (plan.to / FOLDER).glob("*/*.json"))
+
+
+def _erase_again(plan: Plan, database: Database, looked: Looked) -> None:
+    restored = restored_settings(plan)
+    for name in sorted({path.parent.name for path in (plan.to / FOLDER).glob("*/*.json")}):
+        if name not in restored.tenants:
+            looked.closed = f"{_AGAIN} the settings do not name the district {name}."
+            continue
+        with database.work(name) as work:
+            try:
+                looked.erased.update(erase_again(work, restored.raw_dir, restored.tenants[name]))
+            except PermanentError as error:
+                looked.closed = f"{_AGAIN} {error} Then open it: `edupulse backup open`."
+
+
+# Whether it is in order, and what is lost
+
+
+def _models(plan: Plan, database: Database) -> list[str]:
+    """What MLflow and the table of models disagree about, in sentences; nothing is mended."""
+    from edupulse_pipelines.risk.book import mirror
+    from edupulse_pipelines.risk.book.registry import Registry
+
+    restored = restored_settings(plan)
+    registry = Registry(restored.tracking_uri, restored.mlflow_dir / "artifacts")
+    found = []
+    for tenant in restored.tenants.values():
+        with database.work(tenant.name) as work:
+            found += [f"{tenant.name}: {one.sentence}" for one in mirror.sync(work, registry)]
+    return found
+
+
+def _wrong_archives(home: Path, facts: DatabaseFacts) -> Iterator[str]:
+    """Archives that the database names and that are gone, or have another hash."""
+    for one in facts.archives:
+        path = archive_path(home / "raw", one.tenant, one.table, one.delivered_on, one.file_name, one.sha256)
+        if hash_of_archive(path) != one.archive_sha256:
+            yield f"{one.tenant}: {one.table} delivered {one.delivered_on}"
+
+
+def deliveries_since(settings: Settings, plan: Plan, restored: DatabaseFacts) -> dict[str, list[str]]:
+    """By district the deliveries that the restored database does not have whole: those to land again.
+
+    Known of are those of the live database, of the newest moment, and of the landing folders.
+    """
+    known: list[dict[str, dict[str, list[str]]]] = []
+    if plan.newest is not None:
+        known.append({name: dict(of) for name, of in plan.newest.deliveries.items()})
+    if not is_absent(settings.database_url):
+        with suppress(EduPulseError):
+            known.append(read_facts(Database(settings.database_url, for_keeper=True), settings.tenants).deliveries)
+    lost: dict[str, set[str]] = {}
+    for deliveries in known:
+        for name, of in deliveries.items():
+            there = restored.deliveries.get(name, {})
+            lost.setdefault(name, set()).update(
+                day for day, hashes in of.items() if set(hashes) - set(there.get(day, ()))
+            )
+    return {name: sorted(days) for name, days in sorted(lost.items()) if days}

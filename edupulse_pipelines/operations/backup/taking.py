@@ -1,0 +1,231 @@
+"""Taking a moment: first the database, then MLflow's store, then the files, and the manifest last.
+
+The order matters: archives and models are written before the rows that name them, so whatever a row of the copied
+database names is there when the files are copied after it. An erasure rewrites archives and rows together: where that
+happened in between, archives and database do not fit, and the moment is taken again.
+
+A moment of a SQLite home holds the copy of its database; one on PostgreSQL names a restore point, which lies after the
+end of a base backup. Loads are not stopped by either.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from edupulse_pipelines import __version__
+from edupulse_pipelines.errors import PermanentError, TransientError
+from edupulse_pipelines.file_locks import if_free
+from edupulse_pipelines.ingest.archived_file import archive_path
+from edupulse_pipelines.operations.backup import base_backups
+from edupulse_pipelines.operations.backup.contents import Contents, Kept
+from edupulse_pipelines.operations.backup.database_facts import DatabaseFacts, read_facts
+from edupulse_pipelines.operations.backup.home_files import HomeFile, home_files, mlflow_file, not_covered
+from edupulse_pipelines.operations.backup.moments import (
+    DATABASE,
+    MLFLOW,
+    Moment,
+    StoredFile,
+    all_moments,
+    keep_home_key,
+    moments_folder,
+    new_id,
+    ring_of,
+    write_manifest,
+)
+from edupulse_pipelines.operations.backup.retiring import retire
+from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.storage.database import Database
+from edupulse_pipelines.storage.engine import file_of, is_absent
+from edupulse_pipelines.storage.sqlite_files import copy_sqlite
+
+_ATTEMPTS = 4
+_PAUSE_SECONDS = 2.0
+_CLOCK_SLACK_NS = 2_000_000_000
+"""A file written less than this before it was read may have been written again without a newer time."""
+Told = Callable[[str], None]
+
+
+class BackupUnderWay(TransientError):
+    """Somebody else is backing this home up, or restoring from its backups."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A moment, and the ids of the older ones that were thrown away for it; `freed` in bytes."""
+
+    moment: Moment
+    retired: tuple[str, ...]
+    freed: int
+
+
+def take_moment(settings: Settings, database: Database, *, full: bool = False, tell: Told = lambda _: None) -> Taken:
+    """Take a moment of now, and throw away those that are too old.
+
+    database: as its owner, so that every district is seen. full: a full base backup, and every file read again. tell:
+    hears what is being done. BackupUnderWay while another one runs; PermanentError for a home without a database, or
+    one that is damaged; OSError as the disks raise it. Then there is no new moment, and the earlier ones are as before.
+    """
+    folder = settings.backup_dir
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with alone(settings):
+        contents = Contents(folder, ring_of(settings))
+        _remove_unfinished(settings, contents)
+        keep_home_key(settings)
+        moment = _Taking(settings, database, contents, full, tell).moment()
+        write_manifest(settings, moment)
+        retired, freed = retire(settings, contents)
+    return Taken(moment, retired, freed)
+
+
+@contextmanager
+def alone(settings: Settings) -> Iterator[None]:
+    """Keep other backups of this folder out for the block; BackupUnderWay when there is one."""
+    with if_free(settings.backup_dir / "backup.lock") as free:
+        if not free:
+            raise BackupUnderWay(f"Another backup into {settings.backup_dir} is under way: try again when it is done.")
+        yield
+
+
+def _remove_unfinished(settings: Settings, contents: Contents) -> None:
+    """What a backup has left that was killed."""
+    contents.remove_unfinished()
+    for path in moments_folder(settings).glob("*.tmp"):
+        path.unlink(missing_ok=True)
+    for path in settings.backup_dir.glob("work-*"):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+class _Taking:
+    """One moment as it is taken."""
+
+    def __init__(self, settings: Settings, database: Database, contents: Contents, full: bool, tell: Told) -> None:
+        self._settings, self._database, self._contents, self._tell = settings, database, contents, tell
+        self._full = full
+        known, _ = all_moments(settings)
+        self._known = {} if full or not known else {file.name: file for file in known[-1].files}
+        self._new_bytes = 0
+        self._sqlite = file_of(settings.database_url)
+        if self._sqlite is None and not settings.database_url.startswith("postgresql"):
+            raise PermanentError("A database in memory cannot be backed up.")
+        if is_absent(settings.database_url):
+            raise PermanentError(f"There is no database at {self._sqlite}: nothing to back up.")
+
+    def moment(self) -> Moment:
+        """Take it; taken again where an erasure came in between."""
+        base = self._base_backup() if self._sqlite is None else None
+        before: tuple[str, ...] | None = None
+        for attempt in range(_ATTEMPTS):
+            work = self._settings.backup_dir / f"work-{os.getpid()}"
+            work.mkdir(mode=0o700)
+            try:
+                found, facts = self._try(work, base)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+            wrong = tuple(self._wrong(found, facts))
+            if not wrong or (wrong == before and not facts.erasures_under_way):
+                break
+            before = wrong
+            if attempt + 1 < _ATTEMPTS:
+                self._tell("Archives were rewritten meanwhile: once more.")
+                time.sleep(_PAUSE_SECONDS)
+        return replace(found, damaged=wrong, new_bytes=self._new_bytes)
+
+    def _base_backup(self) -> base_backups.BaseBackup | None:
+        """The base backup of the moment; None where another tool than Barman makes them."""
+        if self._settings.backup.restore_command is not None:
+            return None
+        there = base_backups.base_backups(self._settings)
+        self._tell("Base backup of the database …")
+        return base_backups.take_base_backup(self._settings, full=self._full or not there)
+
+    def _try(self, work: Path, base: base_backups.BaseBackup | None) -> tuple[Moment, DatabaseFacts]:
+        settings = self._settings
+        at = dt.datetime.now(dt.UTC)
+        identifier = new_id(settings, at)
+        files: list[StoredFile] = []
+        tenants = {*settings.tenants, *settings.broken_tenants}
+        restore_point = None
+        if self._sqlite is not None:
+            self._tell("Database …")
+            copied = work / "database"
+            copy_sqlite(self._sqlite, copied)
+            facts = read_facts(Database(f"sqlite:///{copied}"), tenants)
+            files.append(self._moved(DATABASE, copied))
+        else:
+            facts = read_facts(self._database, tenants)
+            if settings.backup.restore_command is None:
+                self._tell("Restore point …")
+                made = base_backups.make_restore_point(settings, f"edupulse-{identifier}")
+                restore_point, at = made.name, made.time
+        store = mlflow_file(settings)
+        if store is not None and store.is_file():
+            copied = work / "mlflow"
+            copy_sqlite(store, copied)
+            files.append(self._moved(MLFLOW, copied))
+        self._tell("Files …")
+        kept = (self._kept(file, work) for file in home_files(settings))
+        files += [file for file in kept if file is not None]
+        return (
+            Moment(
+                id=identifier,
+                at=at,
+                ended=dt.datetime.now(dt.UTC),
+                database="postgresql" if self._sqlite is None else "sqlite",
+                package_version=__version__,
+                schema_revision=facts.revision,
+                audit_head=facts.audit_head,
+                last_change=facts.last_change,
+                home=str(settings.home),
+                restore_point=restore_point,
+                base_backup=None if base is None else base.id,
+                erasures=facts.erasures,
+                deliveries=facts.deliveries,
+                left_out=not_covered(settings),
+                files=tuple(sorted(files, key=lambda file: file.name)),
+            ),
+            facts,
+        )
+
+    def _moved(self, name: str, copied: Path) -> StoredFile:
+        """A copy that we have made, kept under its content."""
+        return self._stored(name, copied, 0, move=True)
+
+    def _kept(self, file: HomeFile, work: Path) -> StoredFile | None:
+        """A file of the home, kept; None for one that has gone meanwhile. One that has not changed is not read."""
+        try:
+            if file.is_database:
+                copied = work / "file"
+                copy_sqlite(file.path, copied)
+                return self._moved(file.name, copied)
+            state = file.path.stat()
+            known = self._known.get(file.name)
+            unchanged = known is not None and (known.size, known.mtime_ns) == (state.st_size, state.st_mtime_ns)
+            if known is not None and unchanged and self._contents.has(known.sha256):
+                return known
+            fresh = time.time_ns() - state.st_mtime_ns < _CLOCK_SLACK_NS
+            return self._stored(file.name, file.path, 0 if fresh else state.st_mtime_ns)
+        except FileNotFoundError:
+            return None
+
+    def _stored(self, name: str, path: Path, mtime_ns: int, *, move: bool = False) -> StoredFile:
+        had = self._contents.stored_count
+        kept: Kept = self._contents.add(path, move=move)
+        if self._contents.stored_count > had:
+            self._new_bytes += kept.size
+        return StoredFile(name, kept.size, kept.sha256, mtime_ns)
+
+    def _wrong(self, moment: Moment, facts: DatabaseFacts) -> Iterator[str]:
+        """The names of archives that are not as the database has them."""
+        hashes = {file.name: file.sha256 for file in moment.files}
+        raw = Path("raw")
+        for one in facts.archives:
+            path = archive_path(raw, one.tenant, one.table, one.delivered_on, one.file_name, one.sha256)
+            if hashes.get(path.as_posix()) != one.archive_sha256:
+                yield path.as_posix()

@@ -1,0 +1,415 @@
+"""Bringing a home on SQLite back: what comes, what is refused before it begins, and who is not in it any more."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import os
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edupulse_pipelines.errors import PermanentError
+from edupulse_pipelines.governance.erasure import erase
+from edupulse_pipelines.operations.backup import restoring
+from edupulse_pipelines.operations.backup.contents import ContentDamaged
+from edupulse_pipelines.operations.backup.moments import Moment, forget, moments, write_manifest
+from edupulse_pipelines.operations.backup.restoring import Wanted, plan_restore
+from edupulse_pipelines.operations.backup.taking import take_moment
+from edupulse_pipelines.storage import erased
+from edupulse_pipelines.storage.database import database_of
+from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER
+from edupulse_pipelines_tests.operations.backup.home import MODEL, BackedUp, files_of, flip, students
+
+EVERYBODY = ["Lee", "Moss", "Ray"]
+
+
+def take(home: BackedUp) -> Moment:
+    return take_moment(home.settings, database_of(home.settings)).moment
+
+
+def erase_student(home: BackedUp, number: str = "1002") -> None:
+    asked: dict[str, Any] = {"reason": "asked", "approved_by": "another person", "execute": True}
+    erase(home.district.work, home.district.raw, home.district.tenant, number, **asked)
+
+
+def later_delivery(home: BackedUp) -> None:
+    home.district.land(2, attendance_records=f"{ATTENDANCE_HEADER}\n1001,2025-09-09,present\n")
+    home.district.run("attendance_records")
+
+
+def told(output: str) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return facts
+
+
+def lose(home: BackedUp, tmp_path: Path) -> Path:
+    """Lose the home and keep its backups; where they are."""
+    home.engine.dispose()
+    backups = tmp_path / "kept"
+    home.backups.rename(backups)
+    shutil.rmtree(home.home)
+    return backups
+
+
+def test_a_home_comes_back_as_it_was(home: BackedUp, tmp_path: Path) -> None:
+    take(home)
+    before = files_of(home.home)
+    done = home("backup", "restore", "--to", str(tmp_path / "back"), "--json")
+    facts = told(done.stdout)
+    assert (facts["in_order"], facts["lost"], facts["closed"]) == (True, {}, None)
+    back = files_of(tmp_path / "back")
+    same = {name for name, data in back.items() if before.get(name) == data}
+    assert {name for name in back if name.startswith("raw/")} | {MODEL, "edupulse.toml"} <= same
+    assert students(tmp_path / "back") == EVERYBODY
+    assert files_of(home.home) == before  # the live one is only read
+    assert (tmp_path / "back" / "north" / "landing").is_dir()
+    home("db", "check", home=tmp_path / "back")
+    home("backup", "create", home=tmp_path / "back")
+
+
+def test_paths_of_models_lead_into_the_restored_home(home: BackedUp, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(home.home / "mlflow" / "mlflow.db")) as store, store:
+        places = [(1, home.home.as_uri() + "/mlflow/artifacts/north"), (2, home.home.as_uri() + "er/mlflow/x")]
+        for number, place in places:
+            store.execute(
+                "INSERT INTO experiments (experiment_id, name, artifact_location, lifecycle_stage)"
+                " VALUES (?, ?, ?, 'active')",
+                (number, f"e{number}", place),
+            )
+    take(home)
+    home("backup", "restore", "--to", str(tmp_path / "back"))
+    with closing(sqlite3.connect(tmp_path / "back" / "mlflow" / "mlflow.db")) as store:
+        found = dict(store.execute("SELECT experiment_id, artifact_location FROM experiments WHERE experiment_id > 0"))
+    assert found == {1: (tmp_path / "back").as_uri() + "/mlflow/artifacts/north", 2: places[1][1]}
+
+
+def test_before_it_begins_it_says_what_it_takes(home: BackedUp, tmp_path: Path) -> None:
+    moment = take(home)
+    done = home("backup", "restore", "--to", str(tmp_path / "back"), "--dry-run")
+    assert moment.id in done.output
+    assert f"{len(moment.files)} files" in done.output
+    assert "MB" in done.output
+    assert not (tmp_path / "back").exists()
+
+
+def test_a_time_a_change_a_run_and_a_point_choose_the_moment(home: BackedUp, tmp_path: Path) -> None:
+    first = take(home)
+    run = "11111111-2222-3333-4444-555555555555"
+    work = replace(home.district.work, run_id=run)
+    with work.writing() as connection:
+        connection.exec_driver_sql("UPDATE students SET first_name = 'Anna' WHERE district_id = '1001'")
+    second = take(home)
+    assert second.last_change is not None
+
+    def chosen(**wanted: Any) -> str:
+        return plan_restore(home.settings, tmp_path / "back", Wanted(**wanted)).moment.id
+
+    assert chosen() == second.id
+    assert chosen(change=str(second.last_change)) == first.id
+    assert chosen(change=str(second.last_change + 1)) == second.id
+    assert chosen(change=run) == first.id
+    assert chosen(point=first.id) == first.id
+    assert chosen(time=second.at) == second.id
+    assert chosen(time=second.at - dt.timedelta(microseconds=1)) == first.id
+    said = plan_restore(home.settings, tmp_path / "back", Wanted(change=run)).chosen
+    assert "newest moment before the run" in said
+    with pytest.raises(PermanentError, match="the oldest is"):
+        chosen(time=first.at - dt.timedelta(seconds=1))
+    with pytest.raises(PermanentError, match="Every moment already holds change 1"):
+        chosen(change="1")
+    with pytest.raises(PermanentError, match="No change of a run"):
+        chosen(change="another run")
+    with pytest.raises(PermanentError, match="no moment 'x'"):
+        chosen(point="x")
+    backups = lose(home, tmp_path)  # then the newest moment's database knows the run
+    done = home("backup", "restore", "--to", str(tmp_path / "back"), "--from", str(backups), "--before-change", run)
+    assert first.id in done.output
+
+
+@pytest.mark.parametrize("part", ["files", "database"])
+def test_only_a_part_comes_back(home: BackedUp, tmp_path: Path, part: str) -> None:
+    take(home)
+    home("backup", "restore", "--to", str(tmp_path / "back"), "--only", part)
+    names = set(files_of(tmp_path / "back"))
+    assert ("edupulse.db" in names) == (part == "database")
+    assert (MODEL in names) == (part == "files")
+
+
+def test_what_was_delivered_since_is_named(home: BackedUp, tmp_path: Path) -> None:
+    first = take(home)
+    later_delivery(home)
+    done = home("backup", "restore", "--to", str(tmp_path / "back"))
+    assert "north: delivered since, and to be landed again: 2025-09-15." in done.output
+    take(home)
+    backups = lose(home, tmp_path)
+    point = ["--from", str(backups), "--point", first.id]
+    facts = told(home("backup", "restore", "--to", str(tmp_path / "again"), *point, "--json").stdout)
+    assert facts["lost"] == {"north": ["2025-09-15"]}
+
+
+def test_a_target_that_is_in_use_is_refused_and_left_alone(home: BackedUp, tmp_path: Path) -> None:
+    take(home)
+    full, server, file = tmp_path / "full", tmp_path / "server", tmp_path / "file"
+    full.mkdir()
+    (full / "something").write_text("mine")
+    server.mkdir()
+    (server / "postmaster.pid").write_text("1")
+    file.write_text("mine")
+    for target, said in (
+        (full, "not empty"),
+        (server, "in use"),
+        (file, "is a file"),
+        (home.home, "in the home"),
+        (home.home / "below", "in the home"),
+        (home.backups / "below", "in the"),
+    ):
+        before = files_of(target) if target.is_dir() else {}
+        done = home("backup", "restore", "--to", str(target), code=1)
+        assert said in " ".join(done.output.split())
+        assert (files_of(target) if target.is_dir() else {}) == before
+    assert file.read_text() == "mine"
+    done = home("backup", "restore", "--to", "postgresql://somewhere/x", code=2)
+    assert "into a folder" in " ".join(done.output.split())
+
+
+def test_a_disk_that_is_too_small_is_told_before_it_begins(
+    home: BackedUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(home)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(restoring.shutil, "disk_usage", lambda _path: usage._replace(free=1_000_000))
+    done = home("backup", "restore", "--to", str(tmp_path / "back"), code=1)
+    assert "1 MB free. Nothing was written." in " ".join(done.output.split())
+    assert not (tmp_path / "back").exists()
+
+
+@pytest.mark.parametrize("trouble", ["model flipped", "archive gone"])
+def test_damage_ends_a_restore_by_name_and_what_there_is_stays_closed(
+    home: BackedUp, tmp_path: Path, trouble: str
+) -> None:
+    moment = take(home)
+    name = MODEL if trouble == "model flipped" else next(f.name for f in moment.files if f.name.endswith(".parquet"))
+    stored = moment.file(name)
+    assert stored is not None
+    path = home.backups / "files" / stored.sha256[:2] / stored.sha256
+    flip(path) if trouble == "model flipped" else path.unlink()
+    done = home("backup", "restore", "--to", str(tmp_path / "back"), code=1)
+    assert str(path) in "".join(done.output.split("\n"))
+    assert not (tmp_path / "back" / name).exists()
+    assert (
+        "is closed" in home("quarantine", "list", home=tmp_path / "back", code=1).output
+        if (tmp_path / "back" / "edupulse.toml").exists()
+        else True
+    )
+    assert "not finished" in home("backup", "restore", "--to", str(tmp_path / "back"), code=1).output
+
+
+def test_a_restore_that_was_killed_is_not_taken_for_a_home(
+    home: BackedUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take(home)
+    back = tmp_path / "back"
+
+    class Killed(BaseException):
+        """As if the process had ended."""
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    plan = plan_restore(home.settings, back, Wanted())
+    monkeypatch.setattr(restoring, "sqlite_trouble", killed)
+    with pytest.raises(Killed):
+        restoring.restore(home.settings, plan)
+    for words in (("quarantine", "list"), ("run",), ("students", "list")):
+        assert "being restored, or a restore of it was stopped" in " ".join(
+            home(*words, home=back, code=1).output.split()
+        )
+    assert "not whole" in home("backup", "open", "--reason", "why not", home=back, code=1).output
+    assert "not finished" in home("backup", "restore", "--to", str(back), code=1).output
+
+
+def test_a_newer_schema_is_refused_and_an_older_one_upgraded(home: BackedUp, tmp_path: Path) -> None:
+    moment = take(home)
+    write_manifest(home.settings, replace(moment, id="20300101T000000Z", at=moment.at, schema_revision="9999"))
+    done = home("backup", "restore", "--to", str(tmp_path / "back"), "--point", "20300101T000000Z", code=1)
+    assert "schema revision 9999" in " ".join(done.output.split())
+    assert not (tmp_path / "back").exists()
+    forget(home.settings, "20300101T000000Z")
+    with closing(sqlite3.connect(home.home / "edupulse.db")) as connection, connection:
+        connection.execute("UPDATE alembic_version SET version_num = '0012'")
+    take(home)
+    done = home("backup", "restore", "--to", str(tmp_path / "old"), code=1)
+    assert "0012" in done.output
+    assert not (tmp_path / "old" / "edupulse.db.closed").exists()
+
+
+def test_a_home_of_the_first_schema_can_be_backed_up_before_it_is_upgraded(home: BackedUp, tmp_path: Path) -> None:
+    from edupulse_pipelines.schema import migrations
+    from edupulse_pipelines.storage.engine import create_engine, writing
+
+    home.engine.dispose()
+    (home.home / "edupulse.db").unlink()
+    engine = create_engine(f"sqlite:///{home.home / 'edupulse.db'}")
+    with writing(engine) as connection:
+        migrations.run_versions(connection, "0001")
+    engine.dispose()
+    moment = moment_of_old(home)
+    assert (moment.schema_revision, moment.audit_head, moment.erasures) == ("0001", None, {})
+    home("backup", "restore", "--to", str(tmp_path / "back"), code=1)
+    home("db", "upgrade", home=tmp_path / "back")
+    home("db", "check", home=tmp_path / "back")
+
+
+def moment_of_old(home: BackedUp) -> Moment:
+    home("backup", "create")
+    return moments(home.settings)[-1]
+
+
+# Erasures
+
+
+def test_who_was_erased_since_is_erased_again(home: BackedUp, tmp_path: Path) -> None:
+    before = take(home)
+    erase_student(home)
+    facts = told(home("backup", "restore", "--to", str(tmp_path / "back"), "--json").stdout)
+    assert facts["moment"] == before.id
+    assert facts["erased"]["students erased again"] == 1
+    assert facts["in_order"]
+    assert students(tmp_path / "back") == ["Lee", "Moss"]
+    assert not [name for name, data in files_of(tmp_path / "back").items() if b"Bertram" in data]
+    assert home("audit", "verify", home=tmp_path / "back").exit_code == 0
+    live = (home.home / erased.KEY_FILE).read_bytes()
+    assert (tmp_path / "back" / erased.KEY_FILE).read_bytes() == live
+    # What is landed again leaves the student out.
+    district = BackedUp(tmp_path / "back").district
+    district.land(1, students=(home.district.landing / "2025-09-08" / "students.csv").read_bytes())
+    district.run("students")
+    assert students(tmp_path / "back") == ["Lee", "Moss"]
+
+
+def test_without_the_live_home_the_newest_moment_knows_who(home: BackedUp, tmp_path: Path) -> None:
+    before = take(home)
+    erase_student(home)
+    take(home)
+    backups = lose(home, tmp_path)
+    words = ("backup", "restore", "--to", str(tmp_path / "back"), "--from", str(backups), "--point", before.id)
+    facts = told(home(*words, "--json").stdout)
+    assert facts["erased"]["students erased again"] == 1
+    assert students(tmp_path / "back") == ["Lee", "Moss"]
+
+
+def test_the_newest_moment_alone_says_what_cannot_be_known(home: BackedUp, tmp_path: Path) -> None:
+    take(home)
+    backups = lose(home, tmp_path)
+    done = home("backup", "restore", "--to", str(tmp_path / "back"), "--from", str(backups))
+    assert "Whoever was erased after" in done.output
+    assert students(tmp_path / "back") == EVERYBODY
+
+
+def test_where_nobody_can_know_it_stays_closed_to_all_but_the_keeper(home: BackedUp, tmp_path: Path) -> None:
+    before = take(home)
+    erase_student(home)
+    newest = take(home)
+    backups = lose(home, tmp_path)
+    flip(backups / "moments" / f"{newest.id}.json")
+    back = tmp_path / "back"
+    words = ("backup", "restore", "--to", str(back), "--from", str(backups), "--point", before.id)
+    done = home(*words, code=1)
+    assert "who has been erased since cannot be known" in " ".join(done.output.split())
+    for reading in (
+        ("list",),
+        ("students", "list"),
+        ("quarantine", "list"),
+        ("privacy", "inspect", "1001", "--out", "x"),
+    ):
+        assert "is closed" in home(*reading, home=back, code=1).output
+    home("db", "check", home=back)
+    by = ("--reason", "erased before", "--approved-by", "another person", "--execute")
+    home("privacy", "erase", "1002", *by, home=back)
+    home("backup", "open", "--reason", "erased again by the list of the office", home=back)
+    assert students(back) == ["Lee", "Moss"]
+    home("students", "list", home=back)
+    assert "not closed" in home("backup", "open", "--reason", "again", home=back, code=1).output
+    assert json.loads((back / "opened.jsonl").read_text())["reason"].startswith("erased again")
+
+
+def test_a_hold_that_the_backup_has_keeps_it_closed(home: BackedUp, tmp_path: Path) -> None:
+    from edupulse_pipelines.governance import holds
+
+    holds.place(home.district.work, "1002", "court order")
+    take(home)
+    holds.release(home.district.work, "1002")
+    erase_student(home)
+    done = home("backup", "restore", "--to", str(tmp_path / "back"), code=1)
+    assert "legal hold" in " ".join(done.output.split())
+    assert "is closed" in home("students", "list", home=tmp_path / "back", code=1).output
+
+
+def test_certificates_name_the_newest_moment(home: BackedUp) -> None:
+    from edupulse_pipelines.operations.backup.moments import last_backup
+
+    assert last_backup(home.settings) is None
+    moment = take(home)
+    assert last_backup(home.settings) == f"{moment.id}, of {moment.at.isoformat(timespec='seconds')}"
+
+
+# Encryption
+
+
+@pytest.fixture
+def key(home: BackedUp) -> Path:
+    """The operator's key, outside of the home; the home is encrypted from now on."""
+    import pyrage
+
+    path = home.home.parent / "operator.key"
+    path.write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    home.set(f"[encryption]\nkey_file = '{path}'\n")
+    return path
+
+
+def test_with_a_key_nothing_of_a_moment_lies_there_plain(home: BackedUp, key: Path, tmp_path: Path) -> None:
+    assert home("backup", "create").exit_code == 0
+    stored = files_of(home.backups)
+    assert not [name for name, data in stored.items() if b"Bertram" in data or b"students.csv" in data]
+    assert all(name.endswith(".age") or name == "backup.lock" for name in stored)
+    home("backup", "verify")
+    home("backup", "restore", "--to", str(tmp_path / "back"))
+    assert students(tmp_path / "back") == EVERYBODY
+    backups = lose(home, tmp_path)  # the key of the home is kept beside the moments
+    os.environ.pop("EDUPULSE_KEY", None)
+    done = home("backup", "list", "--from", str(backups), code=1)
+    assert "is encrypted, and no key is set" in " ".join(done.output.split())
+
+
+def test_the_right_key_brings_a_lost_home_back_and_another_one_does_not(
+    home: BackedUp, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyrage
+
+    home("backup", "create")
+    backups = lose(home, tmp_path)
+    words = ("backup", "restore", "--from", str(backups), "--to")
+    monkeypatch.setenv("EDUPULSE_KEY", str(pyrage.x25519.Identity.generate()))
+    done = home(*words, str(tmp_path / "wrong"), code=1)
+    assert "another key" in " ".join(done.output.split())
+    assert not (tmp_path / "wrong").exists()
+    monkeypatch.setenv("EDUPULSE_KEY", key.read_text().strip())
+    home(*words, str(tmp_path / "back"))
+    assert students(tmp_path / "back") == EVERYBODY
+
+
+def test_a_flipped_byte_in_an_encrypted_content_is_named(home: BackedUp, key: Path, tmp_path: Path) -> None:
+    home("backup", "create")
+    stored = moments(home.settings)[-1].file(MODEL)
+    assert stored is not None
+    path = home.backups / "files" / stored.sha256[:2] / f"{stored.sha256}.age"
+    flip(path)
+    assert str(path) in "".join(home("backup", "verify", code=1).output.split("\n"))
+    with pytest.raises(ContentDamaged, match="damaged or cut off"):
+        restoring.restore(home.settings, plan_restore(home.settings, tmp_path / "back", Wanted()))
