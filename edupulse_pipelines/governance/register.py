@@ -142,9 +142,11 @@ PLACES: tuple[Place, ...] = (
     ),
     Place(
         name="backups",
-        holds="Copies of the database and of the home.",
-        inspected="Not present in this installation; what the district copies by itself is the district's to look at.",
-        erased="Not touched: a backup holds the student until it is thrown away.",
+        holds="Moments of the database and of the home, in the folder that [backup] names.",
+        inspected="Not shown: a backup is the home of an earlier day. What a moment holds is inspected in a home that "
+        "is restored from it.",
+        erased="Not touched: a moment holds the student until it is thrown away by [backup] retention. A restore "
+        "erases again whoever was erased since; while it cannot, the restored home stays closed.",
         present=False,
     ),
     Place(

@@ -1,0 +1,74 @@
+"""Every command of the runbooks about backups in `docs/operating.md` is typed, on a home on SQLite."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from edupulse_pipelines import cli
+from edupulse_pipelines_tests.operations.backup.home import BackedUp, students
+
+PAGE = Path(__file__).parents[3] / "docs" / "operating.md"
+RUN = "11111111-2222-3333-4444-555555555555"
+
+
+def commands(title: str) -> list[str]:
+    """The commands of the runbook with this title, in their order."""
+    _, _, after = PAGE.read_text(encoding="utf-8").partition(f"\n### {title}\n")
+    section = re.split(r"\n##+ ", after)[0]
+    blocks = re.findall(r"```console\n(.*?)```", section, re.DOTALL)
+    found = [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
+    assert found, title
+    assert all(line.startswith("edupulse ") for line in found)
+    return found
+
+
+class Typist:
+    """Types the commands of a page, with places of the test in the place of those that the page names."""
+
+    def __init__(self, home: BackedUp, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.places = {"/mnt/backups": str(folder / "mnt"), "/srv/": f"{folder}/srv/", "RUN": RUN}
+        monkeypatch.setenv("EDUPULSE_HOME", str(home.home))
+
+    def __call__(self, title: str) -> None:
+        for line in commands(title):
+            typed = line
+            for place, instead in self.places.items():
+                typed = typed.replace(place, instead)
+            done = CliRunner().invoke(cli.main, shlex.split(typed)[1:])
+            assert done.exit_code == 0, (typed, done.output, done.exception)
+
+
+@pytest.fixture
+def typist(home: BackedUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Typist:
+    return Typist(home, tmp_path, monkeypatch)
+
+
+def test_first_backup(typist: Typist, home: BackedUp, tmp_path: Path) -> None:
+    typist("First backup")
+    assert len(students(tmp_path / "srv" / "looked-at")) == 3
+
+
+def test_the_server_is_gone(typist: Typist, home: BackedUp, tmp_path: Path) -> None:
+    home("backup", "create")
+    home.engine.dispose()
+    home.backups.rename(tmp_path / "mnt")
+    shutil.rmtree(home.home)
+    typist("The server is gone")
+    assert len(students(tmp_path / "srv" / "edupulse")) == 3
+
+
+def test_undo_last_mondays_run(typist: Typist, home: BackedUp, tmp_path: Path) -> None:
+    home("backup", "create")
+    with replace(home.district.work, run_id=RUN).writing() as connection:
+        connection.exec_driver_sql("UPDATE students SET last_name = 'Wrong'")
+    home("backup", "create")
+    typist("Undo last Monday's run")
+    assert students(tmp_path / "srv" / "before") == ["Lee", "Moss", "Ray"]
+    assert set(students(home.home)) == {"Wrong"}
