@@ -64,11 +64,11 @@ def setup(as_json: bool, home: Path | None) -> None:
             click.echo(sentence)
         for sentence in prepared.left:
             click.echo(f"To do: {sentence}")
-        if prepared.lines:
-            click.echo("\nLines to paste:\n")
-            for line in prepared.lines:
+        for where, lines in prepared.lines.items():
+            click.echo(f"\nTo paste {where}:\n")
+            for line in lines:
                 click.echo(f"  {line}")
-    sys.exit(1 if prepared.left or prepared.lines else 0)
+    sys.exit(1 if prepared.left else 0)
 
 
 @backup.command("create")

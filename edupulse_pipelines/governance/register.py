@@ -23,8 +23,6 @@ class Place:
     erased: str
     tables: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
-    present: bool = True
-    """Whether this installation has it."""
 
 
 WITHOUT_STUDENTS = {
@@ -147,7 +145,6 @@ PLACES: tuple[Place, ...] = (
         "is restored from it.",
         erased="Not touched: a moment holds the student until it is thrown away by [backup] retention. A restore "
         "erases again whoever was erased since; while it cannot, the restored home stays closed.",
-        present=False,
     ),
     Place(
         name="write-ahead log and server log",

@@ -33,7 +33,7 @@ class Typist:
     """Types the commands of a page, with places of the test in the place of those that the page names."""
 
     def __init__(self, home: BackedUp, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.places = {"/mnt/backups": str(folder / "mnt"), "/srv/": f"{folder}/srv/", "RUN": RUN}
+        self.places = {"/srv/": f"{folder}/srv/", "RUN": RUN}
         monkeypatch.setenv("EDUPULSE_HOME", str(home.home))
 
     def __call__(self, title: str) -> None:
@@ -58,7 +58,8 @@ def test_first_backup(typist: Typist, home: BackedUp, tmp_path: Path) -> None:
 def test_the_server_is_gone(typist: Typist, home: BackedUp, tmp_path: Path) -> None:
     home("backup", "create")
     home.engine.dispose()
-    home.backups.rename(tmp_path / "mnt")
+    (tmp_path / "srv").mkdir()
+    home.backups.rename(tmp_path / "srv" / "backups")
     shutil.rmtree(home.home)
     typist("The server is gone")
     assert len(students(tmp_path / "srv" / "edupulse")) == 3
