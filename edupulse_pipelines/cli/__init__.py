@@ -12,6 +12,7 @@ import click
 
 from edupulse_pipelines import __version__
 from edupulse_pipelines.cli import (
+    adopt,
     audit,
     backup,
     db,
@@ -69,3 +70,4 @@ for part in (
     db.db,
 ):
     main.add_command(part)
+db.db.add_command(adopt.db_adopt)

@@ -28,6 +28,7 @@ def db() -> None:
 
     \b
     Schema:         edupulse db upgrade | current | check
+    Version 1.0:    edupulse db adopt --tenant NAME [--dry-run]     (then: edupulse db adopt --finish)
     Roles:          edupulse db roles [--print]
     Upkeep:         edupulse db maintain [--dry-run]    (so does the job maintenance, weekly)
     Months:         edupulse db partitions

@@ -55,6 +55,7 @@ from edupulse_pipelines.storage.erased import ErasedKeys, forget_noted, note_era
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.storage.rewriting import demand_rewriting, overwrite_deleted, rewrite
 from edupulse_pipelines.storage.turns import take_turn
+from edupulse_pipelines.storage.version_1 import refuse_while_old_tables_stand
 from edupulse_pipelines.storage.work import Work
 
 TOUCHED = (*STORED_TABLES, *BY_CONTENT, model_evaluations.name, promotion_decisions.name)
@@ -99,7 +100,8 @@ def erase(
     """Erase the student of this number, or with `execute` False only count what an erasure would take away.
 
     PermanentError when nothing is held under the number, when the student is on hold or has rows in a month that was
-    taken out, or the role may not rewrite tables; ConfigurationError without a reason, or when nobody else approves.
+    taken out, when tables of version 1.0 still stand, or the role may not rewrite tables; ConfigurationError without a
+    reason, or when nobody else approves.
     """
     given_reason(reason)
     home = raw_dir.parent
@@ -111,6 +113,7 @@ def erase(
             raise PermanentError(f"A student of this number was erased on {before.done_at:%Y-%m-%d}.")
         if not found and before is None:
             raise PermanentError("Nothing is held under this number; nothing was erased.")
+        refuse_while_old_tables_stand(connection, "Erasing")
         demand_rewriting(connection, TOUCHED)
         demand_erasable(connection, work, person)
     if not execute:

@@ -139,6 +139,12 @@ PLACES: tuple[Place, ...] = (
         tables=("audit_images",),
     ),
     Place(
+        name="tables of version 1.0",
+        holds="Rows of a database of version 1.0 that was adopted, as they were, until `edupulse db adopt --finish`.",
+        inspected="Not on the page: what was kept of them is in the tables of now, the rest in quarantine.",
+        erased="An erasure, and retention, is refused while they stand: `--finish` drops them as a whole.",
+    ),
+    Place(
         name="backups",
         holds="Moments of the database and of the home, in the folder that [backup] names.",
         inspected="Not shown: a backup is the home of an earlier day. What a moment holds is inspected in a home that "

@@ -54,6 +54,7 @@ from edupulse_pipelines.storage.numbers import joined_numbers
 from edupulse_pipelines.storage.removals import begin_removal, drop_unfinished, end_removal, removed_before
 from edupulse_pipelines.storage.rewriting import demand_rewriting, overwrite_deleted, rewrite
 from edupulse_pipelines.storage.turns import take_turn
+from edupulse_pipelines.storage.version_1 import refuse_while_old_tables_stand
 from edupulse_pipelines.storage.work import Work
 
 WHOLE = "students"
@@ -131,6 +132,7 @@ def execute(
         raise ConfigurationError(f"[tenants.{tenant.name}.retention] sets no period: nothing is ever over.")
     home = raw_dir.parent
     with work.reading() as connection:
+        refuse_while_old_tables_stand(connection, "Retention")
         demand_rewriting(connection, erasure.TOUCHED)
         over = _over(connection, work, tenant, as_of)
         for name in (WHOLE, *PARTITIONED):

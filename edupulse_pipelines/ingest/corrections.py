@@ -328,6 +328,8 @@ def _refuse_closed(row: sa.Row) -> None:
         raise _Refusal("already_replayed", "the row was loaded meanwhile; correct it in the next delivery")
     if row.superseded_at is not None:
         raise _Refusal("already_superseded", "the row's file was replaced by a corrected one; take out its line")
+    if row.table_name not in RECORD_TABLES:
+        raise _Refusal("not_delivered", "nobody delivers predictions; those of version 1.0 stay as they are")
 
 
 def _fields(line: str, width: int) -> list[str]:

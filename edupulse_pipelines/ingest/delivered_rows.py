@@ -24,6 +24,7 @@ from edupulse_pipelines.encryption.archives import archive_schema_of, opened_arc
 from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.ingest.ahead import ahead
 from edupulse_pipelines.ingest.archived_file import FORMER_COLUMNS
+from edupulse_pipelines.ingest.earlier_records import EARLIER_COLUMNS, Earlier
 from edupulse_pipelines.ingest.frames import Coded, Identities, Integers, Mask, Piece, fingerprints
 from edupulse_pipelines.schema.delivery import DELIVERED, SCHOOL, STUDENT_NUMBER
 from edupulse_pipelines.schema.tables import TABLES
@@ -58,6 +59,8 @@ class ArchivedContent:
     """Whether a converter has written the rows, so that they have canonical columns, dates and numbers."""
     accepted: frozenset[int] = frozenset()
     """Lines that a person has said to be right."""
+    has_ids: bool = False
+    """Whether the rows were records of version 1.0 and bring their ids along."""
 
 
 class DeliveredRows:
@@ -229,6 +232,8 @@ class DeliveredRows:
             canonical = header if file.converted else self._canonical(number, header)
             ours = dict(zip(header, canonical, strict=True))
             names = [name for name in header if ours[name] in contract.column_names]
+            if file.has_ids:
+                names += EARLIER_COLUMNS
             with opened_archive(file.path) as archive:
                 for group in range(archive.num_row_groups):
                     part = archive.read_row_group(group, columns=[LINE_NUMBER, PROBLEM, *names])
@@ -254,15 +259,21 @@ class DeliveredRows:
         unmapped: Counter[tuple[str, str]] = Counter()
         reasons: dict[int, list[str]] = {}
         tables, as_came = [], []
+        earlier: list[pa.Table | None] = []
         padded: set[str] = set()
         present: dict[int, frozenset[str]] = {}
         offset = 0
         for file, part in parts:
-            converted = self._files[file].converted
-            bare, with_blanks = trimmed_rows(part)
-            rows, of_part, codes = apply_profile(
-                bare, self.table, self._profile, zone=self._zone, converted=converted, named=True
-            )
+            converted, has_ids = self._files[file].converted, self._files[file].has_ids
+            earlier.append(part.select(EARLIER_COLUMNS) if has_ids else None)
+            bare, with_blanks = trimmed_rows(part.drop_columns(EARLIER_COLUMNS) if has_ids else part)
+            rows = bare
+            of_part: dict[int, list[str]] = {}
+            codes: Counter[tuple[str, str]] = Counter()
+            if not has_ids:  # version 1.0 had values of ours already
+                rows, of_part, codes = apply_profile(
+                    bare, self.table, self._profile, zone=self._zone, converted=converted, named=True
+                )
             reasons.update({offset + row: given for row, given in of_part.items()})
             add_codes(unmapped, codes)
             present[file] = frozenset(rows.column_names)
@@ -288,6 +299,11 @@ class DeliveredRows:
             ),
             columns=columns,
             silent=silent,
+            earlier=(
+                Earlier.of(earlier, [len(part) for _, part in parts], self._zone)
+                if any(self._files[file].has_ids for file, _ in parts)
+                else None
+            ),
             as_came={name: Coded.of(_one_table(as_came)[name]) for name in sorted(padded)},
             present=present,
             given_reasons=reasons,

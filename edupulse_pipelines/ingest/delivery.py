@@ -130,6 +130,7 @@ def rows_of(load: TableLoad, files: list[Entry]) -> DeliveredRows:
                 quarantine.corrections(connection, load.work, load.table, file.sha256),
                 converted=format_of(file.source_format).converted,
                 accepted=frozenset(quarantine.accepted_lines(connection, load.work, load.table, file.sha256)),
+                has_ids=format_of(file.source_format).has_ids,
             )
             for file, path in zip(originals, paths, strict=True)
         ]

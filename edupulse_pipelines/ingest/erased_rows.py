@@ -78,13 +78,16 @@ class ErasedRows:
         self._erased = erased
         self._table = table
         self._removed = erased.removed_from(table)
-        record = DELIVERED[table].record
-        self._event_date = PREDICTION_DATE if record.about_predictions else record.event_date
+        contract = DELIVERED.get(table)  # there is none for quarantined predictions of version 1.0
+        record = None if contract is None else contract.record
+        self._event_date = None if record is None else record.event_date
+        if record is not None and record.about_predictions:
+            self._event_date = PREDICTION_DATE
         self._date_of = _iso if converted or profile.iso_dates else date_parser(profile.date_format)
         self._delivered_on = delivered_on
         self.count = 0
         canonical = header
-        if not converted:
+        if not converted and contract is not None:
             try:
                 canonical = canonical_names(header, table, profile)
             except RefusedFile:  # two columns have one name under the profile of now; the first one counts

@@ -19,6 +19,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from edupulse_pipelines.ingest.earlier_records import Earlier
 from edupulse_pipelines.schema.answers import answer
 from edupulse_pipelines.schema.delivery import DELETED, DELETED_VALUES, DELIVERED, SOURCE_RECORD, STUDENT_NUMBER
 from edupulse_pipelines.schema.expectations import TYPE_PATTERNS, numeric
@@ -88,6 +89,8 @@ class Piece:
     """Whether an earlier row of the delivery already says exactly this about the same key."""
     as_came: dict[str, Coded] = field(default_factory=dict)
     """The columns with blanks around some values, as they came; `columns` has them trimmed."""
+    earlier: Earlier | None = None
+    """Ids and moments of creation, of rows that were records of version 1.0."""
     silent: Mask | None = None
     """Whether a row says nothing of its own, because the delivery names its child under another number as well."""
     occurrence: dict[int, int] = field(default_factory=dict)

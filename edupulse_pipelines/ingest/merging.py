@@ -48,7 +48,7 @@ def deliver(load: TableLoad, delivery: Delivery, *, again: bool = False) -> None
         if [_state(file) for file in now] != [_state(file) for file in files]:
             files, rows = now, None  # loaded or superseded by another run meanwhile, or a student of it was erased
         if rows is not None:
-            counts = _merge(connection, load, delivery, rows)
+            counts = merge(connection, load, delivery, rows)
             load.keep_account(connection, counts, files, again=again)
             return
         nothing = says_nothing_new(connection, load, delivered_on, files)
@@ -116,8 +116,11 @@ def _count_again(
     return counts
 
 
-def _merge(connection: Connection, load: TableLoad, delivery: Delivery, rows: DeliveredRows) -> DeliveryCounts:
-    """Write the good rows of one delivery, keep its bad ones, and enter the account of each of its files."""
+def merge(connection: Connection, load: TableLoad, delivery: Delivery, rows: DeliveredRows) -> DeliveryCounts:
+    """Write the good rows of one delivery, keep its bad ones, and enter the account of each of its files.
+
+    In a transaction of the table's load, with room made for the rows.
+    """
     load.merged = True
     delivered_on, files = delivery.delivered_on, delivery.files
     erased = sum(file.rows_erased for file in files)

@@ -61,6 +61,11 @@ class Students:
     def __len__(self) -> int:
         return len(self._numbers)
 
+    @property
+    def numbers(self) -> frozenset[str]:
+        """The students' numbers."""
+        return frozenset(self._numbers.to_pylist())
+
     @cached_property
     def ids(self) -> Ids:
         """The students' ids, by place."""
@@ -154,7 +159,7 @@ def predictions_of(
         name: piece.column(name).take(piece.column(name).texts).to_pylist()
         for name in ("prediction_id", STUDENT_NUMBER, "prediction_date", "model_version")
     }
-    named = [guid for text in piece.column("prediction_id").texts.to_pylist() if (guid := _guid(text)) is not None]
+    named = [found for text in piece.column("prediction_id").texts.to_pylist() if (found := guid(text)) is not None]
     by_id: dict[uuid.UUID, uuid.UUID] = {}
     by_day: dict[tuple[str, str, str | None], uuid.UUID] = {}
     zone = ZoneInfo(tenant.timezone)
@@ -169,8 +174,8 @@ def predictions_of(
         prediction: uuid.UUID | None = None
         code = UNKNOWN_PREDICTION
         if text is not None:
-            guid = _guid(text)
-            prediction = None if guid is None else by_id.get(guid)
+            found = guid(text)
+            prediction = None if found is None else by_id.get(found)
         elif number is not None and day is not None:
             prediction = by_day.get((number, day, version))
         else:
@@ -202,7 +207,8 @@ def _named_predictions(connection: Connection, work: Work, named: list[uuid.UUID
     return sorted(rows.values(), key=lambda row: (row.feature_date, row.prediction_date, row.id))
 
 
-def _guid(text: str) -> uuid.UUID | None:
+def guid(text: str) -> uuid.UUID | None:
+    """The id that a text is; None when it is none."""
     try:
         return uuid.UUID(text)
     except ValueError:

@@ -58,6 +58,8 @@ MOVED_STUDENT = "moved_student"
 """The record of this `source_record_id` is another student's."""
 DETACHED_MONTH = "detached_month"
 """The row's month has been taken out of the table."""
+LATER_PREDICTION = "later_prediction"
+"""Of version 1.0: a later prediction of the same model for the student in the same school week is kept."""
 Reasons = dict[int, list[str]]
 """Reason codes by row of a piece; rows without an entry are good."""
 
@@ -148,6 +150,7 @@ def validate(pieces: Sequence[Piece], table: str, *, weighted: bool, earliest: d
                 of_piece.setdefault(row, []).append(CONFLICTING_DUPLICATE)
         for name in DELIVERED[table].not_ahead:
             _give(of_piece, piece, name, FUTURE_DATE, _after(piece, name), empty=False)
+            _give_after_creation(of_piece, piece, name)
         for name in DELIVERED[table].record.events:
             _give(of_piece, piece, name, TOO_OLD, _before(piece, name, earliest), empty=False)
         spoilt = [text for text in piece.column(STUDENT_NUMBER).texts.to_pylist() if _SPOILT.fullmatch(text)]
@@ -248,6 +251,19 @@ def _numbers(piece: Piece, name: str) -> np.ndarray:
 def _after(piece: Piece, name: str) -> list[str]:
     """The dates of the column that lie after the piece's delivery. ISO dates compare as text."""
     return [text for text in piece.column(name).texts.to_pylist() if text > piece.delivered_on and _IS_DATE.match(text)]
+
+
+def _give_after_creation(reasons: Reasons, piece: Piece, name: str) -> None:
+    """Of rows that were records before: those whose day lies after that of their creation came from the future."""
+    column = piece.column(name)
+    if piece.earlier is None or not len(column.texts):
+        return
+    texts = [text if _IS_DATE.match(text) else "NaT" for text in column.texts.to_pylist()]
+    of_row = np.array([*texts, "NaT"], dtype="datetime64[D]")[column.codes]
+    for row in np.flatnonzero((of_row > piece.earlier.day) & piece.readable).tolist():
+        codes = reasons.setdefault(row, [])
+        if FUTURE_DATE not in codes:
+            codes.append(FUTURE_DATE)
 
 
 def _before(piece: Piece, name: str, earliest: dt.date) -> list[str]:

@@ -146,6 +146,13 @@ _ROW = (
         fix="Nothing, if the record is still to come. Otherwise correct the key of the row.",
     ),
     Reason(
+        code="later_prediction",
+        kind="row",
+        meaning="Of a database of version 1.0 that was adopted: the same model has made a later prediction for the "
+        "student in the same school week, and that one is kept.",
+        fix="Nothing: there is one prediction a student, school week and model.",
+    ),
+    Reason(
         code="moved_student",
         kind="row",
         meaning="The `source_record_id` of a grade belongs to a record of another student. That of an incident may: "

@@ -22,7 +22,8 @@ class SourceFormat:
 
     converted: rows are made from it by a converter, so that they have canonical columns, dates and numbers, and the
     tenant's profile is not applied again. exceptions_only: its attendance has only what deviates from being present.
-    read_by: raised when a converter reads more of the format than before, so that files are read again.
+    has_ids: its rows were records of version 1.0, and have their ids and moments of creation beside the columns of the
+    contract. read_by: raised when a converter reads more of the format than before, so that files are read again.
     no_absences: of the entries about attendance that a converter leaves out, those that tell of no absence from school
     that is not told by a row.
     """
@@ -30,6 +31,7 @@ class SourceFormat:
     name: str
     converted: bool
     exceptions_only: bool = False
+    has_ids: bool = False
     read_by: int = 1
     no_absences: tuple[str, ...] = ()
 
@@ -56,7 +58,9 @@ EDFI = SourceFormat(
         "student_program_attendance_event",
     ),
 )
-_BY_NAME = {source_format.name: source_format for source_format in (CSV, WORKBOOK, ONEROSTER, EDFI)}
+VERSION_1 = SourceFormat("EduPulse", converted=True, has_ids=True)
+"""A table of a database of version 1.0 that was adopted."""
+_BY_NAME = {source_format.name: source_format for source_format in (CSV, WORKBOOK, ONEROSTER, EDFI, VERSION_1)}
 
 
 def format_of(text: str | None) -> SourceFormat:

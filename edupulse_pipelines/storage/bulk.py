@@ -21,7 +21,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -287,6 +287,33 @@ def read_rows(connection: Connection, query: sa.Select[Any], types: dict[str, pa
     return pa.table(
         {name: _column(values, type_) for (name, type_), values in zip(types.items(), columns, strict=True)}
     )
+
+
+class Writable(Protocol):
+    """What bytes can be written to."""
+
+    def write(self, data: bytes) -> int:
+        """The next bytes."""
+
+
+def write_csv_of(connection: Connection, query: str, stream: Writable) -> None:
+    """Write the rows of a query as CSV without a header, every text quoted and NULL as nothing at all."""
+    driver: Any = connection.connection.driver_connection
+    if connection.dialect.name == "postgresql":
+        with _as_sqlalchemy(connection, "COPY TO STDOUT"), driver.cursor() as cursor:
+            cursor.copy_expert(f"COPY ({query}) TO STDOUT (FORMAT csv, FORCE_QUOTE *)", stream, size=1 << 20)
+        return
+    with _as_sqlalchemy(connection, query):
+        cursor = driver.execute(query)
+        while rows := cursor.fetchmany(_ROWS_TAKEN_APART_AT_ONCE):
+            stream.write("".join(",".join(map(_csv_field, row)) + "\n" for row in rows).encode())
+
+
+def _csv_field(value: Any) -> str:
+    if value is None:
+        return ""
+    text = value.hex() if isinstance(value, bytes) else str(value)
+    return '"' + text.replace('"', '""') + '"'
 
 
 def _column(values: Sequence[Any], type_: pa.DataType) -> pa.Array:

@@ -66,17 +66,21 @@ class Database:
 
         return shown_url(self._url)
 
-    def upgrade(self, then: Callable[[Connection], object] | None = None) -> tuple[str | None, str]:
+    def upgrade(
+        self,
+        then: Callable[[Connection], object] | None = None,
+        first: Callable[[Connection], object] | None = None,
+    ) -> tuple[str | None, str]:
         """Bring the schema to what this version needs; the revision it was at, and the one it is at. Safe to repeat.
 
-        `then`: what else belongs to the same transaction, on PostgreSQL.
+        `then`: what else belongs to the same transaction, on PostgreSQL; `first`: what moves tables of version 1.0.
         The first is None for a database without our schema. SchemaBehind for a database that a newer version made,
         PermanentError for a role that may not; then nothing has changed.
         """
         from edupulse_pipelines.storage import versions
 
         with self._reached() as engine:
-            return versions.upgrade(engine, then), versions.head()
+            return versions.upgrade(engine, then, first), versions.head()
 
     def state(self) -> SchemaState:
         """How far the schema is; nothing is made, not even a SQLite file that is not there.

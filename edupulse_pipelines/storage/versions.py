@@ -20,6 +20,7 @@ from edupulse_pipelines.schema.catalogs import Catalog, differences, read_catalo
 from edupulse_pipelines.schema.objects import tables_schema
 from edupulse_pipelines.schema.objects.guards import GUARDED
 from edupulse_pipelines.storage.engine import INSUFFICIENT_PRIVILEGE, create_engine, driver_code, reading, writing
+from edupulse_pipelines.storage.version_1 import refuse_version_1
 
 _NO_RIGHT_SQLSTATES = {INSUFFICIENT_PRIVILEGE, "3F000"}
 """A privilege is missing, or the role may not use the schema, which is to it as if there were none."""
@@ -37,9 +38,11 @@ def head() -> str:
 def current(engine: Engine) -> str | None:
     """The revision the database is at; None for a database without our schema.
 
-    SchemaBehind for one that a newer version of the package made, PermanentError for a role that may not read it.
+    SchemaBehind for one that a newer version of the package made, and for one of version 1.0; PermanentError for a role
+    that may not read it.
     """
     with _allowed(engine, _REVISION, _READ_AND_WRITE), reading(engine) as connection:
+        refuse_version_1(connection)
         revision = _revision(connection)
     _refuse_newer(revision)
     return revision
@@ -54,21 +57,33 @@ def has_current_objects(engine: Engine) -> bool:
         return migrations.has_current_objects(connection)
 
 
-def upgrade(engine: Engine, then: Callable[[Connection], object] | None = None) -> str | None:
+def upgrade(
+    engine: Engine,
+    then: Callable[[Connection], object] | None = None,
+    first: Callable[[Connection], object] | None = None,
+) -> str | None:
     """Bring the database to this version's schema and apply the declared objects, in one transaction.
 
-    `then`: what else belongs to the transaction, on PostgreSQL. Returns the revision it was at, None for a database
-    without our schema. Two upgrades at once are serialised. SchemaBehind for a database that a newer version of the
-    package made, PermanentError for a role that may not; then nothing has changed.
+    `then`: what else belongs to the transaction, on PostgreSQL; `first`: what makes room for our tables, where those of
+    version 1.0 are. Returns the revision it was at, None for a database without our schema. Two upgrades at once are
+    serialised. SchemaBehind for a database that a newer version of the package made, and without `first` for one of
+    version 1.0; PermanentError for a role that may not, or when rows would be lost; then nothing has changed.
     """
     with (
         _allowed(engine, "change the schema", _RUN_AS_OWNER),
         writing(engine) as connection,
     ):
         migrations.wait_for_other_upgrades(connection)
+        if first is None:
+            refuse_version_1(connection)
+        else:
+            first(connection)
         before = migrations.current(connection)
         _refuse_newer(before)
-        migrations.upgrade(connection)
+        try:
+            migrations.upgrade(connection)
+        except migrations.RowsLost as lost:
+            raise PermanentError(f"{lost}: the database is left as it was. {_RUN_AS_OWNER}") from None
         if then is not None and engine.dialect.name == "postgresql":
             then(connection)
     return before
@@ -133,6 +148,7 @@ def check(engine: Engine, then: Callable[[Connection], list[str]] | None = None)
         ),
         reading(engine) as connection,
     ):
+        refuse_version_1(connection)
         revision = _revision(connection)
         has_objects = migrations.has_current_objects(connection)
         actual = read_catalog(connection)

@@ -5,8 +5,9 @@ inserted through the parent of the months' partitions, whose policies of row-lev
 has no rows yet and gets many is built apart: filled by COPY without an index, then indexed, checked and attached within
 the transaction of its delivery (`storage.months`), because building the indexes afterwards takes about a third of the
 time of maintaining them. Rows of a piece are sorted by student and day, so that neighbours on disk are neighbours in
-the queries. They are copied in binary form, which costs less than CSV. What needs no database (`prepare`) may be done
-by a second thread while the server works.
+the queries; rows that bring their ids along stay in the order of these, so that what is sent is what the server hashes.
+They are copied in binary form, which costs less than CSV. What needs no database (`prepare`) may be done by a second
+thread while the server works.
 
 Which columns there are is a fact of the declaration. The rows themselves are in `attendance_rows`, what they change of
 stored records in `attendance_changes`.
@@ -154,10 +155,11 @@ class AttendanceWriter:
         if self._rows.names_some_schools and len(piece) < self._rows.count:
             met[:] = True  # another piece may speak of the same session with, or without, its school
         fresh = rows.take(~met) if met.any() else rows
-        order = np.lexsort((fresh.period, fresh.date, self.students.rank[fresh.student]))
-        fresh = fresh.take(order)
+        if piece.earlier is None:  # others come in the order of the ids that they have
+            fresh = fresh.take(np.lexsort((fresh.period, fresh.date, self.students.rank[fresh.student])))
         outcomes[fresh.place] = INSERTED
-        return PreparedAttendance(piece, reasons, asked, outcomes, self._ready(fresh), rows.take(met), fresh, refused)
+        ready = self._ready(fresh, piece)
+        return PreparedAttendance(piece, reasons, asked, outcomes, ready, rows.take(met), fresh, refused)
 
     def write(self, prepared: PreparedAttendance) -> Outcomes:
         """Write what was prepared and look up the rest; what became of each row of the piece.
@@ -187,7 +189,7 @@ class AttendanceWriter:
                 late.append(part.take(missing & ~part.deleted))
             for fresh in late:
                 outcomes[fresh.place] = INSERTED
-                self._insert(self._ready(fresh))
+                self._insert(self._ready(fresh, prepared.piece))
             changed = np.isin(outcomes[prepared.met.place], (INSERTED, UPDATED))
             self._mark(prepared.met.take(changed))
         return settled(outcomes, prepared.reasons, refused)
@@ -233,16 +235,16 @@ class AttendanceWriter:
 
     # Writing
 
-    def _ready(self, rows: Rows) -> dict[dt.date, Any]:
-        """The rows as Arrow tables: by month for PostgreSQL's binary COPY, in one table for SQLite."""
+    def _ready(self, rows: Rows, piece: Piece) -> dict[dt.date, Any]:
+        """These rows of a piece as Arrow tables: by month for PostgreSQL's binary COPY, in one table for SQLite."""
         if not len(rows):
             return {}
         if not self._binary:
-            return {EPOCH: self._records(rows)}
+            return {EPOCH: self._records(rows, piece)}
         ready: dict[dt.date, Any] = {}
         of_row = _month_numbers(rows.date)
         for number in np.unique(of_row).tolist():
-            ready[_month(number)] = self._records(rows.take(of_row == number))
+            ready[_month(number)] = self._records(rows.take(of_row == number), piece)
         return ready
 
     def _insert(self, ready: dict[dt.date, Any]) -> None:
@@ -254,8 +256,8 @@ class AttendanceWriter:
             else:
                 copy_rows(self.connection, TABLE, rows)
 
-    def _records(self, rows: Rows) -> pa.Table:
-        return new_records(rows, self.students, self.tenant, self.delivered_on, self._dialect)
+    def _records(self, rows: Rows, piece: Piece) -> pa.Table:
+        return new_records(rows, self.students, self.tenant, self.delivered_on, self._dialect, piece.earlier)
 
     def _mark(self, rows: Rows) -> None:
         weeks = (rows.date + 3) // 7  # 1970-01-01 was a Thursday

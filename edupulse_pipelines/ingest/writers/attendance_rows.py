@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
+from edupulse_pipelines.ingest.earlier_records import Earlier, moment_texts
 from edupulse_pipelines.ingest.frames import Integers, Mask, Piece
 from edupulse_pipelines.ingest.references import Students
 from edupulse_pipelines.ingest.writers.field_dates import EPOCH, NEVER, field_deliveries
@@ -121,12 +122,18 @@ class Rows:
         return self.carried.get(name, True)
 
 
-def new_records(rows: Rows, students: Students, tenant: str, delivered_on: dt.date, dialect: str) -> pa.Table:
-    """The rows as records with new ids, as `copy_binary` takes them for PostgreSQL and `copy_rows` for SQLite."""
+def new_records(
+    rows: Rows, students: Students, tenant: str, delivered_on: dt.date, dialect: str, earlier: Earlier | None = None
+) -> pa.Table:
+    """The rows as new records, as `copy_binary` takes them for PostgreSQL and `copy_rows` for SQLite.
+
+    With new ids; those of `earlier`, by row of the piece, where they were records before.
+    """
     count = len(rows)
     same = pa.array(np.zeros(count, dtype=np.int8))
     binary = dialect == "postgresql"
-    ids, about = new_id_bytes(count), students.ids[rows.student]
+    ids = new_id_bytes(count) if earlier is None else earlier.ids[rows.place]
+    about = students.ids[rows.student]
     columns = {
         "id": id_column(ids) if binary else id_texts(ids, dialect),
         "tenant_id": pa.array([tenant]).take(same),
@@ -137,6 +144,9 @@ def new_records(rows: Rows, students: Students, tenant: str, delivered_on: dt.da
         "delivered_on": pa.array([delivered_on], pa.date32()).take(same),
     }
     columns |= rows.fields
+    if earlier is not None:
+        moments = earlier.created_at(rows.place)
+        columns["created_at"] = moments if binary else moment_texts(moments, dialect)
     if PER_FIELD:
         day = (delivered_on - EPOCH).days
         days = {name: np.where(there, day, NEVER) for name, there in rows.carried.items()}

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 import sqlalchemy as sa
 
 from edupulse_pipelines.ingest.delivered_rows import DeliveredRows
+from edupulse_pipelines.ingest.earlier_records import moment_texts
 from edupulse_pipelines.ingest.frames import Coded, Integers, Mask, Piece, former_record_keys, record_keys
 from edupulse_pipelines.ingest.validation import MOVED_STUDENT, UNKNOWN_RECORD, Reasons
 from edupulse_pipelines.ingest.writers.field_dates import never_carried
@@ -332,13 +333,16 @@ class PieceMerge:
             return
         count = len(places)
         take = pa.array(places)
-        ids = id_texts(new_id_bytes(count), self.connection.dialect.name)
+        earlier, of_piece = self.piece.earlier, self.rows[places]
+        ids = new_id_bytes(count) if earlier is None else earlier.ids[of_piece]
         columns: dict[str, Any] = {
-            "id": ids,
+            "id": id_texts(ids, self.connection.dialect.name),
             "tenant_id": _constant(self.tenant, pa.string(), count),
             **self.key_columns(take),
             "delivered_on": _constant(self.delivered_on, pa.date32(), count),
         }
+        if earlier is not None:
+            columns["created_at"] = moment_texts(earlier.created_at(of_piece), self.connection.dialect.name)
         if FIRST_DELIVERED_ON in self.table.c:
             columns[FIRST_DELIVERED_ON] = columns["delivered_on"]
         for name in self.contract.fields:

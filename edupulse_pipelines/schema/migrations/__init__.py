@@ -22,6 +22,12 @@ from edupulse_pipelines.schema.objects import (
     fingerprint,
     let_the_owner_see_every_row,
 )
+from edupulse_pipelines.schema.tables import TABLES
+
+
+class RowsLost(Exception):
+    """A version has left a table with fewer rows."""
+
 
 _LOCK = 0x65647570756C  # "edupul": serialises migrations of one database
 
@@ -60,13 +66,27 @@ def wait_for_other_upgrades(connection: Connection) -> None:
 def upgrade(connection: Connection) -> None:
     """Bring the database to `head()` and apply the declared objects, in the connection's transaction.
 
-    The caller has waited for other upgrades, and the database is at a revision that this version knows.
+    The caller has waited for other upgrades, and the database is at a revision that this version knows. RowsLost when
+    a table has fewer rows than before: no version takes any away, and under policies of row-level security one that
+    sees a part of them would leave the others without a word.
     """
     if current(connection) != head():
         drop_triggers(connection)
         let_the_owner_see_every_row(connection)
+        before = _row_counts(connection)
         run_versions(connection, "head")
+        after = _row_counts(connection)
+        for name, rows in before.items():
+            if after.get(name, 0) < rows:
+                raise RowsLost(f"{name} has {after.get(name, 0):,} rows after the upgrade, and had {rows:,} before")
     apply_objects(connection)
+
+
+def _row_counts(connection: Connection) -> dict[str, int]:
+    """The rows of each table of ours that is there, but for the queue of what has to be computed."""
+    there = sa.inspect(connection).get_table_names()
+    names = [name for name in TABLES if name in there and TABLES[name].audit != "none"]
+    return {name: int(connection.exec_driver_sql(f"SELECT count(*) FROM {name}").scalar_one()) for name in names}
 
 
 def run_versions(connection: Connection, to: str) -> None:

@@ -1,0 +1,123 @@
+"""Dropping the tables of version 1.0, once every row is accounted for here and a backup has the database as it is."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy.engine import Connection
+
+from edupulse_pipelines.errors import PermanentError
+from edupulse_pipelines.operations.adoption import accounts
+from edupulse_pipelines.operations.adoption.conditions import moved_counts
+from edupulse_pipelines.schema.tables import TABLES
+from edupulse_pipelines.storage.database import Database
+from edupulse_pipelines.storage.version_1 import (
+    ADOPTED,
+    OLD_TABLES,
+    adopted_for,
+    drop_old_tables,
+    moved_tables,
+    old_name,
+    refuse_version_1,
+)
+
+_FEATURES = "student_features"
+LastBackup = Callable[[], dt.datetime | None]
+"""When the newest whole backup was begun; None without any."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What was dropped: rows by table of version 1.0; `left`: other tables that had been moved and stay."""
+
+    tenant: str
+    rows: dict[str, int]
+    left: list[str]
+
+
+def finish(database: Database, last_backup: LastBackup) -> Finished:
+    """Drop the old tables. PermanentError without equal counts and a backup from after the adoption."""
+    with database.unchecked_work() as work:
+        with work.reading() as connection:
+            _, adopted_at = _state(connection)
+        newest = last_backup()
+        if newest is None or newest < dt.datetime.fromisoformat(adopted_at):
+            raise PermanentError(
+                f"There is no backup from after the adoption ({adopted_at}): make one first (`edupulse backup "
+                "create`), as the old tables are gone for good after this. Nothing was dropped."
+            )
+        with work.writing() as connection:
+            tenant, _ = _state(connection)
+            rows = moved_counts(connection)
+            _refuse_unequal_counts(connection, rows)
+            _refuse_referred(connection)
+            return Finished(tenant, rows, drop_old_tables(connection))
+
+
+def _state(connection: Connection) -> tuple[str, str]:
+    """The tenant, and when the adoption was over."""
+    refuse_version_1(connection)
+    state = adopted_for(connection) if ADOPTED in moved_tables(connection) else None
+    if state is None or state[1] is None:
+        raise PermanentError("There are no tables of version 1.0 here, so that there is nothing to finish.")
+    return state[0], state[1]
+
+
+def _refuse_unequal_counts(connection: Connection, rows: dict[str, int]) -> None:
+    """PermanentError unless each old table is as it was read, and has as many rows here as were kept of it."""
+    found = accounts.report(connection)
+    dialect = connection.dialect.name
+    for table, count in rows.items():
+        if not found[table].balanced or found[table].read != count:
+            raise PermanentError(
+                f"{table} of version 1.0 has {count:,} rows, and {found[table].read:,} are accounted for: they are not "
+                "equal. Nothing was dropped."
+            )
+        if table == _FEATURES:
+            continue
+        same = f"n.id = {_own_id(dialect)}"
+        partition = TABLES[table].partition_by_month
+        if partition is not None:
+            same += f' AND n."{partition}" = o."{partition}"'
+        there = connection.exec_driver_sql(
+            f"SELECT count(*) FROM {old_name(dialect, table)} o JOIN {table} n ON {same}"
+        ).scalar_one()
+        if there < found[table].kept:
+            raise PermanentError(
+                f"{found[table].kept:,} rows of {table} of version 1.0 were kept, and {there:,} of them are here: they "
+                "are not equal. Nothing was dropped."
+            )
+
+
+def _own_id(dialect: str) -> str:
+    return "o.id" if dialect == "postgresql" else "lower(replace(o.id, '-', ''))"
+
+
+def _refuse_referred(connection: Connection) -> None:
+    """PermanentError while another table refers to an old one."""
+    if connection.dialect.name == "sqlite":
+        names = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars().all()
+        old = {old_name("sqlite", table).strip('"') for table in OLD_TABLES}
+        referring = sorted(
+            name
+            for name in names
+            if name not in old
+            and old
+            & set(connection.exec_driver_sql(f'SELECT "table" FROM pragma_foreign_key_list({name!r})').scalars())
+        )
+    else:
+        referring = list(
+            connection.exec_driver_sql(
+                "SELECT DISTINCT CAST(conrelid AS regclass)::text FROM pg_constraint k"
+                " JOIN pg_class t ON t.oid = k.confrelid JOIN pg_namespace n ON n.oid = t.relnamespace"
+                " JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace m ON m.oid = c.relnamespace"
+                " WHERE k.contype = 'f' AND n.nspname = 'v1_0' AND m.nspname <> 'v1_0' ORDER BY 1"
+            ).scalars()
+        )
+    if referring:
+        raise PermanentError(
+            f"{referring[0]} refers to a table of version 1.0: drop the reference, or the table, first. Nothing was "
+            "dropped."
+        )
