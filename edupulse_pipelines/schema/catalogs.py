@@ -6,6 +6,8 @@ partitions. Which catalog is expected, and on which connections both are read, i
 
 from __future__ import annotations
 
+import re
+
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
@@ -14,6 +16,9 @@ from edupulse_pipelines.schema.objects.guards import OWNER_POLICY, POLICY_PREFIX
 
 Catalog = dict[str, str]
 """`kind table name` (of functions: `function name arguments`) -> definition."""
+
+_TEXT = re.compile(r"'(?:[^']|'')*'::character varying")
+_ARRAY_OF_TEXTS = re.compile(rf"\(ARRAY\[({_TEXT.pattern}(?:, {_TEXT.pattern})*)\]\)::text\[\]")
 
 
 def read_catalog(connection: Connection) -> Catalog:
@@ -35,7 +40,12 @@ def read_catalog(connection: Connection) -> Catalog:
             "our_policies": POLICY_PREFIX,
         },
     )
-    return {key: definition.replace(f"{schema}.", "") for key, definition in rows}
+    return {key: _ARRAY_OF_TEXTS.sub(_each_cast, definition.replace(f"{schema}.", "")) for key, definition in rows}
+
+
+def _each_cast(array: re.Match[str]) -> str:
+    """An array of texts as PostgreSQL writes it once it has read its own writing: so it is in a restored dump."""
+    return f"ARRAY[{_TEXT.sub(lambda text: f'({text[0]})::text', array[1])}]"
 
 
 def differences(expected: Catalog, actual: Catalog) -> list[str]:

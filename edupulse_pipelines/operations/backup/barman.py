@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import pwd
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ from typing import Any
 
 from edupulse_pipelines.errors import ConfigurationError, DatabaseBusy, DiskFull, PermanentError
 from edupulse_pipelines.full_disk import full_disk_in_words
+from edupulse_pipelines.operations.postgresql_server import programs_for
 from edupulse_pipelines.settings import Settings
 
 LEAST_VERSION = (3, 14)
@@ -99,6 +101,7 @@ def ask_barman(settings: Settings, *arguments: str, seconds: float | None = None
     configuration = configuration_of(settings)
     if not configuration.is_file():
         raise ConfigurationError(f"{configuration} is not there: `edupulse backup setup` writes it.")
+    _move_configuration(settings, configuration)
     command = [str(barman_program(settings)), "-c", str(configuration), "-f", "json", *arguments]
     try:
         ended = subprocess.run(
@@ -118,6 +121,40 @@ def ask_barman(settings: Settings, *arguments: str, seconds: float | None = None
     except ValueError:
         told = {"_ERROR": ended.stdout.strip().splitlines()[-1:]}
     return Answer(ended.returncode, told, ended.stderr)
+
+
+def _move_configuration(settings: Settings, configuration: Path) -> None:
+    """Let the configuration say where it lies, when backups are read on another machine or in another folder.
+
+    The server may be gone, so it is not asked anything. Its programs are those of the version that was backed up.
+    """
+    text = configuration.read_text(encoding="utf-8")
+    home = home_of(settings)
+    before = re.search(r"^barman_home = (.*)$", text, re.MULTILINE)
+    prefix = re.search(r"^path_prefix = (.*)$", text, re.MULTILINE)
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    moved = text
+    if before is not None and before[1] != str(home):
+        moved = moved.replace(before[1], str(home))
+        moved = re.sub(r"^barman_user = .*$", lambda _: f"barman_user = {user}", moved, flags=re.MULTILINE)
+    if prefix is not None and not Path(prefix[1]).is_dir() and (major := backed_up_version(settings)) is not None:
+        given = settings.backup.programs
+        folder = programs_for(major, Path(given).expanduser() if given else None).folder
+        moved = re.sub(r"^path_prefix = .*$", lambda _: f"path_prefix = {folder}", moved, flags=re.MULTILINE)
+    if moved != text:
+        new = configuration.with_name("barman.conf.moved")
+        new.write_text(moved, encoding="utf-8")
+        new.chmod(0o600)
+        new.replace(configuration)
+
+
+def backed_up_version(settings: Settings) -> int | None:
+    """The major version of the server that the newest base backup is of, as Barman has noted it; None without one."""
+    for info in sorted(server_folder(settings).glob("meta/*-backup.info"), reverse=True):
+        found = re.search(r"^version=(\d+)$", info.read_text(errors="replace"), re.MULTILINE)
+        if found:
+            return int(found[1]) // 10_000
+    return None
 
 
 def tell_barman(settings: Settings, *arguments: str, seconds: float | None = None) -> Answer:

@@ -29,7 +29,7 @@ ARRIVAL_SECONDS = 300
 _PAUSE_SECONDS = 0.3
 FIRST_WITH_INCREMENTS = 17
 _POINT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,62}")
-_READABLE = "DONE"
+_READABLE, _GIVEN_UP = "DONE", "FAILED"
 
 
 @dataclass(frozen=True)
@@ -90,9 +90,17 @@ def base_backups(settings: Settings) -> list[BaseBackup]:
     """The finished base backups that can be restored, oldest first; none where another tool than Barman takes them."""
     if settings.backup.restore_command is not None:
         return []
-    listed = tell_barman(settings, "list-backups", settings.backup.server).told.get(settings.backup.server, [])
-    ids = sorted(entry["backup_id"] for entry in listed if entry.get("status") == _READABLE)
-    return [_shown(settings, backup_id) for backup_id in ids]
+    return [_shown(settings, backup_id) for backup_id in _listed(settings, _READABLE)]
+
+
+def without_their_wal(settings: Settings) -> dict[str, str]:
+    """Base backups that Barman has given up because WAL that they need is missing, with its words, by their ids."""
+    found = {}
+    for backup_id in _listed(settings, _GIVEN_UP):
+        told = tell_barman(settings, "show-backup", settings.backup.server, backup_id).told[settings.backup.server]
+        if "WAL file is missing" in (error := str(told.get("error"))):
+            found[backup_id] = error
+    return found
 
 
 def take_base_backup(settings: Settings, *, full: bool = False) -> BaseBackup:
@@ -199,6 +207,12 @@ def wal_state(settings: Settings) -> WalState:
         slot_bytes_behind=behind,
         gaps=wal.gaps(begin) if begin is not None else (),
     )
+
+
+def _listed(settings: Settings, status: str) -> list[str]:
+    """The ids of backups in a state, oldest first."""
+    listed = tell_barman(settings, "list-backups", settings.backup.server).told.get(settings.backup.server, [])
+    return sorted(entry["backup_id"] for entry in listed if entry.get("status") == status)
 
 
 def _shown(settings: Settings, backup_id: str) -> BaseBackup:

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.operations.backup.barman import configuration_of, home_of
-from edupulse_pipelines.operations.postgresql_server import Programs, programs_for
+from edupulse_pipelines.operations.postgresql_server import Programs, major_of, programs_for
 from edupulse_pipelines.settings import Settings, backup_url
 from edupulse_pipelines.storage.database import Database
 
-_NOT_FOR_BARMAN = {"application_name", "options", "connect_timeout", "client_encoding", "fallback_application_name"}
+_NOT_FOR_PROGRAMS = {"application_name", "options", "connect_timeout", "client_encoding", "password"}
 
 
 def copying_role(settings: Settings) -> str:
@@ -44,21 +44,26 @@ def copying_url(settings: Settings) -> str:
 
 def conninfo(settings: Settings, *, replication: bool = False) -> str:
     """How libpq connects as the role that copies, without a password; `replication`: for the stream of WAL."""
+    return conninfo_of(copying_url(settings), passfile=_password_file(settings), with_database=not replication)
+
+
+def conninfo_of(url: str, *, passfile: Path | None = None, with_database: bool = True) -> str:
+    """A URL as libpq takes it on a command line: without its password, for which `passfile` is named instead."""
     from sqlalchemy.engine import make_url
 
-    url = make_url(copying_url(settings))
-    query = {name: value if isinstance(value, str) else ",".join(value) for name, value in url.query.items()}
-    parts: dict[str, str] = {name: value for name, value in query.items() if name not in _NOT_FOR_BARMAN}
-    if url.host:
-        parts["host"] = url.host
-    if url.port:
-        parts["port"] = str(url.port)
-    if url.username:
-        parts["user"] = url.username
-    if url.database and not replication:
-        parts["dbname"] = url.database
-    if url.password:
-        parts["passfile"] = str(_password_file(settings))
+    parsed = make_url(url)
+    query = {name: value if isinstance(value, str) else ",".join(value) for name, value in parsed.query.items()}
+    parts: dict[str, str] = {name: value for name, value in query.items() if name not in _NOT_FOR_PROGRAMS}
+    if parsed.host:
+        parts["host"] = parsed.host
+    if parsed.port:
+        parts["port"] = str(parsed.port)
+    if parsed.username:
+        parts["user"] = parsed.username
+    if parsed.database and with_database:
+        parts["dbname"] = parsed.database
+    if parsed.password and passfile is not None:
+        parts["passfile"] = str(passfile)
     return " ".join(f"{name}={_quoted(value)}" for name, value in parts.items())
 
 
@@ -72,8 +77,10 @@ def server_major(settings: Settings) -> int:
 
 def programs_of(settings: Settings, major: int | None = None) -> Programs:
     """The programs of a major version, by default the running server's; ConfigurationError names where was looked."""
-    folder = settings.backup.programs
-    return programs_for(major or server_major(settings), Path(folder).expanduser() if folder else None)
+    wanted = major or server_major(settings)
+    folder = Path(settings.backup.programs).expanduser() if settings.backup.programs else None
+    # The folder of the settings is for the server; another version, a dump's target say, is where it usually is.
+    return programs_for(wanted, folder if folder is not None and major_of(folder) in (wanted, None) else None)
 
 
 def write_configuration(settings: Settings) -> bool:

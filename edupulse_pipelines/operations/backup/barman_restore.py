@@ -23,7 +23,7 @@ from edupulse_pipelines.operations.backup.barman import ask_barman, barman_versi
 from edupulse_pipelines.operations.backup.barman_backups import BaseBackup, base_backups, restore_points
 from edupulse_pipelines.operations.backup.barman_configuration import copying_url, programs_of
 from edupulse_pipelines.operations.backup.targets import Target
-from edupulse_pipelines.operations.backup.wal import Reached, Segment, end_of_target, read_wal
+from edupulse_pipelines.operations.backup.wal import Gap, Reached, Segment, end_of_target, read_wal
 from edupulse_pipelines.operations.postgresql_server import USUAL_USERS
 from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.storage.database import Database
@@ -82,7 +82,7 @@ def restore_plan(settings: Settings, target: Target) -> RestorePlan:
         raise PermanentError(f"The WAL segment {name} is missing, without which base backup {backup.id} is unusable.")
     reached = _reach(settings, target, backup, ready)
     if reached is None:
-        raise PermanentError(_out_of_reach(target, wal.segments, ready))
+        raise PermanentError(_out_of_reach(target, ready, wal.gaps(backup.begin_wal)))
     if target.kind == "latest" and ready[-1].number != wal.segments[-1].number:
         gap = wal.gaps(backup.begin_wal)[0]
         raise PermanentError(
@@ -173,11 +173,11 @@ def _reach(settings: Settings, target: Target, backup: BaseBackup, ready: Sequen
     return end_of_target(looked, settings, programs, time=target.time)
 
 
-def _out_of_reach(target: Target, segments: Sequence[Segment], ready: Sequence[Segment]) -> str:
+def _out_of_reach(target: Target, ready: Sequence[Segment], gaps: Sequence[Gap]) -> str:
     """Why the target cannot be reached, in words."""
     until = f"{ready[-1].written_at:%Y-%m-%d %H:%M:%S} UTC"
-    if ready[-1].number != segments[-1].number:
-        after = f"the WAL after {ready[-1].name} is missing, which was written until {until}"
+    if gaps:
+        after = f"the WAL segment {gaps[0].first} is missing; the one before it was written until {until}"
     else:
         after = f"the newest WAL here was written at {until}"
     if target.kind == "point":

@@ -1,0 +1,326 @@
+"""Base backups where something is wrong: the receiver, the slot, the disk, a key; and those that other tools take."""
+
+from __future__ import annotations
+
+import datetime as dt
+import os
+import re
+import shutil
+import subprocess
+import tempfile
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edupulse_pipelines.errors import ConfigurationError, DiskFull, PermanentError
+from edupulse_pipelines.operations.backup import barman_restore
+from edupulse_pipelines.operations.backup.barman import server_folder
+from edupulse_pipelines.operations.backup.barman_configuration import slot_of, write_configuration
+from edupulse_pipelines.operations.backup.barman_setup import AS_ADMINISTRATOR, AS_THIS_USER, IN_CRONTAB, set_up_barman
+from edupulse_pipelines.operations.backup.base_backups import (
+    Target,
+    base_backups,
+    make_restore_point,
+    restore_database,
+    restore_plan,
+    take_base_backup,
+    target_before_change,
+    verify_base_backups,
+    wal_state,
+)
+from edupulse_pipelines_tests.operations.backed_up import DATABASE, backed_up_server, run_sql, started_copy
+from edupulse_pipelines_tests.operations.test_base_backups import (
+    RUN,
+    add_day,
+    damaged,
+    days,
+    lived_through,
+    segment_after,
+)
+
+pytestmark = pytest.mark.heavy
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that the server's user gets through."""
+    folder = Path(tempfile.mkdtemp(prefix="edupulse-restored-"))
+    folder.chmod(0o711)
+    yield folder
+    shutil.rmtree(folder)
+
+
+@contextmanager
+def small_disk(folder: Path, megabytes: int) -> Iterator[None]:
+    """For the block, the folder is a disk of its own with so much space."""
+    folder.mkdir(exist_ok=True)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0711", "tmpfs", str(folder)],
+        check=False,
+        capture_output=True,
+    )
+    if mounted.returncode != 0:
+        pytest.skip("lacks the right to mount a small disk")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_server_without_increments_is_restored_to_each_target(place: Path) -> None:
+    with backed_up_server("debian", schema=True) as backed:
+        history = lived_through(backed)
+        assert history.newest.kind == "full"
+        wanted = {
+            "latest": (Target.latest(), [1, 2, 3, 4, 5]),
+            "run": (target_before_change(backed.settings, RUN), [1, 2]),
+            "point": (Target.named(history.point.name), [1]),
+            "time": (Target.at(history.between), [1, 2]),
+        }
+        for name, (target, expected) in wanted.items():
+            restore_database(backed.settings, place / name, target)
+            with started_copy(backed, place / name) as copy:
+                assert days(copy.url(DATABASE)) == expected, name
+        assert verify_base_backups(backed.settings) == []
+        needed = segment_after(history, history.full, 0)
+        needed.unlink()
+        for _ in range(2):  # it is not forgotten, now that it cannot be restored
+            [found] = verify_base_backups(backed.settings)
+            assert (found.backup, needed.name in found.what) == (history.full.id, True)
+        assert base_backups(backed.settings) == [history.newest]
+        # The copy's configuration may lie elsewhere, as Debian's does.
+        for lost in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf"):
+            (server_folder(backed.settings) / "base" / history.newest.id / "data" / lost).unlink()
+        restore_database(backed.settings, place / "bare", Target.latest())
+        assert "max_connections = 30" in (place / "bare" / "postgresql.conf").read_text()
+        assert "peer" in (place / "bare" / "pg_hba.conf").read_text()
+        found = [damage.what for damage in verify_base_backups(backed.settings)]
+        assert any("postgresql.conf" in what for what in found)
+
+
+def test_what_is_encrypted_is_verified_and_restored_by_its_key_alone(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if shutil.which("gpg") is None:
+        pytest.skip("lacks gpg")
+    keys = place / "keys"
+    keys.mkdir(mode=0o700)
+    monkeypatch.setenv("GNUPGHOME", str(keys))
+    make = ["gpg", "--batch", "--quiet", "--pinentry-mode", "loopback", "--passphrase", "horse", "--quick-gen-key"]
+    subprocess.run([*make, "ada@example.org", "rsa2048", "encr", "never"], check=True, capture_output=True)
+    (place / "passphrase").write_text("horse")
+    backup = {
+        "compression": "gzip",
+        "gpg_key": "ada@example.org",
+        "passphrase_command": f"cat {place / 'passphrase'}",
+    }
+    try:
+        with backed_up_server("debian", schema=True, backup=backup) as backed:
+            settings = backed.settings
+            history = lived_through(backed)
+            assert history.newest.packed
+            restore_database(settings, place / "data", target_before_change(settings, RUN))
+            with started_copy(backed, place / "data") as copy:
+                assert days(copy.url(DATABASE)) == [1, 2]
+            assert verify_base_backups(settings) == []
+            [archive] = (server_folder(settings) / "base" / history.full.id / "data").glob("base.tar*")
+            with damaged(archive, archive.stat().st_size // 2):
+                found = [damage for damage in verify_base_backups(settings) if damage.backup == history.full.id]
+                assert found
+                assert archive.name in found[0].what
+            wrong = backed.with_backup(passphrase_command="echo wrong")
+            write_configuration(wrong)
+            with pytest.raises(PermanentError):
+                restore_database(wrong, place / "other", Target.named(history.point.name))
+            assert not (place / "other").exists()
+            assert not list(place.glob(".*"))
+            unknown = backed.with_backup(gpg_key="eve@example.org")
+            write_configuration(unknown)
+            with pytest.raises(PermanentError, match=r"[Ee]ncrypt"):
+                take_base_backup(unknown)
+    finally:
+        subprocess.run(["gpgconf", "--kill", "gpg-agent"], check=False)
+
+
+def test_the_server_is_gone_and_its_backups_lie_somewhere_else(place: Path) -> None:
+    with backed_up_server("wheel", schema=True) as backed:
+        history = lived_through(backed)
+        point = make_restore_point(backed.settings, "the-last")
+        backed.server.stop("immediate")
+        backed.stop_receiving()
+        shutil.move(backed.settings.backup_dir, place / "rescued")
+        configuration = place / "rescued" / "barman" / "barman.conf"
+        configuration.write_text(re.sub("(?m)^path_prefix = .*", "path_prefix = /nowhere", configuration.read_text()))
+        settings = backed.with_backup(folder=str(place / "rescued"))
+        assert [backup.id for backup in base_backups(settings)] == [history.full.id, history.newest.id]
+        state = wal_state(settings)
+        assert (state.slot, state.receiving) == ("unknown", False)
+        for name, target in {"latest": Target.latest(), "point": Target.named(point.name)}.items():
+            restore_database(settings, place / name, target)
+            with started_copy(backed, place / name) as copy:
+                assert days(copy.url(DATABASE)) == [1, 2, 3, 4, 5]
+        assert verify_base_backups(settings) == []
+
+
+def test_a_receiver_that_is_dead_for_a_day_is_told_and_catches_up() -> None:
+    with backed_up_server("wheel", schema=True) as backed:
+        settings = backed.settings
+        take_base_backup(settings)
+        backed.stop_receiving()
+        yesterday = dt.datetime.now().timestamp() - 86_400
+        for path in server_folder(settings).glob("*/**/0000*"):
+            os.utime(path, (yesterday, yesterday))
+        backed.run("CREATE TABLE later ()", "SELECT pg_switch_wal()")
+        state = wal_state(settings)
+        assert (state.slot, state.receiving) == ("idle", False)
+        assert state.age_seconds is not None
+        assert state.age_seconds >= 86_000
+        found = set_up_barman(settings)
+        assert not found.ready
+        assert "cron" in found.lines[IN_CRONTAB][0]
+        with pytest.raises(PermanentError, match="receive wal running"):
+            take_base_backup(settings)
+        backed.receive()
+        make_restore_point(settings, "caught-up")
+        state = wal_state(settings)
+        assert (state.slot, state.receiving, state.gaps) == ("active", True, ())
+
+        backed.stop_receiving()
+        backed.run(f"SELECT pg_drop_replication_slot('{slot_of(settings)}')")
+        assert wal_state(settings).slot == "missing"
+        assert not set_up_barman(settings).ready
+
+
+def test_a_slot_that_was_given_up_leaves_a_gap_and_the_way_out_is_told() -> None:
+    with backed_up_server("wheel", server={"max_slot_wal_keep_size": "16MB", "max_wal_size": "32MB"}) as backed:
+        settings = backed.settings
+        take_base_backup(settings)
+        backed.stop_receiving()
+        for number in range(6):
+            backed.run(f"CREATE TABLE later_{number} ()", "SELECT pg_switch_wal()", "CHECKPOINT")
+        assert wal_state(settings).slot == "lost"
+        lines = set_up_barman(settings).lines[AS_THIS_USER]
+        assert [word in line for word, line in zip(("--drop-slot", "--create-slot"), lines, strict=False)] == [True] * 2
+        for line in lines[:2]:
+            subprocess.run(line.split(), check=True, capture_output=True)
+        backed.receive()
+        take_base_backup(settings, full=True)
+        [gap] = wal_state(settings).gaps
+        assert gap.segments >= 1
+        assert restore_plan(settings, Target.latest()).backup == base_backups(settings)[-1]
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with backed_up_server("wheel") as backed:
+        settings = backed.settings
+        taken = take_base_backup(settings)
+        monkeypatch.setattr(barman_restore, "_demand_room", lambda *_: None)
+        with small_disk(place / "small", 20):
+            with pytest.raises(DiskFull):
+                restore_database(settings, place / "small" / "data", Target.latest())
+            assert list((place / "small").iterdir()) == []
+        base = server_folder(settings) / "base"
+        kept = base.with_name("kept")
+        base.rename(kept)
+        with small_disk(base, 10), pytest.raises(DiskFull):
+            take_base_backup(settings, full=True)
+        base.rmdir()
+        kept.rename(base)
+        assert [backup.id for backup in base_backups(settings)] == [taken.id]
+        assert take_base_backup(settings, full=True).kind == "full"
+
+
+def test_another_tool_fills_the_folder(place: Path) -> None:
+    with backed_up_server("wheel", schema=True) as backed:
+        copy_of = place / "copy"
+        programs, socket = backed.server.programs, backed.server.socket
+        subprocess.run(
+            [programs.path("pg_basebackup"), "-h", socket, "-U", "postgres", "-D", copy_of, "-c", "fast"], check=True
+        )
+        backed.run("CREATE TABLE later ()")
+        say = f'echo "$EDUPULSE_RESTORE_KIND $EDUPULSE_RESTORE_TARGET" > {place / "asked"}; '
+        signal = 'echo "restore_command = \'/bin/false\'" >> "$d/postgresql.auto.conf"; touch "$d/recovery.signal"'
+        fill = f'd="$EDUPULSE_RESTORE_FOLDER"; cp -a {copy_of}/. "$d"; '
+        settings = backed.with_backup(restore_command=say + fill + signal)
+        assert base_backups(settings) == []
+        with pytest.raises(ConfigurationError):
+            take_base_backup(settings)
+        time = dt.datetime(2026, 1, 2, 3, 4, 5, 678, tzinfo=dt.UTC)
+        plan = restore_database(settings, place / "data", Target.at(time))
+        assert (plan.backup, plan.bytes_needed) == (None, None)
+        assert (place / "asked").read_text() == "time 2026-01-02 03:04:05.000678+00\n"
+        with started_copy(backed, place / "data") as copy:
+            assert run_sql(copy.url(DATABASE), "SELECT to_regclass('later') IS NULL") == [(True,)]
+        make_restore_point(settings, "with-another-tool")
+        for command, said in (
+            ("echo no such stanza >&2; exit 3", "ended with 3: no such stanza"),
+            ("true", "is no data folder"),
+            (say + fill, "no recovery.signal"),
+        ):
+            with pytest.raises(PermanentError, match=said):
+                restore_database(backed.with_backup(restore_command=command), place / "other", Target.latest())
+            assert not (place / "other").exists()
+
+
+def test_what_the_server_lacks_is_said_as_lines_to_paste() -> None:
+    settings = {"max_slot_wal_keep_size": "-1", "summarize_wal": "off"}
+    with backed_up_server("wheel", server=settings) as backed:
+        backed.run("REVOKE EXECUTE ON FUNCTION pg_switch_wal() FROM edupulse_backup")
+        found = set_up_barman(backed.settings)
+        assert {check.name for check in found.checks if not check.ok} >= {
+            "role",
+            "max_slot_wal_keep_size",
+            "summarize_wal",
+        }
+        pasted = found.lines[AS_ADMINISTRATOR]
+        for line in pasted:
+            backed.run(line.split("--")[0])
+        assert [check.name for check in set_up_barman(backed.settings).checks if not check.ok] == []
+        backed.run("ALTER ROLE edupulse_backup RENAME TO nobody_here")
+        lost = set_up_barman(backed.settings)
+        assert any("CREATE ROLE" in line for line in lost.lines[AS_ADMINISTRATOR])
+
+
+def test_pgbackrest_fills_the_folder_as_the_page_says(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if shutil.which("pgbackrest") is None:
+        pytest.skip("lacks pgBackRest")
+    page = (Path(__file__).parents[2] / "docs" / "backup.md").read_text()
+    command = tomllib.loads(page.rsplit("```toml\n", 1)[1].split("```", 1)[0])["backup"]["restore_command"]
+    configuration = place / "pgbackrest.conf"
+    archive = f"pgbackrest --config={configuration} --stanza=edupulse archive-push %p"
+    monkeypatch.setenv("PGBACKREST_CONFIG", str(configuration))
+    with backed_up_server("debian", schema=True, server={"archive_mode": "on", "archive_command": archive}) as backed:
+        for name in ("repo", "log", "lock", "spool"):
+            (place / name).mkdir()
+            shutil.chown(place / name, backed.server.run_as())
+        configuration.write_text(
+            f"[global]\nrepo1-path={place / 'repo'}\nlog-path={place / 'log'}\nlock-path={place / 'lock'}\n"
+            f"spool-path={place / 'spool'}\nstart-fast=y\n"
+            f"[edupulse]\npg1-path={backed.server.data}\npg1-socket-path={backed.server.socket}\npg1-user=postgres\n"
+        )
+        configuration.chmod(0o644)
+        for task in ("stanza-create", "backup"):
+            subprocess.run(
+                ["pgbackrest", "--stanza=edupulse", task], check=True, user=backed.server.run_as(), capture_output=True
+            )
+        add_day(backed, 1)
+        make_restore_point(backed.with_backup(restore_command=command), "after-day-1")
+        add_day(backed, 2)
+        time = backed.run("SELECT clock_timestamp()")[0][0]
+        add_day(backed, 3, RUN)
+        backed.run("SELECT pg_switch_wal()")
+        settings = backed.with_backup(restore_command=command)
+        wanted = {
+            "point": (Target.named("after-day-1"), [1]),
+            "time": (Target.at(time), [1, 2]),
+            "run": (target_before_change(settings, RUN), [1, 2]),
+            "latest": (Target.latest(), [1, 2, 3]),
+        }
+        for name, (target, expected) in wanted.items():
+            restore_database(settings, place / name, target)
+            with started_copy(backed, place / name) as copy:
+                assert days(copy.url(DATABASE)) == expected, name
+        assert wal_state(settings).newest_segment is not None

@@ -1,0 +1,84 @@
+"""Logical dumps: into a server of another major version, and refused where damaged or in the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from edupulse_pipelines.errors import PermanentError
+from edupulse_pipelines.operations.backup.dumps import read_dump, restore_dump, take_dump
+from edupulse_pipelines.settings import BackupSettings, Settings
+from edupulse_pipelines.storage.database import Database
+from edupulse_pipelines_tests.operations.backed_up import DATABASE, GRANTS, run_sql
+from edupulse_pipelines_tests.servers import new_server, programs
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[Settings]:
+    """An installation on the distribution's PostgreSQL, with one row that a policy guards."""
+    with new_server("debian") as server:
+        run_sql(server.url(), f"CREATE DATABASE {DATABASE}")
+        run_sql(server.url(DATABASE), *GRANTS)
+        url = server.url(DATABASE)
+        Database(url).upgrade()
+        with Database(url).work("lakeside") as work, work.writing() as connection:
+            connection.execute(
+                sa.text(
+                    "INSERT INTO instructional_days (tenant_id, date, delivered_on) "
+                    "VALUES ('lakeside', '2025-09-01', '2025-09-01')"
+                )
+            )
+        yield Settings(
+            home=tmp_path / "home",
+            database_url=url,
+            tracking_uri="sqlite://",
+            config_path=tmp_path / "edupulse.toml",
+            tenants={},
+            backup=BackupSettings(programs=str(programs("wheel").folder)),
+        )
+
+
+def test_a_dump_goes_into_another_major_version_and_nowhere_else(source: Settings, tmp_path: Path) -> None:
+    folder = tmp_path / "dump"
+    dump = take_dump(source, folder)
+    assert dump.server_version < 18
+    assert read_dump(folder) == dump
+    roles = (folder / "roles.sql").read_text()
+    assert "CREATE ROLE edupulse_backup" in roles
+    assert "PASSWORD" not in roles
+    with pytest.raises(PermanentError, match="there already"):
+        take_dump(source, folder)
+    with pytest.raises(PermanentError, match="not empty"):
+        restore_dump(source, folder, source.database_url)
+    with new_server("wheel") as server:
+        url = server.url(DATABASE)
+        run_sql(server.url(), f"CREATE DATABASE {DATABASE}")
+        largest = max((folder / "database").glob("*.dat.gz"), key=lambda path: path.stat().st_size)
+        before = largest.read_bytes()
+        largest.write_bytes(before[:20] + bytes([before[20] ^ 1]) + before[21:])
+        with pytest.raises(PermanentError, match=largest.name):
+            restore_dump(source, folder, url)
+        largest.write_bytes(before)
+        assert restore_dump(source, folder, url) == []
+        assert run_sql(url, "SELECT tenant_id, CAST(date AS text) FROM instructional_days") == [
+            ("lakeside", "2025-09-01")
+        ]
+        assert Database(url).check() == []
+        with Database(url).work("lakeside") as work, work.reading() as connection:
+            assert connection.execute(sa.text("SELECT count(*) FROM audit_changes")).scalar_one() == 1
+        newer = take_dump(source.model_copy(update={"database_url": url}), tmp_path / "newer")
+        run_sql(source.database_url, "CREATE DATABASE another")
+        older = sa.engine.make_url(source.database_url).set(database="another").render_as_string(hide_password=False)
+        with pytest.raises(PermanentError, match="an older one"):
+            restore_dump(source, newer.folder, older)
+
+
+def test_what_is_no_finished_dump_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PermanentError, match="no finished dump"):
+        read_dump(tmp_path)
+    (tmp_path / "dump.json").write_text('{"files": {}')
+    with pytest.raises(PermanentError, match="damaged"):
+        read_dump(tmp_path)
