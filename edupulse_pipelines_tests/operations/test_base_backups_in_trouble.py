@@ -181,8 +181,10 @@ def test_a_receiver_that_is_dead_for_a_day_is_told_and_catches_up() -> None:
         found = set_up_barman(settings)
         assert not found.ready
         assert "cron" in found.lines[IN_CRONTAB][0]
-        with pytest.raises(PermanentError, match="receive wal running"):
+        with pytest.raises(PermanentError, match="Nobody fetches WAL"):
             take_base_backup(settings)
+        with pytest.raises(PermanentError, match="Nobody fetches WAL"):
+            make_restore_point(settings, "never-made")
         backed.receive()
         make_restore_point(settings, "caught-up")
         state = wal_state(settings)

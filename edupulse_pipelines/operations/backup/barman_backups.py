@@ -114,6 +114,7 @@ def take_base_backup(settings: Settings, *, full: bool = False) -> BaseBackup:
             "[backup] restore_command is set: base backups are taken by the tool that it calls, not by Barman."
         )
     with _alone(settings):
+        _demand_receiver(settings)
         parent = None if full else _parent(settings)
         arguments = ["backup", "--wait", "--wait-timeout", str(ARRIVAL_SECONDS)]
         if parent is not None:
@@ -148,6 +149,8 @@ def make_restore_point(settings: Settings, name: str) -> RestorePoint:
     if not _POINT_NAME.fullmatch(name):
         raise PermanentError(f"{name[:70]!r} is no name for a restore point: letters, digits and _ . : + -, up to 63.")
     settings.backup_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if settings.backup.restore_command is None:
+        _demand_receiver(settings)
     with only_one(settings.backup_dir / "restore-points.lock"):
         points = restore_points(settings)
         if any(point.name == name for point in points):
@@ -272,6 +275,16 @@ def _parent(settings: Settings) -> str | None:
 def _begin_lsn(settings: Settings, backup: BaseBackup) -> str:
     told = tell_barman(settings, "show-backup", settings.backup.server, backup.id).told[settings.backup.server]
     return str(told["base_backup_information"]["begin_lsn"])
+
+
+def _demand_receiver(settings: Settings) -> None:
+    """PermanentError where the server answers and nobody fetches its WAL: what is waited for would never arrive."""
+    asked = _ask_server(settings)
+    if asked is not None and not asked["receiving"]:
+        raise PermanentError(
+            "Nobody fetches WAL from the server, without which no base backup can be restored: the receiver does not "
+            "run. `edupulse backup setup` says how it is started."
+        )
 
 
 def failed_checks(settings: Settings) -> list[str]:
