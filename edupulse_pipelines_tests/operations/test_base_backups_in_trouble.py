@@ -131,6 +131,7 @@ def test_what_is_encrypted_is_verified_and_restored_by_its_key_alone(
                 found = [damage for damage in verify_base_backups(settings) if damage.backup == history.full.id]
                 assert found
                 assert archive.name in found[0].what
+            subprocess.run(["gpgconf", "--kill", "gpg-agent"], check=True)  # it remembers the right one for a while
             wrong = backed.with_backup(passphrase_command="echo wrong")
             write_configuration(wrong)
             with pytest.raises(PermanentError):
