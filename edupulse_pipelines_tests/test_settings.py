@@ -594,7 +594,7 @@ def test_a_wrong_database_url_is_not_shown(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_settings_do_not_show_a_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EDUPULSE_DATABASE_URL", "postgresql://u:hunter2@h/d")
+    monkeypatch.setenv("EDUPULSE_DATABASE_URL", "postgresql://u:hunter2@h/d?sslmode=verify-full")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "https://u:hunter2@mlflow.example.org")
     settings = load_settings(home=tmp_path)
     assert "hunter2" in settings.database_url

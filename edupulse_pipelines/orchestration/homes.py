@@ -20,7 +20,7 @@ from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 from edupulse_pipelines.errors import DiskFull, PermanentError
 from edupulse_pipelines.file_locks import only_one
 from edupulse_pipelines.full_disk import full_disk_in_words
-from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.settings import Settings, demand_encrypted
 
 _PROCESS_TAG, _STARTED_TAG, _HOST_TAG = "edupulse/process", "edupulse/process_started", "edupulse/host"
 _UNFINISHED = [
@@ -53,8 +53,12 @@ concurrency:
 
 @contextmanager
 def dagster_instance(settings: Settings) -> Iterator[DagsterInstance]:
-    """The Dagster instance of the home, made on first use, telemetry off. PermanentError when it cannot open."""
+    """The Dagster instance of the home, made on first use, telemetry off.
+
+    PermanentError when it cannot open, ConfigurationError when its storage is reached in plain text.
+    """
     prepare_dagster_home(settings.dagster_home)
+    demand_encrypted_storage(settings.dagster_home)
     try:
         # Opening a new home makes Dagster's tables, and two who do that at once fail.
         with only_one(settings.dagster_home / "opening.lock"):
@@ -106,6 +110,38 @@ def secrets_in_the_file(home: Path) -> list[str]:
     with suppress(OSError, yaml.YAMLError, RecursionError):
         return sorted(_secrets(yaml.safe_load((home / "dagster.yaml").read_text(encoding="utf-8")), ""))
     return []  # Dagster itself says what is wrong with it
+
+
+def demand_encrypted_storage(home: Path) -> None:
+    """ConfigurationError when the home's `dagster.yaml` names a PostgreSQL that is reached without a verified TLS."""
+    document = None
+    with suppress(OSError, yaml.YAMLError, RecursionError):
+        document = yaml.safe_load((home / "dagster.yaml").read_text(encoding="utf-8"))
+    for place, target in _storages(document, ""):
+        demand_encrypted(target, f"{home / 'dagster.yaml'}: {place}")
+
+
+def _storages(value: Any, place: str) -> Iterator[tuple[str, str | dict[str, str]]]:
+    """Every connection to PostgreSQL that the file describes, with its place in it."""
+    if not isinstance(value, dict):
+        return
+    for key, inner in value.items():
+        where = f"{place}.{key}".removeprefix(".")
+        if key == "postgres_url" and (url := _given(inner)):
+            yield where, url
+        elif key == "postgres_db" and isinstance(inner, dict):
+            params = inner.get("params")
+            given = {"host": inner.get("hostname"), **(params if isinstance(params, dict) else {})}
+            yield where, {name: told for name, one in given.items() if (told := _given(one))}
+        else:
+            yield from _storages(inner, where)
+
+
+def _given(value: Any) -> str:
+    """A value of the file, or that of the environment variable it names."""
+    if isinstance(value, dict):
+        return os.environ.get(str(value.get("env")), "")
+    return "" if value is None else str(value)
 
 
 def _secrets(value: Any, place: str) -> Iterator[str]:

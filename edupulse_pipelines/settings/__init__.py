@@ -7,16 +7,15 @@ One module a subject: `environment` (`load_settings`, `Settings`), `document` (r
 and the tables of a district: `model`, `audit`, `profile`, `files`, `calendar`. `absence_rules` has the rules of
 authorities that a district may name. `permissions` is the home's table, `roles` has the names of PostgreSQL's roles,
 `backup` says where backups lie, `drill` where they are tried, `standby` how far a second server may be behind,
-`encryption` names the operator's key, `maintenance` has the upkeep's
-limits, `section` is what the tables have in common, `database_url` spells a URL, `libraries` quiets the libraries we
-call.
+`encryption` names the operator's key, `maintenance` has the upkeep's limits, `section` is what the tables have in
+common, `database_url` spells a URL, `transport` demands that it is encrypted, `libraries` quiets the libraries we call.
 """
 
 from edupulse_pipelines.settings.absence_rules import DAY_RULES, RULE_NAMES, AbsenceRule, DayRule, absence_rule
 from edupulse_pipelines.settings.audit import AUDIT_COLUMNS, METADATA, AuditSettings
 from edupulse_pipelines.settings.backup import BACKUP_URL, BackupSettings, backup_url
 from edupulse_pipelines.settings.calendar import WEEKDAYS, AttendanceSettings, CalendarSettings, DaySpan, Weekday
-from edupulse_pipelines.settings.database_url import normalise_database_url
+from edupulse_pipelines.settings.database_url import checked_database_url, normalise_database_url
 from edupulse_pipelines.settings.drill import DrillSettings
 from edupulse_pipelines.settings.encryption import ENCRYPTION_KEY, EncryptionSettings, encryption_key
 from edupulse_pipelines.settings.environment import Settings, load_settings
@@ -43,6 +42,7 @@ from edupulse_pipelines.settings.roles import KEEPER_URL, RolesSettings, forget_
 from edupulse_pipelines.settings.section import Day
 from edupulse_pipelines.settings.standby import STANDBY_URL, StandbySettings, standby_url
 from edupulse_pipelines.settings.tenant import TenantSettings
+from edupulse_pipelines.settings.transport import binds_channel, demand_encrypted, is_loopback
 
 __all__ = [
     "AUDIT_COLUMNS",
@@ -88,8 +88,12 @@ __all__ = [
     "Weekday",
     "absence_rule",
     "backup_url",
+    "binds_channel",
+    "checked_database_url",
+    "demand_encrypted",
     "encryption_key",
     "forget_keeper",
+    "is_loopback",
     "keeper_url",
     "load_settings",
     "normalise_database_url",

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from edupulse_pipelines.settings.database_url import normalise_database_url
+from edupulse_pipelines.settings.database_url import checked_database_url
 from edupulse_pipelines.settings.section import Section
 
 BACKUP_URL = "EDUPULSE_BACKUP_URL"
@@ -76,4 +76,4 @@ def backup_url() -> str | None:
     ConfigurationError for one that names no database.
     """
     given = _Backup().backup_url
-    return None if given is None else normalise_database_url(given)
+    return None if given is None else checked_database_url(given, BACKUP_URL)

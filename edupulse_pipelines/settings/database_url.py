@@ -1,4 +1,4 @@
-"""One spelling for the URL of a database."""
+"""One spelling for the URL of a database; whether it is encrypted on its way is decided in `transport`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from urllib.parse import quote, unquote, urlsplit
 
 from edupulse_pipelines.errors import ConfigurationError
+from edupulse_pipelines.settings.transport import demand_encrypted
 
 
 def normalise_database_url(url: str) -> str:
@@ -31,6 +32,16 @@ def normalise_database_url(url: str) -> str:
         "EDUPULSE_DATABASE_URL must start with postgresql:// or sqlite:// "
         "(its value is not shown: it may hold a password)."
     )
+
+
+def checked_database_url(url: str, named: str) -> str:
+    """The same of a URL that a setting gives, which has to be encrypted outside of this machine; `named`: the setting.
+
+    ConfigurationError as `normalise_database_url` and `demand_encrypted` raise it.
+    """
+    spelled = normalise_database_url(url)
+    demand_encrypted(spelled, named)
+    return spelled
 
 
 def _readable(url: str) -> bool:

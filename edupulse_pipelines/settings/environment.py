@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.settings.backup import BackupSettings
-from edupulse_pipelines.settings.database_url import normalise_database_url
+from edupulse_pipelines.settings.database_url import checked_database_url
 from edupulse_pipelines.settings.document import read_settings_file, rules_in_words
 from edupulse_pipelines.settings.drill import DrillSettings
 from edupulse_pipelines.settings.encryption import EncryptionSettings
@@ -20,6 +20,7 @@ from edupulse_pipelines.settings.roles import RolesSettings
 from edupulse_pipelines.settings.section import Section
 from edupulse_pipelines.settings.standby import StandbySettings
 from edupulse_pipelines.settings.tenant import TenantSettings
+from edupulse_pipelines.settings.transport import demand_encrypted_tracker
 from edupulse_pipelines.weeks import week_start
 
 
@@ -117,8 +118,10 @@ def load_settings(*, home: Path | None = None, placeholder: bool = False) -> Set
         tenants = {"demo": _placeholder_tenant(root)} if placeholder else {}
     return Settings(
         home=root,
-        database_url=normalise_database_url(environment.database_url or f"sqlite:///{root / 'edupulse.db'}"),
-        tracking_uri=environment.mlflow_tracking_uri or f"sqlite:///{root / 'mlflow' / 'mlflow.db'}",
+        database_url=checked_database_url(
+            environment.database_url or f"sqlite:///{root / 'edupulse.db'}", "EDUPULSE_DATABASE_URL"
+        ),
+        tracking_uri=_checked_tracker(environment.mlflow_tracking_uri) or f"sqlite:///{root / 'mlflow' / 'mlflow.db'}",
         config_path=config_path,
         tenants=tenants,
         broken_tenants=broken,
@@ -130,6 +133,12 @@ def load_settings(*, home: Path | None = None, placeholder: bool = False) -> Set
         drill=drill,
         standby=standby,
     )
+
+
+def _checked_tracker(uri: str | None) -> str | None:
+    if uri is not None:
+        demand_encrypted_tracker(uri)
+    return uri
 
 
 def _placeholder_tenant(home: Path) -> TenantSettings:

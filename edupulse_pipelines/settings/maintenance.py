@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import Field
 
 from edupulse_pipelines.errors import ConfigurationError
-from edupulse_pipelines.settings.database_url import normalise_database_url
+from edupulse_pipelines.settings.database_url import checked_database_url
 from edupulse_pipelines.settings.section import Section
 
 _GIB = 2**30
@@ -62,7 +62,7 @@ class MaintenanceSettings(Section):
             raise ConfigurationError(f"{named} cannot be read: {getattr(error, 'strerror', 'no text')}.") from None
         if not given:
             raise ConfigurationError(f"{named} is empty.")
-        return normalise_database_url(given)
+        return checked_database_url(given, named)
 
     @property
     def keep_free_bytes(self) -> int:

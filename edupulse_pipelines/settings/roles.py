@@ -7,7 +7,7 @@ import os
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from edupulse_pipelines.settings.database_url import normalise_database_url
+from edupulse_pipelines.settings.database_url import checked_database_url
 from edupulse_pipelines.settings.section import Section
 
 KEEPER_URL = "EDUPULSE_KEEPER_URL"
@@ -33,7 +33,7 @@ def keeper_url() -> str | None:
     ConfigurationError for one that names no database. It is no part of `Settings`, which the weekly run is made of.
     """
     given = _Keeper().keeper_url
-    return None if given is None else normalise_database_url(given)
+    return None if given is None else checked_database_url(given, KEEPER_URL)
 
 
 def forget_keeper() -> None:

@@ -18,13 +18,14 @@ from sqlalchemy.engine import Engine, make_url
 
 from edupulse_pipelines.errors import DatabaseBusy, DatabaseUnavailable, DatabaseUnusable, DiskFull
 from edupulse_pipelines.full_disk import full_disk_in_words
-from edupulse_pipelines.settings import normalise_database_url
+from edupulse_pipelines.settings import binds_channel, checked_database_url, normalise_database_url
 
 CONNECT_TIMEOUT_SECONDS = 10
 LOCK_TIMEOUT_SECONDS = 600
 LEAST_POSTGRESQL = 15
 """The oldest major version of the server that is supported: the first whose views can look at their tables with the
 rights of who asks (`security_invoker`), without which a view shows every district's rows."""
+_NAMED = "The database's URL"
 _WRITES = "edupulse_writes"
 _ALONE = "edupulse_alone"
 _SETTINGS = "edupulse_settings"
@@ -40,7 +41,15 @@ LOCK_SQLSTATES = {
 _BUSY_SQLSTATES = {"40001": "what this transaction had read was changed meanwhile", **LOCK_SQLSTATES}
 _GONE_SQLSTATES = {"57P01", "57P02", "57P03", "53300"}
 """The server is stopping, has crashed, is starting, or has no connection left."""
-_REFUSALS = ("authentication failed", "does not exist", "no pg_hba.conf entry", "permission denied")
+_REFUSALS = (
+    "authentication failed",
+    "certificate",
+    "channel binding",
+    "does not exist",
+    "does not support SSL",
+    "no pg_hba.conf entry",
+    "permission denied",
+)
 
 
 def create_engine(url: str, *, role: str | None = None) -> Engine:
@@ -49,10 +58,13 @@ def create_engine(url: str, *, role: str | None = None) -> Engine:
     role: of PostgreSQL, which each connection takes (SET ROLE); its user has to be allowed to.
 
     SQLite gets foreign keys, write-ahead logging, a busy timeout, and real transactions: Python's driver would
-    otherwise begin late and leave DDL outside of them. ConfigurationError for another database. Connecting to a
-    PostgreSQL before `LEAST_POSTGRESQL` raises DatabaseUnusable.
+    otherwise begin late and leave DDL outside of them. Outside of this machine PostgreSQL has to be reached by TLS and,
+    unless the URL says otherwise, to bind the password to it (`channel_binding`). ConfigurationError for another
+    database, and for one that is reached in plain text. Connecting to a PostgreSQL before `LEAST_POSTGRESQL` raises
+    DatabaseUnusable.
     """
-    parsed = make_url(normalise_database_url(url))
+    spelled = checked_database_url(url, _NAMED)
+    parsed = make_url(spelled)
     # orjson: feature vectors and explanations are most of what we write.
     common: dict[str, Any] = {
         "json_serializer": lambda value: orjson.dumps(value).decode(),
@@ -65,7 +77,11 @@ def create_engine(url: str, *, role: str | None = None) -> Engine:
             parsed,
             pool_pre_ping=True,
             **common,
-            connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS, "application_name": "edupulse"},
+            connect_args={
+                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+                "application_name": "edupulse",
+                **({"channel_binding": "require"} if binds_channel(spelled, _NAMED) else {}),
+            },
         )
         sa.event.listen(engine, "connect", _refuse_old_server)
         sa.event.listen(engine, "begin", _introduce)
@@ -235,7 +251,9 @@ def reachable(engine: Engine) -> Iterator[None]:
         if busy := _busy(error):
             raise DatabaseBusy(busy) from None
         if _refuses_us(error):
-            raise DatabaseUnusable(f"The database {where} cannot be opened: {_first_line(error)}") from None
+            raise DatabaseUnusable(
+                f"The database {where} cannot be opened: {_first_line(error)}{_remedy(error)}"
+            ) from None
         if is_gone(error):
             raise DatabaseUnavailable(f"The database {where} does not answer: {_first_line(error)}") from None
         raise
@@ -307,7 +325,15 @@ def _refuses_us(error: sa.exc.DBAPIError) -> bool:
     if code := driver_code(error):
         return code == "SQLITE_NOTADB"
     # A connection that failed has no SQLSTATE and no attribute in psycopg2, only the server's words.
-    return error.statement is None and any(sign in str(error.orig) for sign in _REFUSALS)
+    said = str(error.orig)
+    untrusted = "SSL error:" in said and "eof" not in said  # one that was cut off may come through the next time
+    return error.statement is None and (untrusted or any(sign in said for sign in _REFUSALS))
+
+
+def _remedy(error: sa.exc.DBAPIError) -> str:
+    if "channel binding" not in str(error.orig):
+        return ""
+    return " (a server, or a pooler before it, without SCRAM needs channel_binding=prefer in the URL)"
 
 
 def _first_line(error: sa.exc.DBAPIError) -> str:

@@ -284,9 +284,9 @@ def test_a_district_from_an_empty_database_to_what_its_roles_may(
 
 
 def test_the_weekly_run_is_not_told_the_keepers_url(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("EDUPULSE_KEEPER_URL", "postgres://keeper:secret@db/edupulse")
+    monkeypatch.setenv("EDUPULSE_KEEPER_URL", "postgres://keeper:secret@db/edupulse?sslmode=verify-full")
     monkeypatch.setenv("EDUPULSE_HOME", str(tmp_path))
-    assert keeper_url() == "postgresql+psycopg2://keeper:secret@db/edupulse"
+    assert keeper_url() == "postgresql+psycopg2://keeper:secret@db/edupulse?sslmode=verify-full"
     assert "secret" not in load_settings(placeholder=True).model_dump_json()
     CliRunner().invoke(main, ["run"])
     assert "EDUPULSE_KEEPER_URL" not in os.environ and keeper_url() is None

@@ -32,7 +32,7 @@ def test_a_tracking_server_elsewhere_needs_none_of_ours(tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize("variable", ["MLFLOW_TRACKING_URI", "EDUPULSE_DATABASE_URL"])
 def test_no_password_is_on_a_command_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
-    uri = "postgresql://someone:s3cret@db.example/models"
+    uri = "postgresql://someone:s3cret@db.example/models?sslmode=verify-full"
     monkeypatch.setenv(variable, uri)
     settings = load_settings(home=tmp_path, placeholder=True)
     servers = development_servers(settings, 3001, 5001)
