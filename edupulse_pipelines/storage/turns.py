@@ -98,15 +98,30 @@ def end_upkeep(connection: Connection) -> None:
     connection.execute(sa.select(sa.func.pg_advisory_unlock(_key(_UPKEEP))))
 
 
-def writers_of(connection: Connection, table: str) -> int:
-    """How many other transactions write to a table, or change it, at this moment. None holds it afterwards."""
-    held = sa.text(
-        "SELECT count(DISTINCT pid) FROM pg_locks WHERE locktype = 'relation' AND granted"
-        " AND relation = to_regclass(quote_ident(:table)) AND pid <> pg_backend_pid()"
-        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
-        " AND mode NOT IN ('AccessShareLock', 'RowShareLock')"
+def writers_of(connection: Connection, table: str) -> set[str]:
+    """The other transactions that write to a table, or change it, at this moment. Nobody is kept from anything."""
+    return _transactions(
+        connection,
+        "locktype = 'relation' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        " AND relation = to_regclass(quote_ident(:table)) AND mode NOT IN ('AccessShareLock', 'RowShareLock')",
+        table=table,
     )
-    return int(connection.scalar(held, {"table": table}) or 0)
+
+
+def transactions_under_way(connection: Connection) -> set[str]:
+    """All other transactions in this database, also those that only read. Nobody is kept from anything."""
+    return _transactions(
+        connection,
+        "locktype = 'virtualxid' AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())",
+    )
+
+
+def _transactions(connection: Connection, which: str, **named: str) -> set[str]:
+    held = sa.text(
+        "SELECT DISTINCT pid || '/' || virtualtransaction FROM pg_locks"
+        f" WHERE granted AND pid <> pg_backend_pid() AND {which}"
+    )
+    return set(connection.scalars(held, named))
 
 
 @contextmanager

@@ -1,4 +1,5 @@
--- How large would each B-tree index be if it were built anew? For a server without pgstattuple.
+-- How large would each B-tree index be if it were built anew?
+-- For a server without pgstattuple; with it, index_bloat.postgresql.sql measures.
 -- One row an index of the current schema: a statement that looks at some 30,000 rows of its table and answers with
 -- `name`, `bytes` (its size), `rebuilt_bytes` and `bloat` (the share that a new index would not have). In psql end this
 -- query with \gexec in the place of the semicolon, and every statement is run.

@@ -27,7 +27,7 @@ from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.settings.maintenance import MaintenanceSettings
 from edupulse_pipelines.storage.engine import INSUFFICIENT_PRIVILEGE, LOCK_SQLSTATES, driver_code, is_gone
 from edupulse_pipelines.storage.months import PARTITIONED
-from edupulse_pipelines.storage.turns import writers_of
+from edupulse_pipelines.storage.turns import transactions_under_way, writers_of
 
 _FEW_ROWS = 1000
 """Fewer dead or changed rows than this are nobody's trouble, whatever share they are."""
@@ -81,7 +81,7 @@ def of_tables(states: Sequence[TableState], limits: MaintenanceSettings, *, pare
 
     parents_alone: whether the server can analyse a partitioned table without its partitions (18 can).
     """
-    parents = {state.name: _parent(state, states) for state in states if state.partitioned}
+    parents = {state.name: _parent(state, states, limits) for state in states if state.partitioned}
     tasks = []
     for state in states:
         if state.partitioned:
@@ -125,16 +125,20 @@ def _analyse_because(state: TableState, limits: MaintenanceSettings) -> str | No
     return None
 
 
-def _parent(parent: TableState, states: Sequence[TableState]) -> str | None:
-    """Why a partitioned table is to be analysed; None when nothing changed since it was."""
+def _parent(parent: TableState, states: Sequence[TableState], limits: MaintenanceSettings) -> str | None:
+    """Why a partitioned table is to be analysed; None when little changed since it was."""
     partitions = [state for state in states if state.parent == parent.name]
-    if not any(state.live_rows for state in partitions):
+    rows, changed = (sum(getattr(state, of) for state in partitions) for of in ("live_rows", "changed_rows"))
+    if not rows:
         return None
+    never = "autovacuum does not do it for a partitioned table"
     if parent.analysed_at is None:
-        return "it has never been analysed, and autovacuum does not do it for a partitioned table"
-    newer = [s for s in partitions if s.changed_rows or (s.analysed_at and s.analysed_at > parent.analysed_at)]
+        return f"it has never been analysed, and {never}"
+    newer = [state for state in partitions if state.analysed_at and state.analysed_at > parent.analysed_at]
     if newer:
-        return f"rows of {len(newer)} of its partitions changed since it was analysed, and autovacuum does not do it"
+        return f"{len(newer)} of its partitions have been analysed since it was, and {never}"
+    if changed >= _FEW_ROWS and changed > limits.changed_rows * rows:
+        return f"{changed:,} rows of its partitions changed since they were analysed, and {never}"
     return None
 
 
@@ -246,6 +250,8 @@ class _Visit:
     hears: Hears
     upkeep: Upkeep
     _begun: bool = field(default=False)
+    _waited: float = field(default=0.0)
+    """Seconds that were spent on waiting for others; `patience_minutes` is for all tasks together."""
 
     def all_of(self, tasks: Iterable[Task]) -> None:
         for task in tasks:
@@ -261,8 +267,8 @@ class _Visit:
         if self._begun:
             time.sleep(self.limits.pause_seconds)
         self._begun = True
-        if not self._nobody_writes(task.table):
-            return Result(task, "left", "somebody was loading into it all the time; the next time will do it")
+        if not self._nobody_is_in_the_way(task):
+            return Result(task, "left", "somebody was using it all the time; the next time will do it")
         self.hears(task)
         before = self._size(task)
         begun = time.monotonic()
@@ -288,14 +294,23 @@ class _Visit:
             return None
         return f"no room: the server's disk has {in_mib(room.free)} free, and {in_mib(wanted)} are needed"
 
-    def _nobody_writes(self, table: str) -> bool:
-        """Wait until no transaction writes to the table; False when that is not for long enough."""
-        deadline = time.monotonic() + self.limits.patience_minutes * 60
-        while writers_of(self.connection, table):
-            if time.monotonic() > deadline:
+    def _nobody_is_in_the_way(self, task: Task) -> bool:
+        """Wait for the loads of the table that have begun; False when they go on for too long.
+
+        An index is built and dropped concurrently only when every transaction that had begun before has ended, of
+        whatever table: for it all of those are waited for.
+        """
+        concurrently = task.kind in ("reindex", "drop_index")
+        in_the_way = None
+        while True:
+            now = transactions_under_way(self.connection) if concurrently else writers_of(self.connection, task.table)
+            in_the_way = now if in_the_way is None else in_the_way & now
+            if not in_the_way:
+                return True
+            if self._waited >= self.limits.patience_minutes * 60:
                 return False
-            time.sleep(min(_LOOK_AGAIN_SECONDS, self.limits.patience_minutes * 60))
-        return True
+            time.sleep(_LOOK_AGAIN_SECONDS)
+            self._waited += _LOOK_AGAIN_SECONDS
 
     def _size(self, task: Task) -> int | None:
         if task.kind != "reindex":
@@ -338,6 +353,8 @@ def keep_up(
         parents_alone = version is not None and version >= (18,)
         visit.all_of(of_tables(table_states(connection), limits, parents_alone=parents_alone))
         visit.all_of(of_indexes(connection, limits, upkeep.notes))
+        if any(result.task.kind == "reindex" and result.outcome == "left" for result in upkeep.results):
+            visit.all_of(leftovers(connection)[0])  # of a build of ours that was ended
 
 
 @contextmanager
