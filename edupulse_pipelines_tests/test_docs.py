@@ -13,7 +13,7 @@ import pytest
 from pydantic import BaseModel
 
 from edupulse_pipelines.cli import main
-from edupulse_pipelines.settings import TenantSettings
+from edupulse_pipelines.settings import MaintenanceSettings, TenantSettings
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -91,6 +91,16 @@ def test_the_settings_page_lists_what_a_district_may_decide_with_its_default() -
     unlisted = [key for key in flat_keys(TenantSettings) if key not in listed]
     # What has no default that could be written is there as a comment.
     assert [key for key in unlisted if not re.search(rf"\b{key.rpartition('.')[2]}( = |\])", text)] == []
+
+
+def test_the_settings_page_lists_the_limits_of_upkeep_with_their_defaults() -> None:
+    text = (ROOT / "docs" / "settings.md").read_text(encoding="utf-8")
+    block = next(part for part in re.findall(r"```toml\n(.*?)```", text, re.DOTALL) if "index_bloat" in part)
+    default = MaintenanceSettings()
+    listed = tomllib.loads(block)["maintenance"]
+    assert listed == {key: getattr(default, key) for key in listed}
+    unlisted = [key for key in MaintenanceSettings.model_fields if key not in listed]
+    assert [key for key in unlisted if f"# {key} = " not in block] == []
 
 
 def flat(section: dict[str, Any], head: str = "") -> Iterator[tuple[str, Any]]:
