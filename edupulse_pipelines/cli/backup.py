@@ -282,6 +282,7 @@ def _time_given(text: str | None) -> dt.datetime | None:
 
 def _say_looked(plan: Plan, looked: Looked) -> None:
     from edupulse_pipelines.cli.output.drawing import console, show_lines
+    from edupulse_pipelines.operations.backup.restoring import DATA_FOLDER
 
     click.echo(f"Restored into {plan.to}: every file is as the manifest says.")
     for title, lines in (
@@ -302,6 +303,11 @@ def _say_looked(plan: Plan, looked: Looked) -> None:
         click.echo("No delivery has been lost.")
     if looked.not_known:
         click.echo(looked.not_known)
+    if plan.target is not None:
+        click.echo(
+            f"The database has been replayed, and lies in {plan.to / DATA_FOLDER}: start its server there, or move the "
+            "folder to its place, and name it in EDUPULSE_DATABASE_URL."
+        )
     if looked.closed:
         click.echo(f"It is closed. {looked.closed}")
     elif plan.part == "all":

@@ -9,27 +9,38 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from edupulse_pipelines.errors import EduPulseError, PermanentError
 from edupulse_pipelines.governance.erased_again import erase_again
+from edupulse_pipelines.governance.role_names import RoleNames
 from edupulse_pipelines.ingest.archived_file import archive_path, hash_of_archive
+from edupulse_pipelines.operations.backup import closed_server
 from edupulse_pipelines.operations.backup.contents import Contents
 from edupulse_pipelines.operations.backup.database_facts import DatabaseFacts, read_facts
-from edupulse_pipelines.operations.backup.moments import DATABASE, SETTINGS, all_moments, ring_of
-from edupulse_pipelines.operations.backup.restoring import UNFINISHED, Plan, Told, restored_settings
+from edupulse_pipelines.operations.backup.moments import DATABASE, SERVER_FOLDER, SETTINGS, all_moments, ring_of
+from edupulse_pipelines.operations.backup.restoring import (
+    DATA_FOLDER,
+    UNFINISHED,
+    Plan,
+    Told,
+    restored_settings,
+)
 from edupulse_pipelines.private_home import as_senders_write
-from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.settings import Settings, keeper_url, normalise_database_url
 from edupulse_pipelines.storage import closed
 from edupulse_pipelines.storage.database import Database
-from edupulse_pipelines.storage.engine import file_of, is_absent
+from edupulse_pipelines.storage.engine import is_absent
 from edupulse_pipelines.storage.erased import FOLDER, KEY_FILE
 from edupulse_pipelines.storage.work import operating_system_user
 
+_HOURS_TO_REPLAY = 24.0
 OPENED = "opened.jsonl"
 """In a restored home: who opened it, when and why."""
 _CLOSED = (
@@ -65,7 +76,7 @@ class Looked:
 
 
 def look_after(settings: Settings, plan: Plan, tell: Told = lambda _: None) -> Looked:
-    """Look at a restored SQLite home, erase again whom it has to be without, and open it unless it must stay closed.
+    """Look at a restored home, erase again whom it has to be without, and open it unless it must stay closed.
 
     settings: of the live home. Files alone have no database: only those who were erased are noted, for the database
     that they are put beside.
@@ -75,31 +86,81 @@ def look_after(settings: Settings, plan: Plan, tell: Told = lambda _: None) -> L
     known = _bring_erasures(settings, plan, looked)
     if plan.part == "files":
         closed.open_again(plan.to / DATABASE)
-        return looked
-    database = Database(f"sqlite:///{plan.to / DATABASE}", for_keeper=True)
-    facts = read_facts(database, ())
+    elif plan.target is None:
+        _look_at(settings, plan, f"sqlite:///{plan.to / DATABASE}", None, looked, known, tell)
+        if looked.closed is None:
+            closed.open_again(plan.to / DATABASE)
+        else:
+            closed.close(plan.to / DATABASE, looked.closed)
+    else:
+        with _started(settings, plan, tell) as (url, role):
+            _look_at(settings, plan, url, role, looked, known, tell)
+        data = plan.to / DATA_FOLDER
+        closed.open_again(plan.to / DATABASE)  # the file belongs to no database here
+        if looked.closed is None:
+            closed_server.open_again(data)
+        else:
+            closed_server.close(data, looked.closed, _names(settings).keeper)
+    return looked
+
+
+def _look_at(
+    settings: Settings, plan: Plan, url: str, role: str | None, looked: Looked, known: bool, tell: Told
+) -> None:
+    """Compare the restored database with what is declared and with the files, and erase again whoever was erased."""
+    database = Database(url, role, for_keeper=True)
+    facts = read_facts(database, {*settings.tenants, *plan.moment.deliveries})
     looked.schema_revision = facts.revision
     looked.lost = deliveries_since(settings, plan, facts)
     looked.differences = database.check()
     if plan.part == "all":
         looked.archives = list(_wrong_archives(plan.to, facts))
-    if known and not looked.differences and plan.part == "all":
-        tell("Who was erased since …")
-        _erase_again(plan, database, looked)
-        tell("Models …")
-        looked.models = _models(plan, database)
-    elif looked.differences and _was_erased_since(settings, plan, facts):
+    if not known:
+        looked.closed = _CLOSED
+    elif looked.differences and _was_erased_since(plan, facts):
         looked.closed = (
             f"{_AGAIN} its schema is another version's. Run `edupulse db upgrade`, erase them again (`edupulse privacy "
             "erase`), then open it: `edupulse backup open`."
         )
-    if not known:
-        looked.closed = _CLOSED
-    if looked.closed is None:
-        closed.open_again(plan.to / DATABASE)
-    else:
-        closed.close(plan.to / DATABASE, looked.closed)
-    return looked
+    elif not looked.differences and plan.part == "all":
+        restored = restored_settings(plan, url)
+        tell("Who was erased since …")
+        _erase_again(plan, restored, database, looked)
+        tell("Models …")
+        looked.models = _models(restored, database)
+    elif plan.part == "database" and _was_erased_since(plan, facts):
+        looked.closed = f"{_AGAIN} only the database was restored, and they are in the raw archive as well."
+
+
+@contextmanager
+def _started(settings: Settings, plan: Plan, tell: Told) -> Iterator[tuple[str, str | None]]:
+    """A server over the restored data folder that nobody else reaches, once it has replayed: its URL, and the owner.
+
+    It is stopped at the end; everything it wrote is on the disk then.
+    """
+    from edupulse_pipelines.operations.postgresql_server import programs_for
+    from edupulse_pipelines.operations.recovery.scratch import RestoredServer, Scratch
+
+    data = plan.to / DATA_FOLDER
+    major = int((data / "PG_VERSION").read_text(encoding="ascii").split(".")[0])
+    folder = settings.backup.programs
+    programs = programs_for(major, Path(folder) if folder is not None else None)
+    keeper, parsed = keeper_url(), urlsplit(settings.database_url)
+    name = unquote(parsed.path.lstrip("/"))
+    user = unquote(urlsplit(keeper).username or "postgres") if keeper else unquote(parsed.username or "postgres")
+    server = RestoredServer(Scratch(plan.to), SERVER_FOLDER, programs, name, user)
+    tell("Replaying …")
+    server.start()
+    try:
+        server.wait_until_recovered(_HOURS_TO_REPLAY)
+        yield normalise_database_url(server.url()), _names(settings).owner if keeper else None
+    finally:
+        server.server.stop("fast")
+        os.sync()  # it ran without waiting for the disk
+
+
+def _names(settings: Settings) -> RoleNames:
+    return RoleNames(settings.roles.prefix, tuple(sorted({*settings.tenants, *settings.broken_tenants})))
 
 
 def open_closed(settings: Settings, reason: str) -> Path:
@@ -107,16 +168,19 @@ def open_closed(settings: Settings, reason: str) -> Path:
 
     PermanentError for one that is not closed, or whose restore was not finished.
     """
-    database = file_of(settings.database_url)
-    if database is None or not closed.marker(database).exists():
+    database, data = settings.home / DATABASE, settings.home / DATA_FOLDER
+    because = closed.why(database) or closed_server.why(data)
+    if because is None:
         raise PermanentError(f"{settings.home} is not closed.")
-    if closed.why(database) == UNFINISHED:
+    if because == UNFINISHED:
         raise PermanentError(f"{settings.home} is not whole. {UNFINISHED}")
     noted = settings.home / OPENED
     moment = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     with noted.open("a", encoding="utf-8") as stream:
         stream.write(json.dumps({"opened_at": moment, "opened_by": operating_system_user(), "reason": reason}) + "\n")
     closed.open_again(database)
+    if closed_server.why(data) is not None:
+        closed_server.open_again(data)
     return noted
 
 
@@ -201,14 +265,13 @@ def _bring_key(home: Path, key: Path) -> None:
         )
 
 
-def _was_erased_since(settings: Settings, plan: Plan, facts: DatabaseFacts) -> bool:
+def _was_erased_since(plan: Plan, facts: DatabaseFacts) -> bool:
     """Whether there are notes of erasures that the restored database does not know."""
     known = {identifier for ids in facts.erasures.values() for identifier in ids}
     return any(path.stem not in known for path in (plan.to / FOLDER).glob("*/*.json"))
 
 
-def _erase_again(plan: Plan, database: Database, looked: Looked) -> None:
-    restored = restored_settings(plan)
+def _erase_again(plan: Plan, restored: Settings, database: Database, looked: Looked) -> None:
     for name in sorted({path.parent.name for path in (plan.to / FOLDER).glob("*/*.json")}):
         if name not in restored.tenants:
             looked.closed = f"{_AGAIN} the settings do not name the district {name}."
@@ -223,12 +286,11 @@ def _erase_again(plan: Plan, database: Database, looked: Looked) -> None:
 # Whether it is in order, and what is lost
 
 
-def _models(plan: Plan, database: Database) -> list[str]:
+def _models(restored: Settings, database: Database) -> list[str]:
     """What MLflow and the table of models disagree about, in sentences; nothing is mended."""
     from edupulse_pipelines.risk.book import mirror
     from edupulse_pipelines.risk.book.registry import Registry
 
-    restored = restored_settings(plan)
     registry = Registry(restored.tracking_uri, restored.mlflow_dir / "artifacts")
     found = []
     for tenant in restored.tenants.values():

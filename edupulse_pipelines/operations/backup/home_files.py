@@ -1,7 +1,8 @@
 """Which files of a home belong to a moment, and where they lie.
 
-All of the home but for what is not ours to keep (landing folders), what is made again (logs, locks, unfinished files),
-the backups themselves, and the operator's key. Databases of SQLite among them are copied as databases.
+All of the home but for what is not ours to keep (landing folders), what is made again (logs, locks, unfinished files,
+the drill's folder), the server of a restored PostgreSQL, the backups themselves, and the operator's key. Databases of
+SQLite among them are copied as databases.
 """
 
 from __future__ import annotations
@@ -11,12 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edupulse_pipelines.operations.backup.moments import MLFLOW, SETTINGS
+from edupulse_pipelines.operations.backup.moments import MLFLOW, SERVER_FOLDER, SETTINGS
 from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.storage.engine import file_of
 from edupulse_pipelines.storage.sqlite_files import is_sqlite
 
-_MADE_AGAIN = ("logs",)
+_MADE_AGAIN = ("logs", "drill", SERVER_FOLDER)
 _UNFINISHED = (".tmp", ".lock")
 _BESIDE_A_DATABASE = ("-wal", "-shm", "-journal")
 

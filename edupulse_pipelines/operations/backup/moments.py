@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 DATABASE, MLFLOW, SETTINGS = "edupulse.db", "mlflow/mlflow.db", "edupulse.toml"
 """The names in a moment of the SQLite database, of MLflow's store and of the settings, wherever they lay."""
+SERVER_FOLDER = "postgresql"
+"""In a home that was restored: the folder of its PostgreSQL."""
 _MANIFEST = re.compile(r"^(\d{8}T\d{6}Z(?:-\d+)?)\.json(\.age)?$")
 
 

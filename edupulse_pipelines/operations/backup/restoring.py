@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Literal
 
 from edupulse_pipelines.errors import ConfigurationError, PermanentError
-from edupulse_pipelines.operations.backup import base_backups
+from edupulse_pipelines.operations.backup import base_backups, closed_server
 from edupulse_pipelines.operations.backup.contents import Contents
 from edupulse_pipelines.operations.backup.moments import (
     DATABASE,
     MLFLOW,
+    SERVER_FOLDER,
     SETTINGS,
     Moment,
     StoredFile,
@@ -33,7 +34,7 @@ from edupulse_pipelines.settings import Settings, load_settings
 from edupulse_pipelines.storage import closed
 from edupulse_pipelines.storage.sqlite_files import move_paths_of_mlflow, sqlite_trouble
 
-DATA_FOLDER = "postgresql"
+DATA_FOLDER = f"{SERVER_FOLDER}/data"
 """In the restored home: the data folder of a PostgreSQL."""
 UNFINISHED = (
     "It is being restored, or a restore of it was stopped. Take the folder away and restore again, or wait until the "
@@ -101,6 +102,11 @@ def plan_restore(settings: Settings, to: Path, wanted: Wanted, part: Part = "all
         raise PermanentError(_no_moment(settings, unreadable))
     newest = there[-1]
     if newest.database == "postgresql" and part != "files":
+        if not settings.database_url.startswith("postgresql"):
+            raise ConfigurationError(
+                "The backups are of a PostgreSQL: name it in EDUPULSE_DATABASE_URL, as it was. It need not answer; "
+                "its name and its user are asked of the copy. `--only files` goes without."
+            )
         target = _target(settings, wanted)
         moment, chosen = _of_postgresql(there, wanted, target)
         database = base_backups.restore_plan(settings, target)
@@ -135,7 +141,9 @@ def restore(settings: Settings, plan: Plan, tell: Told = lambda _: None) -> None
         move_paths_of_mlflow(plan.to / MLFLOW, plan.moment.home, str(plan.to))
     if plan.target is not None:
         tell("Database …")
+        (plan.to / SERVER_FOLDER).mkdir(mode=0o700)
         base_backups.restore_database(settings, plan.to / DATA_FOLDER, plan.target)
+        closed_server.close(plan.to / DATA_FOLDER, UNFINISHED)
 
 
 # Which moment
@@ -274,11 +282,14 @@ def _time(moment: dt.datetime) -> str:
     return f"{moment.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
-def restored_settings(plan: Plan) -> Settings:
-    """The settings of the restored home: those that came with it, and its own places, whatever the environment says."""
+def restored_settings(plan: Plan, database_url: str | None = None) -> Settings:
+    """The settings of the restored home: those that came with it, and its own places, whatever the environment says.
+
+    database_url: of the restored database, where it is not the SQLite file in it.
+    """
     if not (plan.to / SETTINGS).is_file():
         raise ConfigurationError(f"The moment {plan.moment.id} holds no edupulse.toml: restored, and not looked at.")
-    update = {"database_url": f"sqlite:///{plan.to / DATABASE}"}
+    update = {"database_url": database_url or f"sqlite:///{plan.to / DATABASE}"}
     if (plan.to / MLFLOW).exists():
         update["tracking_uri"] = f"sqlite:///{plan.to / MLFLOW}"
     return load_settings(home=plan.to).model_copy(update=update)

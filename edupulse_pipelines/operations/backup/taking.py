@@ -45,6 +45,9 @@ from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines.storage.engine import file_of, is_absent
 from edupulse_pipelines.storage.sqlite_files import copy_sqlite
 
+WITH_INCREMENTS = 17
+"""The first PostgreSQL of which increments are taken."""
+_WHOLE_COPY_AFTER = dt.timedelta(days=7)
 _ATTEMPTS = 4
 _PAUSE_SECONDS = 2.0
 _CLOCK_SLACK_NS = 2_000_000_000
@@ -142,8 +145,22 @@ class _Taking:
         if self._settings.backup.restore_command is not None:
             return None
         there = base_backups.base_backups(self._settings)
+        newest = there[-1] if there else None
+        if newest is not None and not self._full and not self._due(newest):
+            return newest
         self._tell("Base backup of the database …")
-        return base_backups.take_base_backup(self._settings, full=self._full or not there)
+        return base_backups.take_base_backup(self._settings, full=self._full)
+
+    def _due(self, newest: base_backups.BaseBackup) -> bool:
+        """Whether the moment needs a base backup of its own: an increment is cheap, a whole copy is taken weekly.
+
+        WAL has what came after the newest one, and replaying a week of it takes minutes.
+        """
+        backup = self._settings.backup
+        whole = newest.server_version < WITH_INCREMENTS or backup.increments == 0
+        if not whole and backup.compression == "none" and backup.gpg_key is None:
+            return True
+        return dt.datetime.now(dt.UTC) - newest.end > _WHOLE_COPY_AFTER
 
     def _try(self, work: Path, base: base_backups.BaseBackup | None) -> tuple[Moment, DatabaseFacts]:
         settings = self._settings

@@ -1,0 +1,158 @@
+"""Moments of a home on PostgreSQL, and bringing it back: one server with Barman, which the tests share in their order.
+
+Starting it and copying it take half a minute of the processor, so these tests are heavy.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from edupulse_pipelines import cli
+from edupulse_pipelines.governance.erasure import erase
+from edupulse_pipelines.operations.backup.moments import moments
+from edupulse_pipelines.operations.backup.restoring import DATA_FOLDER
+from edupulse_pipelines.settings import Settings, load_settings
+from edupulse_pipelines.storage.engine import create_engine
+from edupulse_pipelines_tests.cli.house import ATTENDANCE, STUDENTS
+from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, FIRST_WEEK, District
+from edupulse_pipelines_tests.operations.backed_up import DATABASE, BackedUp, backed_up_server, run_sql, started_copy
+from edupulse_pipelines_tests.prepared import put_mlflow_store
+
+pytestmark = pytest.mark.heavy
+RUN = "22222222-2222-3333-4444-555555555555"
+
+
+@dataclass
+class House:
+    """A home whose database is on the server."""
+
+    backed: BackedUp
+    district: District
+
+    @property
+    def home(self) -> Path:
+        return self.backed.settings.home
+
+    @property
+    def settings(self) -> Settings:
+        return load_settings(home=self.home)
+
+    def __call__(self, *words: str, code: int = 0, home: Path | None = None) -> Result:
+        variables = {"EDUPULSE_DATABASE_URL": self.backed.settings.database_url}
+        done = CliRunner(env=variables).invoke(cli.main, [*words, "--home", str(home or self.home)])
+        assert done.exit_code == code, (done.output, done.exception)
+        return done
+
+    def facts(self, *words: str, code: int = 0) -> dict[str, Any]:
+        facts: dict[str, Any] = json.loads(self(*words, "--json", code=code).stdout.splitlines()[-1])
+        return facts
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[BackedUp]:
+    with backed_up_server("wheel", schema=True) as backed:
+        home = backed.settings.home
+        home.mkdir(exist_ok=True)
+        programs = backed.settings.backup.programs
+        backed.settings.config_path.write_text(
+            f'[tenants.north]\ntimezone = "America/New_York"\nfirst_week = {FIRST_WEEK}\nlanding = "north/landing"\n'
+            f'[backup]\nprograms = "{programs}"\n',
+            encoding="utf-8",
+        )
+        put_mlflow_store(home / "mlflow" / "mlflow.db")
+        yield backed
+
+
+@pytest.fixture(scope="module")
+def house(server: BackedUp) -> Iterator[House]:
+    engine = create_engine(server.settings.database_url)
+    district = District(engine, server.settings.home, name="north")
+    district.land(1, students=STUDENTS, attendance_records=ATTENDANCE)
+    district.run("students", "attendance_records")
+    yield House(server, district)
+    engine.dispose()
+
+
+@pytest.fixture
+def back() -> Iterator[Path]:
+    """Where a home may be restored to: the server's user has to get through to it."""
+    folder = Path(tempfile.mkdtemp(prefix="edupulse-back-"))
+    folder.chmod(0o711)
+    yield folder / "back"
+    shutil.rmtree(folder)
+
+
+def last_names(url: str) -> list[str]:
+    return [row[0] for row in run_sql(url, "SELECT last_name FROM students ORDER BY 1")]
+
+
+def test_a_moment_names_a_restore_point_after_its_base_backup(house: House) -> None:
+    told = house.facts("backup", "create")
+    moment = moments(house.settings.model_copy(update={"database_url": house.backed.settings.database_url}))[-1]
+    assert told["restore_point"] == f"edupulse-{moment.id}"
+    assert moment.base_backup is not None
+    assert moment.file("edupulse.db") is None
+    assert moment.audit_head is not None
+    assert list(moment.deliveries["north"]) == ["2025-09-08"]
+    assert moment.damaged == ()
+    assert house.facts("backup", "status")["warnings"] == []
+    assert house.facts("backup", "verify")["findings"] == []
+
+
+def test_it_comes_back_to_before_a_run_and_without_who_was_erased_since(house: House, back: Path) -> None:
+    with replace(house.district.work, run_id=RUN).writing() as connection:
+        connection.exec_driver_sql("UPDATE students SET first_name = 'Wrong'")
+    house.district.land(2, attendance_records=f"{ATTENDANCE_HEADER}\n1001,2025-09-09,present\n")
+    house.district.run("attendance_records")
+    asked: dict[str, Any] = {"reason": "asked", "approved_by": "another person", "execute": True}
+    erase(house.district.work, house.district.raw, house.district.tenant, "1002", **asked)
+    told = house.facts("backup", "restore", "--to", str(back), "--before-change", RUN)
+    assert told["in_order"], told
+    assert told["erased"]["students erased again"] == 1
+    assert told["lost"] == {"north": ["2025-09-15"]}
+    data = back / DATA_FOLDER
+    assert "hba_file" not in (data / "postgresql.auto.conf").read_text()
+    with started_copy(house.backed, data) as copy:
+        assert last_names(copy.url(DATABASE)) == ["Lee", "Moss"]
+        names = run_sql(copy.url(DATABASE), "SELECT DISTINCT first_name FROM students WHERE first_name = 'Wrong'")
+        assert names == []
+    assert last_names(house.backed.settings.database_url) == ["Lee", "Moss"]
+
+
+def test_files_alone_need_no_server(house: House, tmp_path: Path) -> None:
+    told = house.facts("backup", "restore", "--to", str(tmp_path / "files"), "--only", "files")
+    assert told["in_order"]
+    assert not (tmp_path / "files" / DATA_FOLDER).exists()
+    assert list((tmp_path / "files" / "raw").rglob("*.parquet"))
+
+
+def test_where_nobody_can_know_who_was_erased_its_server_lets_in_the_keeper_alone(
+    house: House, back: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edupulse_pipelines.operations.backup import after_restore
+
+    monkeypatch.setattr(after_restore, "_bring_erasures", lambda *_: False)
+    done = house("backup", "restore", "--to", str(back), code=1)
+    assert "who has been erased since cannot be known" in " ".join(done.output.split())
+    data = back / DATA_FOLDER
+    hba = (data / "pg_hba.closed.conf").read_text()
+    assert "hba_file" in (data / "postgresql.auto.conf").read_text()
+    assert [line.split()[2] for line in hba.splitlines() if line and not line.startswith("#")] == [
+        "postgres",
+        "edupulse_keeper",
+        "edupulse_keeper",
+    ]
+    assert (data / "pg_hba.closed.conf").stat().st_uid == data.stat().st_uid
+    house("backup", "open", "--reason", "erased again by the office's list", home=back)
+    assert "hba_file" not in (data / "postgresql.auto.conf").read_text()
+    assert not (data / "pg_hba.closed.conf").exists()
+    assert (back / "opened.jsonl").exists()
