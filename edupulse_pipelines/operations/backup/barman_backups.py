@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from edupulse_pipelines.errors import ConfigurationError, DatabaseBusy, EduPulseError, PermanentError
 from edupulse_pipelines.file_locks import only_one
-from edupulse_pipelines.operations.backup.barman import ask_barman, home_of, tell_barman
+from edupulse_pipelines.operations.backup.barman import ask_barman, home_of, server_folder, tell_barman
 from edupulse_pipelines.operations.backup.barman_configuration import copying_url, slot_of
 from edupulse_pipelines.operations.backup.wal import Gap, read_wal
 from edupulse_pipelines.settings import Settings
@@ -56,6 +56,12 @@ class BaseBackup:
     """Whether it is compressed or encrypted, so that restoring unpacks it first."""
     tablespaces: tuple[str, ...] = ()
     """The names of tablespaces outside the data folder."""
+    begin_lsn: str = "0/0"
+    """Where in WAL it begins."""
+
+
+_asked: dict[tuple[Path, int | None], BaseBackup] = {}
+"""What Barman has said of backups, by the file that it keeps of each and when that was written."""
 
 
 @dataclass(frozen=True)
@@ -219,7 +225,15 @@ def _listed(settings: Settings, status: str) -> list[str]:
 
 
 def _shown(settings: Settings, backup_id: str) -> BaseBackup:
-    """A backup as Barman describes it."""
+    """A backup as Barman describes it; it is asked once about one that does not change."""
+    info = server_folder(settings) / "meta" / f"{backup_id}-backup.info"
+    state = (info, info.stat().st_mtime_ns if info.exists() else None)
+    if state not in _asked:
+        _asked[state] = _described(settings, backup_id)
+    return _asked[state]
+
+
+def _described(settings: Settings, backup_id: str) -> BaseBackup:
     told = tell_barman(settings, "show-backup", settings.backup.server, backup_id).told[settings.backup.server]
     about = told["base_backup_information"]
     parent = told.get("catalog_information", {}).get("parent_backup_id") or told.get("parent_backup_id")
@@ -237,6 +251,7 @@ def _shown(settings: Settings, backup_id: str) -> BaseBackup:
         data_bytes=int(told.get("cluster_size_bytes") or about["backup_size_bytes"]),
         packed=bool(about.get("compression") or about.get("encryption")),
         tablespaces=tuple(space["name"] for space in told.get("tablespaces") or ()),
+        begin_lsn=about["begin_lsn"],
     )
 
 
@@ -267,14 +282,9 @@ def _parent(settings: Settings) -> str | None:
             sa.text(
                 "SELECT coalesce(min(start_lsn) <= CAST(:begin AS pg_lsn), false) FROM pg_available_wal_summaries()"
             ),
-            {"begin": _begin_lsn(settings, newest)},
+            {"begin": newest.begin_lsn},
         ).scalar_one()
     return newest.id if covered else None
-
-
-def _begin_lsn(settings: Settings, backup: BaseBackup) -> str:
-    told = tell_barman(settings, "show-backup", settings.backup.server, backup.id).told[settings.backup.server]
-    return str(told["base_backup_information"]["begin_lsn"])
 
 
 def _demand_receiver(settings: Settings) -> None:
