@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.errors import DatabaseBusy, DiskFull, PermanentError
+from edupulse_pipelines.errors import ConfigurationError, DatabaseBusy, DiskFull, PermanentError
+from edupulse_pipelines.governance.role_names import RoleNames
 from edupulse_pipelines.operations.backup import barman_backups, barman_restore
 from edupulse_pipelines.operations.backup.barman import configuration_of, server_folder
 from edupulse_pipelines.operations.backup.barman_configuration import conninfo, write_configuration
@@ -37,6 +38,7 @@ from edupulse_pipelines.operations.backup.base_backups import (
     wal_state,
 )
 from edupulse_pipelines.operations.backup.wal import read_wal
+from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines_tests.operations.backed_up import DATABASE, BackedUp, backed_up_server, run_sql, started_copy
 
@@ -300,3 +302,23 @@ def test_a_password_is_neither_in_the_configuration_nor_in_conninfo(
     assert f"passfile={passfile}" in conninfo(settings)
     monkeypatch.delenv("EDUPULSE_BACKUP_URL")
     write_configuration(settings)
+
+
+def test_nothing_leaves_the_machine_unverified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "postgresql://loader@db.example.org/edupulse?sslmode={}"
+    for mode in ("prefer", "require", "verify-ca"):
+        with pytest.raises(ConfigurationError, match="sslmode"):
+            write_configuration(settings_for(tmp_path, url.format(mode)))
+    info = conninfo(settings_for(tmp_path, url.format("verify-full")), replication=True)
+    assert info == "sslmode=verify-full host=db.example.org user=edupulse_backup channel_binding=require"
+    monkeypatch.setenv("EDUPULSE_BACKUP_URL", "postgresql://copier@db.example.org/edupulse")
+    with pytest.raises(ConfigurationError, match="EDUPULSE_BACKUP_URL"):
+        conninfo(settings_for(tmp_path, url.format("verify-full")))
+    assert f"{RoleNames('edupulse', ()).backup}" in info
+
+
+def settings_for(home: Path, url: str) -> Settings:
+    """The settings of an installation with this database."""
+    return Settings(
+        home=home, database_url=url, tracking_uri="sqlite://", config_path=home / "edupulse.toml", tenants={}
+    )

@@ -25,7 +25,7 @@ from edupulse_pipelines.settings import Settings
 LEAST_VERSION = (3, 14)
 """The first with what is used here: encryption, increments, `staging_path`."""
 _SECRETS = ("EDUPULSE_DATABASE_URL", "EDUPULSE_KEEPER_URL", "EDUPULSE_BACKUP_URL", "MLFLOW_TRACKING_URI")
-_BUSY = re.compile(r"[Aa]nother (?:backup|process|archive-wal)|is running|is locked")
+_BUSY = re.compile(r"[Aa]nother (?:backup|process|action|archive-wal|cron)\b|is locked")
 _FULL = re.compile(r"[Nn]o space left on device|[Dd]isk quota exceeded")
 
 

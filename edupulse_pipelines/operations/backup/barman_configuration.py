@@ -13,7 +13,7 @@ from pathlib import Path
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.operations.backup.barman import configuration_of, home_of
 from edupulse_pipelines.operations.postgresql_server import Programs, major_of, programs_for
-from edupulse_pipelines.settings import Settings, backup_url
+from edupulse_pipelines.settings import BACKUP_URL, Settings, backup_url, binds_channel, checked_database_url
 from edupulse_pipelines.storage.database import Database
 
 _NOT_FOR_PROGRAMS = {"application_name", "options", "connect_timeout", "client_encoding", "password"}
@@ -48,10 +48,13 @@ def conninfo(settings: Settings, *, replication: bool = False) -> str:
 
 
 def conninfo_of(url: str, *, passfile: Path | None = None, with_database: bool = True) -> str:
-    """A URL as libpq takes it on a command line: without its password, for which `passfile` is named instead."""
+    """A URL as libpq takes it on a command line: without its password, for which `passfile` is named instead.
+
+    ConfigurationError for one that leaves this machine unverified.
+    """
     from sqlalchemy.engine import make_url
 
-    parsed = make_url(url)
+    parsed = make_url(checked_database_url(url, BACKUP_URL))
     query = {name: value if isinstance(value, str) else ",".join(value) for name, value in parsed.query.items()}
     parts: dict[str, str] = {name: value for name, value in query.items() if name not in _NOT_FOR_PROGRAMS}
     if parsed.host:
@@ -64,6 +67,8 @@ def conninfo_of(url: str, *, passfile: Path | None = None, with_database: bool =
         parts["dbname"] = parsed.database
     if parsed.password and passfile is not None:
         parts["passfile"] = str(passfile)
+    if binds_channel(url, BACKUP_URL):
+        parts["channel_binding"] = "require"
     return " ".join(f"{name}={_quoted(value)}" for name, value in parts.items())
 
 
