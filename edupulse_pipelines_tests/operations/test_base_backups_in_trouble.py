@@ -198,15 +198,15 @@ def test_a_receiver_that_is_dead_for_a_day_is_told_and_catches_up() -> None:
 
 
 def test_a_slot_that_was_given_up_leaves_a_gap_and_the_way_out_is_told() -> None:
-    with backed_up_server("wheel", server={"max_slot_wal_keep_size": "16MB", "max_wal_size": "32MB"}) as backed:
+    with backed_up_server("wheel", server={"max_slot_wal_keep_size": "64MB", "max_wal_size": "32MB"}) as backed:
         settings = backed.settings
         take_base_backup(settings)
         backed.stop_receiving()
-        for number in range(6):
+        for number in range(9):
             backed.run(f"CREATE TABLE later_{number} ()", "SELECT pg_switch_wal()", "CHECKPOINT")
         assert wal_state(settings).slot == "lost"
         lines = set_up_barman(settings).lines[AS_THIS_USER]
-        assert [word in line for word, line in zip(("--drop-slot", "--create-slot"), lines, strict=False)] == [True] * 2
+        assert ["--drop-slot" in lines[0], "--create-slot" in lines[1]] == [True, True]
         for line in lines[:2]:
             subprocess.run(line.split(), check=True, capture_output=True)
         backed.receive()
