@@ -18,6 +18,7 @@ from edupulse_pipelines.cli import (
     db,
     demo,
     dev,
+    dumps,
     enrollments,
     keys,
     model,
@@ -71,3 +72,5 @@ for part in (
 ):
     main.add_command(part)
 db.db.add_command(adopt.db_adopt)
+backup.backup.add_command(dumps.dump)
+backup.backup.add_command(dumps.restore_dump)

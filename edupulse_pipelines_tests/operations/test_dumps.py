@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 
+from edupulse_pipelines.cli import main
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.operations.backup.dumps import read_dump, restore_dump, take_dump
 from edupulse_pipelines.settings import BackupSettings, Settings
@@ -41,11 +44,22 @@ def source(tmp_path: Path) -> Iterator[Settings]:
         )
 
 
-def test_a_dump_goes_into_another_major_version_and_nowhere_else(source: Settings, tmp_path: Path) -> None:
+def test_a_dump_goes_into_another_major_version_and_nowhere_else(
+    source: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "dump"
-    dump = take_dump(source, folder)
+    monkeypatch.setenv("EDUPULSE_DATABASE_URL", source.database_url)
+    monkeypatch.setenv("EDUPULSE_HOME", str(source.home))
+    source.home.mkdir()
+    programs_of_18 = programs("wheel").folder
+    (source.home / "edupulse.toml").write_text(
+        f'[backup]\nprograms = "{programs_of_18}"\n[tenants.lakeside]\ntimezone = "UTC"\nfirst_week = 2025-09-01\n'
+    )
+    told = CliRunner().invoke(main, ["backup", "dump", "--to", str(folder), "--json"])
+    assert told.exit_code == 0, told.output
+    dump = read_dump(folder)
+    assert json.loads(told.output)["size_bytes"] == dump.size_bytes
     assert dump.server_version < 18
-    assert read_dump(folder) == dump
     roles = (folder / "roles.sql").read_text()
     assert "CREATE ROLE edupulse_backup" in roles
     assert "PASSWORD" not in roles
@@ -62,7 +76,11 @@ def test_a_dump_goes_into_another_major_version_and_nowhere_else(source: Setting
         with pytest.raises(PermanentError, match=largest.name):
             restore_dump(source, folder, url)
         largest.write_bytes(before)
-        assert restore_dump(source, folder, url) == []
+        told = CliRunner().invoke(main, ["backup", "restore-dump", str(folder), "--to", url, "--json"])
+        assert json.loads(told.output) == {"left": []}
+        refused = CliRunner().invoke(main, ["backup", "restore-dump", str(folder), "--to", "postgresql://a:b@/c"])
+        assert refused.exit_code == 2
+        assert "holds a password" in refused.output
         assert run_sql(url, "SELECT tenant_id, CAST(date AS text) FROM instructional_days") == [
             ("lakeside", "2025-09-01")
         ]

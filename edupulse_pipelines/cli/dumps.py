@@ -1,0 +1,73 @@
+"""`edupulse backup dump` and `restore-dump`: rows and roles as SQL knows them, for another PostgreSQL."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from edupulse_pipelines.cli.answers import answer
+from edupulse_pipelines.cli.home import settings_of
+from edupulse_pipelines.cli.options import command, json_option
+from edupulse_pipelines.errors import ConfigurationError
+from edupulse_pipelines.settings import checked_database_url
+
+jobs_option = click.option(
+    "--jobs", type=click.IntRange(1, 64), default=2, show_default=True, help="How many tables at a time."
+)
+
+
+@click.command("dump")
+@click.option(
+    "--to", "folder", required=True, type=click.Path(path_type=Path), help="The folder that is made; not there yet."
+)
+@jobs_option
+@json_option
+@command
+def dump(folder: Path, jobs: int, as_json: bool, home: Path | None) -> None:
+    """Dump the database and the server's roles, without passwords, for a server of another major version.
+
+    PostgreSQL only, as the role that copies. It is no way back to a time: `edupulse backup create` is.
+    """
+    from edupulse_pipelines.operations.backup.dumps import take_dump
+
+    taken = take_dump(settings_of(home), folder, jobs=jobs)
+    facts = {
+        "folder": str(taken.folder),
+        "server_version": taken.server_version,
+        "taken_at": taken.taken_at.isoformat(),
+        "size_bytes": taken.size_bytes,
+    }
+    sentence = (
+        f"{taken.folder}: {len(taken.files):,} files, {taken.size_bytes / 1e6:,.1f} MB, of PostgreSQL "
+        f"{taken.server_version}."
+    )
+    answer(sentence, facts, as_json)
+
+
+@click.command("restore-dump")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--to", "url", required=True, help="postgresql://… of an empty database, as a superuser, no password.")
+@jobs_option
+@json_option
+@command
+def restore_dump(folder: Path, url: str, jobs: int, as_json: bool, home: Path | None) -> None:
+    """Restore the dump in FOLDER into an empty database, on a server of its version or a later one.
+
+    The password comes from ~/.pgpass, since every user of the machine sees a command line. Roles get none: set them
+    by hand. Exit 1 where something about roles is left for a person.
+    """
+    from sqlalchemy.engine import make_url
+
+    from edupulse_pipelines.operations.backup.dumps import restore_dump as fill
+
+    target = checked_database_url(url, "--to")
+    if not target.startswith("postgresql"):
+        raise ConfigurationError("--to: a dump goes into PostgreSQL.")
+    if make_url(target).password:
+        raise ConfigurationError("--to holds a password, which every user of this machine sees: put it into ~/.pgpass.")
+    left = fill(settings_of(home), folder, target, jobs=jobs)
+    said = ["The dump is restored. `edupulse db check` compares it.", *(f"To do: {one}." for one in left)]
+    answer("\n".join(said), {"left": left}, as_json)
+    sys.exit(1 if left else 0)
