@@ -12,8 +12,10 @@ import click
 
 from edupulse_pipelines.cli.answers import answer, command_to_type, print_json
 from edupulse_pipelines.cli.database import owners_database
+from edupulse_pipelines.cli.drill import drill
 from edupulse_pipelines.cli.home import settings_of
 from edupulse_pipelines.cli.options import command, json_option, words_given
+from edupulse_pipelines.cli.standby import standby
 from edupulse_pipelines.settings import Settings
 
 if TYPE_CHECKING:
@@ -32,11 +34,16 @@ def backup() -> None:
     Look:           edupulse backup status | list
                     edupulse backup verify          (reads all of it)
     Bring back:     edupulse backup restore --to FOLDER
+    Prove it:       edupulse backup drill           (the job `recovery_drill`, monthly)
+    Second server:  edupulse backup standby create | status | promote
 
     A moment is what database, models, raw archive and settings were at one time. A home on SQLite can be brought back
     to each of its moments, one on PostgreSQL to any time in between.
     """
 
+
+backup.add_command(drill)
+backup.add_command(standby)
 
 from_option = click.option(
     "--from",

@@ -13,6 +13,13 @@ from dagster import (
 
 from edupulse_pipelines.orchestration.assets import tenant_assets
 from edupulse_pipelines.orchestration.backups import backup_job, backup_schedule
+from edupulse_pipelines.orchestration.drills import (
+    drill_asset,
+    drill_job,
+    look_job,
+    recovery_checks,
+    recovery_schedules,
+)
 from edupulse_pipelines.orchestration.jobs import AssetJob, tenant_jobs
 from edupulse_pipelines.orchestration.maintenance import (
     maintenance_assets,
@@ -43,10 +50,11 @@ def build_defs(
     resources.update(resource_overrides)
     assets: list[AssetsDefinition] = []
     configured = settings.config_path.is_file()
-    jobs: list[AssetJob | JobDefinition] = [maintenance_job(), backup_job(settings)]
+    jobs: list[AssetJob | JobDefinition] = [maintenance_job(), backup_job(settings), drill_job(), look_job()]
     schedules: list[ScheduleDefinition] = [
         maintenance_schedule(running=configured),
         backup_schedule(settings, running=configured),
+        *recovery_schedules(settings, running=configured),
     ]
     for tenant in settings.tenants.values():
         assets += tenant_assets(settings, tenant)
@@ -58,7 +66,8 @@ def build_defs(
             retention_schedule(tenant, running=configured),
         ]
     return Definitions(
-        assets=[*present(assets, settings), *maintenance_assets(settings)],
+        assets=[*present(assets, settings), *maintenance_assets(settings), drill_asset(settings)],
+        asset_checks=recovery_checks(settings),
         jobs=jobs,
         schedules=schedules,
         resources=resources,

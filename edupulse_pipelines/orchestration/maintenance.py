@@ -81,7 +81,7 @@ def maintenance_assets(settings: Settings) -> list[AssetsDefinition]:
     def upkeep(
         context: AssetExecutionContext, database: ResourceParam[Database], progress: ResourceParam[Progress]
     ) -> MaterializeResult:
-        with step(context, progress, _owners(settings, database), None) as work:
+        with step(context, progress, owners_database(settings, database), None) as work:
             from edupulse_pipelines.operations.upkeep.maintenance import keep_up
 
             done = keep_up(
@@ -108,7 +108,7 @@ def maintenance_assets(settings: Settings) -> list[AssetsDefinition]:
     def state(
         context: AssetExecutionContext, database: ResourceParam[Database], progress: ResourceParam[Progress]
     ) -> MaterializeResult:
-        with step(context, progress, _owners(settings, database), None) as work, database.work("") as loaders:
+        with step(context, progress, owners_database(settings, database), None) as work, database.work("") as loaders:
             from edupulse_pipelines.operations.upkeep.maintenance import state_of
 
             found = state_of(work, loaders, settings, dt.datetime.now(dt.UTC))
@@ -124,7 +124,7 @@ def maintenance_assets(settings: Settings) -> list[AssetsDefinition]:
     return [upkeep, state]
 
 
-def _owners(settings: Settings, database: Database) -> Database:
+def owners_database(settings: Settings, database: Database) -> Database:
     """The database as the tables' owner, where `[maintenance]` says how to become it; else as everybody."""
     url = settings.maintenance.keepers_url(settings.config_path.parent)
     if url is None:

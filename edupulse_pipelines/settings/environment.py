@@ -70,6 +70,17 @@ class Settings(Section):
             raise ConfigurationError(f"{self.config_path}: [backup] folder: there is no such user.") from None
 
     @property
+    def drill_dir(self) -> Path:
+        """Where drills restore to; there for the length of one."""
+        given = self.drill.folder
+        if given is None:
+            return self.home / "drill"
+        try:
+            return (self.config_path.parent / Path(given).expanduser()).absolute()
+        except RuntimeError:  # Python knows no home folder of `~somebody`
+            raise ConfigurationError(f"{self.config_path}: [drill] folder: there is no such user.") from None
+
+    @property
     def dagster_home(self) -> Path:
         """The Dagster instance that `run`, `demo`, `edupulse dev` and `dagster dev` share."""
         return self.home / "dagster"

@@ -60,6 +60,11 @@ class Database:
         self._schema_checked = False
 
     @property
+    def role(self) -> str | None:
+        """The role that it takes on PostgreSQL; None for its user's own."""
+        return self._role
+
+    @property
     def shown_url(self) -> str:
         """The URL without its password."""
         from edupulse_pipelines.storage.engine import shown_url

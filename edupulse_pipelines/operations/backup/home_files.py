@@ -71,6 +71,7 @@ def _left_out(settings: Settings) -> Iterator[Path]:
     yield home / "landing"
     yield from (tenant.landing for tenant in settings.tenants.values())
     yield settings.backup_dir
+    yield settings.drill_dir
     yield from (home / name for name in _MADE_AGAIN)
     if settings.backup.dagster == "leave":
         yield settings.dagster_home

@@ -90,12 +90,6 @@ class Scratch:
         return shutil.disk_usage(self.folder).free
 
 
-def scratch_folder(settings: Settings) -> Path:
-    """Where drills restore to."""
-    given = settings.drill.folder
-    return settings.home / "drill" if given is None else (settings.config_path.parent / Path(given).expanduser())
-
-
 @contextmanager
 def only_drill(settings: Settings) -> Iterator[Scratch]:
     """The scratch folder for the length of the block, empty at its beginning and gone at its end.
@@ -104,7 +98,7 @@ def only_drill(settings: Settings) -> Iterator[Scratch]:
     ConfigurationError for a folder that holds something else.
     """
     with _locked(settings):
-        folder = scratch_folder(settings)
+        folder = settings.drill_dir
         _clean(folder)
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -118,7 +112,7 @@ def only_drill(settings: Settings) -> Iterator[Scratch]:
 def clean(settings: Settings) -> bool:
     """Take away what a drill left behind that was killed; whether there was anything. Errors as `only_drill`."""
     with _locked(settings):
-        return _clean(scratch_folder(settings))
+        return _clean(settings.drill_dir)
 
 
 @contextmanager
@@ -127,7 +121,7 @@ def _locked(settings: Settings) -> Iterator[None]:
         if not alone:
             begun = ""
             with suppress(OSError, ValueError, KeyError):
-                noted = json.loads((scratch_folder(settings) / MARK).read_text(encoding="utf-8"))
+                noted = json.loads((settings.drill_dir / MARK).read_text(encoding="utf-8"))
                 begun = f" (process {noted['process']}, for {(time.time() - noted['begun']) / 60:.0f} minutes)"
             raise DatabaseBusy(f"Another drill is under way{begun}: two at once would share a folder. Try again.")
         yield

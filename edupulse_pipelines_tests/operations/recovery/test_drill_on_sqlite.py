@@ -1,0 +1,85 @@
+"""The drill of a home on SQLite, with real moments; and `edupulse backup drill` as it is typed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from edupulse_pipelines import cli
+from edupulse_pipelines.operations.backup.moments import newest_moment
+from edupulse_pipelines.operations.recovery import moment_files
+from edupulse_pipelines.operations.recovery.drill import drill
+from edupulse_pipelines.storage.database import Database
+from edupulse_pipelines_tests.operations.recovery.primary import filled
+
+
+def flip(path: Path, at: int) -> None:
+    """Change one byte of a file."""
+    content = bytearray(path.read_bytes())
+    content[at] ^= 0x55
+    path.write_bytes(content)
+
+
+def test_the_copy_of_a_moment_is_compared_and_its_models_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, engine, registry = filled(tmp_path, f"sqlite:///{tmp_path / 'edupulse.db'}")
+    database = Database(settings.database_url)
+    done = drill(settings, database, registry)
+    assert done.findings == ()
+    assert done.unproven == ()
+    assert (done.sizes["champions"], done.sizes["students_scored"]) == (1, 10)
+    moment = newest_moment(settings)
+    assert moment is not None
+    assert done.moment == moment.id
+    assert done.rpo_seconds is None  # there was no moment before
+    assert not settings.drill_dir.exists()
+
+    # A content that has lost a bit since it was copied; it is not copied again while the file is as it was.
+    model = next(file for file in moment.files if file.name.endswith("model.skops"))
+    content = settings.backup_dir / "files" / model.sha256[:2] / model.sha256
+    flip(content, 40)
+    (said,) = drill(settings, database, registry).findings
+    assert said.startswith("Opening the champions from restored files: ")
+    assert "is damaged: it has another content" in said
+    flip(content, 40)
+
+    # A row that is another one in the copy.
+    write = moment_files.write_database
+
+    def damaged(*arguments: object) -> int:
+        size = write(*arguments)
+        path = arguments[-1]
+        assert isinstance(path, Path)
+        path.write_bytes(path.read_bytes().replace(b"ZQann", b"ZQanx"))
+        return size
+
+    monkeypatch.setattr(moment_files, "write_database", damaged)
+    found = drill(settings, database, registry)
+    assert any(one.endswith("students: as many rows (16), but not the same ones") for one in found.findings)
+    assert any(one.startswith("Record of changes, restored: students, change") for one in found.findings)
+    assert "ZQ" not in json.dumps(found.facts())
+    assert found.rpo_seconds is not None
+    engine.dispose()
+
+
+def typed(home: Path, *words: str, code: int = 0) -> Result:
+    done = CliRunner().invoke(cli.main, [*words, "--home", str(home)])
+    assert done.exit_code == code, done.output
+    return done
+
+
+def test_it_is_typed_and_told(tmp_path: Path) -> None:
+    _, engine, _ = filled(tmp_path, f"sqlite:///{tmp_path / 'edupulse.db'}", champion=False)
+    engine.dispose()
+    (tmp_path / "edupulse.toml").write_text(
+        '[tenants.north]\ntimezone = "America/New_York"\nfirst_week = 2025-09-01\nlanding = "north/landing"\n'
+    )
+    assert "Everything came back: " in typed(tmp_path, "backup", "drill").output
+    told = json.loads(typed(tmp_path, "backup", "drill", "--json").output.splitlines()[-1])
+    assert (told["succeeded"], told["findings"]) == (True, [])
+    assert told["rpo_seconds"] < 600
+    assert typed(tmp_path, "backup", "drill", "--clean").output == "No drill left anything behind.\n"
+    said = typed(tmp_path, "backup", "standby", "status", code=2).output
+    assert "A standby is for PostgreSQL" in said
