@@ -9,6 +9,7 @@ import pytest
 
 from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.operations.backup.barman_configuration import conninfo
+from edupulse_pipelines.operations.recovery.standby import libpq_words
 from edupulse_pipelines.orchestration.homes import demand_encrypted_storage
 from edupulse_pipelines.settings import binds_channel, demand_encrypted, is_loopback, load_settings
 from edupulse_pipelines.settings.transport import demand_encrypted_tracker, values_of_conninfo
@@ -163,13 +164,15 @@ def test_parameters_by_name() -> None:
     assert values_of_conninfo("a = 1 b='x \\' y' c=", "it") == {"a": "1", "b": "x ' y", "c": ""}
 
 
-@pytest.mark.parametrize("variable", ["EDUPULSE_DATABASE_URL", "EDUPULSE_KEEPER_URL", "EDUPULSE_BACKUP_URL"])
+@pytest.mark.parametrize(
+    "variable", ["EDUPULSE_DATABASE_URL", "EDUPULSE_KEEPER_URL", "EDUPULSE_BACKUP_URL", "EDUPULSE_STANDBY_URL"]
+)
 def test_every_url_of_a_database_is_looked_at(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, variable: str) -> None:
-    from edupulse_pipelines.settings import backup_url, keeper_url
+    from edupulse_pipelines.settings import backup_url, keeper_url, standby_url
 
     monkeypatch.setenv(variable, "postgresql://u:s3cret@db.example.org/d?sslmode=require")
     with pytest.raises(ConfigurationError, match=rf"{variable} reaches db\.example\.org and says sslmode=require"):
-        (load_settings(home=tmp_path), keeper_url(), backup_url())
+        (load_settings(home=tmp_path), keeper_url(), backup_url(), standby_url())
     monkeypatch.setenv(variable, f"postgresql://u:s3cret@db.example.org/d?{FULL}")
     assert load_settings(home=tmp_path)
 
@@ -235,4 +238,18 @@ def test_barmans_two_connections_say_what_the_url_says(monkeypatch: pytest.Monke
     for replication in (False, True):
         said = conninfo(settings, replication=replication)
         demand_encrypted(said, "it")
-        assert values_of_conninfo(said, "it")["sslmode"] == "verify-full"
+        values = values_of_conninfo(said, "it")
+        assert (values["sslmode"], values["channel_binding"], values["host"]) == (
+            "verify-full",
+            "require",
+            "db.example.org",
+        )
+        assert "s3cret" not in said
+
+
+def test_a_standby_says_what_the_primarys_url_says() -> None:
+    said, secrets = libpq_words(f"postgresql://u:s3cret@db.example.org/d?{FULL}")
+    assert (values_of_conninfo(said, "it")["sslmode"], secrets) == ("verify-full", {"PGPASSWORD": "s3cret"})
+    assert values_of_conninfo(said, "it")["channel_binding"] == "require"
+    with pytest.raises(ConfigurationError, match="The primary's URL reaches db and says no sslmode"):
+        libpq_words("postgresql://u:s3cret@db/d")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from edupulse_pipelines.settings.database_url import normalise_database_url
+from edupulse_pipelines.settings.database_url import checked_database_url
 from edupulse_pipelines.settings.section import Section
 
 STANDBY_URL = "EDUPULSE_STANDBY_URL"
@@ -39,4 +39,4 @@ class _Standby(BaseSettings):
 def standby_url() -> str | None:
     """The URL of the standby; None where nobody named one. ConfigurationError for one that names no database."""
     given = _Standby().standby_url
-    return None if given is None else normalise_database_url(given)
+    return None if given is None else checked_database_url(given, STANDBY_URL)

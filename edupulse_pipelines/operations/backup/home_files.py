@@ -1,8 +1,8 @@
 """Which files of a home belong to a moment, and where they lie.
 
 All of the home but for what is not ours to keep (landing folders), what is made again (logs, locks, unfinished files,
-the drill's folder), the server of a restored PostgreSQL, the backups themselves, and the operator's key. Databases of
-SQLite among them are copied as databases.
+the drill's folder), the server of a restored PostgreSQL, the backups themselves, and the operator's keys, also those of
+before. Databases of SQLite among them are copied as databases.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edupulse_pipelines.encryption.operators_key import RETIRED
 from edupulse_pipelines.operations.backup.moments import MLFLOW, SERVER_FOLDER, SETTINGS
 from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.storage.engine import file_of
@@ -77,6 +78,7 @@ def _left_out(settings: Settings) -> Iterator[Path]:
         yield settings.dagster_home
     if settings.encryption.key_file is not None:
         yield settings.encryption.key_file
+        yield settings.encryption.key_file.with_name(f"{settings.encryption.key_file.name}{RETIRED}")
     for url in (settings.database_url, settings.tracking_uri):
         file = file_of(url) if url.startswith("sqlite:") else None
         if file is not None:

@@ -30,7 +30,7 @@ from edupulse_pipelines.errors import (
     PermanentError,
 )
 from edupulse_pipelines.operations.postgresql_server import FolderServer, Programs, programs_for
-from edupulse_pipelines.settings import STANDBY_URL, Settings
+from edupulse_pipelines.settings import STANDBY_URL, Settings, binds_channel, demand_encrypted
 from edupulse_pipelines.storage.database import Database
 
 _PROMOTION_SECONDS = 60
@@ -304,10 +304,14 @@ def _hand_over(folder: Path) -> None:
 def libpq_words(url: str) -> tuple[str, dict[str, str]]:
     """The connection as libpq's own words, and beside them the password, for the environment of a program.
 
-    A command line is seen by every user of the machine.
+    A command line is seen by every user of the machine. `pg_basebackup` makes the standby's `primary_conninfo` of it.
+    ConfigurationError for a connection that leaves this machine unverified.
     """
+    demand_encrypted(url, "The primary's URL")
     parsed = make_url(url)
     words = {"user": parsed.username, "host": parsed.host, "port": parsed.port} | dict(parsed.query)
+    if binds_channel(url, "The primary's URL"):
+        words["channel_binding"] = "require"
     words.pop("target_session_attrs", None)
     given = {name: ",".join(value) if isinstance(value, tuple) else value for name, value in words.items()}
     conninfo = " ".join(f"{name}={_quoted(str(value))}" for name, value in given.items() if value)

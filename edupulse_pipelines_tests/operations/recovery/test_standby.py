@@ -185,7 +185,7 @@ def test_the_places_that_a_url_names(url: str, places: list[tuple[str, int]]) ->
 
 def test_a_password_is_never_on_a_command_line() -> None:
     words, secrets = libpq_words(normalise_database_url("postgresql://u:it's%20me@a,b/d?sslmode=verify-full"))
-    assert words == "user='u' host='a,b' port='5432,5432' sslmode='verify-full'"
+    assert words == "user='u' host='a,b' port='5432,5432' sslmode='verify-full' channel_binding='require'"
     assert secrets == {"PGPASSWORD": "it's me"}
 
 
