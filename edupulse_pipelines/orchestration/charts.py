@@ -28,6 +28,7 @@ def lines(
     for (label, values), colour in zip(series.items(), _LINE_COLOURS, strict=False):
         known = [float("nan") if value is None else value for value in values]
         axes.plot(days, known, label=label, color=colour, linewidth=1.8, marker="o", markersize=2.5)
+    _few_dates(axes)
     if share:
         from matplotlib.ticker import PercentFormatter
 
@@ -37,6 +38,15 @@ def lines(
     if len(series) > 1:
         axes.legend(frameon=False, fontsize=7, ncols=min(4, len(series)), loc="best")
     return _markdown(figure, title)
+
+
+def _few_dates(axes: Axes) -> None:
+    """So few dates below that none is written over another."""
+    from matplotlib.dates import AutoDateLocator, ConciseDateFormatter
+
+    where = AutoDateLocator(maxticks=9)
+    axes.xaxis.set_major_locator(where)
+    axes.xaxis.set_major_formatter(ConciseDateFormatter(where))
 
 
 def categories(title: str, by_week: Mapping[dt.date, Mapping[str, int]]) -> str | None:

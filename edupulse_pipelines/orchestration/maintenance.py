@@ -51,6 +51,7 @@ INDEXES_VALID = "indexes_valid"
 DISKS_LAST = "disks_last"
 NO_ROWS_IN_THE_LOG = "no_rows_in_the_server_log"
 _POOL = "maintenance"
+_TABLES_SHOWN = 12
 _GIB = 2**30
 _UPKEEP = (
     "The upkeep of the database that all districts share. PostgreSQL: months ahead, leftovers of interrupted index "
@@ -322,12 +323,12 @@ def _upkeep_metadata(done: "Upkeep") -> dict[str, Any]:
         metadata["tasks"] = table(
             [
                 {
-                    "task": result.task.statement,
-                    "why": result.task.why,
                     "outcome": result.outcome,
-                    "note": result.note,
+                    "task": result.task.statement,
                     "seconds": round(result.seconds, 2),
-                    "MiB saved": round((result.saved_bytes or 0) / 2**20, 1),
+                    "MiB saved": _mib(result.saved_bytes or 0),
+                    "why": result.task.why,
+                    "note": result.note,
                 }
                 for result in done.results
             ]
@@ -343,31 +344,38 @@ def _state_metadata(found: "State") -> dict[str, Any]:
         metadata[f"{one.disk}_free_gib"] = _gib(one.free)
         if one.days is not None:
             metadata[f"{one.disk}_days_until_full"] = round(one.days, 1)
-    if found.sizes.tables:
+    metadata |= _plots(found)
+    if found.area_growth:
+        metadata["growth"] = table(
+            [
+                {"of": area, "MiB": _mib(found.sizes.areas[area]), "MiB a week": f"{_mib(7 * rate):+,}"}
+                for area, rate in found.area_growth.items()
+            ]
+        )
+    if largest := sorted(found.sizes.tables, key=lambda of: -of.bytes)[:_TABLES_SHOWN]:
         metadata["largest_tables"] = table(
             [
                 {
                     "table": of.name,
-                    "GiB": _gib(of.bytes),
-                    "of indexes": _gib(of.index_bytes),
+                    "MiB": _mib(of.bytes),
+                    "of indexes": _mib(of.index_bytes),
+                    "MiB a week": "" if (rate := found.table_growth.get(of.name)) is None else f"{_mib(7 * rate):+,}",
                     "rows, about": "" if of.rows is None else f"{of.rows:,}",
-                    "GiB a week": "" if (rate := found.table_growth.get(of.name)) is None else f"{_gib(7 * rate):+}",
                 }
-                for of in sorted(found.sizes.tables, key=lambda of: -of.bytes)[:20]
-            ]
-        )
-    if found.area_growth:
-        metadata["growth"] = table(
-            [
-                {"of": area, "GiB": _gib(found.sizes.areas[area]), "GiB a week": f"{_gib(7 * rate):+}"}
-                for area, rate in found.area_growth.items()
+                for of in largest
             ]
         )
     if found.statements:
-        metadata["slow_statements"] = table([vars(one) for one in found.statements])
+        metadata["slow_statements"] = table(
+            [
+                {"total s": round(one.total_ms / 1000, 1), "calls": one.calls, "mean ms": one.mean_ms}
+                | {"longest ms": one.longest_ms, "role": one.role, "statement": one.statement}
+                for one in found.statements
+            ]
+        )
     if found.notes:
         metadata["notes"] = _listed(found.notes)
-    return {**metadata, **_plots(found)}
+    return metadata
 
 
 def _plots(found: "State") -> dict[str, MetadataValue]:
@@ -394,6 +402,10 @@ def _plots(found: "State") -> dict[str, MetadataValue]:
 
 def _gib(size: float) -> float:
     return round(size / _GIB, 4)
+
+
+def _mib(size: float) -> float:
+    return round(size / 2**20, 1)
 
 
 def _listed(lines: Sequence[str]) -> MetadataValue:

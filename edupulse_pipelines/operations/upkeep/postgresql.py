@@ -10,6 +10,7 @@ one is taken away at once.
 
 from __future__ import annotations
 
+import datetime as dt
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -34,6 +35,8 @@ _FEW_ROWS = 1000
 _DISK_FULL = "53100"
 _CANCELED = "57014"
 _LOOK_AGAIN_SECONDS = 1.0
+_WITH_ITS_PARTITIONS = dt.timedelta(hours=1)
+"""Before PostgreSQL 18 whoever analyses a partitioned table analyses its partitions with it, one after another."""
 _MANNERS = ("lock_timeout", "statement_timeout", "vacuum_cost_delay")
 """Settings of the session that are set here and reset afterwards."""
 _ALEMBIC = "alembic_version"
@@ -81,7 +84,8 @@ def of_tables(states: Sequence[TableState], limits: MaintenanceSettings, *, pare
 
     parents_alone: whether the server can analyse a partitioned table without its partitions (18 can).
     """
-    parents = {state.name: _parent(state, states, limits) for state in states if state.partitioned}
+    slack = dt.timedelta(0) if parents_alone else _WITH_ITS_PARTITIONS
+    parents = {state.name: _parent(state, states, limits, slack) for state in states if state.partitioned}
     tasks = []
     for state in states:
         if state.partitioned:
@@ -125,20 +129,24 @@ def _analyse_because(state: TableState, limits: MaintenanceSettings) -> str | No
     return None
 
 
-def _parent(parent: TableState, states: Sequence[TableState], limits: MaintenanceSettings) -> str | None:
-    """Why a partitioned table is to be analysed; None when little changed since it was."""
+def _parent(
+    parent: TableState, states: Sequence[TableState], limits: MaintenanceSettings, slack: dt.timedelta
+) -> str | None:
+    """Why a partitioned table is to be analysed; None when little changed since it was.
+
+    slack: so much later than the table its partitions may have been analysed along with it.
+    """
     partitions = [state for state in states if state.parent == parent.name]
     rows, changed = (sum(getattr(state, of) for state in partitions) for of in ("live_rows", "changed_rows"))
     if not rows:
         return None
-    never = "autovacuum does not do it for a partitioned table"
     if parent.analysed_at is None:
-        return f"it has never been analysed, and {never}"
-    newer = [state for state in partitions if state.analysed_at and state.analysed_at > parent.analysed_at]
+        return "it has never been analysed: autovacuum does not do it for a partitioned table"
+    newer = [state for state in partitions if state.analysed_at and state.analysed_at > parent.analysed_at + slack]
     if newer:
-        return f"{len(newer)} of its partitions have been analysed since it was, and {never}"
+        return f"{len(newer)} of its partitions have been analysed since it was"
     if changed >= _FEW_ROWS and changed > limits.changed_rows * rows:
-        return f"{changed:,} rows of its partitions changed since they were analysed, and {never}"
+        return f"{changed:,} rows of its partitions changed since they were analysed"
     return None
 
 
