@@ -47,6 +47,7 @@ def _few_dates(axes: Axes) -> None:
     where = AutoDateLocator(maxticks=9)
     axes.xaxis.set_major_locator(where)
     axes.xaxis.set_major_formatter(ConciseDateFormatter(where))
+    axes.xaxis.get_offset_text().set(fontsize=7, color=_INK)
 
 
 def categories(title: str, by_week: Mapping[dt.date, Mapping[str, int]]) -> str | None:
