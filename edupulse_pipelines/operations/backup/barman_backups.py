@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from edupulse_pipelines.errors import ConfigurationError, DatabaseBusy, EduPulseError, PermanentError
+from edupulse_pipelines.errors import ConfigurationError, DatabaseBusy, DiskFull, EduPulseError, PermanentError
 from edupulse_pipelines.file_locks import only_one
 from edupulse_pipelines.operations.backup.barman import ask_barman, home_of, server_folder, tell_barman
 from edupulse_pipelines.operations.backup.barman_configuration import copying_url, slot_of
@@ -130,6 +130,8 @@ def take_base_backup(settings: Settings, *, full: bool = False) -> BaseBackup:
             raise PermanentError(" ".join(["No WAL arrives.", *failed_checks(settings)]))
         try:
             answer = tell_barman(settings, *arguments, settings.backup.server)
+        except DiskFull:
+            raise
         except PermanentError as error:
             raise PermanentError(" ".join([str(error), *failed_checks(settings)])) from None
         taken = answer.told.get("backup_id")
@@ -316,12 +318,14 @@ def _archive_now(settings: Settings, wal: str | None = None) -> bool:
     tell_barman(settings, "switch-wal", *([] if wal else ["--force"]), settings.backup.server)
     deadline = time.monotonic() + ARRIVAL_SECONDS
     while time.monotonic() < deadline:
-        # A failure is no end: `barman cron` may be at it just now.
-        ask_barman(settings, "archive-wal", settings.backup.server)
-        archived = read_wal(settings).archived
-        if wal in archived if wal else archived:
+        there = read_wal(settings)
+        if wal in there.archived if wal else there.archived:
             return True
-        time.sleep(_PAUSE_SECONDS)
+        if wal in there.finished if wal else there.finished:
+            # A failure is no end: `barman cron` may be at it just now.
+            ask_barman(settings, "archive-wal", settings.backup.server)
+        else:
+            time.sleep(_PAUSE_SECONDS)
     return False
 
 

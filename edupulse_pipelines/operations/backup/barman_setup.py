@@ -207,6 +207,7 @@ def _look_at_receiver(settings: Settings, found: BarmanSetup) -> None:
             [
                 f"{program} -c {configuration} receive-wal --drop-slot {settings.backup.server}",
                 f"{program} -c {configuration} receive-wal --create-slot {settings.backup.server}",
+                f"{program} -c {configuration} receive-wal --reset {settings.backup.server}",
                 "edupulse backup create --full",
             ]
         )

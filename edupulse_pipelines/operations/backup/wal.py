@@ -69,6 +69,11 @@ class Wal:
         """The names of those that have arrived whole, and lie where backups look for them."""
         return {segment.name for segment in self.segments if segment.path.parent.name != _STREAM}
 
+    @property
+    def finished(self) -> set[str]:
+        """The names of those that have arrived whole, and have yet to be put there."""
+        return {s.name for s in self.segments if s.path.parent.name == _STREAM and not s.partial}
+
     def number_of(self, name: str) -> int:
         """The number of the segment of this name."""
         return _number(name, self.segment_bytes)
