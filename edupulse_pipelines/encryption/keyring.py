@@ -165,8 +165,8 @@ class KeyRing:
             "identity": str(x25519.Identity.generate()),
         }
         sealed = seal_data_key(json.dumps(content).encode(), self.identities()[0])
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = write_beside(path, sealed)
+        path.parent.mkdir(mode=0o770, parents=True, exist_ok=True)  # less what this process gives to nobody
+        temporary = write_beside(path, sealed, mode=0o660)
         try:
             os.link(temporary, path)
         except FileExistsError:
@@ -236,10 +236,13 @@ def identities_in(text: str, source: str) -> list[x25519.Identity]:
         ) from None
 
 
-def write_beside(path: Path, content: bytes) -> Path:
-    """Write a file for its owner alone under a temporary name beside `path`, to its end on the disk; where it lies."""
+def write_beside(path: Path, content: bytes, *, mode: int = 0o600) -> Path:
+    """Write a file under a temporary name beside `path`, to its end on the disk; where it lies.
+
+    mode: less the umask; by default it is for its owner alone.
+    """
     temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(content)

@@ -116,7 +116,7 @@ def _seal_again(ring: KeyRing, identities: list[x25519.Identity], new: x25519.Id
             open_data_key(path, [new], "")
         except KeyUnusable:
             content = open_data_key(path, identities, ring.source)
-            write_beside(path, seal_data_key(content, new)).replace(path)
+            write_beside(path, seal_data_key(content, new), mode=0o660).replace(path)
             written += 1
     return written
 

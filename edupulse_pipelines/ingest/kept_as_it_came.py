@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edupulse_pipelines.encryption.files import decrypted_copy, encrypt_file
-from edupulse_pipelines.encryption.keyring import key_of_path
+from edupulse_pipelines.encryption.keyring import DataKey, key_of_path
 from edupulse_pipelines.ingest.archived_file import temporary_beside
 from edupulse_pipelines.sources.landed_files import LandedFile
 
@@ -32,7 +32,7 @@ def encrypt_kept(file: Path, target: Path) -> None:
     place = key_of_path(target)
     key = place[0].key_for_writing(place[1]) if place is not None else None
     if key is not None:
-        encrypt_file(file, file, key)
+        _encrypt(file, file, key)
 
 
 def encrypted_copy(path: Path) -> Path | None:
@@ -42,8 +42,15 @@ def encrypted_copy(path: Path) -> Path | None:
     if key is None:
         return None
     temporary = temporary_beside(path)
-    encrypt_file(path, temporary, key)
+    _encrypt(path, temporary, key)
     return temporary
+
+
+def _encrypt(source: Path, target: Path, key: DataKey) -> None:
+    """Encrypted, it is for whom it was for in plain: a group of the machine may share the home."""
+    mode = source.stat().st_mode & 0o777
+    encrypt_file(source, target, key)
+    target.chmod(mode)
 
 
 @contextmanager

@@ -31,7 +31,7 @@ def test_a_districts_key_is_made_once_and_is_its_own(tmp_path: Path) -> None:
     again = KeyRing(ring.home, ring.key_file)
     assert [again.key(name) for name in ("springfield", "shelbyville", HOME_KEY)] == made
     assert again.names() == ["_home", "shelbyville", "springfield"]
-    assert stat.S_IMODE(ring.path_of("springfield").stat().st_mode) == 0o600
+    assert stat.S_IMODE(ring.path_of("springfield").stat().st_mode) & 0o007 == 0
     assert made[0] is not None
     assert made[0].secret.hex() not in repr(made[0])
     assert made[0].secret.hex().encode() not in ring.path_of("springfield").read_bytes()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -234,3 +236,16 @@ def test_a_kept_file_that_was_damaged_is_told(district: District) -> None:
     (trouble,) = at_rest(ring, district.raw, district.tenant.name).troubles
     assert ".refused is damaged or cut off" in trouble
     assert str(refused.parent) in trouble
+
+
+def test_a_home_that_a_group_shares_stays_shared(district: District) -> None:
+    before = os.umask(0o007)
+    try:
+        ring = key(district)
+        district.run()
+    finally:
+        os.umask(before)
+    modes = {path.suffix: stat.S_IMODE(path.stat().st_mode) for path in files(district)}
+    assert modes == {".parquet": 0o660, ".refused": 0o660, ".zip": 0o660}
+    assert stat.S_IMODE(ring.path_of("lakeside").stat().st_mode) == 0o660
+    assert stat.S_IMODE(ring.folder.stat().st_mode) == 0o770

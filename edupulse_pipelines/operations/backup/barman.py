@@ -24,7 +24,14 @@ from edupulse_pipelines.settings import Settings
 
 LEAST_VERSION = (3, 14)
 """The first with what is used here: encryption, increments, `staging_path`."""
-_SECRETS = ("EDUPULSE_DATABASE_URL", "EDUPULSE_KEEPER_URL", "EDUPULSE_BACKUP_URL", "MLFLOW_TRACKING_URI")
+_SECRETS = (
+    "EDUPULSE_DATABASE_URL",
+    "EDUPULSE_KEEPER_URL",
+    "EDUPULSE_BACKUP_URL",
+    "EDUPULSE_STANDBY_URL",
+    "EDUPULSE_KEY",
+    "MLFLOW_TRACKING_URI",
+)
 _BUSY = re.compile(r"[Aa]nother (?:backup|process|action|archive-wal|cron)\b|is locked")
 _FULL = re.compile(r"[Nn]o space left on device|[Dd]isk quota exceeded")
 
@@ -89,7 +96,7 @@ def barman_version(settings: Settings) -> tuple[int, ...]:
 
 
 def environment() -> dict[str, str]:
-    """The environment for programs that are no part of EduPulse: ours without the URLs, which may hold passwords."""
+    """The environment for programs that are no part of EduPulse: ours without secrets: URLs may hold passwords."""
     return {**{name: value for name, value in os.environ.items() if name not in _SECRETS}, "LC_ALL": "C.UTF-8"}
 
 
