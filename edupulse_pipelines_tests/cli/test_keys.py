@@ -53,7 +53,7 @@ def test_every_command_of_the_runbook(house: House, tmp_path: Path, monkeypatch:
     monkeypatch.chdir(tmp_path)
     key_file = name_key_file(house)
     asked = commands()
-    assert [words[1] for words in asked] == ["new", "apply", "check", "check", "rotate", "check", "rotate"]
+    assert [words[1] for words in asked] == ["new", "apply", "check", "check", "rotate", "check", "create", "rotate"]
     identities = set()
     for words in asked:
         house(*words)
