@@ -109,10 +109,14 @@ def writers_of(connection: Connection, table: str) -> set[str]:
 
 
 def transactions_under_way(connection: Connection) -> set[str]:
-    """All other transactions in this database, also those that only read. Nobody is kept from anything."""
+    """All other transactions of users in this database, also those that only read. Nobody is kept from anything.
+
+    Not autovacuum's, which belong to no user: nobody who builds an index has to wait for them.
+    """
     return _transactions(
         connection,
-        "locktype = 'virtualxid' AND pid IN (SELECT pid FROM pg_stat_activity WHERE datname = current_database())",
+        "locktype = 'virtualxid' AND pid IN"
+        " (SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND usesysid IS NOT NULL)",
     )
 
 
