@@ -12,7 +12,7 @@ from edupulse_pipelines.cli.answers import answer, print_json
 from edupulse_pipelines.cli.home import settings_of
 from edupulse_pipelines.cli.options import command, json_option
 from edupulse_pipelines.errors import ConfigurationError
-from edupulse_pipelines.settings import Settings, backup_url, standby_url
+from edupulse_pipelines.settings import Settings, standby_url
 from edupulse_pipelines.storage.database import Database
 
 
@@ -37,13 +37,14 @@ def standby() -> None:
 def create(folder: Path, as_json: bool, home: Path | None) -> None:
     """Fill an empty FOLDER with a standby of the primary, and keep WAL for it in a slot from now on.
 
-    To be run on the standby's machine, by a role with REPLICATION (EDUPULSE_BACKUP_URL, else EDUPULSE_DATABASE_URL).
+    To be run on the standby's machine, by a role with REPLICATION (EDUPULSE_BACKUP_URL, else the backup role).
     The role's password goes into the folder, which is for its owner alone. It is started by you; the line is printed.
     """
+    from edupulse_pipelines.operations.backup.barman_configuration import copying_url
     from edupulse_pipelines.operations.recovery.standby import create_standby
 
     settings = _on_postgresql(home)
-    url = backup_url() or settings.database_url
+    url = copying_url(settings)
     made = create_standby(settings, Database(url), folder.absolute(), url)
     sentence = (
         f"{made.folder} is a standby; the slot {made.slot} keeps WAL for it. Look at its configuration, and start "
@@ -57,11 +58,12 @@ def create(folder: Path, as_json: bool, home: Path | None) -> None:
 @command
 def status(as_json: bool, home: Path | None) -> None:
     """How far the standby is behind, in bytes and seconds, and how its slot is. Exit 1 beyond what [standby] allows."""
+    from edupulse_pipelines.operations.backup.barman_configuration import copying_url
     from edupulse_pipelines.operations.recovery.standby import standby_state, trouble_with_standby
 
     settings = _on_postgresql(home)
     its_url = standby_url()
-    primary = Database(backup_url() or settings.database_url)
+    primary = Database(copying_url(settings))
     state = standby_state(settings, primary, None if its_url is None else Database(its_url))
     trouble = trouble_with_standby(settings, state)
     if as_json:

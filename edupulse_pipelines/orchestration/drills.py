@@ -38,7 +38,7 @@ from edupulse_pipelines.orchestration.maintenance import owners_database
 from edupulse_pipelines.orchestration.resources import Database, ModelRegistry, Progress
 from edupulse_pipelines.orchestration.retries import NO_RUN_RETRY
 from edupulse_pipelines.orchestration.steps import step
-from edupulse_pipelines.settings import Settings, backup_url, standby_url
+from edupulse_pipelines.settings import Settings, standby_url
 
 if TYPE_CHECKING:
     from edupulse_pipelines.operations.recovery.drills import Drill
@@ -117,14 +117,15 @@ def recovery_checks(settings: Settings) -> list[AssetChecksDefinition]:
             "Passes where there is to be none ([standby] slot is not set)."
         ),
     )
-    def standby_follows(_context: AssetCheckExecutionContext, database: ResourceParam[Database]) -> AssetCheckResult:
+    def standby_follows(_context: AssetCheckExecutionContext) -> AssetCheckResult:
         if settings.standby.slot is None:
             return AssetCheckResult(passed=True, description="There is to be no standby.")
+        from edupulse_pipelines.operations.backup.barman_configuration import copying_url
         from edupulse_pipelines.operations.recovery.standby import standby_state, trouble_with_standby
 
         try:
-            url, its_url = backup_url(), standby_url()
-            primary = database if url is None else Database(url)
+            its_url = standby_url()
+            primary = Database(copying_url(settings))
             state = standby_state(settings, primary, None if its_url is None else Database(its_url))
         except EduPulseError as error:
             return AssetCheckResult(passed=False, severity=AssetCheckSeverity.ERROR, description=str(error))

@@ -99,7 +99,8 @@ def test_the_check_of_the_standby_says_what_is_beyond_the_thresholds(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(standby, "standby_state", lambda *_: Standby(True, "lost", None, False))
-    with_one = settings.model_copy(update={"standby": StandbySettings(slot="second")})
+    changes = {"standby": StandbySettings(slot="second"), "database_url": "postgresql+psycopg2://localhost/d"}
+    with_one = settings.model_copy(update=changes)
     (check,) = [one for one in execute(with_one, LOOK_JOB).get_asset_check_evaluations() if one.check_name == FOLLOWED]
     assert not check.passed
     assert "The slot second is broken" in (check.description or "")

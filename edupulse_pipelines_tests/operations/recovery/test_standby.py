@@ -62,12 +62,13 @@ class Pair:
 
 @pytest.fixture
 def pair(tmp_path: Path) -> Iterator[Pair]:
-    with _pair(tmp_path) as made:
+    with pair_of(tmp_path) as made:
         yield made
 
 
 @contextmanager
-def _pair(home: Path) -> Iterator[Pair]:
+def pair_of(home: Path) -> Iterator[Pair]:
+    """A primary, and a server for its standby that is not there yet."""
     with new_server("wheel", settings=WAL) as primary:
         folder = primary.data.parent
         standby = FolderServer(
