@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -82,9 +83,10 @@ def setup(as_json: bool, home: Path | None) -> None:
 @click.option(
     "--full", is_flag=True, help="Read every file again; on PostgreSQL take a full base backup, no increment."
 )
+@click.option("--dump", is_flag=True, help="Also a logical dump of a PostgreSQL, for another major version.")
 @json_option
 @command
-def create(full: bool, as_json: bool, home: Path | None) -> None:
+def create(full: bool, dump: bool, as_json: bool, home: Path | None) -> None:
     """Take a moment of now, and throw away those that are older than `[backup] retention`. Loads go on meanwhile.
 
     Exit 1 also when the moment was taken and archives of the home are damaged: they are named, and in the moment as
@@ -93,7 +95,7 @@ def create(full: bool, as_json: bool, home: Path | None) -> None:
     from edupulse_pipelines.operations.backup.taking import take_moment
 
     settings = settings_of(home)
-    taken = take_moment(settings, owners_database(settings), full=full, tell=_telling(as_json))
+    taken = take_moment(settings, owners_database(settings), full=full, dump=dump, tell=_telling(as_json))
     moment = taken.moment
     facts = {**moment.facts(), "retired": list(taken.retired), "freed_bytes": taken.freed}
     sentence = (
@@ -183,7 +185,11 @@ def status(as_json: bool, home: Path | None) -> None:
 
 
 @backup.command("restore")
-@click.option("--to", required=True, help="The folder that becomes a home: empty, or not there yet.")
+@click.option(
+    "--to",
+    required=True,
+    help="The folder that becomes a home: empty, or not there yet. Or the URL of an empty database, for a dump.",
+)
 @click.option("--time", "time", help="As it was at this time, such as 2026-03-09T06:00+01:00; without an offset UTC.")
 @click.option("--before-change", "change", help="As it was before a change on record (its number) or a run (its id).")
 @click.option("--point", help="As it was at a moment (its id), or at a restore point of PostgreSQL (its name).")
@@ -213,13 +219,16 @@ def restore(
     """
     from edupulse_pipelines.operations.backup import restoring
     from edupulse_pipelines.operations.backup.after_restore import look_after
-    from edupulse_pipelines.operations.backup.taking import alone
+    from edupulse_pipelines.operations.backup.taking import undisturbed
 
+    if "://" in to:
+        _restore_dump(_settings(home, folder), to, (time, change, part), point, as_json)
+        return
     if sum(given is not None for given in (time, change, point)) > 1:
         raise click.UsageError("Only one of --time, --before-change and --point says how far back.")
     settings = _settings(home, folder)
     wanted = restoring.Wanted(_time_given(time), change, point)
-    plan = restoring.plan_restore(settings, _folder(to), wanted, part or "all")  # type: ignore[arg-type]
+    plan = restoring.plan_restore(settings, Path(to), wanted, part or "all")  # type: ignore[arg-type]
     for sentence in plan.sentences:
         click.echo(sentence, err=as_json)
     facts: dict[str, Any] = {
@@ -237,7 +246,7 @@ def restore(
             print_json(facts)
         return
     tell = _telling(as_json)
-    with alone(settings):
+    with undisturbed(settings):
         restoring.restore(settings, plan, tell)
         looked = look_after(settings, plan, tell)
     if as_json:
@@ -268,13 +277,33 @@ def _settings(home: Path | None, folder: Path | None) -> Settings:
     return settings.model_copy(update={"backup": settings.backup.model_copy(update={"folder": str(folder.absolute())})})
 
 
-def _folder(to: str) -> Path:
-    if "://" in to:
+def _restore_dump(
+    settings: Settings, url: str, given: tuple[str | None, ...], point: str | None, as_json: bool
+) -> None:
+    """Restore the newest dump, or that of a moment, into the empty database of a URL."""
+    from edupulse_pipelines.cli.output.drawing import console, show_lines
+    from edupulse_pipelines.operations.backup.from_dump import moment_with_dump, restore_from_dump
+
+    if urlsplit(url).password:
         raise click.BadParameter(
-            "a home is restored into a folder. For a dump into a database by its URL see `edupulse backup --help`.",
+            "a password on a command line is seen by every user of the machine: leave it to PGPASSFILE.",
             param_hint="--to",
         )
-    return Path(to)
+    if any(given):
+        raise click.UsageError("A dump is of its moment: into a database by its URL only --point says which.")
+    moment = moment_with_dump(settings, point)
+    size = sum(file.size for file in moment.dump)
+    click.echo(f"The dump of the moment {moment.id}, {_size(size)}, into an empty database.", err=as_json)
+    done = restore_from_dump(settings, moment, url)
+    if as_json:
+        facts = {"moment": moment.id, "roles": done.roles, "differences": done.differences, "closed": done.closed}
+        print_json(facts)
+    else:
+        for title, lines in (("Left of the roles", done.roles), ("The schema is not as declared", done.differences)):
+            if lines:
+                show_lines(console(), title, lines)
+        click.echo(f"Restored. It is closed. {done.closed}" if done.closed else "Restored, and open.")
+    sys.exit(1 if done.closed or done.differences else 0)
 
 
 def _time_given(text: str | None) -> dt.datetime | None:

@@ -30,6 +30,8 @@ DATABASE, MLFLOW, SETTINGS = "edupulse.db", "mlflow/mlflow.db", "edupulse.toml"
 """The names in a moment of the SQLite database, of MLflow's store and of the settings, wherever they lay."""
 SERVER_FOLDER = "postgresql"
 """In a home that was restored: the folder of its PostgreSQL."""
+DUMP = "dump/"
+"""What the names of a logical dump begin with, which a moment may hold besides."""
 _MANIFEST = re.compile(r"^(\d{8}T\d{6}Z(?:-\d+)?)\.json(\.age)?$")
 
 
@@ -82,10 +84,15 @@ class Moment:
         """The file of this name."""
         return next((file for file in self.files if file.name == name), None)
 
+    @property
+    def dump(self) -> tuple[StoredFile, ...]:
+        """The files of its logical dump, where one was asked for."""
+        return tuple(file for file in self.files if file.name.startswith(DUMP))
+
     def facts(self) -> dict[str, Any]:
         """What is told of it, without its files."""
         told = {name: value for name, value in _as_document(self).items() if name not in ("files", "deliveries")}
-        return {**told, "files": len(self.files), "bytes": self.bytes}
+        return {**told, "files": len(self.files), "bytes": self.bytes, "dump": bool(self.dump)}
 
 
 class Unreadable(NamedTuple):

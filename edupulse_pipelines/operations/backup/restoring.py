@@ -19,6 +19,7 @@ from edupulse_pipelines.operations.backup import base_backups, closed_server
 from edupulse_pipelines.operations.backup.contents import Contents
 from edupulse_pipelines.operations.backup.moments import (
     DATABASE,
+    DUMP,
     MLFLOW,
     SERVER_FOLDER,
     SETTINGS,
@@ -273,6 +274,8 @@ def _no_moment(settings: Settings, unreadable: list[Unreadable]) -> str:
 
 
 def _belongs(name: str, part: Part) -> bool:
+    if name.startswith(DUMP):
+        return False
     if part == "all":
         return True
     return (name == DATABASE) == (part == "database")

@@ -20,15 +20,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edupulse_pipelines import __version__
-from edupulse_pipelines.errors import PermanentError, TransientError
+from edupulse_pipelines.errors import ConfigurationError, PermanentError, TransientError
 from edupulse_pipelines.file_locks import if_free
 from edupulse_pipelines.ingest.archived_file import archive_path
 from edupulse_pipelines.operations.backup import base_backups
 from edupulse_pipelines.operations.backup.contents import Contents, Kept
 from edupulse_pipelines.operations.backup.database_facts import DatabaseFacts, read_facts
+from edupulse_pipelines.operations.backup.dumps import take_dump
 from edupulse_pipelines.operations.backup.home_files import HomeFile, home_files, mlflow_file, not_covered
 from edupulse_pipelines.operations.backup.moments import (
     DATABASE,
+    DUMP,
     MLFLOW,
     Moment,
     StoredFile,
@@ -68,12 +70,15 @@ class Taken:
     freed: int
 
 
-def take_moment(settings: Settings, database: Database, *, full: bool = False, tell: Told = lambda _: None) -> Taken:
+def take_moment(
+    settings: Settings, database: Database, *, full: bool = False, dump: bool = False, tell: Told = lambda _: None
+) -> Taken:
     """Take a moment of now, and throw away those that are too old.
 
-    database: as its owner, so that every district is seen. full: a full base backup, and every file read again. tell:
-    hears what is being done. BackupUnderWay while another one runs; PermanentError for a home without a database, or
-    one that is damaged; OSError as the disks raise it. Then there is no new moment, and the earlier ones are as before.
+    database: as its owner, so that every district is seen. full: a full base backup, and every file read again. dump:
+    a logical dump of a PostgreSQL besides. tell: hears what is being done. BackupUnderWay while another one runs;
+    PermanentError for a home without a database, or one that is damaged; OSError as the disks raise it. Then there is
+    no new moment, and the earlier ones are as before.
     """
     folder = settings.backup_dir
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -81,10 +86,20 @@ def take_moment(settings: Settings, database: Database, *, full: bool = False, t
         contents = Contents(folder, ring_of(settings))
         _remove_unfinished(settings, contents)
         keep_home_key(settings)
-        moment = _Taking(settings, database, contents, full, tell).moment()
+        moment = _Taking(settings, database, contents, full, dump, tell).moment()
         write_manifest(settings, moment)
         retired, freed = retire(settings, contents)
     return Taken(moment, retired, freed)
+
+
+@contextmanager
+def undisturbed(settings: Settings) -> Iterator[None]:
+    """Keep backups of this folder out while something is restored from it; of one that is read-only nobody writes."""
+    if os.access(settings.backup_dir, os.W_OK):
+        with alone(settings):
+            yield
+    else:
+        yield
 
 
 @contextmanager
@@ -108,7 +123,10 @@ def _remove_unfinished(settings: Settings, contents: Contents) -> None:
 class _Taking:
     """One moment as it is taken."""
 
-    def __init__(self, settings: Settings, database: Database, contents: Contents, full: bool, tell: Told) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, contents: Contents, full: bool, dump: bool, tell: Told
+    ) -> None:
+        self._dump = dump
         self._settings, self._database, self._contents, self._tell = settings, database, contents, tell
         self._full = full
         known, _ = all_moments(settings)
@@ -117,6 +135,8 @@ class _Taking:
         self._sqlite = file_of(settings.database_url)
         if self._sqlite is None and not settings.database_url.startswith("postgresql"):
             raise PermanentError("A database in memory cannot be backed up.")
+        if dump and self._sqlite is not None:
+            raise ConfigurationError("On SQLite a moment holds the database itself: there is nothing to dump.")
         if is_absent(settings.database_url):
             raise PermanentError(f"There is no database at {self._sqlite}: nothing to back up.")
 
@@ -132,6 +152,8 @@ class _Taking:
             finally:
                 shutil.rmtree(work, ignore_errors=True)
             wrong = tuple(self._wrong(found, facts))
+            if self._upgraded_since(found):
+                wrong = (*wrong, "schema")
             if not wrong or (wrong == before and not facts.erasures_under_way):
                 break
             before = wrong
@@ -181,6 +203,8 @@ class _Taking:
                 self._tell("Restore point …")
                 made = base_backups.make_restore_point(settings, f"edupulse-{identifier}")
                 restore_point, at = made.name, made.time
+            if self._dump:
+                files += self._dumped(work)
         store = mlflow_file(settings)
         if store is not None and store.is_file():
             copied = work / "mlflow"
@@ -210,6 +234,13 @@ class _Taking:
             facts,
         )
 
+    def _dumped(self, work: Path) -> list[StoredFile]:
+        self._tell("Logical dump …")
+        folder = work / "dump"
+        take_dump(self._settings, folder)
+        paths = sorted(path for path in folder.rglob("*") if path.is_file())
+        return [self._moved(f"{DUMP}{path.relative_to(folder).as_posix()}", path) for path in paths]
+
     def _moved(self, name: str, copied: Path) -> StoredFile:
         """A copy that we have made, kept under its content."""
         return self._stored(name, copied, 0, move=True)
@@ -237,6 +268,10 @@ class _Taking:
         if self._contents.stored_count > had:
             self._new_bytes += kept.size
         return StoredFile(name, kept.size, kept.sha256, mtime_ns)
+
+    def _upgraded_since(self, found: Moment) -> bool:
+        """Whether the schema is another one than before the restore point; SQLite's is that of the copy."""
+        return self._sqlite is None and read_facts(self._database, ()).revision != found.schema_revision
 
     def _wrong(self, moment: Moment, facts: DatabaseFacts) -> Iterator[str]:
         """The names of archives that are not as the database has them."""

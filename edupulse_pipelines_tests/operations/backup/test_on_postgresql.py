@@ -135,6 +135,26 @@ def test_files_alone_need_no_server(house: House, tmp_path: Path) -> None:
     assert list((tmp_path / "files" / "raw").rglob("*.parquet"))
 
 
+def test_a_dump_on_request_fills_an_empty_database(house: House, tmp_path: Path) -> None:
+    told = house.facts("backup", "create", "--dump")
+    assert told["dump"]
+    run_sql(house.backed.server.url(), "CREATE DATABASE filled")
+    url = house.backed.server.url("filled")
+    facts = house.facts("backup", "restore", "--to", url)
+    assert (facts["closed"], facts["differences"]) == (None, [])
+    assert last_names(url) == ["Lee", "Moss"]
+    asked: dict[str, Any] = {"reason": "asked", "approved_by": "another person", "execute": True}
+    erase(house.district.work, house.district.raw, house.district.tenant, "1003", **asked)
+    run_sql(house.backed.server.url(), "CREATE DATABASE closed")
+    shut = house.facts("backup", "restore", "--to", house.backed.server.url("closed"), code=1)
+    assert "1 students were erased since" in shut["closed"]
+    let_in = "SELECT datname FROM pg_database WHERE has_database_privilege('edupulse_backup', datname, 'CONNECT')"
+    assert {row[0] for row in run_sql(house.backed.server.url(), let_in)} >= {"filled"}
+    assert "closed" not in {row[0] for row in run_sql(house.backed.server.url(), let_in)}
+    assert house.facts("backup", "restore", "--to", str(tmp_path / "files"), "--only", "files")["in_order"]
+    assert not (tmp_path / "files" / "dump").exists()
+
+
 def test_where_nobody_can_know_who_was_erased_its_server_lets_in_the_keeper_alone(
     house: House, back: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

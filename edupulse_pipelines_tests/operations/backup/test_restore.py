@@ -174,8 +174,13 @@ def test_a_target_that_is_in_use_is_refused_and_left_alone(home: BackedUp, tmp_p
         assert said in " ".join(done.output.split())
         assert (files_of(target) if target.is_dir() else {}) == before
     assert file.read_text() == "mine"
-    done = home("backup", "restore", "--to", "postgresql://somewhere/x", code=2)
-    assert "into a folder" in " ".join(done.output.split())
+    done = home("backup", "restore", "--to", "postgresql://somewhere/x", code=1)
+    assert "No moment holds a dump" in " ".join(done.output.split())
+    done = home("backup", "restore", "--to", "postgresql://me:hidden@somewhere/x", code=2)
+    assert "a password on a command line" in " ".join(done.output.split())
+    assert "hidden" not in done.output
+    done = home("backup", "create", "--dump", code=2)
+    assert "nothing to dump" in " ".join(done.output.split())
 
 
 def test_a_disk_that_is_too_small_is_told_before_it_begins(
