@@ -20,7 +20,7 @@ from edupulse_pipelines.storage.ids import Ids, id_bytes, new_id_bytes
 
 ID, CREATED_AT = "id", "created_at"
 EARLIER_COLUMNS = (ID, CREATED_AT)
-"""The columns of an archive that say it: the id as 32 hexadecimal digits, the moment in UTC as ISO text or empty."""
+"""The columns of an archive that say it: the id with hyphens or without, the moment in UTC as ISO text or empty."""
 _DAYS_OF_NO_MOMENT = np.datetime64("NaT", "D")
 
 

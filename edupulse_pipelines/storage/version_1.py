@@ -281,6 +281,13 @@ def begin_adoption(connection: Connection, tenant: str, begun_at: str) -> None:
     connection.execute(sa.text(insert), {"tenant": tenant, "begun": begun_at})
 
 
+def analyse_old_tables(connection: Connection) -> None:
+    """Have PostgreSQL know how many rows the moved tables have, so that it reads each batch by its index."""
+    if connection.dialect.name == "postgresql":
+        for table in OLD_TABLES:
+            connection.exec_driver_sql(f"ANALYZE {old_name('postgresql', table)}")
+
+
 def adopted_for(connection: Connection) -> tuple[str, str | None] | None:
     """The district that the old tables are adopted for, and when all was here (None: not yet); None without any."""
     there = moved_tables(connection)

@@ -8,6 +8,7 @@ as it was, or one that the same command goes on with. The last transaction leave
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -38,6 +39,7 @@ from edupulse_pipelines.storage.version_1 import (
     UNDER_WAY,
     adopted_for,
     all_tables,
+    analyse_old_tables,
     begin_adoption,
     end_adoption,
     is_version_1,
@@ -101,7 +103,7 @@ def _foretold(connection: Connection, old: OldDatabase, tenant: TenantSettings, 
     for batch in scores.prediction_batches(connection, old):
         judged = scores.judged_predictions(connection, old, batch, there, zone)
         report[scores.PREDICTIONS].add(judged.counts)
-        predictions += [bytes.fromhex(row["id"]) for row in judged.good]
+        predictions += [uuid.UUID(row["id"]).bytes for row in judged.good]
     kept.predictions = frozenset(predictions)
     table = _ORDER[-1]
     report[table] = records.foretell(connection, tenant, old, table, delivered_on, kept)
@@ -210,6 +212,8 @@ def _begin(database: Database, tenant: TenantSettings, then: Callable[[Connectio
         begin_adoption(connection, tenant.name, dt.datetime.now(dt.UTC).isoformat(timespec="seconds"))
 
     database.upgrade(then, first)
+    with database.unchecked_work(tenant.name) as work, work.writing() as connection:
+        analyse_old_tables(connection)
     return False
 
 

@@ -12,6 +12,7 @@ from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.storage.version_1 import (
     OLD_TABLES,
     adopted_for,
+    columns_of,
     differences_from_version_1,
     is_version_1,
     old_name,
@@ -91,7 +92,7 @@ def _is_utf8(value: bytes) -> bool:
 def _refuse_other_ids(connection: Connection) -> None:
     """PermanentError for a table whose ids are no UUIDs, which could not be kept."""
     for table, columns in OLD_TABLES.items():
-        if "id" not in columns:
+        if "id" not in columns or columns_of(connection, table)["id"] == "uuid":
             continue
         digits = "lower(replace(CAST(id AS text), '-', ''))"
         is_one = f"{digits} ~ '^[0-9a-f]{{32}}$'"

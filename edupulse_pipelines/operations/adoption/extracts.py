@@ -61,9 +61,10 @@ class OldDatabase:
             return f"to_char({value}, 'YYYY-MM-DD\"T\"HH24:MI:SS.US')"
         return f"CAST({value} AS text)"
 
-    def id_text(self, column: str) -> str:
-        """The expression for a column with an id, as 32 digits."""
-        return f"lower(replace(CAST(o.{quoted(column)} AS text), '-', ''))"
+    def id_text(self, table: str, column: str) -> str:
+        """The expression for a column with an id: 32 digits, all with hyphens (where it is a UUID), or all without."""
+        value = f"CAST(o.{quoted(column)} AS text)"
+        return value if self.columns[table][column] == "uuid" else f"lower(replace({value}, '-', ''))"
 
     def delivered_columns(self, table: str) -> list[str]:
         """The columns of the table that districts deliver today, too: they come over."""
@@ -186,13 +187,13 @@ def record_query(old: OldDatabase, table: str, condition: str) -> tuple[str, lis
     source = f"{old.name(table)} o"
     if contract.record.about_students:
         # Of a student who is not there, in a database that did not look, the id stands for the number.
-        columns[STUDENT_NUMBER] = f"coalesce(s.district_id, {old.id_text('student_id')})"
+        columns[STUDENT_NUMBER] = f"coalesce(s.district_id, {old.id_text(table, 'student_id')})"
         source += f" LEFT JOIN {old.name(STUDENTS)} s ON s.id = o.student_id"
     elif contract.record.about_predictions:
-        columns["prediction_id"] = old.id_text("prediction_id")
+        columns["prediction_id"] = old.id_text(table, "prediction_id")
     header = [name for name in contract.column_names if name in columns]
     chosen = [columns[name] for name in header]
-    chosen += [old.id_text(ID), old.text(table, CREATED_AT)]
+    chosen += [old.id_text(table, ID), old.text(table, CREATED_AT)]
     names = [*header, *EARLIER_COLUMNS]
     listed = ", ".join(f"{value} AS {quoted(name)}" for value, name in zip(chosen, names, strict=True))
     return f"SELECT {listed} FROM {source} WHERE {condition} ORDER BY o.{ID}", names

@@ -185,6 +185,10 @@ def bring_over(
         if table == STUDENTS:  # each batch brings students that the marks of the next one count
             load = TableLoad(work, settings.raw_dir, tenant, table)
         advanced(_bring_batch(load, batch))
+    if table == STUDENTS and work.dialect == "postgresql":
+        with work.writing() as connection:  # every row that comes now is looked up among them
+            for name in (STUDENTS, "enrollments", "enrollment_statements"):
+                connection.exec_driver_sql(f"ANALYZE {name}")
 
 
 def batches_of(

@@ -208,7 +208,7 @@ def judged_predictions(
 ) -> Judged:
     """The predictions of a batch, judged. `there`: by number the students who are, or would be, here."""
     columns = {
-        STUDENT_NUMBER: f"coalesce(s.district_id, {old.id_text('student_id')})",
+        STUDENT_NUMBER: f"coalesce(s.district_id, {old.id_text(PREDICTIONS, 'student_id')})",
         **{
             name: old.text(PREDICTIONS, name)
             for name in ("prediction_date", "risk_score", "risk_category", "confidence", "risk_factors")
@@ -372,7 +372,7 @@ def _hold(connection: Connection, work: Work, batch: PredictionBatch, judged: Ju
 
 
 def _query(old: OldDatabase, table: str, columns: Mapping[str, str], condition: str) -> tuple[str, list[str]]:
-    chosen = {**columns, ID: old.id_text(ID)}
+    chosen = {**columns, ID: old.id_text(table, ID)}
     listed = ", ".join(f"{value} AS {quoted(name)}" for name, value in chosen.items())
     source = f"{old.name(table)} o"
     if STUDENT_NUMBER in columns:
