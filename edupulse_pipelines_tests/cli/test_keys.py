@@ -100,11 +100,11 @@ def test_a_rotation_that_is_stopped_is_finished_by_saying_it_again(
     before = archives(house)
     write, calls = operators_key.write_beside, []
 
-    def stopped(path: Path, content: bytes) -> Path:
+    def stopped(path: Path, content: bytes, **options: int) -> Path:
         calls.append(path)
         if len(calls) == step:
             raise RuntimeError
-        return write(path, content)
+        return write(path, content, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(operators_key, "write_beside", stopped)
