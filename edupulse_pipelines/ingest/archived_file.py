@@ -42,8 +42,8 @@ FORMER_COLUMNS = ("_file_name", "_sha256")
 _METADATA = "edupulse."
 ERASED_ROWS = "rows_erased"
 """Name of the fact how many rows of erased students an archive has left out."""
-ENCRYPTED_FROM = "encrypted_from"
-"""Name of the fact which plain archive (its hash) an encrypted one was made of."""
+PLAIN_SHA256 = "plain_sha256"
+"""Name of the fact of which plain archive (its hash) an encrypted one was made."""
 _UNREADABLE = (OSError, pa.ArrowException, ValueError, KeyError, EncryptedFileDamaged)
 """What pyarrow and the reading of the metadata say of bytes that are not an archive, or not one any more."""
 _DICTIONARY_BYTES = 4 << 20  # so that a row group's student numbers stay a dictionary
@@ -243,7 +243,7 @@ def rewrite_archive(path: Path, erased: ErasedRows) -> Path | None:
         if not gone and not erased.changes_header:
             return None
         schema = archive_schema(erased.header) if facts else archive.schema_arrow.remove_metadata()
-        facts.pop(ENCRYPTED_FROM, None)
+        facts.pop(PLAIN_SHA256, None)
         facts |= {
             ERASED_ROWS: facts.get(ERASED_ROWS, 0) + gone,
             "unknown_columns": [names.get(name, name) for name in facts.get("unknown_columns", [])],
@@ -275,7 +275,7 @@ def encrypt_archive(path: Path) -> Path | None:
         with opened_archive(path) as archive, temporary.open("wb") as stream:
             stored = dict(archive.schema_arrow.metadata or {})
             if stored:  # an archive of the first release has none, and is known by that
-                stored[(_METADATA + ENCRYPTED_FROM).encode()] = orjson.dumps(hash_of_archive(path))
+                stored[(_METADATA + PLAIN_SHA256).encode()] = orjson.dumps(hash_of_archive(path))
             with _parquet_writer(stream, archive.schema_arrow.remove_metadata(), path, options) as writer:
                 for group in range(archive.num_row_groups):
                     writer.write_table(archive.read_row_group(group).replace_schema_metadata())
@@ -290,7 +290,7 @@ def encrypt_archive(path: Path) -> Path | None:
 
 def is_encrypted_from(path: Path, archive_sha256: str | None) -> bool:
     """Whether an archive says that it is the encryption of the one that had this hash."""
-    return archive_sha256 is not None and archive_facts(path).get(ENCRYPTED_FROM) == archive_sha256
+    return archive_sha256 is not None and archive_facts(path).get(PLAIN_SHA256) == archive_sha256
 
 
 def _parquet_writer(
