@@ -19,7 +19,7 @@ STORAGE = {"storage"}
 ENCRYPTION = {"encryption"}
 DOMAIN = {"sources", "ingest", "features", "risk", "governance", "operations"}
 ROOF = {"orchestration", "cli", "definitions"}
-SHARED = {"errors", "file_locks", "full_disk", "private_home", "progress", "settings", "weeks"}
+SHARED = {"errors", "file_locks", "full_disk", "private_home", "programs", "progress", "settings", "weeks"}
 """Small modules that every room may use; they stand on nothing but each other (and plain libraries)."""
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -150,6 +150,18 @@ def _opens_connections(path: Path) -> list[str]:
         ):
             found.append(f"{of}.{node.attr} in line {node.lineno}")
     return found
+
+
+def test_no_program_is_given_our_secrets() -> None:
+    started = {
+        f"{path.relative_to(ROOT)}, line {node.lineno}": {word.arg: ast.unparse(word.value) for word in node.keywords}
+        for path in MODULES
+        if "subprocess" in (text := path.read_text(encoding="utf-8"))
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("subprocess.run", "subprocess.Popen")
+    }
+    assert len(started) > 5
+    assert [place for place, given in started.items() if "environment(" not in given.get("env", "")] == []
 
 
 def test_only_storage_opens_connections() -> None:

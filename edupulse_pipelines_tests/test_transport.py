@@ -9,9 +9,15 @@ import pytest
 
 from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.operations.backup.barman_configuration import conninfo
-from edupulse_pipelines.operations.recovery.standby import libpq_words
 from edupulse_pipelines.orchestration.homes import demand_encrypted_storage
-from edupulse_pipelines.settings import binds_channel, demand_encrypted, is_loopback, load_settings
+from edupulse_pipelines.settings import (
+    binds_channel,
+    conninfo_of,
+    demand_encrypted,
+    is_loopback,
+    load_settings,
+    password_of,
+)
 from edupulse_pipelines.settings.transport import demand_encrypted_tracker, values_of_conninfo
 from edupulse_pipelines.storage.engine import create_engine
 
@@ -248,8 +254,9 @@ def test_barmans_two_connections_say_what_the_url_says(monkeypatch: pytest.Monke
 
 
 def test_a_standby_says_what_the_primarys_url_says() -> None:
-    said, secrets = libpq_words(f"postgresql://u:s3cret@db.example.org/d?{FULL}")
-    assert (values_of_conninfo(said, "it")["sslmode"], secrets) == ("verify-full", {"PGPASSWORD": "s3cret"})
+    url = f"postgresql://u:s3cret@db.example.org/d?{FULL}"
+    said = conninfo_of(url, "The primary's URL", to_primary=True)
+    assert (values_of_conninfo(said, "it")["sslmode"], password_of(url)) == ("verify-full", {"PGPASSWORD": "s3cret"})
     assert values_of_conninfo(said, "it")["channel_binding"] == "require"
     with pytest.raises(ConfigurationError, match="The primary's URL reaches db and says no sslmode"):
-        libpq_words("postgresql://u:s3cret@db/d")
+        conninfo_of("postgresql://u:s3cret@db/d", "The primary's URL")

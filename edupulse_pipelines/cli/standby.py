@@ -73,17 +73,18 @@ def status(as_json: bool, home: Path | None) -> None:
             click.echo(sentence)
         if not trouble:
             seconds = "unknown" if state.lag_seconds is None else f"{state.lag_seconds:,.1f}"
-            click.echo(f"The standby follows: {state.lag_bytes or 0:,} bytes and {seconds} seconds behind.")
+            size = "unknown" if state.lag_bytes is None else f"{state.lag_bytes:,}"
+            click.echo(f"The standby follows: {size} bytes and {seconds} seconds behind.")
     sys.exit(1 if trouble else 0)
 
 
 @standby.command("promote")
 @click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--force", is_flag=True, help="Also while something answers at the primary's address.")
+@click.option("--force", is_flag=True, help="Also while the primary answers, or nobody can tell.")
 @json_option
 @command
 def promote(yes: bool, force: bool, as_json: bool, home: Path | None) -> None:
-    """Make the standby the primary. It asks, and refuses while the primary answers.
+    """Make the standby the primary. It asks, and refuses unless the primary is seen to be gone.
 
     What the old primary has not sent is lost; when it comes back it must not be started as it is: make it a standby
     of the new one. By EDUPULSE_STANDBY_URL, as a superuser or a role that may execute pg_promote.

@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from edupulse_pipelines.errors import ConfigurationError, PermanentError
+from edupulse_pipelines.programs import environment
 
 USUAL_FOLDERS = ("/usr/lib/postgresql/{major}/bin", "/usr/pgsql-{major}/bin", "/usr/local/pgsql/bin")
 """Where distributions put the server's programs, of which few are on PATH."""
@@ -59,7 +60,7 @@ def programs_for(major: int, folder: Path | None = None) -> Programs:
     looked = ", ".join(map(str, places))
     raise ConfigurationError(
         f"The server programs of PostgreSQL {major} (initdb, pg_ctl, postgres) are not on this machine: looked in "
-        f"{looked}. Install the package of that version."
+        f"{looked}. Install the package of that version, or name the folder of its programs in [backup] programs."
     )
 
 
@@ -68,7 +69,8 @@ def major_of(folder: Path) -> int | None:
     program = folder / "postgres"
     if not os.access(program, os.X_OK):
         return None
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    asked = [str(program), "--version"]
+    told = subprocess.run(asked, capture_output=True, text=True, check=False, env=environment()).stdout
     found = re.search(r"\b(\d+)(?:\.\d+|devel|beta\d|rc\d)", told)
     return int(found.group(1)) if found else None
 
@@ -190,4 +192,6 @@ class FolderServer:
             group=pwd.getpwnam(name).pw_gid if name else None,
             extra_groups=[] if name else None,
             stdin=subprocess.DEVNULL,
+            # A server keeps it for as long as it runs, and gives it to all that it starts.
+            env=environment(in_english=False, password=False),
         )

@@ -8,13 +8,15 @@ and the tables of a district: `model`, `audit`, `profile`, `files`, `calendar`. 
 authorities that a district may name. `permissions` is the home's table, `roles` has the names of PostgreSQL's roles,
 `backup` says where backups lie, `drill` where they are tried, `standby` how far a second server may be behind,
 `encryption` names the operator's key, `maintenance` has the upkeep's limits, `section` is what the tables have in
-common, `database_url` spells a URL, `transport` demands that it is encrypted, `libraries` quiets the libraries we call.
+common, `database_url` spells a URL, `conninfo` tells it to programs, `transport` demands that it is encrypted,
+`libraries` quiets the libraries we call.
 """
 
 from edupulse_pipelines.settings.absence_rules import DAY_RULES, RULE_NAMES, AbsenceRule, DayRule, absence_rule
 from edupulse_pipelines.settings.audit import AUDIT_COLUMNS, METADATA, AuditSettings
 from edupulse_pipelines.settings.backup import BACKUP_URL, BackupSettings, backup_url
 from edupulse_pipelines.settings.calendar import WEEKDAYS, AttendanceSettings, CalendarSettings, DaySpan, Weekday
+from edupulse_pipelines.settings.conninfo import conninfo_of, password_of
 from edupulse_pipelines.settings.database_url import checked_database_url, normalise_database_url
 from edupulse_pipelines.settings.drill import DrillSettings
 from edupulse_pipelines.settings.encryption import ENCRYPTION_KEY, EncryptionSettings, encryption_key
@@ -42,7 +44,7 @@ from edupulse_pipelines.settings.roles import KEEPER_URL, RolesSettings, forget_
 from edupulse_pipelines.settings.section import Day
 from edupulse_pipelines.settings.standby import STANDBY_URL, StandbySettings, standby_url
 from edupulse_pipelines.settings.tenant import TenantSettings
-from edupulse_pipelines.settings.transport import binds_channel, demand_encrypted, is_loopback
+from edupulse_pipelines.settings.transport import binds_channel, demand_encrypted, is_loopback, places_of
 
 __all__ = [
     "AUDIT_COLUMNS",
@@ -90,6 +92,7 @@ __all__ = [
     "backup_url",
     "binds_channel",
     "checked_database_url",
+    "conninfo_of",
     "demand_encrypted",
     "encryption_key",
     "forget_keeper",
@@ -97,6 +100,8 @@ __all__ = [
     "keeper_url",
     "load_settings",
     "normalise_database_url",
+    "password_of",
+    "places_of",
     "quiet_libraries",
     "standby_url",
 ]

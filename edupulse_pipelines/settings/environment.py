@@ -81,6 +81,15 @@ class Settings(Section):
             raise ConfigurationError(f"{self.config_path}: [drill] folder: there is no such user.") from None
 
     @property
+    def programs_dir(self) -> Path | None:
+        """Where the programs of PostgreSQL's server are; None for where they usually are."""
+        given = self.backup.programs
+        try:
+            return None if given is None else (self.config_path.parent / Path(given).expanduser()).absolute()
+        except RuntimeError:  # Python knows no home folder of `~somebody`
+            raise ConfigurationError(f"{self.config_path}: [backup] programs: there is no such user.") from None
+
+    @property
     def dagster_home(self) -> Path:
         """The Dagster instance that `run`, `demo`, `edupulse dev` and `dagster dev` share."""
         return self.home / "dagster"

@@ -31,6 +31,7 @@ _OLD_TLS = {"tlsv1", "tlsv1.1"}
 _INSECURE_MLFLOW = ("MLFLOW_TRACKING_INSECURE_TLS", "MLFLOW_S3_IGNORE_TLS")
 _WEB, _MAIL = {"http", "https"}, {"smtp", "smtps", "smtp+starttls"}
 _POSTGRESQL = {"postgres", "postgresql"}
+_USUAL_PORT = 5432
 _PAIR = re.compile(r"\s*(\w+)\s*=\s*(?:'((?:[^'\\]|\\.)*)'|((?:[^\s\\']|\\.)*))")
 
 
@@ -83,6 +84,20 @@ def binds_channel(target: str, named: str) -> bool:
     return "channel_binding" not in values and not _stays_here(_effective(values, named)[0])
 
 
+def places_of(url: str, named: str) -> list[tuple[str, int]]:
+    """The hosts, addresses or folders of sockets that a PostgreSQL URL reaches, and their ports, as libpq finds them.
+
+    A host is empty where nothing names one: libpq then takes the socket in the folder that it was built with.
+    """
+    targets, effective, _ = _effective(values_of_url(url, named), named)
+    ports = effective.get("port", "").split(",")
+    if len(ports) == 1:
+        ports *= len(targets)
+    if len(ports) != len(targets) or not all(port.strip().isdigit() for port in ports if port.strip()):
+        raise ConfigurationError(f"{named} names {len(targets)} hosts and {len(ports)} ports: one for each, or one.")
+    return [(target, int(port.strip() or _USUAL_PORT)) for target, port in zip(targets, ports, strict=True)]
+
+
 def is_loopback(host: str) -> bool:
     """Whether a host of a conninfo is this machine: a socket, `localhost`, 127.0.0.0/8 or ::1. No name is looked up."""
     bare = host.strip().strip("[]").lower()
@@ -115,14 +130,21 @@ def values_of_url(url: str, named: str) -> dict[str, str]:
         )
     found: dict[str, list[str]] = {}
     hosts = authority.rpartition("@")[2]
+    beside_hosts: list[str] = []
     if hosts:
         found["host"] = [unquote(_without_port(host)) for host in hosts.split(",")]
+        beside_hosts += map(_port_of, hosts.split(","))
     path, _, query = rest[len(authority) :].partition("?")
     if path.strip("/"):
         found["dbname"] = [unquote(path.lstrip("/"))]
     for name, value in parse_qsl(query, keep_blank_values=True):
-        hosts_given = [_without_port(host) for host in value.split(",")] if name == "host" else [value]
-        found.setdefault(name, []).extend(hosts_given)
+        if name == "host":
+            found.setdefault(name, []).extend(map(_without_port, value.split(",")))
+            beside_hosts += map(_port_of, value.split(","))
+        else:
+            found.setdefault(name, []).append(value)
+    if "port" not in found and any(beside_hosts):
+        found["port"] = beside_hosts
     return _single(found, named)
 
 
@@ -158,6 +180,13 @@ def _without_port(host: str) -> str:
         return host.partition("]")[0].lstrip("[")
     name, colon, port = host.rpartition(":")
     return name if colon and port.isdigit() and ":" not in name else host
+
+
+def _port_of(host: str) -> str:
+    """The port that stands beside a host; empty where there is none."""
+    name, colon, port = host.rpartition(":")
+    beside = colon and port.isdigit() and (":" not in name or name.endswith("]"))
+    return port if beside else ""
 
 
 # What libpq makes of it
@@ -203,6 +232,7 @@ def _effective(values: Mapping[str, str], named: str) -> tuple[list[str], dict[s
     for name, variable in (
         ("host", "PGHOST"),
         ("hostaddr", "PGHOSTADDR"),
+        ("port", "PGPORT"),
         ("sslmode", "PGSSLMODE"),
         ("ssl_min_protocol_version", "PGSSLMINPROTOCOLVERSION"),
     ):

@@ -27,6 +27,7 @@ from edupulse_pipelines.operations.backup import barman, base_backups
 from edupulse_pipelines.operations.backup.contents import Contents
 from edupulse_pipelines.operations.backup.targets import Target
 from edupulse_pipelines.operations.recovery.state import read_state
+from edupulse_pipelines.programs import environment
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines_tests.benchmarks.load import peak_mib
 from edupulse_pipelines_tests.operations.backed_up import BackedUp, backed_up_server
@@ -122,7 +123,7 @@ def _barman(backed: BackedUp, *words: str, backup: str | None = None, to: Path |
     command = [*program, *words, settings.backup.server, *([backup] if backup else []), *([str(to)] if to else [])]
 
     def call() -> None:
-        subprocess.run(command, check=True, capture_output=True, env=barman.environment(), cwd="/")
+        subprocess.run(command, check=True, capture_output=True, env=environment(), cwd="/")
 
     return call
 

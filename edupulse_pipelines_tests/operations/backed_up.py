@@ -19,6 +19,7 @@ from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.operations.backup import barman
 from edupulse_pipelines.operations.backup.barman_configuration import slot_of, write_configuration
 from edupulse_pipelines.operations.postgresql_server import FolderServer
+from edupulse_pipelines.programs import environment
 from edupulse_pipelines.settings import BackupSettings, Settings
 from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines_tests.servers import new_server
@@ -152,7 +153,7 @@ def _receiver(settings: Settings) -> subprocess.Popen[bytes]:
     command = [barman.barman_program(settings), "-c", barman.configuration_of(settings), "-q", "receive-wal"]
     return subprocess.Popen(
         [*command, settings.backup.server],
-        env=barman.environment(),
+        env=environment(),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -14,7 +14,9 @@ from edupulse_pipelines_tests.servers import new_server, programs
 
 
 @pytest.mark.parametrize("kind", ["wheel", "debian"])
-def test_a_server_answers_on_its_socket_with_its_settings(kind: str) -> None:
+def test_a_server_answers_on_its_socket_with_its_settings(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("EDUPULSE_KEY", "EDUPULSE_KEEPER_URL", "EDUPULSE_NEW_SECRET", "MLFLOW_TRACKING_TOKEN", "PGPASSWORD"):
+        monkeypatch.setenv(name, "s3cret")
     with new_server(kind, settings={"work_mem": "5MB"}) as server:
         engine = create_engine(server.url())
         with engine.connect() as connection:
@@ -23,6 +25,10 @@ def test_a_server_answers_on_its_socket_with_its_settings(kind: str) -> None:
         engine.dispose()
         assert told == {"work_mem": "5MB", "listen_addresses": ""}
         assert int(major) // 10_000 == server.programs.major
+        process = (server.data / "postmaster.pid").read_text(encoding="utf-8").split("\n", 1)[0]
+        given = Path(f"/proc/{process}/environ").read_bytes()
+        assert b"PATH=" in given
+        assert b"s3cret" not in given
         assert server.socket.stat().st_mode & 0o077 == 0
         server.stop()
         assert not server.is_running()

@@ -20,18 +20,11 @@ from typing import Any
 from edupulse_pipelines.errors import ConfigurationError, DatabaseBusy, DiskFull, PermanentError
 from edupulse_pipelines.full_disk import full_disk_in_words
 from edupulse_pipelines.operations.postgresql_server import programs_for
+from edupulse_pipelines.programs import environment
 from edupulse_pipelines.settings import Settings
 
 LEAST_VERSION = (3, 14)
 """The first with what is used here: encryption, increments, `staging_path`."""
-_SECRETS = (
-    "EDUPULSE_DATABASE_URL",
-    "EDUPULSE_KEEPER_URL",
-    "EDUPULSE_BACKUP_URL",
-    "EDUPULSE_STANDBY_URL",
-    "EDUPULSE_KEY",
-    "MLFLOW_TRACKING_URI",
-)
 _BUSY = re.compile(r"[Aa]nother (?:backup|process|action|archive-wal|cron)\b|is locked")
 _FULL = re.compile(r"[Nn]o space left on device|[Dd]isk quota exceeded")
 
@@ -88,16 +81,12 @@ def barman_program(settings: Settings) -> Path:
 def barman_version(settings: Settings) -> tuple[int, ...]:
     """The version of Barman, (3, 19, 1) say; ConfigurationError where it says none."""
     program = barman_program(settings)
-    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    asked = [str(program), "--version"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=False, env=environment()).stdout
     found = re.match(r"(\d+)\.(\d+)(?:\.(\d+))?", said.strip())
     if found is None:
         raise ConfigurationError(f"{program} is no Barman: asked for its version it says {said.strip()[:60]!r}.")
     return tuple(int(part) for part in found.groups(default="0"))
-
-
-def environment() -> dict[str, str]:
-    """The environment for programs that are no part of EduPulse: ours without secrets: URLs may hold passwords."""
-    return {**{name: value for name, value in os.environ.items() if name not in _SECRETS}, "LC_ALL": "C.UTF-8"}
 
 
 def ask_barman(settings: Settings, *arguments: str, seconds: float | None = None) -> Answer:
@@ -145,8 +134,7 @@ def _move_configuration(settings: Settings, configuration: Path) -> None:
         moved = moved.replace(before[1], str(home))
         moved = re.sub(r"^barman_user = .*$", lambda _: f"barman_user = {user}", moved, flags=re.MULTILINE)
     if prefix is not None and not Path(prefix[1]).is_dir() and (major := backed_up_version(settings)) is not None:
-        given = settings.backup.programs
-        folder = programs_for(major, Path(given).expanduser() if given else None).folder
+        folder = programs_for(major, settings.programs_dir).folder
         moved = re.sub(r"^path_prefix = .*$", lambda _: f"path_prefix = {folder}", moved, flags=re.MULTILINE)
     if moved != text:
         new = configuration.with_name("barman.conf.moved")

@@ -13,10 +13,8 @@ from pathlib import Path
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.operations.backup.barman import configuration_of, home_of
 from edupulse_pipelines.operations.postgresql_server import Programs, major_of, programs_for
-from edupulse_pipelines.settings import BACKUP_URL, Settings, backup_url, binds_channel, checked_database_url
+from edupulse_pipelines.settings import BACKUP_URL, Settings, backup_url, conninfo_of
 from edupulse_pipelines.storage.database import Database
-
-_NOT_FOR_PROGRAMS = {"application_name", "options", "connect_timeout", "client_encoding", "password"}
 
 
 def copying_role(settings: Settings) -> str:
@@ -44,32 +42,8 @@ def copying_url(settings: Settings) -> str:
 
 def conninfo(settings: Settings, *, replication: bool = False) -> str:
     """How libpq connects as the role that copies, without a password; `replication`: for the stream of WAL."""
-    return conninfo_of(copying_url(settings), passfile=_password_file(settings), with_database=not replication)
-
-
-def conninfo_of(url: str, *, passfile: Path | None = None, with_database: bool = True) -> str:
-    """A URL as libpq takes it on a command line: without its password, for which `passfile` is named instead.
-
-    ConfigurationError for one that leaves this machine unverified.
-    """
-    from sqlalchemy.engine import make_url
-
-    parsed = make_url(checked_database_url(url, BACKUP_URL))
-    query = {name: value if isinstance(value, str) else ",".join(value) for name, value in parsed.query.items()}
-    parts: dict[str, str] = {name: value for name, value in query.items() if name not in _NOT_FOR_PROGRAMS}
-    if parsed.host:
-        parts["host"] = parsed.host
-    if parsed.port:
-        parts["port"] = str(parsed.port)
-    if parsed.username:
-        parts["user"] = parsed.username
-    if parsed.database and with_database:
-        parts["dbname"] = parsed.database
-    if parsed.password and passfile is not None:
-        parts["passfile"] = str(passfile)
-    if binds_channel(url, BACKUP_URL):
-        parts["channel_binding"] = "require"
-    return " ".join(f"{name}={_quoted(value)}" for name, value in parts.items())
+    url, passfile = copying_url(settings), _password_file(settings)
+    return conninfo_of(url, BACKUP_URL, passfile=passfile, with_database=not replication)
 
 
 def server_major(settings: Settings) -> int:
@@ -83,7 +57,7 @@ def server_major(settings: Settings) -> int:
 def programs_of(settings: Settings, major: int | None = None) -> Programs:
     """The programs of a major version, by default the running server's; ConfigurationError names where was looked."""
     wanted = major or server_major(settings)
-    folder = Path(settings.backup.programs).expanduser() if settings.backup.programs else None
+    folder = settings.programs_dir
     # The folder of the settings is for the server; another version, a dump's target say, is where it usually is.
     return programs_for(wanted, folder if folder is not None and major_of(folder) in (wanted, None) else None)
 
@@ -153,11 +127,6 @@ def _write_password(settings: Settings) -> bool:
         return False
     escaped = (part.replace("\\", "\\\\").replace(":", "\\:") for part in (url.username or "*", str(url.password)))
     return _replace(_password_file(settings), f"*:*:*:{':'.join(escaped)}\n")
-
-
-def _quoted(value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return escaped if escaped and escaped == value and not any(c.isspace() for c in value) else f"'{escaped}'"
 
 
 def _replace(path: Path, text: str) -> bool:

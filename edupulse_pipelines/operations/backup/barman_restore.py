@@ -19,12 +19,13 @@ from pathlib import Path
 
 from edupulse_pipelines.errors import DiskFull, EduPulseError, PermanentError
 from edupulse_pipelines.full_disk import full_disk_in_words
-from edupulse_pipelines.operations.backup.barman import ask_barman, barman_version, environment, tell_barman
+from edupulse_pipelines.operations.backup.barman import ask_barman, barman_version, tell_barman
 from edupulse_pipelines.operations.backup.barman_backups import BaseBackup, base_backups, restore_points
 from edupulse_pipelines.operations.backup.barman_configuration import copying_url, programs_of
 from edupulse_pipelines.operations.backup.targets import Target
 from edupulse_pipelines.operations.backup.wal import Gap, Reached, Segment, end_of_target, read_wal
 from edupulse_pipelines.operations.postgresql_server import USUAL_USERS
+from edupulse_pipelines.programs import environment
 from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.storage.database import Database
 

@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import IO, Any, Protocol
 
 from edupulse_pipelines.errors import EduPulseError, PermanentError
-from edupulse_pipelines.operations.backup.barman import ask_barman, environment, server_folder
+from edupulse_pipelines.operations.backup.barman import ask_barman, server_folder
 from edupulse_pipelines.operations.backup.barman_backups import BaseBackup, base_backups, without_their_wal
 from edupulse_pipelines.operations.backup.barman_configuration import programs_of
 from edupulse_pipelines.operations.backup.wal import broken_segments, read_wal
+from edupulse_pipelines.programs import environment
 from edupulse_pipelines.settings import Settings
 
 _PIECE = 1 << 20  # bytes
@@ -114,7 +115,8 @@ def _verifies(settings: Settings, backup: BaseBackup) -> bool:
     """Whether PostgreSQL's own tool reads the backup, and finds it whole; damage is then named here, file by file."""
     with suppress(EduPulseError, OSError):
         program = programs_of(settings, backup.server_version).path("pg_verifybackup")
-        if subprocess.run([program, "--version"], capture_output=True, check=False).returncode == 0:
+        asked = [str(program), "--version"]
+        if subprocess.run(asked, capture_output=True, check=False, env=environment()).returncode == 0:
             return ask_barman(settings, "verify-backup", settings.backup.server, backup.id).code == 0
     return False
 

@@ -17,15 +17,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from edupulse_pipelines.errors import DiskFull, PermanentError
-from edupulse_pipelines.operations.backup.barman import environment
 from edupulse_pipelines.operations.backup.barman_configuration import (
-    conninfo_of,
     copying_url,
     programs_of,
     server_major,
 )
 from edupulse_pipelines.operations.postgresql_server import Programs
-from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.programs import environment
+from edupulse_pipelines.settings import Settings, conninfo_of, password_of
 from edupulse_pipelines.storage.database import Database
 
 _LIST = "dump.json"
@@ -162,17 +161,19 @@ def _run(programs: Programs, program: str, url: str, *arguments: str) -> None:
 
 def _call(programs: Programs, program: str, url: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run a program of PostgreSQL against a database; a password goes by its environment, not on its command line."""
-    from sqlalchemy.engine import make_url
-
-    password = make_url(url).password
-    secret = {} if password is None else {"PGPASSWORD": str(password)}
+    conninfo = conninfo_of(url, "The URL of the database")
     return subprocess.run(
-        [programs.path(program), f"--dbname={conninfo_of(url)}", "--no-password", *arguments],
+        [
+            programs.path(program),
+            f"--dbname={conninfo}",
+            "--no-password",
+            *arguments,
+        ],
         capture_output=True,
         text=True,
         errors="replace",
         check=False,
-        env={**environment(), **secret},
+        env={**environment(), **password_of(url)},
         stdin=subprocess.DEVNULL,
     )
 

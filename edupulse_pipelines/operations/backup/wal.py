@@ -16,8 +16,9 @@ from itertools import groupby
 from pathlib import Path
 
 from edupulse_pipelines.errors import PermanentError
-from edupulse_pipelines.operations.backup.barman import ask_barman, environment, server_folder
+from edupulse_pipelines.operations.backup.barman import ask_barman, server_folder
 from edupulse_pipelines.operations.postgresql_server import Programs
+from edupulse_pipelines.programs import environment
 from edupulse_pipelines.settings import Settings
 
 _SEGMENT = re.compile(r"([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})(\.partial)?")

@@ -38,6 +38,7 @@ from edupulse_pipelines.operations.recovery.compared import differences
 from edupulse_pipelines.operations.recovery.drills import Drill, record_drill
 from edupulse_pipelines.operations.recovery.scratch import RestoredServer, Scratch, only_drill
 from edupulse_pipelines.operations.recovery.state import State, read_sequences, read_state
+from edupulse_pipelines.programs import environment
 from edupulse_pipelines.risk.book.registry import Registry
 from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.storage.database import Database
@@ -185,7 +186,7 @@ def _note_postgresql(settings: Settings, database: Database, registry: Registry,
                         " CAST(current_setting('server_version_num') AS integer) / 10000, clock_timestamp()"
                     )
                 ).one()
-                programs = programs_for(version, _folder_of_programs(settings))
+                programs = programs_for(version, settings.programs_dir)
                 sequences = read_sequences(connection)
                 # The snapshot is taken by its first statement: now, when nobody writes.
                 report.sizes["database_bytes"] = int(
@@ -214,11 +215,6 @@ def _demand_owner(work: Work) -> None:
             "The role does not own the tables, so it sees neither every row nor can it ask for a quiet moment: name "
             "the keeper's database URL in EDUPULSE_KEEPER_URL."
         )
-
-
-def _folder_of_programs(settings: Settings) -> Path | None:
-    given = settings.backup.programs
-    return None if given is None else Path(given).expanduser()
 
 
 def _refuse_tablespaces(connection: Connection) -> None:
@@ -318,6 +314,7 @@ def _amcheck(server: RestoredServer, noted: _Noted, report: _Report) -> None:
             capture_output=True,
             text=True,
             check=False,
+            env=environment(password=False),
         )
     if ended.returncode == 1:
         report.findings.append(f"pg_amcheck could not look: {(ended.stderr.strip().splitlines() or ['no reason'])[0]}")

@@ -2,7 +2,7 @@
 
 It is made by PostgreSQL's own `pg_basebackup`, with a replication slot that keeps WAL for it on the primary. Clients
 whose URL names both servers and says `target_session_attrs=read-write` find whichever takes writes. Whether the old
-primary is really gone nobody can know from here: promotion refuses while anything answers at its address.
+primary is really gone is looked at in `fence`: promotion refuses while anything answers at its address.
 """
 
 from __future__ import annotations
@@ -10,10 +10,8 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-import re
 import shlex
 import shutil
-import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, make_url
+from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import (
     ConfigurationError,
@@ -30,11 +28,13 @@ from edupulse_pipelines.errors import (
     PermanentError,
 )
 from edupulse_pipelines.operations.postgresql_server import FolderServer, Programs, programs_for
-from edupulse_pipelines.settings import STANDBY_URL, Settings, binds_channel, demand_encrypted
+from edupulse_pipelines.operations.recovery.fence import why_not_promoted
+from edupulse_pipelines.programs import environment
+from edupulse_pipelines.settings import STANDBY_URL, Settings, conninfo_of, password_of, places_of
 from edupulse_pipelines.storage.database import Database
 
 _PROMOTION_SECONDS = 60
-_CONNECT_SECONDS = 5.0
+_PRIMARY = "The primary's URL"
 Slot = Literal["active", "idle", "missing", "lost"]
 
 
@@ -42,15 +42,16 @@ Slot = Literal["active", "idle", "missing", "lost"]
 class Standby:
     """How the standby is. primary_answers: whether it could be asked; without it lags and slot are not known.
 
-    connected: whether it receives. slot_bytes: WAL that the slot holds back on the primary. lag_bytes: WAL that it has
-    not replayed; lag_seconds: how long the newest replayed change waited, 0 with nothing left to replay. in_recovery:
-    of the standby itself; False once it was promoted, None where it was not asked or does not answer.
+    connected: whether it receives; None where the role that asks may not see that. slot_bytes: WAL that the slot holds
+    back on the primary. lag_bytes: WAL that it has not replayed; lag_seconds: how long the newest replayed change
+    waited, 0 with nothing left to replay. in_recovery: of the standby itself; False once it was promoted, None where it
+    was not asked or does not answer.
     """
 
     primary_answers: bool
     slot: Slot | None = None
     slot_bytes: int | None = None
-    connected: bool = False
+    connected: bool | None = False
     lag_bytes: int | None = None
     lag_seconds: float | None = None
     in_recovery: bool | None = None
@@ -89,14 +90,15 @@ def create_standby(settings: Settings, primary: Database, folder: Path, url: str
             f"The slot {slot} is broken: the server has thrown away what it was to keep. Drop it "
             f"(SELECT pg_drop_replication_slot('{slot}')) and create the standby again."
         )
-    programs = programs_for(major, _folder_of_programs(settings))
+    programs = programs_for(major, settings.programs_dir)
     existed = folder.exists()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     folder.chmod(0o700)
-    conninfo, secrets = libpq_words(url)
+    # Of two servers the one that takes writes: after a promotion the first may be the standby itself.
+    conninfo = conninfo_of(url, _PRIMARY, with_database=False, left_out=(), to_primary=True)
     making = ["--create-slot"] if there is None else []
     try:
-        _base_backup(programs, folder, [*making, f"--slot={slot}", f"--dbname={conninfo}"], secrets)
+        _base_backup(programs, folder, [*making, f"--slot={slot}", f"--dbname={conninfo}"], password_of(url))
     except BaseException:
         shutil.rmtree(folder)
         if existed:
@@ -139,6 +141,11 @@ def trouble_with_standby(settings: Settings, state: Standby) -> list[str]:
             f"The slot {slot} is broken: the primary has thrown away WAL that the standby still needs. Drop the slot, "
             "empty the standby's folder and create it again."
         )
+    elif state.connected is None:
+        said.append(
+            "Whether the standby is connected, and how far it is behind, cannot be seen by this role: "
+            "GRANT pg_monitor TO it, or name the role that copies in EDUPULSE_BACKUP_URL."
+        )
     elif not state.connected:
         said.append(f"The standby is not connected; the slot {slot} keeps WAL for it. Start it.")
     if state.slot_bytes is not None and state.slot_bytes > limits.max_slot_bytes:
@@ -153,29 +160,14 @@ def trouble_with_standby(settings: Settings, state: Standby) -> list[str]:
     return said
 
 
-def answering_primary(url: str, standby_url: str) -> str | None:
-    """The address at which something answers that is not the standby; None where nothing does.
-
-    It asks no more than whether a connection is taken: a primary that refuses clients, or is starting, is there.
-    """
-    not_it = set(places_of(standby_url))
-    for place in places_of(url):
-        if place not in not_it and _takes_connections(*place):
-            return f"{place[0]}, port {place[1]}"
-    return None
-
-
 def promote_standby(settings: Settings, standby_url: str, *, force: bool = False) -> None:
     """Make the standby a primary, and wait until it takes writes.
 
-    PermanentError, and nothing was done, while anything answers at the primary's address (unless `force`), for a server
-    that is no standby (any more), and for a role that may not.
+    PermanentError, and nothing was done, while anything answers at the primary's address or nobody can tell whether
+    something does (unless `force`), for a server that is no standby (any more), and for a role that may not.
     """
-    if not force and (there := answering_primary(settings.database_url, standby_url)) is not None:
-        raise PermanentError(
-            f"The primary answers ({there}): two servers that both take writes would each have rows that the other "
-            "has not. Stop it for good first (and see that it does not start again); --force promotes in any case."
-        )
+    if not force and (why := why_not_promoted(settings.database_url, standby_url)) is not None:
+        raise PermanentError(why)
     try:
         with Database(standby_url).unchecked_work() as work, work.outside_transactions() as connection:
             if not connection.scalar(sa.text("SELECT pg_is_in_recovery()")):
@@ -200,7 +192,7 @@ def standby_url_or_refuse(given: str | None) -> str:
     """The standby's URL; ConfigurationError where none is set, or where it names more than one server."""
     if given is None:
         raise ConfigurationError(f"{STANDBY_URL} names the standby itself (postgresql://…); it is not set.")
-    if len(places_of(given)) > 1:
+    if len(places_of(given, STANDBY_URL)) > 1:
         raise ConfigurationError(f"{STANDBY_URL} names several servers; it has to be the standby alone.")
     return given
 
@@ -221,7 +213,9 @@ def _seen_by_primary(connection: Connection, slot: str, in_recovery: bool | None
         ),
         {"pid": kept.active_pid},
     ).first()
-    connected = row is not None and row.state in ("streaming", "catchup")
+    connected: bool | None = row is not None and row.state in ("streaming", "catchup")
+    if row is not None and row.state is None:
+        connected = None  # it is there, and what it does is for roles with pg_read_all_stats
     lag_bytes = None if row is None or row.bytes is None else int(row.bytes)
     # With nothing left to replay the server says nothing of how long it took.
     waited = None if row is None or row.seconds is None else float(row.seconds)
@@ -232,7 +226,7 @@ def _seen_by_primary(connection: Connection, slot: str, in_recovery: bool | None
         slot=state,
         slot_bytes=behind,
         connected=connected,
-        lag_bytes=lag_bytes if connected else behind,
+        lag_bytes=behind if connected is False else lag_bytes,
         lag_seconds=lag_seconds,
         in_recovery=in_recovery,
     )
@@ -264,11 +258,6 @@ def _drop_slot(primary: Database, slot: str) -> None:
 # Programs and addresses
 
 
-def _folder_of_programs(settings: Settings) -> Path | None:
-    given = settings.backup.programs
-    return None if given is None else Path(given).expanduser()
-
-
 def _base_backup(programs: Programs, folder: Path, arguments: list[str], secrets: Mapping[str, str]) -> None:
     ended = subprocess.run(
         [
@@ -283,7 +272,7 @@ def _base_backup(programs: Programs, folder: Path, arguments: list[str], secrets
         capture_output=True,
         text=True,
         check=False,
-        env={**os.environ, **secrets},
+        env={**environment(), **secrets},
         stdin=subprocess.DEVNULL,
     )
     if ended.returncode != 0:
@@ -299,51 +288,3 @@ def _hand_over(folder: Path) -> None:
         for parent, folders, files in os.walk(folder):
             for one in (".", *folders, *files):
                 os.chown(Path(parent, one), entry.pw_uid, entry.pw_gid, follow_symlinks=False)
-
-
-def libpq_words(url: str) -> tuple[str, dict[str, str]]:
-    """The connection as libpq's own words, and beside them the password, for the environment of a program.
-
-    A command line is seen by every user of the machine. `pg_basebackup` makes the standby's `primary_conninfo` of it.
-    ConfigurationError for a connection that leaves this machine unverified.
-    """
-    demand_encrypted(url, "The primary's URL")
-    parsed = make_url(url)
-    words = {"user": parsed.username, "host": parsed.host, "port": parsed.port} | dict(parsed.query)
-    if binds_channel(url, "The primary's URL"):
-        words["channel_binding"] = "require"
-    words.pop("target_session_attrs", None)
-    given = {name: ",".join(value) if isinstance(value, tuple) else value for name, value in words.items()}
-    conninfo = " ".join(f"{name}={_quoted(str(value))}" for name, value in given.items() if value)
-    return conninfo, {"PGPASSWORD": str(parsed.password)} if parsed.password else {}
-
-
-def _quoted(value: str) -> str:
-    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-
-
-def places_of(url: str) -> list[tuple[str, int]]:
-    """The hosts (or folders of sockets) and ports that a URL names."""
-    parsed = make_url(url)
-    given: Any = parsed.query.get("host") or parsed.host or "localhost"
-    hosts = list(given) if isinstance(given, tuple) else str(given).split(",")
-    ports = str(parsed.query.get("port") or parsed.port or "5432").split(",")
-    if len(ports) == 1:
-        ports *= len(hosts)
-    places = []
-    for host, port in zip(hosts, ports, strict=True):
-        found = re.fullmatch(r"([^:/]+):(\d+)", host)
-        places.append((found[1], int(found[2])) if found else (host, int(port or 5432)))
-    return places
-
-
-def _takes_connections(host: str, port: int) -> bool:
-    try:
-        if host.startswith("/"):
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as made:
-                made.settimeout(_CONNECT_SECONDS)
-                return made.connect_ex(f"{host}/.s.PGSQL.{port}") == 0
-        socket.create_connection((host, port), timeout=_CONNECT_SECONDS).close()
-    except OSError:
-        return False
-    return True

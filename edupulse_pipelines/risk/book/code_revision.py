@@ -6,6 +6,8 @@ import functools
 import subprocess
 from pathlib import Path
 
+from edupulse_pipelines.programs import environment
+
 
 @functools.lru_cache(maxsize=1)
 def git_revision() -> str:
@@ -14,7 +16,15 @@ def git_revision() -> str:
 
     def git(*words: str) -> str | None:
         try:
-            done = subprocess.run(["git", *words], cwd=package, capture_output=True, text=True, timeout=10, check=False)
+            done = subprocess.run(
+                ["git", *words],
+                cwd=package,
+                capture_output=True,
+                text=True,
+                timeout=10,
+                check=False,
+                env=environment(in_english=False, password=False),
+            )
         except (OSError, subprocess.SubprocessError):
             return None
         return done.stdout.strip() if done.returncode == 0 else None

@@ -60,3 +60,5 @@ def test_promote_the_standby(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         pair.standby, pair.primary = pair.primary, pair.standby
         shutil.rmtree(pair.standby.data)
         typed(create)
+        pair.standby.start()  # the URL that it was made by names both servers, and itself first
+        pair.wait_until_it_follows()

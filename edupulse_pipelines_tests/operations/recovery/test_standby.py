@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,17 +14,25 @@ import sqlalchemy as sa
 
 from edupulse_pipelines.errors import ConfigurationError, PermanentError
 from edupulse_pipelines.operations.postgresql_server import FolderServer
+from edupulse_pipelines.operations.recovery import fence
+from edupulse_pipelines.operations.recovery.fence import why_not_promoted
 from edupulse_pipelines.operations.recovery.standby import (
     Standby,
     create_standby,
-    libpq_words,
-    places_of,
     promote_standby,
     standby_state,
     standby_url_or_refuse,
     trouble_with_standby,
 )
-from edupulse_pipelines.settings import BackupSettings, Settings, StandbySettings, normalise_database_url
+from edupulse_pipelines.settings import (
+    BackupSettings,
+    Settings,
+    StandbySettings,
+    conninfo_of,
+    normalise_database_url,
+    password_of,
+    places_of,
+)
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines_tests.operations.recovery.copies import ask
 from edupulse_pipelines_tests.servers import CHEAP, new_server
@@ -178,16 +188,64 @@ def test_thresholds_are_those_of_the_settings(tmp_path: Path) -> None:
         ("postgresql://u@a/d", [("a", 5432)]),
         ("postgresql:///d?host=/run/pg&port=6000", [("/run/pg", 6000)]),
         ("postgresql:///d?host=a:1&host=b:2", [("a", 1), ("b", 2)]),
+        ("postgresql:///d?host=[::1]:1&host=b", [("::1", 1), ("b", 5432)]),
+        ("postgresql://a/d?hostaddr=10.0.0.1&port=7", [("10.0.0.1", 7)]),
+        ("postgresql:///d", [("", 5432)]),
     ],
 )
 def test_the_places_that_a_url_names(url: str, places: list[tuple[str, int]]) -> None:
-    assert places_of(normalise_database_url(url)) == places
+    assert places_of(normalise_database_url(url), "it") == places
+
+
+def test_only_what_refuses_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = "postgresql://u@127.0.0.1:{}/d"
+    standby = here.format(1)
+
+    def said(url: str) -> str:
+        return why_not_promoted(url, standby) or ""
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        assert f"The primary answers (127.0.0.1, port {port})" in said(here.format(port))
+        assert "The primary answers" in said(f"postgresql://u@127.0.0.1:1,127.0.0.1:{port}/d")
+        assert "The primary answers" in said(f"postgresql://u@no.such.host/d?hostaddr=127.0.0.1&port={port}")
+    assert said(here.format(port)) == ""
+    assert "its name is not found" in said("postgresql://u@no.such.host.invalid/d")
+    assert "names no server but the standby" in said(standby)
+    monkeypatch.setattr(fence, "_code_of", lambda *_: errno.EHOSTUNREACH)
+    assert "Nobody can tell from here whether the primary is gone" in said(here.format(port))
+    assert "No route to host" in said(here.format(port))
+
+
+def test_a_primary_on_a_socket_is_seen_where_the_url_names_no_host(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fence, "_SOCKET_FOLDERS", (str(tmp_path),))
+    url, standby = "postgresql://u@/d?port=5999", "postgresql://u@127.0.0.1:1/d"
+    assert why_not_promoted(url, standby) is None
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / ".s.PGSQL.5999"))
+        listening.listen()
+        assert "The primary answers (the socket of this machine" in (why_not_promoted(url, standby) or "")
+
+
+def test_what_a_role_may_not_see_of_the_standby_is_unknown(pair: Pair) -> None:
+    ask(pair.primary, "CREATE ROLE loader LOGIN")
+    pair.create()
+    pair.standby.start()
+    pair.wait_until_it_follows()
+    loader = Database(normalise_database_url(pair.primary.url(user="loader")))
+    state = standby_state(pair.settings, loader, None)
+    assert (state.connected, state.lag_bytes, state.slot) == (None, None, "active")
+    (said,) = trouble_with_standby(pair.settings, state)
+    assert "GRANT pg_monitor" in said
 
 
 def test_a_password_is_never_on_a_command_line() -> None:
-    words, secrets = libpq_words(normalise_database_url("postgresql://u:it's%20me@a,b/d?sslmode=verify-full"))
-    assert words == "user='u' host='a,b' port='5432,5432' sslmode='verify-full' channel_binding='require'"
-    assert secrets == {"PGPASSWORD": "it's me"}
+    url = normalise_database_url("postgresql://u:it's%20me@a:1,b/d?sslmode=verify-full&sslrootcert=/my%20crt")
+    words = conninfo_of(url, "it", with_database=False)
+    assert words == "host=a,b port=1,5432 sslmode=verify-full sslrootcert='/my crt' user=u channel_binding=require"
+    assert password_of(url) == {"PGPASSWORD": "it's me"}
 
 
 def test_the_standbys_url_names_the_standby_alone() -> None:
