@@ -31,3 +31,12 @@ def if_free(file: Path) -> Iterator[bool]:
             yield False
             return
         yield True
+
+
+@contextmanager
+def shared(file: Path) -> Iterator[None]:
+    """Be in a block with this lock file beside others that share it, and keep `only_one` and `if_free` out."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with file.open("a") as opened:
+        fcntl.flock(opened, fcntl.LOCK_SH)
+        yield

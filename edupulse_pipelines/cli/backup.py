@@ -106,8 +106,10 @@ def create(full: bool, dump: bool, as_json: bool, home: Path | None) -> None:
         sentence += f"\nThrown away: {len(taken.retired)} older moments, {_size(taken.freed)}."
     for name in moment.damaged:
         sentence += f"\nDamaged in the home: {name}."
-    answer(sentence, facts, as_json)
-    sys.exit(1 if moment.damaged else 0)
+    if taken.trouble is not None:
+        sentence += f"\n{taken.trouble}"
+    answer(sentence, {**facts, "trouble": taken.trouble}, as_json)
+    sys.exit(1 if moment.damaged or taken.trouble else 0)
 
 
 @backup.command("list")
@@ -320,7 +322,8 @@ def _say_looked(plan: Plan, looked: Looked) -> None:
     from edupulse_pipelines.cli.output.drawing import console, show_lines
     from edupulse_pipelines.operations.backup.restoring import DATA_FOLDER
 
-    click.echo(f"Restored into {plan.to}: every file is as the manifest says.")
+    as_said = ": every file is as the manifest says" if plan.files else ""
+    click.echo(f"Restored into {plan.to}{as_said}.")
     for title, lines in (
         ("The schema is not as declared", looked.differences),
         ("MLflow and the table of models disagree (`edupulse model sync` mends it)", looked.models),
@@ -339,10 +342,13 @@ def _say_looked(plan: Plan, looked: Looked) -> None:
         click.echo("No delivery has been lost.")
     if looked.not_known:
         click.echo(looked.not_known)
+    if looked.key:
+        click.echo(looked.key)
     if plan.target is not None:
+        moved = "" if looked.closed else ", or move the folder to its place,"
         click.echo(
-            f"The database has been replayed, and lies in {plan.to / DATA_FOLDER}: start its server there, or move the "
-            "folder to its place, and name it in EDUPULSE_DATABASE_URL."
+            f"The database has been replayed, and lies in {plan.to / DATA_FOLDER}: start its server there{moved} and "
+            "name it in EDUPULSE_DATABASE_URL."
         )
     if looked.closed:
         click.echo(f"It is closed. {looked.closed}")

@@ -65,10 +65,10 @@ def keys_new(output: Path | None, as_json: bool, home: Path | None) -> None:
 @json_option
 @command
 def keys_rotate(target: Path | None, as_json: bool, home: Path | None) -> None:
-    """Replace the operator's key: the small files in <home>/keys are written again, and nothing else.
+    """Replace the operator's key: the small files in <home>/keys and beside its backups are written again, no more.
 
-    The old key goes to `<key_file>.retired`: backups of before need it, and who has stolen it opens those alone. Said
-    again after it was stopped, it finishes.
+    The old key goes to `<key_file>.retired`: copies of backups that lie elsewhere need it, and who has stolen it opens
+    those alone. Said again after it was stopped, it finishes.
     """
     from edupulse_pipelines.encryption.keyring import key_ring
     from edupulse_pipelines.encryption.operators_key import rotate
@@ -134,7 +134,7 @@ def keys_check(thorough: bool, as_json: bool, home: Path | None) -> None:
 @json_option
 @command
 def keys_apply(tenant_name: str | None, as_json: bool, home: Path | None) -> None:
-    """Encrypt what lies plain in the raw archive: archives, refused files, kept bundles.
+    """Encrypt what lies plain in the raw archive (archives, refused files, kept bundles), and in backups.
 
     It may be stopped at any moment, and goes on when it is said again. Loads may run meanwhile.
     """
@@ -142,6 +142,7 @@ def keys_apply(tenant_name: str | None, as_json: bool, home: Path | None) -> Non
     from edupulse_pipelines.cli.output.steps import ConsoleProgress
     from edupulse_pipelines.encryption.keyring import key_ring
     from edupulse_pipelines.governance.at_rest import encrypt_all
+    from edupulse_pipelines.operations.backup.taking import encrypt_backups
 
     settings = settings_of(home)
     if not key_ring(settings).is_on:
@@ -152,12 +153,16 @@ def keys_apply(tenant_name: str | None, as_json: bool, home: Path | None) -> Non
         for name in names:
             progress.begin(f"encrypt {name}")
             counts[name] = encrypt_all(works(name), settings.raw_dir, progress.advanced)
+        progress.begin("encrypt backups")
+        backups = 0 if tenant_name else encrypt_backups(settings)
     said = [
         f"{name}: {done['archives']:,} archives and {done['kept files']:,} kept files encrypted"
         for name, done in counts.items()
     ]
     facts = {name: {"archives": done["archives"], "kept_files": done["kept files"]} for name, done in counts.items()}
-    answer("\n".join(said), {"encrypted": facts}, as_json)
+    if backups:
+        said.append(f"Backups: {backups:,} files encrypted")
+    answer("\n".join(said), {"encrypted": facts, "backups": backups}, as_json)
 
 
 @keys.command("open")

@@ -63,12 +63,18 @@ class _Cached(NamedTuple):
 class KeyRing:
     """The keys of one home. It says nothing of files that are none of the home's."""
 
-    def __init__(self, home: Path, key_file: Path | None = None, given: str | None = None) -> None:
-        """`key_file`: holds the operator's identity; `given`: the identity itself, which goes before the file."""
+    def __init__(
+        self, home: Path, key_file: Path | None = None, given: str | None = None, copies: Path | None = None
+    ) -> None:
+        """`key_file`: holds the operator's identity; `given`: the identity itself, which goes before the file.
+
+        copies: where the home's backups keep its data keys (`operations.backup.key_copies`).
+        """
         self.home = home
         self.key_file = None if given else key_file
+        self.copies = copies
         self._given = given
-        self._cached: dict[str, _Cached] = {}
+        self._cached: dict[Path, _Cached] = {}
 
     @property
     def is_on(self) -> bool:
@@ -115,18 +121,25 @@ class KeyRing:
 
     def key(self, name: str) -> DataKey:
         """A data key that is there; KeyUnusable says what is wrong and what to do."""
-        path = self.path_of(name)
+        return self._opened(self.path_of(name), name)
+
+    def _opened(self, path: Path, name: str) -> DataKey:
         state = (_state(path), self._given or (_state(self.key_file) if self.key_file else None))
-        cached = self._cached.get(name)
+        cached = self._cached.get(path)
         if cached is not None and cached.state == state and state[0] is not None:
             return cached.key
         key = read_data_key(path, name, self.identities(), self.source)
-        self._cached[name] = _Cached(state, key)
+        self._cached[path] = _Cached(state, key)
         return key
+
+    def copied(self) -> list[Path]:
+        """The small files that backups keep."""
+        return sorted(self.copies.glob("*.age")) if self.copies is not None else []
 
     def key_for_writing(self, name: str) -> DataKey | None:
         """The data key to encrypt with, made where there is none yet; None when nothing is to be encrypted.
 
+        The home's own is taken from its backups where it is gone, or the home is a new one: they are encrypted with it.
         KeyUnusable when the key is gone and files that need it are not.
         """
         if not self.is_on:
@@ -140,17 +153,25 @@ class KeyRing:
                     "the district's key was thrown away on purpose, move that folder away before anything new of the "
                     "district is kept."
                 )
-            self._make(path, name)
+            copy = self.copies / path.name if self.copies is not None and name == HOME_KEY else None
+            if copy is not None and copy.exists():
+                self._opened(copy, name)
+                _appear(path, copy.read_bytes())
+            else:
+                self._make(path, name)
         return self.key(name)
 
     def opening(self) -> list[x25519.Identity]:
-        """Every identity that may open a file: those of the data keys that can be opened, and the operator's own."""
+        """Every identity that may open a file: those of the data keys that can be opened, and the operator's own.
+
+        Those that backups keep are among them: the home may have lost its own.
+        """
         from pyrage import x25519
 
         found = []
-        for name in self.names():
+        for path in (*map(self.path_of, self.names()), *self.copied()):
             try:
-                found.append(x25519.Identity.from_str(self.key(name).identity))
+                found.append(x25519.Identity.from_str(self._opened(path, path.stem).identity))
             except KeyUnusable:
                 continue
         return [*found, *self.identities()]
@@ -164,18 +185,22 @@ class KeyRing:
             "secret": secrets.token_hex(_SECRET_BYTES),
             "identity": str(x25519.Identity.generate()),
         }
-        sealed = seal_data_key(json.dumps(content).encode(), self.identities()[0])
-        path.parent.mkdir(mode=0o770, parents=True, exist_ok=True)  # less what this process gives to nobody
-        temporary = write_beside(path, sealed, mode=0o660)
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            pass
-        except OSError:  # a file system without links
-            if not path.exists():
-                temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        _appear(path, seal_data_key(json.dumps(content).encode(), self.identities()[0]))
+
+
+def _appear(path: Path, sealed: bytes) -> None:
+    """Write a small file that is not there; it appears as a whole or not at all. One that is there by then stays."""
+    path.parent.mkdir(mode=0o770, parents=True, exist_ok=True)  # less what this process gives to nobody
+    temporary = write_beside(path, sealed, mode=0o660)
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        if not path.exists():
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def read_data_key(path: Path, name: str, identities: list[x25519.Identity], source: str) -> DataKey:
@@ -280,13 +305,15 @@ _rings: dict[Path, KeyRing] = {}
 
 
 def key_ring(settings: Settings, home: Path | None = None) -> KeyRing:
-    """The keys of the settings' home, or of another folder that has `keys/` as a home has (a backup, say)."""
-    return KeyRing(home or settings.home, settings.encryption.key_file, encryption_key())
+    """The keys of the settings' home, or of another folder that has `keys/` as a home has (a restored one, say)."""
+    if home is not None:
+        return KeyRing(home, settings.encryption.key_file, encryption_key())
+    return KeyRing(settings.home, settings.encryption.key_file, encryption_key(), settings.backup_dir / KEYS_FOLDER)
 
 
-def use_keys(settings: Settings) -> KeyRing:
-    """Have this process open and encrypt what lies in the settings' home with their key."""
-    ring = _rings[settings.home.absolute()] = key_ring(settings)
+def use_keys(settings: Settings, home: Path | None = None) -> KeyRing:
+    """Have this process open and encrypt what lies in the settings' home, or in this one, with their key."""
+    ring = _rings[(home or settings.home).absolute()] = key_ring(settings, home)
     return ring
 
 

@@ -62,7 +62,7 @@ def new_identity(ring: KeyRing, target: Path | None) -> tuple[Path, str]:
 
 
 def rotate(ring: KeyRing, target: Path | None = None) -> Rotated:
-    """Encrypt every data key to a new identity.
+    """Encrypt every data key to a new identity, in the home and where its backups keep them.
 
     target: a file for it, which is made when it is not there; the settings then have to name it. By default the file of
     the settings holds the new identity from then on, and the old one goes to `<file>.retired`, for backups of before.
@@ -107,23 +107,31 @@ def _rotate_in_place(ring: KeyRing, key_file: Path) -> Rotated:
 
 
 def _seal_again(ring: KeyRing, identities: list[x25519.Identity], new: x25519.Identity) -> int:
-    """Write every data key encrypted to `new`; how many were not."""
+    """Write every data key, also those that backups keep, encrypted to `new`; how many of the home were not."""
     _check_all_open(ring, identities)
     written = 0
-    for name in ring.names():
-        path = ring.path_of(name)
+    for path in _small_files(ring):
         try:
             open_data_key(path, [new], "")
         except KeyUnusable:
             content = open_data_key(path, identities, ring.source)
-            write_beside(path, seal_data_key(content, new), mode=0o660).replace(path)
-            written += 1
+            try:
+                write_beside(path, seal_data_key(content, new), mode=0o660).replace(path)
+            except OSError as error:
+                raise PermanentError(
+                    f"{path} cannot be written ({error.strerror}): mend that, and say it again, which finishes it."
+                ) from None
+            written += path.parent == ring.folder
     return written
 
 
+def _small_files(ring: KeyRing) -> list[Path]:
+    return [*map(ring.path_of, ring.names()), *ring.copied()]
+
+
 def _check_all_open(ring: KeyRing, identities: list[x25519.Identity]) -> None:
-    for name in ring.names():
-        open_data_key(ring.path_of(name), identities, ring.source)
+    for path in _small_files(ring):
+        open_data_key(path, identities, ring.source)
 
 
 def _generate() -> x25519.Identity:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import (
     DefaultScheduleStatus,
+    Failure,
     JobDefinition,
     MetadataValue,
     OpExecutionContext,
@@ -34,7 +35,8 @@ SHOWN = 14
 _WHAT = (
     "Takes a moment of the home: database, MLflow's store, models, raw archive and settings as they belong together; "
     "files that have not changed are not copied again. Throws away moments that are older than [backup] retention. "
-    "Loads go on meanwhile."
+    "Loads go on meanwhile. Fails, with the moment taken, where somebody has to mend something: archives that are "
+    "damaged, no WAL that arrives, a slot that is lost."
 )
 
 
@@ -52,9 +54,10 @@ def backup_job(settings: Settings) -> JobDefinition:
             stands, last = standing(settings), moments(settings)[-SHOWN:]
             progress.finished(BACKUP, taken)
         metadata = _metadata(taken, stands, last)
-        for sentence in stands.warnings:
-            context.log.warning(sentence)
         context.log.info(metadata["done"])
+        trouble = [*stands.warnings, *([taken.trouble] if taken.trouble else [])]
+        if trouble:  # the moment is there, and somebody has to hear of this: another one would not mend it
+            raise Failure(f"{metadata['done']} To mend: {' '.join(trouble)}", metadata, allow_retries=False)
         context.add_output_metadata(metadata)
 
     @job(

@@ -51,6 +51,20 @@ def test_a_backup_while_another_one_runs_fails_in_words(settings: Settings, monk
     assert "Another backup into" in failed.step_failure_data.user_failure_data.description
 
 
+@pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+def test_it_fails_with_the_moment_taken_where_somebody_has_to_mend_something(settings: Settings) -> None:
+    folder = settings.backup_dir / "moments"
+    folder.mkdir(parents=True)
+    (folder / "20200101T000000Z.json").write_text("cut off", encoding="utf-8")
+    result = _run(settings, raise_on_error=False)
+    (failed,) = [event for event in result.all_events if event.is_step_failure]
+    failure = failed.step_failure_data.user_failure_data
+    (moment,) = moments(settings)
+    assert "is damaged" in failure.description
+    assert failure.metadata["moment"].value == moment.id
+    assert not [event for event in result.all_events if event.is_step_up_for_retry]
+
+
 @pytest.mark.parametrize(("folder", "running"), [(None, False), ("/srv/backups", True)])
 def test_it_runs_by_itself_where_the_settings_say_where_backups_lie(
     tmp_path: Path, folder: str | None, running: bool

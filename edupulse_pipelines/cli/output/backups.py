@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ def show_moments(console: Console, moments: Sequence[Moment]) -> None:
     for moment in moments:
         table.add_row(
             moment.id,
-            f"{moment.at:%Y-%m-%d %H:%M:%S}",
+            f"{moment.at.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}",
             moment.base_backup or moment.database,
             f"{len(moment.files):,}",
             f"{moment.bytes / 1e6:,.1f}",

@@ -10,13 +10,15 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from edupulse_pipelines.encryption.keyring import use_keys
 from edupulse_pipelines.errors import EduPulseError, PermanentError
 from edupulse_pipelines.governance.erased_again import erase_again
 from edupulse_pipelines.governance.role_names import RoleNames
@@ -47,6 +49,10 @@ _CLOSED = (
     "It was restored, and who has been erased since cannot be known: neither the live home nor a newer moment can be "
     "read. Erase them again (`edupulse privacy erase`), then open it: `edupulse backup open`."
 )
+_NOTES_GONE = (
+    "It was restored, and the notes of {count} erasures are gone: whom they were of cannot be known. Erase them again "
+    "(`edupulse privacy erase`), then open it: `edupulse backup open`."
+)
 _AGAIN = "It was restored, and not everybody who was erased since could be erased again:"
 
 
@@ -56,8 +62,8 @@ class Looked:
 
     differences: of the schema with what is declared. models: what MLflow and the table of models disagree about.
     archives: those that are not as the database has them. erased: what went when students were erased again. lost: by
-    district the deliveries to land again, by name. not_known: what of erasures nobody can know. closed: why it is
-    closed, if it is.
+    district the deliveries to land again, by name. not_known: what of erasures nobody can know. key: what is to be done
+    about the operator's key, if anything. closed: why it is closed, if it is.
     """
 
     schema_revision: str | None = None
@@ -67,6 +73,7 @@ class Looked:
     erased: Counter[str] = field(default_factory=Counter)
     lost: dict[str, list[str]] = field(default_factory=dict)
     not_known: str | None = None
+    key: str | None = None
     closed: str | None = None
 
     @property
@@ -82,19 +89,21 @@ def look_after(settings: Settings, plan: Plan, tell: Told = lambda _: None) -> L
     that they are put beside.
     """
     looked = Looked()
+    use_keys(settings, plan.to)  # what it holds is encrypted, as what the live home holds
     _make_landing(plan)
-    known = _bring_erasures(settings, plan, looked)
+    looked.key = _key_to_bring(plan)
+    unknown = _bring_erasures(settings, plan, looked)
     if plan.part == "files":
         closed.open_again(plan.to / DATABASE)
     elif plan.target is None:
-        _look_at(settings, plan, f"sqlite:///{plan.to / DATABASE}", None, looked, known, tell)
+        _look_at(settings, plan, f"sqlite:///{plan.to / DATABASE}", None, looked, unknown, tell)
         if looked.closed is None:
             closed.open_again(plan.to / DATABASE)
         else:
             closed.close(plan.to / DATABASE, looked.closed)
     else:
         with _started(settings, plan, tell) as (url, role):
-            _look_at(settings, plan, url, role, looked, known, tell)
+            _look_at(settings, plan, url, role, looked, unknown, tell)
         data = plan.to / DATA_FOLDER
         closed.open_again(plan.to / DATABASE)  # the file belongs to no database here
         if looked.closed is None:
@@ -105,9 +114,12 @@ def look_after(settings: Settings, plan: Plan, tell: Told = lambda _: None) -> L
 
 
 def _look_at(
-    settings: Settings, plan: Plan, url: str, role: str | None, looked: Looked, known: bool, tell: Told
+    settings: Settings, plan: Plan, url: str, role: str | None, looked: Looked, unknown: str | None, tell: Told
 ) -> None:
-    """Compare the restored database with what is declared and with the files, and erase again whoever was erased."""
+    """Compare the restored database with what is declared and with the files, and erase again whoever was erased.
+
+    unknown: why nobody can know who that is.
+    """
     database = Database(url, role, for_keeper=True)
     facts = read_facts(database, {*settings.tenants, *plan.moment.deliveries})
     looked.schema_revision = facts.revision
@@ -115,8 +127,8 @@ def _look_at(
     looked.differences = database.check()
     if plan.part == "all":
         looked.archives = list(_wrong_archives(plan.to, facts))
-    if not known:
-        looked.closed = _CLOSED
+    if unknown is not None:
+        looked.closed = unknown
     elif looked.differences and _was_erased_since(plan, facts):
         looked.closed = (
             f"{_AGAIN} its schema is another version's. Run `edupulse db upgrade`, erase them again (`edupulse privacy "
@@ -129,7 +141,10 @@ def _look_at(
         tell("Models …")
         looked.models = _models(restored, database)
     elif plan.part == "database" and _was_erased_since(plan, facts):
-        looked.closed = f"{_AGAIN} only the database was restored, and they are in the raw archive as well."
+        looked.closed = (
+            f"{_AGAIN} only the database was restored, and they are in the raw archive as well. Put it where that is, "
+            "erase them again by the keeper's URL (`edupulse privacy erase`), then open it: `edupulse backup open`."
+        )
 
 
 @contextmanager
@@ -150,13 +165,30 @@ def _started(settings: Settings, plan: Plan, tell: Told) -> Iterator[tuple[str, 
     user = unquote(urlsplit(keeper).username or "postgres") if keeper else unquote(parsed.username or "postgres")
     server = RestoredServer(Scratch(plan.to), SERVER_FOLDER, programs, name, user)
     tell("Replaying …")
-    server.start()
+    owner = plan.to.stat().st_uid
     try:
+        server.start()
         server.wait_until_recovered(_HOURS_TO_REPLAY)
         yield normalise_database_url(server.url()), _names(settings).owner if keeper else None
     finally:
         server.server.stop("fast")
         os.sync()  # it ran without waiting for the disk
+        _take_away(plan.to, owner)
+
+
+def _take_away(home: Path, owner: int) -> None:
+    """What the server was started with goes, and the home is its owner's again; the server's user may pass through."""
+    folder = home / SERVER_FOLDER
+    socket = folder / "socket"
+    if socket.is_symlink():  # a path that is too long for one
+        shutil.rmtree(socket.resolve(), ignore_errors=True)
+        socket.unlink()
+    for name in ("postgresql.conf", "pg_hba.conf", "pg_ident.conf", "server.log"):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(socket, ignore_errors=True)
+    if os.geteuid() == 0:
+        os.chown(home, owner, folder.stat().st_gid)
+        home.chmod(0o710)
 
 
 def _names(settings: Settings) -> RoleNames:
@@ -197,17 +229,15 @@ def _make_landing(plan: Plan) -> None:
 # Erasures
 
 
-def _bring_erasures(settings: Settings, plan: Plan, looked: Looked) -> bool:
-    """Put the notes of erasures of now into the restored home; whether it can be known who has been erased.
+def _bring_erasures(settings: Settings, plan: Plan, looked: Looked) -> str | None:
+    """Put the notes of erasures of now into the restored home; why it cannot be known who was erased, if it cannot.
 
     They are those of the live home, where there is one, and of the newest moment. The key that they are made with goes
     along.
     """
-    live = _is_readable(settings) and settings.home.resolve() != plan.to.resolve()
-    _, unreadable = all_moments(settings)
     newest = plan.newest
-    blind = [one for one in unreadable if one.id > plan.moment.id]
-    if live:
+    live = _erased_in_live(settings, plan)
+    if live is not None:
         for path in sorted((settings.home / FOLDER).glob("*/*.json")):
             _note(plan.to, path.relative_to(settings.home), path.read_bytes())
         _bring_key(plan.to, settings.home / KEY_FILE)
@@ -218,29 +248,52 @@ def _bring_erasures(settings: Settings, plan: Plan, looked: Looked) -> bool:
                 contents.write_to(file.sha256, plan.to / KEY_FILE)
             elif file.name.startswith(f"{FOLDER}/"):
                 _note(plan.to, Path(file.name), contents.bytes_of(file.sha256))
-    if live:
-        return True
-    if blind:
-        return False
-    if newest is not None and newest.id == plan.moment.id:
-        looked.not_known = (
-            f"The live home cannot be read. Whoever was erased after {newest.at:%Y-%m-%d %H:%M} UTC, the time of the "
-            "newest moment, is in it again: erase them again."
-        )
-    return True
+    noted = {path.stem for path in (plan.to / FOLDER).glob("*/*.json")}
+    if gone := {*(live or ()), *(_ids(newest.erasures) if newest is not None else ())} - noted:
+        return _NOTES_GONE.format(count=len(gone))
+    if live is not None:
+        return None
+    if newest is None or any(one.id > plan.moment.id for one in all_moments(settings)[1]):
+        return _CLOSED
+    looked.not_known = (
+        f"The live home cannot be asked. Whoever was erased after {newest.at:%Y-%m-%d %H:%M} UTC, the time of the "
+        "newest moment, is in it again: erase them again."
+    )
+    return None
 
 
-def _is_readable(settings: Settings) -> bool:
-    """Whether there is a live home that knows of its erasures: its database is there and can be asked."""
-    if is_absent(settings.database_url) or not settings.home.is_dir():
-        return False
+def _erased_in_live(settings: Settings, plan: Plan) -> set[str] | None:
+    """The erasures that the live database knows of; None where it cannot be asked, or is not that of the backups.
+
+    A home that was made anew, or brought back to an earlier time, knows less than the newest moment, and says nothing
+    of what came after it.
+    """
+    if is_absent(settings.database_url) or not settings.home.is_dir() or settings.home.resolve() == plan.to.resolve():
+        return None
+    newest = plan.newest
     try:
-        facts = read_facts(Database(settings.database_url, for_keeper=True), settings.tenants)
+        tenants = {*settings.tenants, *(newest.deliveries if newest is not None else ())}
+        facts = read_facts(Database(settings.database_url, for_keeper=True), tenants)
     except EduPulseError:
-        return False
-    noted = {path.stem for path in (settings.home / FOLDER).glob("*/*.json")}
-    # A home whose notes are lost does not know, whatever its database says.
-    return not any(facts.erasures.values()) or bool(noted)
+        return None
+    there = _ids(facts.erasures)
+    if newest is not None and (_ids(newest.erasures) - there or (facts.last_change or 0) < (newest.last_change or 0)):
+        return None
+    return there
+
+
+def _ids(erasures: Mapping[str, list[str]]) -> set[str]:
+    return {identifier for ids in erasures.values() for identifier in ids}
+
+
+def _key_to_bring(plan: Plan) -> str | None:
+    """What to do where the restored settings name a key file that is not there: it is in no backup."""
+    if not (plan.to / SETTINGS).is_file():
+        return None
+    key_file = restored_settings(plan).encryption.key_file
+    if key_file is None or key_file.exists():
+        return None
+    return f"Its settings name the operator's key in {key_file}, which is not there: put it there, or name its place."
 
 
 def _note(home: Path, name: Path, content: bytes) -> None:
@@ -267,7 +320,7 @@ def _bring_key(home: Path, key: Path) -> None:
 
 def _was_erased_since(plan: Plan, facts: DatabaseFacts) -> bool:
     """Whether there are notes of erasures that the restored database does not know."""
-    known = {identifier for ids in facts.erasures.values() for identifier in ids}
+    known = _ids(facts.erasures)
     return any(path.stem not in known for path in (plan.to / FOLDER).glob("*/*.json"))
 
 
@@ -280,7 +333,10 @@ def _erase_again(plan: Plan, restored: Settings, database: Database, looked: Loo
             try:
                 looked.erased.update(erase_again(work, restored.raw_dir, restored.tenants[name]))
             except PermanentError as error:
-                looked.closed = f"{_AGAIN} {error} Then open it: `edupulse backup open`."
+                looked.closed = (
+                    f"{_AGAIN} {error} Then erase them again (`edupulse privacy erase`), and open it: `edupulse backup "
+                    "open`."
+                )
 
 
 # Whether it is in order, and what is lost

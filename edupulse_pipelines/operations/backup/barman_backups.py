@@ -171,7 +171,7 @@ def make_restore_point(settings: Settings, name: str) -> RestorePoint:
             lsn, wal, made_at = connection.execute(statement, {"name": name}).one()
             if settings.backup.restore_command is not None:
                 connection.execute(sa.text("SELECT pg_switch_wal()"))
-        point = RestorePoint(name, wal, lsn, made_at)
+        point = RestorePoint(name, wal, lsn, made_at.astimezone(dt.UTC))
         _write_points(settings, [*points, point])
     if settings.backup.restore_command is None and not _archive_now(settings, wal):
         raise PermanentError(
@@ -297,6 +297,20 @@ def _demand_receiver(settings: Settings) -> None:
             "Nobody fetches WAL from the server, without which no base backup can be restored: the receiver does not "
             "run. `edupulse backup setup` says how it is started."
         )
+
+
+def cannot_lead_to_now(settings: Settings, backup: BaseBackup) -> str | None:
+    """Why WAL does not lead from a base backup to the server as it is now, in a sentence; None when it does."""
+    import sqlalchemy as sa
+
+    if read_wal(settings).gaps(backup.begin_wal):
+        return f"WAL is missing since the base backup {backup.id}: another one is taken."
+    statement = sa.text("SELECT current_setting('server_version_num'), pg_walfile_name(pg_current_wal_lsn())")
+    with Database(copying_url(settings)).unchecked_work() as work, work.reading() as connection:
+        version, segment = connection.execute(statement).one()
+    if (int(version) // 10_000, int(segment[:8], 16)) != (backup.server_version, backup.timeline):
+        return f"The base backup {backup.id} is of another server, or of before a promotion: another one is taken."
+    return None
 
 
 def failed_checks(settings: Settings) -> list[str]:

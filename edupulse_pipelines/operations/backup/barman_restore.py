@@ -108,7 +108,7 @@ def restore_database(settings: Settings, to: Path, target: Target) -> RestorePla
     it has written is taken away again.
     """
     to = to.expanduser().absolute()
-    _demand_free(settings, to)
+    demand_free(settings, to)
     plan = restore_plan(settings, target)
     owner = _owner(to)
     was_there = to.exists()
@@ -191,7 +191,7 @@ def _out_of_reach(target: Target, ready: Sequence[Segment], gaps: Sequence[Gap])
 # Where to
 
 
-def _demand_free(settings: Settings, to: Path) -> None:
+def demand_free(settings: Settings, to: Path) -> None:
     """PermanentError for a folder that a restore must not go to."""
     if to.is_symlink() or (to.exists() and not to.is_dir()):
         raise PermanentError(f"{to} is not a folder: a restore fills one that is empty or not there yet.")

@@ -9,12 +9,13 @@ from edupulse_pipelines.operations.backup.barman_backups import (
     RestorePoint,
     WalState,
     base_backups,
+    cannot_lead_to_now,
     make_restore_point,
     restore_points,
     take_base_backup,
     wal_state,
 )
-from edupulse_pipelines.operations.backup.barman_restore import RestorePlan, restore_database, restore_plan
+from edupulse_pipelines.operations.backup.barman_restore import RestorePlan, demand_free, restore_database, restore_plan
 from edupulse_pipelines.operations.backup.barman_verify import Damage, verify_base_backups
 from edupulse_pipelines.operations.backup.targets import Target, target_before_change
 from edupulse_pipelines.operations.backup.wal import Gap
@@ -28,6 +29,8 @@ __all__ = [
     "Target",
     "WalState",
     "base_backups",
+    "cannot_lead_to_now",
+    "demand_free",
     "make_restore_point",
     "restore_database",
     "restore_plan",

@@ -1,13 +1,13 @@
 """A restored PostgreSQL that is not to be read yet: its server lets in nobody but the keeper and the administrator.
 
 Said in the data folder's own `postgresql.auto.conf`, which goes before every other configuration file, so it holds
-wherever the server is started. SQLite homes are closed by `storage.closed`.
+wherever the server is started. The path of the file is in it, so a closed folder is opened before it is moved. SQLite
+homes are closed by `storage.closed`.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
 from pathlib import Path
 
 _HBA = "pg_hba.closed.conf"
@@ -19,7 +19,7 @@ def close(data: Path, because: str, keeper: str = "edupulse_keeper") -> None:
     """Have a server over the data folder let in the keeper and `postgres` alone. `because`: why, for who reads it."""
     hba = data / _HBA
     hba.write_text(
-        f"# {because}\n"
+        f"# {' '.join(because.split())}\n"
         "# `edupulse backup open` takes this file away.\n"
         "local all postgres peer\n"
         f"local all {keeper} scram-sha-256\n"
@@ -29,24 +29,14 @@ def close(data: Path, because: str, keeper: str = "edupulse_keeper") -> None:
     auto = data / _AUTO
     lines = _without_ours(auto)
     place = str(hba).replace("'", "''")
-    auto.write_text("".join([*lines, f"hba_file = '{place}' {_MARK}\n"]), encoding="utf-8")
-    for path in (hba, auto):
-        path.chmod(0o600)
-        state = data.stat()
-        if os.geteuid() == 0:
-            os.chown(path, state.st_uid, state.st_gid)
+    _give(hba, data)
+    _write(auto, [*lines, f"hba_file = '{place}' {_MARK}\n"])
 
 
 def open_again(data: Path) -> None:
     """Let the server go by its own `pg_hba.conf` again, when it is started or its configuration is loaded again."""
     auto = data / _AUTO
-    state = auto.stat()
-    temporary = auto.with_name(f"{_AUTO}.tmp")
-    temporary.write_text("".join(_without_ours(auto)), encoding="utf-8")
-    shutil.copymode(auto, temporary)
-    if os.geteuid() == 0:
-        os.chown(temporary, state.st_uid, state.st_gid)
-    temporary.replace(auto)
+    _write(auto, _without_ours(auto))
     (data / _HBA).unlink(missing_ok=True)
 
 
@@ -57,6 +47,25 @@ def why(data: Path) -> str | None:
     except FileNotFoundError:
         return None
     return first.removeprefix("# ")
+
+
+def _write(auto: Path, lines: list[str]) -> None:
+    """Write the configuration as a whole or not at all: what a kill has cut off would be another one."""
+    temporary = auto.with_name(f"{_AUTO}.tmp")
+    with temporary.open("w", encoding="utf-8") as stream:
+        stream.writelines(lines)
+        stream.flush()
+        os.fsync(stream.fileno())
+    _give(temporary, auto.parent)
+    temporary.replace(auto)
+
+
+def _give(path: Path, data: Path) -> None:
+    """Have it belong to whom the data folder belongs to, and be read by nobody else."""
+    path.chmod(0o600)
+    if os.geteuid() == 0:
+        state = data.stat()
+        os.chown(path, state.st_uid, state.st_gid)
 
 
 def _without_ours(auto: Path) -> list[str]:

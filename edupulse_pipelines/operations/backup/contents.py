@@ -39,11 +39,15 @@ class Kept:
 
 
 class Contents:
-    """The contents below a backup folder. `ring`: the keys to encrypt and decrypt with; None keeps contents plain."""
+    """The contents below a backup folder. `ring`: the keys to encrypt and decrypt with; None keeps contents plain.
 
-    def __init__(self, folder: Path, ring: KeyRing | None = None) -> None:
+    read_kept: when a content is added that is there, it is read, and written again where it is damaged.
+    """
+
+    def __init__(self, folder: Path, ring: KeyRing | None = None, *, read_kept: bool = False) -> None:
         self.folder = folder / "files"
         self._ring = ring
+        self._read_kept = read_kept
         self.stored_count = 0
         """How many contents were added that were not there."""
 
@@ -53,10 +57,10 @@ class Contents:
         OSError as the disk raises it.
         """
         found = hash_of(source)
-        if self.has(found.sha256):
+        if self.has(found.sha256) and not (self._read_kept and self.trouble(found.sha256)):
             return found
         self.stored_count += 1
-        if move and not self._encrypts:
+        if move and not self.encrypts:
             _to_the_disk(source)
             target = self._plain(found.sha256)
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -67,7 +71,7 @@ class Contents:
 
     def has(self, sha256: str) -> bool:
         """Whether a content is kept, in the form that it is to have now."""
-        return self._encrypted(sha256).exists() or (not self._encrypts and self._plain(sha256).exists())
+        return self._encrypted(sha256).exists() or (not self.encrypts and self._plain(sha256).exists())
 
     def write_to(self, sha256: str, target: Path) -> None:
         """Write a content to a file that is not there. ContentDamaged for one that is not what it was; no file then."""
@@ -94,9 +98,29 @@ class Contents:
         try:
             with Path(os.devnull).open("wb") as nowhere:
                 self._read(sha256, nowhere)
-        except ContentDamaged as error:
+        except PermanentError as error:  # also where the key is not the right one
             return str(error)
+        except OSError as error:
+            return (
+                f"{self._encrypted(sha256) if self._is_encrypted(sha256) else self._plain(sha256)}: {error.strerror}."
+            )
         return None
+
+    def plain(self) -> list[Path]:
+        """The contents that lie there plain."""
+        return [path for path in sorted(self.folder.glob("??/*")) if not path.suffix]
+
+    def encrypt_plain(self) -> int:
+        """Encrypt the contents that lie there plain, those that are not damaged; how many. It may be stopped."""
+        count = 0
+        for path in self.plain():
+            if self._is_encrypted(path.name):
+                path.unlink()
+            elif hash_of(path).sha256 == path.name:
+                self._copied(path)
+                path.unlink()
+                count += 1
+        return count
 
     def stored_size(self, sha256: str) -> int:
         """The bytes that it takes on the disk; 0 for one that is gone."""
@@ -123,8 +147,12 @@ class Contents:
             path.unlink(missing_ok=True)
 
     @property
-    def _encrypts(self) -> bool:
+    def encrypts(self) -> bool:
+        """Whether contents are encrypted when they are added."""
         return self._ring is not None and self._ring.is_on
+
+    def _is_encrypted(self, sha256: str) -> bool:
+        return self._encrypted(sha256).exists()
 
     def _plain(self, sha256: str) -> Path:
         return self.folder / sha256[:2] / sha256
@@ -139,7 +167,7 @@ class Contents:
         try:
             with source.open("rb") as reader, temporary.open("xb") as writer:
                 counted = _Hashing(reader)
-                if self._encrypts:
+                if self.encrypts:
                     from edupulse_pipelines.encryption.files import encrypt_stream
                     from edupulse_pipelines.encryption.keyring import HOME_KEY
 
@@ -152,7 +180,7 @@ class Contents:
                 writer.flush()
                 os.fsync(writer.fileno())
             sha256 = counted.sha256
-            target = self._encrypted(sha256) if self._encrypts else self._plain(sha256)
+            target = self._encrypted(sha256) if self.encrypts else self._plain(sha256)
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             temporary.replace(target)
             sync_folder(target.parent)

@@ -7,6 +7,7 @@ have yet is empty. Reads; writes nothing.
 from __future__ import annotations
 
 import datetime as dt
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
@@ -64,7 +65,7 @@ def read_facts(database: Database, tenants: Iterable[str]) -> DatabaseFacts:
             seen = _general(connection)
             general = max(general, seen, key=lambda one: one.get("last_change") or -1)
             for row in _erasures(connection, columns):
-                erasures.setdefault(row.tenant_id, []).append(str(row.id))
+                erasures.setdefault(row.tenant_id, []).append(str(uuid.UUID(str(row.id))))
                 under_way = under_way or row.done_at is None
             for row in _files(connection, columns):
                 day = _day(row.delivered_on)

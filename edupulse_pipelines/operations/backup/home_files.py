@@ -1,8 +1,9 @@
 """Which files of a home belong to a moment, and where they lie.
 
 All of the home but for what is not ours to keep (landing folders), what is made again (logs, locks, unfinished files,
-the drill's folder), the server of a restored PostgreSQL, the backups themselves, and the operator's keys, also those of
-before. Databases of SQLite among them are copied as databases.
+the drill's folder), the server of a restored PostgreSQL, the backups themselves, the data keys, which lie beside the
+moments (`key_copies`), and the operator's keys, also those of before. Databases of
+SQLite among them are copied as databases.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from edupulse_pipelines.encryption.keyring import KEYS_FOLDER
 from edupulse_pipelines.encryption.operators_key import RETIRED
 from edupulse_pipelines.operations.backup.moments import MLFLOW, SERVER_FOLDER, SETTINGS
 from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.storage.engine import file_of
 from edupulse_pipelines.storage.sqlite_files import is_sqlite
 
-_MADE_AGAIN = ("logs", "drill", SERVER_FOLDER)
+WORK = "backup-work"
+"""In the home: where a moment's databases are copied before they are encrypted."""
+_NO_PART = ("logs", "drill", SERVER_FOLDER, KEYS_FOLDER, WORK)
 _UNFINISHED = (".tmp", ".lock")
 _BESIDE_A_DATABASE = ("-wal", "-shm", "-journal")
 
@@ -73,7 +77,7 @@ def _left_out(settings: Settings) -> Iterator[Path]:
     yield from (tenant.landing for tenant in settings.tenants.values())
     yield settings.backup_dir
     yield settings.drill_dir
-    yield from (home / name for name in _MADE_AGAIN)
+    yield from (home / name for name in _NO_PART)
     if settings.backup.dagster == "leave":
         yield settings.dagster_home
     if settings.encryption.key_file is not None:

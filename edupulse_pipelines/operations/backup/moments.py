@@ -108,30 +108,11 @@ def moments_folder(settings: Settings) -> Path:
 
 
 def ring_of(settings: Settings) -> KeyRing | None:
-    """The keys that backups of this home are encrypted with; None where nothing is.
-
-    Where the home has lost them, the copy beside the moments: it is of use only with the operator's key.
-    """
-    from edupulse_pipelines.encryption.keyring import HOME_KEY, key_ring
+    """The keys that backups of this home are encrypted with; None where nothing is."""
+    from edupulse_pipelines.encryption.keyring import key_ring
 
     ring = key_ring(settings)
-    if not ring.is_on:
-        return None
-    beside = key_ring(settings, settings.backup_dir)
-    return beside if beside.path_of(HOME_KEY).exists() and not ring.path_of(HOME_KEY).exists() else ring
-
-
-def keep_home_key(settings: Settings) -> None:
-    """Copy the small file of the key that moments are encrypted with beside them, so that they outlive the home."""
-    from edupulse_pipelines.encryption.keyring import HOME_KEY, key_ring, write_beside
-
-    ring, target = key_ring(settings), key_ring(settings, settings.backup_dir).path_of(HOME_KEY)
-    if not ring.is_on or ring.key_for_writing(HOME_KEY) is None:
-        return
-    sealed = ring.path_of(HOME_KEY).read_bytes()
-    if not target.exists() or target.read_bytes() != sealed:
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_beside(target, sealed).replace(target)
+    return ring if ring.is_on else None
 
 
 def all_moments(settings: Settings) -> tuple[list[Moment], list[Unreadable]]:
@@ -178,6 +159,24 @@ def write_manifest(settings: Settings, moment: Moment) -> Path:
     text = json.dumps(_as_document(moment), sort_keys=True)
     digest = hashlib.sha256(text.encode()).hexdigest()
     data = f'{{"sha256": "{digest}", "moment":\n{text}\n}}\n'.encode()
+    return _write(settings, moment.id, data)
+
+
+def plain_manifests(settings: Settings) -> list[Path]:
+    """The manifests that lie there plain."""
+    return [path for path in sorted(moments_folder(settings).glob("*.json")) if _MANIFEST.match(path.name)]
+
+
+def encrypt_manifests(settings: Settings) -> int:
+    """Encrypt the manifests that lie there plain; how many. It may be stopped."""
+    plain = plain_manifests(settings)
+    for path in plain:
+        _write(settings, path.stem, path.read_bytes())
+        path.unlink()
+    return len(plain)
+
+
+def _write(settings: Settings, identifier: str, data: bytes) -> Path:
     ring, suffix = ring_of(settings), ""
     if ring is not None:
         from edupulse_pipelines.encryption.files import encrypt_bytes
@@ -188,8 +187,8 @@ def write_manifest(settings: Settings, moment: Moment) -> Path:
         data, suffix = encrypt_bytes(data, key), ".age"
     folder = moments_folder(settings)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target = folder / f"{moment.id}.json{suffix}"
-    temporary = folder / f"{moment.id}{UNFINISHED}"
+    target = folder / f"{identifier}.json{suffix}"
+    temporary = folder / f"{identifier}{UNFINISHED}"
     try:
         with temporary.open("wb") as stream:
             stream.write(data)

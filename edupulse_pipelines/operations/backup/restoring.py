@@ -17,6 +17,7 @@ from typing import Literal
 from edupulse_pipelines.errors import ConfigurationError, PermanentError
 from edupulse_pipelines.operations.backup import base_backups, closed_server
 from edupulse_pipelines.operations.backup.contents import Contents
+from edupulse_pipelines.operations.backup.key_copies import bring_keys
 from edupulse_pipelines.operations.backup.moments import (
     DATABASE,
     DUMP,
@@ -108,6 +109,7 @@ def plan_restore(settings: Settings, to: Path, wanted: Wanted, part: Part = "all
                 "The backups are of a PostgreSQL: name it in EDUPULSE_DATABASE_URL, as it was. It need not answer; "
                 "its name and its user are asked of the copy. `--only files` goes without."
             )
+        base_backups.demand_free(settings, to / DATA_FOLDER)
         target = _target(settings, wanted)
         moment, chosen = _of_postgresql(there, wanted, target)
         database = base_backups.restore_plan(settings, target)
@@ -133,6 +135,8 @@ def restore(settings: Settings, plan: Plan, tell: Told = lambda _: None) -> None
     tell(f"{len(plan.files):,} files …")
     for file in plan.files:
         contents.write_to(file.sha256, plan.to / file.name)
+    if plan.part != "database":
+        bring_keys(settings, plan.to)
     for name in (DATABASE, MLFLOW):
         stored = plan.to / name
         if stored.exists() and (trouble := sqlite_trouble(stored)) is not None:

@@ -2,28 +2,49 @@
 
 The rule is that of the base backups (`[backup] retention`, `keep_at_least`): within a recovery window every moment
 stays, and the newest one from before it, so that the whole window can be gone back to; with a redundancy the newest so
-many. A moment whose base backup Barman has thrown away can restore no database any more, and goes too. The newest
-moment always stays.
+many. What base backups there are is not asked: a moment whose own is gone still has the files, and the database may be
+restored to its place from an earlier one. The newest moment always stays.
+
+Who reads contents keeps them by `not_retired` meanwhile.
 """
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
-from edupulse_pipelines.operations.backup import base_backups
+from edupulse_pipelines.file_locks import if_free, shared
 from edupulse_pipelines.operations.backup.contents import Contents
 from edupulse_pipelines.operations.backup.moments import Moment, all_moments, forget
 from edupulse_pipelines.settings import Settings
 
+_LOCK = "retiring.lock"
 _DAYS = {"DAYS": 1, "WEEKS": 7, "MONTHS": 31}
 
 
 def retire(settings: Settings, contents: Contents, now: dt.datetime | None = None) -> tuple[tuple[str, ...], int]:
     """Throw away the moments that are too old; their ids, and the bytes that became free.
 
-    While a manifest cannot be read no content is thrown away: it may name it.
+    While a manifest cannot be read no content is thrown away: it may name it. While somebody reads (`not_retired`)
+    nothing is: the next time it goes.
     """
+    with if_free(settings.backup_dir / _LOCK) as free:
+        return _retire(settings, contents, now) if free else ((), 0)
+
+
+@contextmanager
+def not_retired(settings: Settings) -> Iterator[None]:
+    """Keep moments and contents from being thrown away for the block; in a folder that is read-only nobody does."""
+    if not os.access(settings.backup_dir, os.W_OK):
+        yield
+        return
+    with shared(settings.backup_dir / _LOCK):
+        yield
+
+
+def _retire(settings: Settings, contents: Contents, now: dt.datetime | None) -> tuple[tuple[str, ...], int]:
     there, unreadable = all_moments(settings)
     old = too_old(settings, there, now or dt.datetime.now(dt.UTC))
     for moment in old:
@@ -49,13 +70,4 @@ def too_old(settings: Settings, there: Sequence[Moment], now: dt.datetime) -> li
         if len(kept) < least:
             kept = list(there[-least:])
     names = {moment.id for moment in kept}
-    old = [moment for moment in there if moment.id not in names]
-    if any(moment.base_backup for moment in there):
-        bases = {backup.id for backup in base_backups.base_backups(settings)}
-        lost = [
-            moment
-            for moment in there[:-1]
-            if moment.base_backup is not None and moment.base_backup not in bases and moment.id in names
-        ]
-        old += lost
-    return old
+    return [moment for moment in there if moment.id not in names]

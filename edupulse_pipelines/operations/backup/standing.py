@@ -10,7 +10,7 @@ from typing import Any
 from edupulse_pipelines.errors import EduPulseError
 from edupulse_pipelines.operations.backup import base_backups
 from edupulse_pipelines.operations.backup.contents import Contents
-from edupulse_pipelines.operations.backup.moments import Moment, all_moments, ring_of
+from edupulse_pipelines.operations.backup.moments import Moment, all_moments, plain_manifests, ring_of
 from edupulse_pipelines.settings import Settings
 
 
@@ -19,8 +19,8 @@ class Standing:
     """How backups stand. Seconds and bytes; None where nobody knows.
 
     rpo_seconds: the work of how long would be lost now: since the newest moment on SQLite, since the last WAL that was
-    received on PostgreSQL. stored_bytes: what contents take on the disk. warnings: what somebody has to look at, and
-    `notes` what is so and may stay so.
+    received on PostgreSQL. stored_bytes: what contents take on the disk. encrypted: whether all of ours is. warnings:
+    what somebody has to look at, and `notes` what is so and may stay so.
     """
 
     folder: str
@@ -65,6 +65,7 @@ def standing(settings: Settings, now: dt.datetime | None = None) -> Standing:
     contents = Contents(settings.backup_dir, ring_of(settings))
     stored = {file.sha256 for moment in there for file in moment.files}
     place = next(folder for folder in (settings.backup_dir, *settings.backup_dir.parents) if folder.exists())
+    plain = len(contents.plain()) + len(plain_manifests(settings))
     found = Standing(
         folder=str(settings.backup_dir),
         newest=newest,
@@ -73,7 +74,7 @@ def standing(settings: Settings, now: dt.datetime | None = None) -> Standing:
         rpo_seconds=age,
         stored_bytes=sum(contents.stored_size(sha256) for sha256 in stored),
         free_bytes=shutil.disk_usage(place).free,
-        encrypted=ring_of(settings) is not None,
+        encrypted=ring_of(settings) is not None and plain == 0,
     )
     found.warnings += [one.why for one in unreadable]
     if newest is None:
@@ -94,8 +95,10 @@ def standing(settings: Settings, now: dt.datetime | None = None) -> Standing:
             "Backups lie on the disk of the home, and are lost with it: name another place ([backup] folder), or copy "
             "the folder elsewhere."
         )
-    if not found.encrypted:
+    if ring_of(settings) is None:
         found.notes.append("Backups are not encrypted ([encryption]).")
+    elif plain:
+        found.notes.append(f"{plain:,} files of backups lie there plain, of before the key: `edupulse keys apply`.")
     if settings.database_url.startswith("postgresql"):
         _add_database(settings, found)
     return found
@@ -106,6 +109,8 @@ def _add_database(settings: Settings, found: Standing) -> None:
         found.rpo_seconds = None
         found.notes.append("The database is backed up by another tool ([backup] restore_command): ask it.")
         return
+    if ring_of(settings) is not None and settings.backup.gpg_key is None:
+        found.notes.append("Base backups and WAL are not encrypted ([backup] gpg_key).")
     try:
         backups = base_backups.base_backups(settings)
         found.base_backup = backups[-1] if backups else None

@@ -27,7 +27,8 @@ from edupulse_pipelines.operations.backup import base_backups
 from edupulse_pipelines.operations.backup.contents import Contents, Kept
 from edupulse_pipelines.operations.backup.database_facts import DatabaseFacts, read_facts
 from edupulse_pipelines.operations.backup.dumps import take_dump
-from edupulse_pipelines.operations.backup.home_files import HomeFile, home_files, mlflow_file, not_covered
+from edupulse_pipelines.operations.backup.home_files import WORK, HomeFile, home_files, mlflow_file, not_covered
+from edupulse_pipelines.operations.backup.key_copies import keep_keys
 from edupulse_pipelines.operations.backup.moments import (
     DATABASE,
     DUMP,
@@ -35,7 +36,7 @@ from edupulse_pipelines.operations.backup.moments import (
     Moment,
     StoredFile,
     all_moments,
-    keep_home_key,
+    encrypt_manifests,
     moments_folder,
     new_id,
     ring_of,
@@ -68,6 +69,8 @@ class Taken:
     moment: Moment
     retired: tuple[str, ...]
     freed: int
+    trouble: str | None = None
+    """Why older ones could not be thrown away."""
 
 
 def take_moment(
@@ -77,19 +80,33 @@ def take_moment(
 
     database: as its owner, so that every district is seen. full: a full base backup, and every file read again. dump:
     a logical dump of a PostgreSQL besides. tell: hears what is being done. BackupUnderWay while another one runs;
-    PermanentError for a home without a database, or one that is damaged; OSError as the disks raise it. Then there is
-    no new moment, and the earlier ones are as before.
+    PermanentError for a home without a database, or one that is damaged, and where a key is lost that earlier ones
+    need; OSError as the disks raise it. Then there is no new moment, and the earlier ones are as before.
     """
     folder = settings.backup_dir
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with alone(settings):
-        contents = Contents(folder, ring_of(settings))
+        contents = Contents(folder, ring_of(settings), read_kept=full)
         _remove_unfinished(settings, contents)
-        keep_home_key(settings)
+        keep_keys(settings)
         moment = _Taking(settings, database, contents, full, dump, tell).moment()
+        keep_keys(settings)  # also that of a district whose first archive came meanwhile
         write_manifest(settings, moment)
-        retired, freed = retire(settings, contents)
+        try:
+            retired, freed = retire(settings, contents)
+        except OSError as error:  # the moment is there all the same
+            return Taken(moment, (), 0, f"Older moments could not be thrown away: {error.strerror}.")
     return Taken(moment, retired, freed)
+
+
+def encrypt_backups(settings: Settings) -> int:
+    """Encrypt what moments of before the key have left plain; how many files. BackupUnderWay while one is taken."""
+    if not settings.backup_dir.is_dir() or ring_of(settings) is None:
+        return 0
+    with alone(settings):
+        keep_keys(settings)
+        contents = Contents(settings.backup_dir, ring_of(settings))
+        return contents.encrypt_plain() + encrypt_manifests(settings)
 
 
 @contextmanager
@@ -116,8 +133,8 @@ def _remove_unfinished(settings: Settings, contents: Contents) -> None:
     contents.remove_unfinished()
     for path in moments_folder(settings).glob("*.tmp"):
         path.unlink(missing_ok=True)
-    for path in settings.backup_dir.glob("work-*"):
-        shutil.rmtree(path, ignore_errors=True)
+    for folder in (settings.backup_dir / WORK, settings.home / WORK):
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Taking:
@@ -145,7 +162,7 @@ class _Taking:
         base = self._base_backup() if self._sqlite is None else None
         before: tuple[str, ...] | None = None
         for attempt in range(_ATTEMPTS):
-            work = self._settings.backup_dir / f"work-{os.getpid()}"
+            work = self._work_folder
             work.mkdir(mode=0o700)
             try:
                 found, facts = self._try(work, base)
@@ -162,6 +179,11 @@ class _Taking:
                 time.sleep(_PAUSE_SECONDS)
         return replace(found, damaged=wrong, new_bytes=self._new_bytes)
 
+    @property
+    def _work_folder(self) -> Path:
+        """Where databases are copied to: with a key in the home, so that they never lie plain where backups do."""
+        return (self._settings.home if self._contents.encrypts else self._settings.backup_dir) / WORK
+
     def _base_backup(self) -> base_backups.BaseBackup | None:
         """The base backup of the moment; None where another tool than Barman makes them."""
         if self._settings.backup.restore_command is not None:
@@ -176,13 +198,19 @@ class _Taking:
     def _due(self, newest: base_backups.BaseBackup) -> bool:
         """Whether the moment needs a base backup of its own: an increment is cheap, a whole copy is taken weekly.
 
-        WAL has what came after the newest one, and replaying a week of it takes minutes.
+        WAL has what came after the newest one, and replaying a week of it takes minutes. Where WAL does not lead from
+        it to now, it is of no use to this moment.
         """
         backup = self._settings.backup
         whole = newest.server_version < WITH_INCREMENTS or backup.increments == 0
         if not whole and backup.compression == "none" and backup.gpg_key is None:
             return True
-        return dt.datetime.now(dt.UTC) - newest.end > _WHOLE_COPY_AFTER
+        if dt.datetime.now(dt.UTC) - newest.end > _WHOLE_COPY_AFTER:
+            return True
+        because = base_backups.cannot_lead_to_now(self._settings, newest)
+        if because is not None:
+            self._tell(because)
+        return because is not None
 
     def _try(self, work: Path, base: base_backups.BaseBackup | None) -> tuple[Moment, DatabaseFacts]:
         settings = self._settings

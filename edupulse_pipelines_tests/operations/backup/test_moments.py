@@ -9,17 +9,19 @@ import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from edupulse_pipelines.errors import DiskFull, PermanentError
+from edupulse_pipelines.errors import DiskFull, KeyUnusable, PermanentError
 from edupulse_pipelines.file_locks import only_one
 from edupulse_pipelines.operations.backup import taking
 from edupulse_pipelines.operations.backup.contents import Contents, hash_of
+from edupulse_pipelines.operations.backup.home_files import WORK
 from edupulse_pipelines.operations.backup.moments import Moment, all_moments, moments, newest_moment
-from edupulse_pipelines.operations.backup.retiring import too_old
+from edupulse_pipelines.operations.backup.retiring import not_retired, too_old
 from edupulse_pipelines.operations.backup.taking import BackupUnderWay, Taken, take_moment
 from edupulse_pipelines.operations.backup.verifying import verify
 from edupulse_pipelines.storage import sqlite_files
@@ -183,7 +185,7 @@ def test_without_a_sound_database_there_is_no_moment(home: BackedUp, trouble: st
     with pytest.raises(PermanentError, match=r"edupulse\.db"):
         take(home)
     assert all_moments(home.settings) == ([], [])
-    assert not list(home.backups.glob("work-*"))
+    assert not list(home.backups.glob(WORK))
 
 
 def test_the_manifest_makes_the_moment_and_a_kill_before_it_leaves_none(
@@ -202,8 +204,8 @@ def test_the_manifest_makes_the_moment_and_a_kill_before_it_leaves_none(
         patch.setattr(taking, "write_manifest", killed)
         with pytest.raises(Killed):
             take(home)
-    (home.backups / "work-1").mkdir()
-    (home.backups / "work-1" / "database").write_bytes(b"half")
+    (home.backups / WORK).mkdir()
+    (home.backups / WORK / "database").write_bytes(b"half")
     (home.backups / "files" / "00").mkdir(exist_ok=True)
     (home.backups / "files" / "00" / "0123.tmp").write_bytes(b"half")
     (home.backups / "moments" / "20260101T000000Z.tmp").write_bytes(b"half")
@@ -211,7 +213,7 @@ def test_the_manifest_makes_the_moment_and_a_kill_before_it_leaves_none(
     assert verify(home.settings).findings == []
     second = take(home).moment
     assert [moment.id for moment in moments(home.settings)] == [first.id, second.id]
-    assert not [*home.backups.glob("work-*"), *home.backups.rglob("*.tmp")]
+    assert not [*home.backups.glob(WORK), *home.backups.rglob("*.tmp")]
 
 
 @pytest.mark.parametrize("step", ["database", "file", "manifest"])
@@ -239,7 +241,7 @@ def test_a_full_disk_leaves_no_moment_and_the_earlier_ones(
         done = home("backup", "create", code=1)
     assert "No space is left on the disk of" in done.output
     assert moments(home.settings) == [first]
-    assert not [*home.backups.glob("work-*"), *home.backups.rglob("*.tmp")]
+    assert not [*home.backups.glob(WORK), *home.backups.rglob("*.tmp")]
     assert take(home).moment.damaged == ()
 
 
@@ -258,10 +260,90 @@ def test_a_flipped_byte_is_found_and_named(home: BackedUp) -> None:
     flip(model)
     stored.unlink()
     findings = verify(home.settings).findings
-    assert len(findings) == 2
+    assert len(findings) == 3
+    assert "create --full" in findings[-1]
     assert any(str(model) in said and "damaged" in said for said in findings)
     assert any(str(stored) in said and "gone" in said for said in findings)
-    assert "2 findings" in home("backup", "verify", code=1).output
+    assert "3 findings" in home("backup", "verify", code=1).output
+
+
+def test_what_is_damaged_in_the_backup_is_written_again(home: BackedUp) -> None:
+    take(home)
+    flip(content(home, MODEL))
+    content(home, "edupulse.toml").unlink()
+    assert take(home, full=True).moment.damaged == ()
+    assert verify(home.settings).findings == []
+
+
+def test_verify_goes_on_after_what_cannot_be_read(home: BackedUp, monkeypatch: pytest.MonkeyPatch) -> None:
+    take(home)
+    model, settings = content(home, MODEL), content(home, "edupulse.toml")
+    read = Contents._read
+
+    def read_or_not(self: Contents, sha256: str, writer: Any) -> None:
+        if sha256 == model.name:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(model))
+        if sha256 == settings.name:
+            raise KeyUnusable(f"{settings} is encrypted with another key.")
+        read(self, sha256, writer)
+
+    monkeypatch.setattr(Contents, "_read", read_or_not)
+    found = verify(home.settings)
+    assert found.contents == len({file.sha256 for file in moments(home.settings)[-1].files})
+    said = " ".join(found.findings)
+    assert str(model) in said
+    assert "another key" in said
+
+
+def test_nothing_is_thrown_away_while_somebody_reads(home: BackedUp) -> None:
+    home.set("[backup]\nretention = 'REDUNDANCY 1'\nkeep_at_least = 1\n")
+    first = take(home).moment
+    with not_retired(home.settings):
+        assert take(home).retired == ()
+        assert verify(home.settings).moments == 2
+    assert first.id in take(home).retired
+
+
+def test_a_moment_stays_whatever_base_backups_there_are(home: BackedUp) -> None:
+    home.set("[backup]\nrestore_command = 'false'\n")
+    there = [
+        replace(moment_of(dt.date(2026, 1, day)), database="postgresql", base_backup=f"b{day}") for day in (17, 18)
+    ]
+    assert too_old(home.settings, there, dt.datetime(2026, 1, 18, 12, tzinfo=dt.UTC)) == []
+
+
+def test_the_moment_is_there_although_older_ones_cannot_be_thrown_away(
+    home: BackedUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(taking, "retire", refused)
+    done = home("backup", "create", code=1)
+    assert "Older moments could not be thrown away" in done.output
+    assert len(moments(home.settings)) == 1
+
+
+def test_with_a_key_no_database_lies_plain_where_backups_do(
+    home: BackedUp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyrage
+
+    monkeypatch.setenv("EDUPULSE_KEY", str(pyrage.x25519.Identity.generate()))
+    home.set(f"[backup]\nfolder = '{tmp_path / 'disk'}'\n")
+    seen: list[Path] = []
+    copy = taking.copy_sqlite
+
+    def noted(source: Path, target: Path) -> None:
+        seen.append(target)
+        copy(source, target)
+
+    monkeypatch.setattr(taking, "copy_sqlite", noted)
+    moment = take(home).moment
+    assert seen
+    assert not [path for path in seen if path.is_relative_to(tmp_path / "disk")]
+    assert not (home.home / WORK).exists()
+    assert not [file for file in moment.files if file.name.startswith(WORK)]
 
 
 def test_a_flipped_byte_in_a_manifest_is_no_moment_and_nothing_is_thrown_away_for_it(home: BackedUp) -> None:

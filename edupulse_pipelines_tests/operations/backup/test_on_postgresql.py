@@ -160,7 +160,7 @@ def test_where_nobody_can_know_who_was_erased_its_server_lets_in_the_keeper_alon
 ) -> None:
     from edupulse_pipelines.operations.backup import after_restore
 
-    monkeypatch.setattr(after_restore, "_bring_erasures", lambda *_: False)
+    monkeypatch.setattr(after_restore, "_bring_erasures", lambda *_: after_restore._CLOSED)
     done = house("backup", "restore", "--to", str(back), code=1)
     assert "who has been erased since cannot be known" in " ".join(done.output.split())
     data = back / DATA_FOLDER

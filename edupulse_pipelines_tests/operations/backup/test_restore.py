@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from edupulse_pipelines import cli
+from edupulse_pipelines.encryption.keyring import KeyRing, is_encrypted
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.governance.erasure import erase
 from edupulse_pipelines.operations.backup import restoring
@@ -377,7 +380,7 @@ def test_with_a_key_nothing_of_a_moment_lies_there_plain(home: BackedUp, key: Pa
     assert home("backup", "create").exit_code == 0
     stored = files_of(home.backups)
     assert not [name for name, data in stored.items() if b"Bertram" in data or b"students.csv" in data]
-    assert all(name.endswith(".age") or name == "backup.lock" for name in stored)
+    assert all(name.endswith(".age") or name.endswith(".lock") for name in stored)
     home("backup", "verify")
     home("backup", "restore", "--to", str(tmp_path / "back"))
     assert students(tmp_path / "back") == EVERYBODY
@@ -413,3 +416,166 @@ def test_a_flipped_byte_in_an_encrypted_content_is_named(home: BackedUp, key: Pa
     assert str(path) in "".join(home("backup", "verify", code=1).output.split("\n"))
     with pytest.raises(ContentDamaged, match="damaged or cut off"):
         restoring.restore(home.settings, plan_restore(home.settings, tmp_path / "back", Wanted()))
+
+
+# Keys that were lost, put in place of another, or replaced
+
+
+def new_key_of(home: BackedUp) -> bytes:
+    return (home.home / "keys" / "_home.age").read_bytes()
+
+
+def test_a_home_that_lost_its_key_takes_it_from_its_backups(home: BackedUp, key: Path, tmp_path: Path) -> None:
+    home("backup", "create")
+    before = new_key_of(home)
+    shutil.rmtree(home.home / "keys")
+    home("backup", "create")
+    assert new_key_of(home) == before
+    assert (home.backups / "keys" / "_home.age").read_bytes() == before
+    home("backup", "verify")
+    for moment in moments(home.settings):
+        home("backup", "restore", "--to", str(tmp_path / moment.id), "--point", moment.id)
+
+
+def test_no_new_key_is_made_where_backups_need_one_that_is_gone(home: BackedUp, key: Path) -> None:
+    home("keys", "apply")
+    home("backup", "create")
+    kept = {path: path.read_bytes() for path in (home.home / "keys").iterdir()}
+    (home.home / "keys" / "_home.age").unlink()
+    (home.backups / "keys" / "_home.age").unlink()
+    said = " ".join(home("backup", "create", code=1).output.split())
+    assert "are encrypted with this key: put one of them back" in said
+    assert not (home.home / "keys" / "_home.age").exists()
+    ring = KeyRing(home.home, key)
+    ring.key_for_writing("_home")  # made by an export, say
+    said = " ".join(home("backup", "create", code=1).output.split())
+    assert "are encrypted with another key" in said
+    assert not (home.backups / "keys" / "_home.age").exists()
+    for path, content in kept.items():
+        path.write_bytes(content)
+    home("backup", "create")
+    home("backup", "verify")
+
+
+def test_the_copy_of_a_districts_key_is_not_put_away_for_another(home: BackedUp, key: Path) -> None:
+    home("keys", "apply")
+    home("backup", "create")
+    copy = home.backups / "keys" / "north.age"
+    before = copy.read_bytes()
+    (home.home / "keys" / "north.age").unlink()
+    (home.home / "raw").rename(home.home.parent / "raw-away")
+    KeyRing(home.home, key).key_for_writing("north")
+    said = " ".join(home("backup", "create", code=1).output.split())
+    assert "holds another key" in said
+    assert copy.read_bytes() == before
+    copy.unlink()  # it is not to be read again
+    (home.home.parent / "raw-away").rename(home.home / "raw")
+    home("backup", "create")
+    assert copy.read_bytes() == (home.home / "keys" / "north.age").read_bytes()
+
+
+def test_after_a_rotation_moments_of_before_come_back_whole(home: BackedUp, key: Path, tmp_path: Path) -> None:
+    home("keys", "apply")
+    home("backup", "create")
+    home("keys", "rotate")
+    erase_by_command(home)
+    done = home("backup", "restore", "--to", str(tmp_path / "back"), "--json")
+    assert told(done.stdout)["erased"]["students erased again"] == 1
+    assert students(tmp_path / "back") == ["Lee", "Moss"]
+    archived = list((tmp_path / "back" / "raw").rglob("*.parquet"))
+    assert archived
+    assert all(is_encrypted(path) for path in archived)
+    home("keys", "check", "--thorough", home=tmp_path / "back")
+    backups = lose(home, tmp_path)
+    words = ("--home", str(home.home), "--from", str(backups))
+    env = {"EDUPULSE_KEY": next(line for line in key.read_text().splitlines() if line.startswith("AGE"))}
+    listed = CliRunner(env=env).invoke(cli.main, ["backup", "list", *words])
+    assert listed.exit_code == 0, listed.output
+    again = CliRunner(env=env).invoke(cli.main, ["backup", "restore", "--to", str(tmp_path / "again"), *words])
+    assert again.exit_code == 0, again.output
+
+
+def erase_by_command(home: BackedUp, number: str = "1002") -> None:
+    home("privacy", "erase", number, "--reason", "asked", "--approved-by", "another person", "--execute")
+
+
+def test_a_district_is_forgotten_in_backups_by_one_small_file(home: BackedUp, key: Path, tmp_path: Path) -> None:
+    home("keys", "apply")
+    home("backup", "create")
+    assert not [file for file in moments(home.settings)[-1].files if file.name.startswith("keys/")]
+    (home.home / "keys" / "north.age").unlink()
+    (home.backups / "keys" / "north.age").unlink()
+    home("backup", "restore", "--to", str(tmp_path / "back"))
+    assert [path.name for path in (tmp_path / "back" / "keys").iterdir()] == ["_home.age"]
+    home("keys", "check", "--thorough", home=tmp_path / "back", code=1)
+
+
+def test_a_restore_says_that_the_operators_key_is_not_in_it(home: BackedUp, tmp_path: Path) -> None:
+    import pyrage
+
+    (home.home / "operator.key").write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    home.set('[encryption]\nkey_file = "operator.key"\n')
+    home("backup", "create")
+    said = " ".join(home("backup", "restore", "--to", str(tmp_path / "back")).output.split())
+    assert "which is not there: put it there" in said
+
+
+def test_what_lay_plain_before_the_key_is_told_and_encrypted(home: BackedUp, tmp_path: Path) -> None:
+    import pyrage
+
+    take(home)
+    path = home.home.parent / "operator.key"
+    path.write_text(f"{pyrage.x25519.Identity.generate()}\n")
+    home.set(f"[encryption]\nkey_file = '{path}'\n")
+    home("backup", "create")
+    facts = told(home("backup", "status", "--json").stdout)
+    assert not facts["encrypted"]
+    assert any("lie there plain" in note for note in facts["notes"])
+    home("keys", "apply")
+    assert all(name.endswith((".age", ".lock")) for name in files_of(home.backups))
+    assert told(home("backup", "status", "--json").stdout)["encrypted"]
+    home("backup", "verify")
+    home("backup", "restore", "--to", str(tmp_path / "back"), "--point", moments(home.settings)[0].id)
+
+
+# Who was erased, where not everything is there that says so
+
+
+def test_one_note_is_not_taken_for_all(home: BackedUp, tmp_path: Path) -> None:
+    take(home)
+    erase_student(home, "1002")
+    erase_student(home, "1003")
+    next((home.home / erased.FOLDER).glob("*/*.json")).unlink()
+    said = " ".join(home("backup", "restore", "--to", str(tmp_path / "back"), code=1).output.split())
+    assert "the notes of 1 erasures are gone" in said
+    assert (tmp_path / "back" / "edupulse.db.closed").exists()
+
+
+def test_an_older_moment_without_the_live_home_says_what_cannot_be_known(home: BackedUp, tmp_path: Path) -> None:
+    first = take(home)
+    take(home)
+    backups = lose(home, tmp_path)
+    words = ("backup", "restore", "--to", str(tmp_path / "back"), "--from", str(backups), "--point", first.id)
+    assert "Whoever was erased after" in home(*words).output
+
+
+def test_a_home_that_was_made_anew_is_not_asked_who_was_erased(
+    home: BackedUp, tmp_path: Path, _sqlite_template: Path
+) -> None:
+    take(home)
+    backups = lose(home, tmp_path)
+    home.home.mkdir()
+    shutil.copy(_sqlite_template, home.home / "edupulse.db")
+    home.set("")
+    done = home("backup", "restore", "--to", str(tmp_path / "back"), "--from", str(backups))
+    assert "Whoever was erased after" in done.output
+
+
+def test_the_database_alone_stays_closed_where_somebody_was_erased_since(home: BackedUp, tmp_path: Path) -> None:
+    take(home)
+    erase_student(home)
+    said = home("backup", "restore", "--to", str(tmp_path / "back"), "--only", "database", code=1).output
+    assert "only the database was restored" in " ".join(said.split())
+    files = told(home("backup", "restore", "--to", str(tmp_path / "files"), "--only", "files", "--json").stdout)
+    assert files["closed"] is None
+    assert list((tmp_path / "files" / erased.FOLDER).glob("*/*.json"))
