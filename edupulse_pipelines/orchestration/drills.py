@@ -7,6 +7,7 @@ itself; and so is what is wrong with the standby, where there is to be one. The 
 # No `from __future__ import annotations`: see `assets.raw`.
 
 import datetime as dt
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from dagster import (
@@ -30,13 +31,13 @@ from dagster import (
     in_process_executor,
 )
 
-from edupulse_pipelines.errors import EduPulseError
+from edupulse_pipelines.errors import ConfigurationError, DatabaseBusy, EduPulseError
 from edupulse_pipelines.orchestration import charts
 from edupulse_pipelines.orchestration.checks import table
 from edupulse_pipelines.orchestration.jobs import AssetJob
 from edupulse_pipelines.orchestration.maintenance import owners_database
 from edupulse_pipelines.orchestration.resources import Database, ModelRegistry, Progress
-from edupulse_pipelines.orchestration.retries import NO_RUN_RETRY
+from edupulse_pipelines.orchestration.retries import NO_RUN_RETRY, retry_policy
 from edupulse_pipelines.orchestration.steps import step
 from edupulse_pipelines.settings import Settings, standby_url
 
@@ -62,7 +63,14 @@ _WHAT = (
 def drill_asset(settings: Settings) -> AssetsDefinition:
     """The asset that is a drill."""
 
-    @asset(key=DRILL, description=_WHAT, group_name="recovery", owners=["team:data-engineering"], pool="maintenance")
+    @asset(
+        key=DRILL,
+        description=_WHAT,
+        group_name="recovery",
+        owners=["team:data-engineering"],
+        pool="maintenance",
+        retry_policy=retry_policy(),
+    )
     def drill(
         context: AssetExecutionContext,
         database: ResourceParam[Database],
@@ -91,17 +99,24 @@ def recovery_checks(settings: Settings) -> list[AssetChecksDefinition]:
         name=DRILLED,
         description=(
             f"The last drill succeeded, and was in the last {settings.drill.overdue_days} days ([drill] overdue_days). "
-            "Fails as well where there was none yet: a backup that nobody has restored is a hope."
+            "Fails as well where there was none yet: a backup that nobody has restored is a hope. What a killed drill "
+            "has left behind is taken away."
         ),
     )
     def restored_lately(_context: AssetCheckExecutionContext) -> AssetCheckResult:
         from edupulse_pipelines.operations.recovery.drills import drills, trouble_with_drills
+        from edupulse_pipelines.operations.recovery.scratch import clean
 
+        taken_away = False
+        with suppress(DatabaseBusy, ConfigurationError):  # a drill is under way; a folder that no drill made stays
+            taken_away = clean(settings)
         trouble = trouble_with_drills(settings, dt.datetime.now(dt.UTC))
         there = drills(settings)
         metadata: dict[str, Any] = {"drills": len(there)}
         if there:
             metadata["last"] = there[-1].begun.isoformat(timespec="minutes")
+        if taken_away:
+            metadata["taken_away"] = "what a drill that was killed had left behind: a restored copy"
         return AssetCheckResult(
             passed=trouble is None,
             severity=AssetCheckSeverity.ERROR,
@@ -191,7 +206,8 @@ def look_job() -> AssetJob:
     return define_asset_job(
         LOOK_JOB,
         selection=AssetSelection.checks_for_assets(DRILL),
-        description="Looks whether a drill is overdue or failed, and whether the standby follows. Restores nothing.",
+        description="Looks whether a drill is overdue or failed, and whether the standby follows. Restores nothing, "
+        "and takes away what a killed drill has left behind.",
         executor_def=in_process_executor,
         tags=NO_RUN_RETRY,
     )

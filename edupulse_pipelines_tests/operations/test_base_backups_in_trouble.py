@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import hashlib
 import os
 import re
 import shutil
@@ -12,14 +13,16 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
 from edupulse_pipelines.errors import ConfigurationError, DiskFull, PermanentError
-from edupulse_pipelines.operations.backup import barman_restore
+from edupulse_pipelines.operations.backup import barman_restore, wal
 from edupulse_pipelines.operations.backup.barman import server_folder
 from edupulse_pipelines.operations.backup.barman_configuration import slot_of, write_configuration
 from edupulse_pipelines.operations.backup.barman_setup import AS_ADMINISTRATOR, AS_THIS_USER, IN_CRONTAB, set_up_barman
+from edupulse_pipelines.operations.backup.barman_verify import files_of_manifest
 from edupulse_pipelines.operations.backup.base_backups import (
     Target,
     base_backups,
@@ -332,3 +335,49 @@ def test_pgbackrest_fills_the_folder_as_the_page_says(place: Path, monkeypatch: 
             with started_copy(backed, place / name) as copy:
                 assert days(copy.url(DATABASE)) == expected, name
         assert wal_state(settings).newest_segment is not None
+
+
+def manifest_of(files: str) -> bytes:
+    """A `backup_manifest` as the server writes it."""
+    lines = f'{{ "PostgreSQL-Backup-Manifest-Version": 2,\n"Files": [\n{files}\n],\n'.encode()
+    return lines + b'"Manifest-Checksum": "%s"}\n' % hashlib.sha256(lines).hexdigest().encode()
+
+
+def test_a_manifest_is_believed_by_its_own_checksum_alone() -> None:
+    whole = manifest_of('{ "Path": "base/1/2", "Size": 7, "Checksum-Algorithm": "CRC32C", "Checksum": "00000000" }')
+    assert files_of_manifest(whole)["base/1/2"]["Size"] == 7
+    for place in range(len(whole) - 1):
+        damaged = bytearray(whole)
+        damaged[place] ^= 0x01
+        with pytest.raises(PermanentError, match="is damaged"):
+            files_of_manifest(bytes(damaged))
+    for cut in (b"", b"[]", whole[:-20], whole.replace(b"Manifest-Checksum", b"Manifest-Checksun")):
+        with pytest.raises(PermanentError, match="is damaged"):
+            files_of_manifest(cut)
+
+
+@pytest.mark.parametrize("missing", [[], [4], [3, 6]])
+def test_a_gap_in_wal_blames_no_segment_that_is_there(
+    missing: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = [
+        wal.Segment(f"{n:024X}", 1, n, tmp_path, False, True, dt.datetime.now(dt.UTC))
+        for n in range(1, 9)
+        if n not in missing
+    ]
+    for segment in there:
+        (tmp_path / segment.name).touch()
+
+    @contextmanager
+    def unpacked(*_: object) -> Iterator[Path]:
+        yield tmp_path
+
+    def waldump(_programs: object, _folder: Path, segments: list[wal.Segment], _options: object) -> Any:
+        """It reads from the first to the last, and wants all between them."""
+        gone = set(range(segments[0].number, segments[-1].number)) - {segment.number for segment in segments}
+        said = f"pg_waldump: error: could not find file {min(gone)}" if gone else ""
+        return subprocess.CompletedProcess([], 1 if gone else 0, "", said)
+
+    monkeypatch.setattr(wal, "_unpacked", unpacked)
+    monkeypatch.setattr(wal, "_waldump", waldump)
+    assert list(wal.broken_segments(there, cast("Any", None), cast("Any", None))) == []

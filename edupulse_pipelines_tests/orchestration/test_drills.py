@@ -11,6 +11,7 @@ from dagster import DagsterInstance, ExecuteInProcessResult
 from edupulse_pipelines.operations.recovery import drill as drilling
 from edupulse_pipelines.operations.recovery import standby
 from edupulse_pipelines.operations.recovery.drills import Drill, record_drill
+from edupulse_pipelines.operations.recovery.scratch import MARK
 from edupulse_pipelines.operations.recovery.standby import Standby
 from edupulse_pipelines.orchestration.assembly import build_defs
 from edupulse_pipelines.orchestration.drills import DRILL_JOB, DRILLED, FOLLOWED, LOOK_JOB
@@ -71,6 +72,14 @@ def test_a_drill_that_finds_something_fails_with_it(settings: Settings, canned: 
     result = execute(settings, DRILL_JOB)
     (failed,) = [event for event in result.all_events if event.is_step_failure]
     assert "students: 3 rows, noted were 4" in failed.step_failure_data.user_failure_data.description
+
+
+def test_what_a_killed_drill_left_is_taken_away_by_the_daily_look(settings: Settings) -> None:
+    copy = settings.drill_dir / "point" / "data"
+    copy.mkdir(parents=True)
+    (settings.drill_dir / MARK).write_text("{}", encoding="utf-8")
+    execute(settings, LOOK_JOB)
+    assert not settings.drill_dir.exists()
 
 
 @pytest.mark.parametrize(

@@ -147,10 +147,10 @@ def take_base_backup(settings: Settings, *, full: bool = False) -> BaseBackup:
     return found
 
 
-def make_restore_point(settings: Settings, name: str) -> RestorePoint:
-    """Name the present place in WAL, and see that it arrives here. PermanentError for a name that is taken.
+def make_restore_point(settings: Settings, name: str, *, wait: bool = True) -> RestorePoint:
+    """Name the present place in WAL, and see that it arrives (unless `wait` is False: `await_restore_point` does).
 
-    Where another tool than Barman archives WAL, the segment is closed, and nobody waits.
+    PermanentError for a name that is taken. Where another tool than Barman archives WAL, the segment is closed here.
     """
     import sqlalchemy as sa
 
@@ -173,12 +173,40 @@ def make_restore_point(settings: Settings, name: str) -> RestorePoint:
                 connection.execute(sa.text("SELECT pg_switch_wal()"))
         point = RestorePoint(name, wal, lsn, made_at.astimezone(dt.UTC))
         _write_points(settings, [*points, point])
-    if settings.backup.restore_command is None and not _archive_now(settings, wal):
-        raise PermanentError(
-            f"The restore point {name!r} is made, but its WAL {wal} has not arrived within {ARRIVAL_SECONDS} "
-            "seconds: see whether the receiver runs (`edupulse backup status`)."
-        )
+    if wait and settings.backup.restore_command is None:
+        await_restore_point(settings, point)
     return point
+
+
+def await_restore_point(settings: Settings, point: RestorePoint) -> None:
+    """Wait until the WAL of a restore point has arrived: here, or where the server's own archiver takes it.
+
+    PermanentError when it has not within `ARRIVAL_SECONDS`. A server without an archiver of its own has WAL fetched by
+    a tool that nobody here can ask: then nobody waits.
+    """
+    if settings.backup.restore_command is None:
+        if not _archive_now(settings, point.wal):
+            raise PermanentError(
+                f"The restore point {point.name!r} is made, but its WAL {point.wal} has not arrived within "
+                f"{ARRIVAL_SECONDS} seconds: see whether the receiver runs (`edupulse backup status`)."
+            )
+        return
+    deadline = time.monotonic() + ARRIVAL_SECONDS
+    while (asked := _ask_server(settings)) is None or not _has_archived(asked, point.wal):
+        if time.monotonic() > deadline:
+            raise PermanentError(
+                f"The restore point {point.name!r} is made, but the server has not archived its WAL {point.wal} within "
+                f"{ARRIVAL_SECONDS} seconds: see its archive_command, and pg_stat_archiver."
+            )
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _has_archived(asked: dict[str, Any], wal: str) -> bool:
+    """Whether the server has put a segment away; it does so in their order."""
+    if asked["archive_mode"] == "off":
+        return True
+    last = re.match(r"[0-9A-F]{24}", asked["last_archived_wal"] or "")
+    return last is not None and last[0][8:] >= wal[8:]
 
 
 def restore_points(settings: Settings) -> list[RestorePoint]:
@@ -186,7 +214,8 @@ def restore_points(settings: Settings) -> list[RestorePoint]:
     path = _points_file(settings)
     try:
         entries = json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
-        return [RestorePoint(**{**entry, "time": dt.datetime.fromisoformat(entry["time"])}) for entry in entries]
+        times = [dt.datetime.fromisoformat(entry["time"]).astimezone(dt.UTC) for entry in entries]
+        return [RestorePoint(**{**entry, "time": at}) for entry, at in zip(entries, times, strict=True)]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise PermanentError(f"{path} cannot be read ({type(error).__name__}): move it away.") from None
 
@@ -350,7 +379,7 @@ def _ask_server(settings: Settings) -> dict[str, Any] | None:
     statement = sa.text(
         "SELECT s.active, s.wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn) AS behind, "
         "r.pid IS NOT NULL AS receiving, coalesce(r.write_lsn >= pg_current_wal_lsn(), false) AS all_here, "
-        "a.last_archived_wal, a.last_archived_time, "
+        "a.last_archived_wal, a.last_archived_time, current_setting('archive_mode') AS archive_mode, "
         "coalesce(a.last_failed_time > a.last_archived_time, a.last_failed_time IS NOT NULL) AS archiver_fails "
         "FROM pg_stat_archiver a LEFT JOIN pg_replication_slots s ON s.slot_name = :slot "
         "LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid"

@@ -90,12 +90,17 @@ def _damaged_files(settings: Settings, backup: BaseBackup) -> Iterator[str]:
     folder = server_folder(settings) / "base" / backup.id
     if not backup.packed and not backup.tablespaces and _verifies(settings, backup):
         return
+    path = folder / "data" / _MANIFEST
     try:
-        manifest = json.loads((folder / "data" / _MANIFEST).read_bytes())
-        expected = {_path(entry): entry for entry in manifest["Files"]}
-    except (OSError, ValueError, KeyError) as error:
-        yield f"Base backup {backup.id}: {folder / 'data' / _MANIFEST} cannot be read ({type(error).__name__})."
+        expected = files_of_manifest(path.read_bytes())
+    except OSError as error:
+        yield f"Base backup {backup.id}: {path} cannot be read ({type(error).__name__})."
         return
+    except PermanentError as error:
+        yield f"Base backup {backup.id}: {path} {error}."
+        return
+    if any("Checksum-Algorithm" not in entry for entry in expected.values()):
+        yield f"Base backup {backup.id}: {path} has no checksums, so that only sizes can be compared."
     seen: set[str] = set()
     for name, place, stream in _files(settings, folder):
         if isinstance(stream, str):
@@ -109,6 +114,24 @@ def _damaged_files(settings: Settings, backup: BaseBackup) -> Iterator[str]:
             yield f"Base backup {backup.id}: {place} {wrong}."
     for name in sorted(set(expected) - seen):
         yield f"Base backup {backup.id}: the file {name} is missing."
+
+
+def files_of_manifest(content: bytes) -> dict[str, dict[str, Any]]:
+    """What a `backup_manifest` says of each file, by its name.
+
+    PermanentError, the end of a sentence about it, where it is not what the server wrote: its last line is a checksum
+    of all lines before it, without which a flipped byte could have a file not looked at.
+    """
+    whole, _, last = content.rstrip(b"\n").rpartition(b"\n")
+    try:
+        manifest = json.loads(content)
+        told = manifest["Manifest-Checksum"]
+        entries = {_path(entry): entry for entry in manifest["Files"]}
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise PermanentError("is damaged: it cannot be read") from None
+    if b"Manifest-Checksum" not in last or hashlib.sha256(whole + b"\n").hexdigest() != told:
+        raise PermanentError("is damaged: its own checksum differs")
+    return entries
 
 
 def _verifies(settings: Settings, backup: BaseBackup) -> bool:

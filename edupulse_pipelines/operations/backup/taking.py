@@ -56,6 +56,8 @@ _PAUSE_SECONDS = 2.0
 _CLOCK_SLACK_NS = 2_000_000_000
 """A file written less than this before it was read may have been written again without a newer time."""
 Told = Callable[[str], None]
+Copy = Callable[[Path, Path], None]
+"""Copies a SQLite database to a file that is not there."""
 
 
 class BackupUnderWay(TransientError):
@@ -74,14 +76,21 @@ class Taken:
 
 
 def take_moment(
-    settings: Settings, database: Database, *, full: bool = False, dump: bool = False, tell: Told = lambda _: None
+    settings: Settings,
+    database: Database,
+    *,
+    full: bool = False,
+    dump: bool = False,
+    tell: Told = lambda _: None,
+    copy: Copy | None = None,
 ) -> Taken:
     """Take a moment of now, and throw away those that are too old.
 
     database: as its owner, so that every district is seen. full: a full base backup, and every file read again. dump:
-    a logical dump of a PostgreSQL besides. tell: hears what is being done. BackupUnderWay while another one runs;
-    PermanentError for a home without a database, or one that is damaged, and where a key is lost that earlier ones
-    need; OSError as the disks raise it. Then there is no new moment, and the earlier ones are as before.
+    a logical dump of a PostgreSQL besides. tell: hears what is being done. copy: in the place of `copy_sqlite`, also
+    where the moment is taken again. BackupUnderWay while another one runs; PermanentError for a home without a
+    database, or one that is damaged, and where a key is lost that earlier ones need; OSError as the disks raise it.
+    Then there is no new moment, and the earlier ones are as before.
     """
     folder = settings.backup_dir
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -89,7 +98,7 @@ def take_moment(
         contents = Contents(folder, ring_of(settings), read_kept=full)
         _remove_unfinished(settings, contents)
         keep_keys(settings)
-        moment = _Taking(settings, database, contents, full, dump, tell).moment()
+        moment = _Taking(settings, database, contents, full, dump, tell, copy).moment()
         keep_keys(settings)  # also that of a district whose first archive came meanwhile
         write_manifest(settings, moment)
         try:
@@ -141,8 +150,16 @@ class _Taking:
     """One moment as it is taken."""
 
     def __init__(
-        self, settings: Settings, database: Database, contents: Contents, full: bool, dump: bool, tell: Told
+        self,
+        settings: Settings,
+        database: Database,
+        contents: Contents,
+        full: bool,
+        dump: bool,
+        tell: Told,
+        copy: Copy | None,
     ) -> None:
+        self._copy = copy or copy_sqlite
         self._dump = dump
         self._settings, self._database, self._contents, self._tell = settings, database, contents, tell
         self._full = full
@@ -222,7 +239,7 @@ class _Taking:
         if self._sqlite is not None:
             self._tell("Database …")
             copied = work / "database"
-            copy_sqlite(self._sqlite, copied)
+            self._copy(self._sqlite, copied)
             facts = read_facts(Database(f"sqlite:///{copied}"), tenants)
             files.append(self._moved(DATABASE, copied))
         else:

@@ -31,6 +31,7 @@ _BATCH = 32
 _ENDED = re.compile(r"tx:\s*(\d+), lsn: ([0-9A-F]+)/([0-9A-F]+), .*?desc: (COMMIT|ABORT)\w* (.*)")
 _TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) UTC")
 _POINT = re.compile(r"tx:\s*\d+, lsn: ([0-9A-F]+)/([0-9A-F]+), .*?desc: RESTORE_POINT (.*)")
+_BROKEN_IN = re.compile(r"in (?:WAL|log) segment ([0-9A-F]{24})")
 _BROKEN_AT = re.compile(r"(?:at|after|lsn) ([0-9A-F]+)/([0-9A-F]+)")
 
 
@@ -201,10 +202,19 @@ def broken_segments(segments: Sequence[Segment], settings: Settings, programs: P
                 if ended.returncode == 0:
                     break
                 said = ended.stderr.strip().splitlines()[-1:] or [f"pg_waldump ended with {ended.returncode}"]
-                match = _BROKEN_AT.search(said[0])
-                bad = _holding(rest, match[1], match[2], settings) if match else rest[0]
+                bad = _blamed(rest, said[0], settings)
                 yield bad.name, said[0].removeprefix("pg_waldump: error: ")
                 rest = rest[rest.index(bad) + 1 :]
+
+
+def _blamed(rest: Sequence[Segment], said: str, settings: Settings) -> Segment:
+    """The segment that `pg_waldump` speaks of: a page is in the one that it names, a record in the one it begins in."""
+    named = _BROKEN_IN.search(said)
+    of_page = [segment for segment in rest if named is not None and segment.name == named[1]]
+    if of_page:
+        return of_page[0]
+    place = _BROKEN_AT.search(said)
+    return _holding(rest, place[1], place[2], settings) if place else rest[0]
 
 
 def _dump(batch: Sequence[Segment], settings: Settings, programs: Programs, kind: str) -> Iterator[str]:
@@ -230,9 +240,12 @@ def _waldump(
 
 def _batches(segments: Sequence[Segment]) -> Iterator[list[Segment]]:
     """Neighbours of one timeline, few enough to be unpacked at once."""
-    keyed = ((segment.timeline, place // _BATCH, segment) for place, segment in enumerate(segments))
-    for _, group in groupby(keyed, key=lambda entry: entry[:2]):
-        yield [segment for _, _, segment in group]
+    # Of neighbours the difference of number and place is the same.
+    keyed = (
+        (segment.timeline, segment.number - place, place // _BATCH, segment) for place, segment in enumerate(segments)
+    )
+    for _, group in groupby(keyed, key=lambda entry: entry[:3]):
+        yield [segment for *_, segment in group]
 
 
 @contextmanager

@@ -20,7 +20,14 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.errors import DiskFull, EduPulseError, PermanentError, unexpected_in_words
+from edupulse_pipelines.errors import (
+    DatabaseUnavailable,
+    DiskFull,
+    EduPulseError,
+    PermanentError,
+    TransientError,
+    unexpected_in_words,
+)
 from edupulse_pipelines.full_disk import full_disk_in_words
 from edupulse_pipelines.governance.audit_verify import verify
 from edupulse_pipelines.operations.backup import base_backups
@@ -42,6 +49,7 @@ from edupulse_pipelines.programs import environment
 from edupulse_pipelines.risk.book.registry import Registry
 from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.storage.database import Database
+from edupulse_pipelines.storage.sqlite_files import copy_sqlite
 from edupulse_pipelines.storage.turns import quiet_moment
 from edupulse_pipelines.storage.work import EVERY_TENANT, Work
 
@@ -83,6 +91,8 @@ class _Report:
     rpo_seconds: float | None = None
     moment: str | None = None
     doing: str = ""
+    noted: bool = False
+    """Whether all is known of the live database, so that the rest is about restored copies."""
 
     @contextmanager
     def step(self, name: str, sentence: str) -> Iterator[None]:
@@ -115,28 +125,45 @@ class _Report:
 def drill(settings: Settings, database: Database, registry: Registry, *, tell: Told = lambda _: None) -> Drill:
     """Do a drill, and put it on record; what is wrong is in its findings.
 
-    database: the live one as its owner. registry: of the live models. tell: hears what is being done. DatabaseBusy
-    while another drill is under way, ConfigurationError for a scratch folder that is not one: then there is no drill on
-    record.
+    database: the live one as its owner. registry: of the live models. tell: hears what is being done. TransientError
+    while somebody is busy (another drill, a backup, writers who do not pause) or the live database does not answer, and
+    ConfigurationError for a scratch folder that is not one: nothing was proven or refuted, and no drill goes on record.
     """
     report = _Report(dt.datetime.now(dt.UTC), tell)
-    with only_drill(settings) as scratch:
-        try:
-            if settings.database_url.startswith("sqlite"):
-                _drill_sqlite(settings, database, registry, scratch, report)
-            else:
-                _drill_postgresql(settings, database, registry, scratch, report)
-        except EduPulseError as error:
-            report.findings.append(f"{report.doing}: {error}")
-        except OSError as error:
-            report.findings.append(f"{report.doing}: {full_disk_in_words(error, [scratch.folder]) or _in_words(error)}")
-        except BaseException as error:
-            report.findings.append(f"{report.doing}: {type(error).__name__}")
-            record_drill(settings, report.ended())
+    over = False
+    try:
+        with only_drill(settings) as scratch:
+            _do(settings, database, registry, scratch, report)
+            over = True
+    except OSError as error:
+        if not over:
             raise
+        report.findings.append(f"Taking the restored copies away: {_in_words(error)}")
     done = report.ended()
     record_drill(settings, done)
     return done
+
+
+def _do(settings: Settings, database: Database, registry: Registry, scratch: Scratch, report: _Report) -> None:
+    """Drill; what is wrong becomes a finding."""
+    try:
+        if settings.database_url.startswith("sqlite"):
+            _drill_sqlite(settings, database, registry, scratch, report)
+        else:
+            _drill_postgresql(settings, database, registry, scratch, report)
+    except TransientError as error:
+        # That a restored server does not answer is something to know; the live one may at the next try.
+        if not (report.noted and isinstance(error, DatabaseUnavailable)):
+            raise
+        report.findings.append(f"{report.doing}: {error}")
+    except EduPulseError as error:
+        report.findings.append(f"{report.doing}: {error}")
+    except OSError as error:
+        report.findings.append(f"{report.doing}: {full_disk_in_words(error, [scratch.folder]) or _in_words(error)}")
+    except BaseException as error:
+        report.findings.append(f"{report.doing}: {type(error).__name__}")
+        record_drill(settings, report.ended())
+        raise
 
 
 def _in_words(error: OSError) -> str:
@@ -152,8 +179,10 @@ def _drill_postgresql(
     report.doing = "Looking at WAL"
     report.rpo_seconds = base_backups.wal_state(settings).age_seconds
     noted = _note_postgresql(settings, database, registry, report)
+    report.noted = True
     moment = moment_files.newest(settings)
     report.moment = None if moment is None else moment.id
+    _read_files(settings, moment, report)
     assert noted.point is not None and noted.time is not None
     with _restored(settings, scratch, report, noted, "point", Target.named(noted.point)) as server:
         restored = server.database(database.role)
@@ -195,13 +224,17 @@ def _note_postgresql(settings: Settings, database: Database, registry: Registry,
                 time.sleep(_BETWEEN_SECONDS)
                 with work.keeping_out() as other:
                     transaction = int(str(other.scalar(sa.text("SELECT pg_current_xact_id()::text"))))
-                point = base_backups.make_restore_point(settings, f"edupulse-drill-{report.begun:%Y%m%dT%H%M%S}").name
+                name_of_point = f"edupulse-drill-{report.begun:%Y%m%dT%H%M%S}"
+                point = base_backups.make_restore_point(settings, name_of_point, wait=False)
+        # Its WAL travels while others write again.
+        with report.step("arrive", f"Waiting for the WAL of {point.name}"):
+            base_backups.await_restore_point(settings, point)
         with report.step("hash", "Counting and hashing the live database"):
             state = read_state(snapshot, sequences)
         with report.step("score", "Scoring by the live champions"):
             champions = noted_champions(snapshot, work, settings.tenants.values(), registry)
     report.sizes["rows"] = state.rows
-    return _Noted(state, champions, point, at, transaction, user, name, programs)
+    return _Noted(state, champions, point.name, at, transaction, user, name, programs)
 
 
 def _demand_owner(work: Work) -> None:
@@ -327,10 +360,23 @@ def _amcheck(server: RestoredServer, noted: _Noted, report: _Report) -> None:
 # The files
 
 
+def _read_files(settings: Settings, moment: Moment | None, report: _Report) -> None:
+    """Read the files of a moment that was there before the drill, each to its end and by its hash."""
+    if moment is None:
+        report.unproven.append(
+            "No file of the home was read back: there was no moment before (`edupulse backup create`)."
+        )
+        return
+    with report.step("files", f"Reading the files of {moment.id}"):
+        report.findings += [f"Files of {moment.id}: {what}" for what in moment_files.damaged(settings, moment)]
+    report.sizes["files"] = len(moment.files)
+
+
 def _champions(
     settings: Settings, database: Database, noted: _Noted, scratch: Scratch, moment: Moment | None, report: _Report
 ) -> None:
     if not noted.champions:
+        report.unproven.append("No model was opened and scored by: no district has a champion yet.")
         return
     with (
         report.step("champion", "Opening the champions from restored files"),
@@ -376,13 +422,22 @@ def _drill_sqlite(
     before = moment_files.newest(settings)
     if before is not None:
         report.rpo_seconds = round((report.begun - before.at).total_seconds(), 3)
-    with database.work(EVERY_TENANT) as work:
-        step = report.step("note", "Noting the state in a quiet moment")
-        with step, quiet_moment(work, ()) as connection:
-            state = read_state(connection)
-            champions = noted_champions(connection, work, settings.tenants.values(), registry)
-            moment = moment_files.take(settings, database, report.tell)
-    noted = _Noted(state, champions)
+    noted = _Noted(State({}, {}, None, {}, None), [])
+
+    def copy_and_note(source: Path, target: Path) -> None:
+        """Copy the database in a quiet moment, and note what is in it; others write again while that is counted."""
+        nonlocal noted
+        with database.work(EVERY_TENANT) as work, work.reading(steady=True) as snapshot:
+            with quiet_moment(work, ()):
+                snapshot.exec_driver_sql("SELECT count(*) FROM sqlite_master")  # the snapshot begins with it
+                copy_sqlite(source, target)
+            state = read_state(snapshot)
+            noted = _Noted(state, noted_champions(snapshot, work, settings.tenants.values(), registry))
+
+    with report.step("note", "Taking a moment, the database in a quiet one"):
+        moment = moment_files.take(settings, database, report.tell, copy_and_note)
+    report.noted, state = True, noted.state
+    _read_files(settings, before, report)
     report.seconds["hash"] = round(state.seconds, 3)
     report.moment, report.sizes["rows"] = moment.id, state.rows
     with report.step("restore", "Restoring the newest moment"):

@@ -17,9 +17,18 @@ def newest(settings: Settings) -> Moment | None:
     return newest_moment(settings)
 
 
-def take(settings: Settings, database: Database, tell: Callable[[str], None]) -> Moment:
-    """Take a moment now; raises as `take_moment`."""
-    return take_moment(settings, database, tell=tell).moment
+def take(
+    settings: Settings, database: Database, tell: Callable[[str], None], copy: Callable[[Path, Path], None]
+) -> Moment:
+    """Take a moment now, its SQLite database copied by `copy`; raises as `take_moment`."""
+    return take_moment(settings, database, tell=tell, copy=copy).moment
+
+
+def damaged(settings: Settings, moment: Moment) -> list[str]:
+    """Read every file of a moment to its end; what is wrong, a sentence each."""
+    contents = Contents(settings.backup_dir, ring_of(settings))
+    found = (contents.trouble(sha256) for sha256 in sorted({file.sha256 for file in moment.files}))
+    return [trouble for trouble in found if trouble is not None]
 
 
 def write_database(settings: Settings, moment: Moment, to: Path) -> int:

@@ -6,6 +6,7 @@ by nothing else. A file in it, `MARK`, says that a drill made it; a folder witho
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import pwd
@@ -25,6 +26,8 @@ from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.storage.database import Database
 
 MARK = "edupulse-drill.json"
+_OF_THE_DISK = "lost+found"
+"""What a file system has in its first folder; a disk of its own may be mounted for drills."""
 _PORT = 5432
 _ELSEWHERE = "edupulse-drill-"
 _POLL_SECONDS = 0.2
@@ -92,17 +95,25 @@ class Scratch:
 
 @contextmanager
 def only_drill(settings: Settings) -> Iterator[Scratch]:
-    """The scratch folder for the length of the block, empty at its beginning and gone at its end.
+    """The scratch folder for the length of the block, empty at its beginning; at its end gone, or empty as it was.
 
     What an earlier drill left behind is taken away first. DatabaseBusy while another drill is under way,
-    ConfigurationError for a folder that holds something else.
+    ConfigurationError for a folder that holds something else, or that cannot be written to.
     """
     with _locked(settings):
         folder = settings.drill_dir
         _clean(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        folder.chmod(0o700)
-        (folder / MARK).write_text(json.dumps({"process": os.getpid(), "begun": time.time()}), encoding="utf-8")
+        mark = {"process": os.getpid(), "begun": time.time(), "was_there": folder.exists()}
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            folder.chmod(0o700)
+            (folder / MARK).write_text(json.dumps(mark), encoding="utf-8")
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise ConfigurationError(
+                f"{folder} cannot be used for a drill ({error.strerror}): [drill] folder."
+            ) from None
         try:
             yield Scratch(folder)
         finally:
@@ -113,6 +124,11 @@ def clean(settings: Settings) -> bool:
     """Take away what a drill left behind that was killed; whether there was anything. Errors as `only_drill`."""
     with _locked(settings):
         return _clean(settings.drill_dir)
+
+
+def is_left(settings: Settings) -> bool:
+    """Whether a drill is under way, or has left a restored copy behind."""
+    return (settings.drill_dir / MARK).exists()
 
 
 @contextmanager
@@ -130,7 +146,10 @@ def _locked(settings: Settings) -> Iterator[None]:
 def _clean(folder: Path) -> bool:
     if not folder.exists():
         return False
-    names = {path.name for path in folder.iterdir()}
+    names = {path.name for path in folder.iterdir()} - {_OF_THE_DISK}
+    was_there = not names
+    with suppress(OSError, ValueError, AttributeError):
+        was_there = bool(json.loads((folder / MARK).read_text(encoding="utf-8")).get("was_there"))
     if names and MARK not in names:
         raise ConfigurationError(
             f"{folder} is not empty and no drill made it (there is no {MARK} in it): nothing was removed. Name another "
@@ -143,8 +162,11 @@ def _clean(folder: Path) -> bool:
             shutil.rmtree(link.resolve(), ignore_errors=True)
     # The mark goes last: what a kill leaves of the folder is still known as ours.
     for path in sorted(folder.iterdir(), key=lambda path: path.name == MARK):
-        _remove(path)
-    folder.rmdir()
+        if path.name != _OF_THE_DISK:
+            _remove(path)
+    if not was_there:
+        with suppress(OSError):  # empty it is; that it stays is no harm
+            folder.rmdir()
     return bool(names)
 
 

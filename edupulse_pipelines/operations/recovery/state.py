@@ -58,11 +58,16 @@ def read_state(connection: Connection, sequences: dict[str, int] | None = None) 
     """The state of the database as the connection's transaction sees it (`Work.reading(steady=True)`).
 
     Its role has to see every row: the owner of the tables, or one that passes the policies. Tables that are not its own
-    are left out. sequences: as they were noted, where others may have taken numbers since; a transaction does not hold
-    them still.
+    are left out; PermanentError where all are. Those of version 1.0 are in it for as long as they are kept. sequences:
+    as they were noted, where others may have taken numbers since; a transaction does not hold them still.
     """
     began = time.monotonic()
     tables = dict(_contents(connection))
+    if not tables:
+        # Two of these would be equal, and nothing would be proven.
+        raise PermanentError(
+            "This role owns no table in the schema that it looks into (its search_path): ask as the owner."
+        )
     seconds = time.monotonic() - began
     found = head(connection)
     on_sqlite = connection.dialect.name == "sqlite"
@@ -138,36 +143,45 @@ def _definitions(connection: Connection) -> Iterator[tuple[str, str]]:
 
 
 _TABLES = """
-SELECT c.relname, CAST(c.oid AS regclass)::text,
+SELECT CASE WHEN c.relnamespace = to_regnamespace('v1_0') THEN 'v1_0.' ELSE '' END || c.relname,
+       CAST(c.oid AS regclass)::text,
        (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY k.place)
         FROM pg_index i CROSS JOIN LATERAL unnest(CAST(i.indkey AS smallint[])) WITH ORDINALITY k(number, place)
         JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
         WHERE i.indrelid = c.oid AND i.indisprimary)
 FROM pg_class c
-WHERE c.relkind = 'r' AND c.relpersistence = 'p' AND c.relnamespace = CAST(current_schema() AS regnamespace)
+WHERE c.relkind = 'r' AND c.relpersistence = 'p'
+  AND c.relnamespace IN (CAST(current_schema() AS regnamespace), to_regnamespace('v1_0'))
   AND pg_has_role(c.relowner, 'USAGE')
-ORDER BY c.relname
+ORDER BY 1
 """
 _SEQUENCES = """
-SELECT relname, CAST(oid AS regclass)::text FROM pg_class
-WHERE relkind = 'S' AND relnamespace = CAST(current_schema() AS regnamespace) AND pg_has_role(relowner, 'USAGE')
+SELECT CASE WHEN relnamespace = to_regnamespace('v1_0') THEN 'v1_0.' ELSE '' END || relname, CAST(oid AS regclass)::text
+FROM pg_class
+WHERE relkind = 'S' AND relnamespace IN (CAST(current_schema() AS regnamespace), to_regnamespace('v1_0'))
+  AND pg_has_role(relowner, 'USAGE')
 ORDER BY 1
 """
 _BESIDE_THE_CATALOG = """
-SELECT 'partition', c.relname, pg_get_expr(c.relpartbound, c.oid) || ' of ' || CAST(i.inhparent AS regclass)::text
+SELECT 'partition', c.relname,
+       pg_get_expr(c.relpartbound, c.oid) || ' of ' || CAST(i.inhparent AS regclass)::text
 FROM pg_class c JOIN pg_inherits i ON i.inhrelid = c.oid
-WHERE c.relispartition AND c.relkind IN ('r', 'p') AND c.relnamespace = CAST(current_schema() AS regnamespace)
+WHERE c.relispartition AND c.relkind IN ('r', 'p')
+  AND c.relnamespace IN (CAST(current_schema() AS regnamespace), to_regnamespace('v1_0'))
 UNION ALL
-SELECT 'access', c.relname,
+SELECT 'schema', 'ours', current_schema()::text
+UNION ALL
+SELECT 'access', CASE WHEN c.relnamespace = to_regnamespace('v1_0') THEN 'v1_0.' ELSE '' END || c.relname,
        concat_ws(' ', CAST(c.relowner AS regrole)::text, c.relrowsecurity, c.relforcerowsecurity,
                  CAST(c.relacl AS text))
 FROM pg_class c
-WHERE c.relkind IN ('r', 'p', 'S', 'v') AND c.relnamespace = CAST(current_schema() AS regnamespace)
+WHERE c.relkind IN ('r', 'p', 'S', 'v')
+  AND c.relnamespace IN (CAST(current_schema() AS regnamespace), to_regnamespace('v1_0'))
 UNION ALL
 SELECT 'trigger', CAST(t.tgrelid AS regclass)::text || ' ' || t.tgname,
        concat_ws(' ', t.tgenabled, pg_get_triggerdef(t.oid))
 FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid
-WHERE NOT t.tgisinternal AND c.relnamespace = CAST(current_schema() AS regnamespace)
+WHERE NOT t.tgisinternal AND c.relnamespace IN (CAST(current_schema() AS regnamespace), to_regnamespace('v1_0'))
 UNION ALL
 SELECT 'policy', CAST(p.polrelid AS regclass)::text || ' ' || p.polname,
        concat_ws(' | ', p.polcmd, p.polpermissive, pg_get_expr(p.polqual, p.polrelid),
@@ -175,7 +189,7 @@ SELECT 'policy', CAST(p.polrelid AS regclass)::text || ' ' || p.polname,
                  (SELECT string_agg(coalesce(r.rolname, 'public'), ' ' ORDER BY r.rolname)
                   FROM unnest(p.polroles) one LEFT JOIN pg_roles r ON r.oid = one))
 FROM pg_policy p JOIN pg_class c ON c.oid = p.polrelid
-WHERE c.relnamespace = CAST(current_schema() AS regnamespace)
+WHERE c.relnamespace IN (CAST(current_schema() AS regnamespace), to_regnamespace('v1_0'))
 UNION ALL
 SELECT 'role', r.rolname,
        concat_ws(' ', r.rolsuper, r.rolinherit, r.rolcreaterole, r.rolcreatedb, r.rolcanlogin, r.rolreplication,

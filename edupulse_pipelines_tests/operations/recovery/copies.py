@@ -71,19 +71,26 @@ class Copies:
 
     def installed(self, patch: pytest.MonkeyPatch) -> Copies:
         """Answer for `base_backups` until the test ends."""
-        for name in ("make_restore_point", "restore_plan", "restore_database", "wal_state"):
+        for name in ("make_restore_point", "await_restore_point", "restore_plan", "restore_database", "wal_state"):
             patch.setattr(base_backups, name, getattr(self, name))
         return self
 
-    def make_restore_point(self, _settings: Settings, name: str) -> RestorePoint:
+    def make_restore_point(self, _settings: Settings, name: str, *, wait: bool = True) -> RestorePoint:
         lsn = str(ask(self.server, f"SELECT pg_create_restore_point('{name}')"))
         segment = str(ask(self.server, f"SELECT pg_walfile_name('{lsn}')"))
         ask(self.server, "SELECT pg_switch_wal()")
+        point = RestorePoint(name, segment, lsn, dt.datetime.now(dt.UTC))
+        if wait:
+            self.await_restore_point(_settings, point)
+        return point
+
+    def await_restore_point(self, _settings: Settings, point: RestorePoint) -> None:
+        # Whoever wants to write can: nobody is kept out while WAL travels.
+        ask(self.server, "BEGIN; LOCK TABLE students IN ROW EXCLUSIVE MODE NOWAIT; COMMIT", "edupulse")
         deadline = time.monotonic() + 60
-        while not (self.wal / segment).exists():
+        while not (self.wal / point.wal).exists():
             assert time.monotonic() < deadline
             time.sleep(0.05)
-        return RestorePoint(name, segment, lsn, dt.datetime.now(dt.UTC))
 
     def restore_plan(self, _settings: Settings, target: Target) -> RestorePlan:
         return RestorePlan(target, None, None, None, self.needed)

@@ -10,6 +10,7 @@ import shutil
 import signal
 import stat
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,10 +18,11 @@ from typing import Any
 
 import pytest
 
-from edupulse_pipelines.errors import ConfigurationError, DatabaseBusy
+from edupulse_pipelines.errors import ConfigurationError, DatabaseBusy, DatabaseRefused, DatabaseUnavailable
 from edupulse_pipelines.operations.backup import base_backups
 from edupulse_pipelines.operations.recovery import drill as drilling
 from edupulse_pipelines.operations.recovery import moment_files
+from edupulse_pipelines.operations.recovery import scratch as scratch_folder
 from edupulse_pipelines.operations.recovery.drills import drills
 from edupulse_pipelines.operations.recovery.scratch import MARK, RestoredServer, clean, only_drill
 from edupulse_pipelines.settings.drill import DrillSettings
@@ -132,8 +134,8 @@ def test_an_unknown_restore_point_ends_the_server_that_had_started(
 ) -> None:
     made = copies.make_restore_point
 
-    def another(settings: Any, name: str) -> Any:
-        return replace(made(settings, name), name="never-made")
+    def another(settings: Any, name: str, **options: Any) -> Any:
+        return replace(made(settings, name, **options), name="never-made")
 
     monkeypatch.setattr(base_backups, "make_restore_point", another)
     done = primary.drill()
@@ -168,6 +170,65 @@ def test_a_second_drill_is_refused_by_name(primary: Primary, copies: Copies) -> 
         primary.drill()
     assert drills(primary.settings) == before
     assert not primary.settings.drill_dir.exists()
+
+
+def test_somebody_busy_and_a_server_that_does_not_answer_are_no_failed_drill(
+    primary: Primary, copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = drills(primary.settings)
+    for error in (DatabaseBusy("somebody writes"), DatabaseUnavailable("no answer")):
+
+        def busy(*_: object, error: Exception = error, **__: object) -> None:
+            raise error
+
+        monkeypatch.setattr(base_backups, "make_restore_point", busy)
+        with pytest.raises(type(error)):
+            primary.drill()
+    assert drills(primary.settings) == before
+    assert not primary.settings.drill_dir.exists()
+
+
+def test_a_disk_of_its_own_is_emptied_and_kept(primary: Primary, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = primary.settings.home / "disk"
+    (folder / "lost+found").mkdir(parents=True)
+    settings = primary.settings.model_copy(update={"drill": DrillSettings(folder=str(folder))})
+    for killed in (False, True):
+        with suppress(KeyboardInterrupt), only_drill(settings) as scratch:
+            scratch.copy("point").mkdir()
+            if killed:
+                shutil.copytree(folder, folder.with_name("kept"))
+                raise KeyboardInterrupt
+        assert [path.name for path in folder.iterdir()] == ["lost+found"]
+    assert {path.name for path in folder.with_name("kept").iterdir()} == {"lost+found", "point", MARK}
+    killed_one = primary.settings.model_copy(update={"drill": DrillSettings(folder=str(folder.with_name("kept")))})
+    assert clean(killed_one)
+    assert [path.name for path in folder.with_name("kept").iterdir()] == ["lost+found"]
+    file = folder / "lost+found" / "file"
+    file.touch()
+    nowhere = primary.settings.model_copy(update={"drill": DrillSettings(folder=str(file / "below"))})
+    with (
+        pytest.raises(ConfigurationError, match=r"cannot be used for a drill \(Not a directory\)"),
+        only_drill(nowhere),
+    ):
+        raise AssertionError
+
+
+def test_what_cannot_be_taken_away_goes_on_record(
+    primary: Primary, copies: Copies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(_settings: object, to: Path, _target: object) -> None:
+        monkeypatch.setattr(scratch_folder, "_clean", failing)
+        raise DatabaseRefused("not restored")
+
+    def failing(folder: Path) -> bool:
+        monkeypatch.undo()
+        raise OSError(errno.EBUSY, "Device or resource busy", str(folder))
+
+    monkeypatch.setattr(base_backups, "restore_database", busy)
+    found = primary.drill().findings
+    assert any("Taking the restored copies away: " in one for one in found), found
+    assert drills(primary.settings)[-1].findings == found
+    assert clean(primary.settings)
 
 
 def test_a_folder_that_no_drill_made_is_left_alone(primary: Primary, copies: Copies) -> None:
@@ -231,3 +292,33 @@ def test_with_extensions_the_server_looks_through_its_tables(
     damage_a_table(monkeypatch, str(ask(copies.server, index, "edupulse")), at=-8)  # the level of the page in its tree
     found = primary_with_contrib.drill().findings
     assert any("pg_amcheck finds damage" in one for one in found), found
+
+
+@pytest.mark.heavy
+def test_a_drill_by_the_command_of_the_house_waits_for_its_archiver(
+    primary: Primary, live_files: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copies = primary.copies
+    monkeypatch.setenv("EDUPULSE_BACKUP_URL", primary.settings.database_url)
+    script = primary.settings.home / "restore.sh"
+    script.write_text(
+        f"""set -e
+        cp -a {copies.base}/. "$EDUPULSE_RESTORE_FOLDER"
+        cd "$EDUPULSE_RESTORE_FOLDER"
+        echo "restore_command = 'cp {copies.wal}/%f %p'" >> postgresql.auto.conf
+        test $EDUPULSE_RESTORE_KIND = point && kind=name || kind=time
+        echo "recovery_target_$kind = '$EDUPULSE_RESTORE_TARGET'" >> postgresql.auto.conf
+        touch recovery.signal
+        chmod a+r {copies.wal}/*
+        """
+    )
+    backup = primary.settings.backup.model_copy(update={"restore_command": f"sh {script}"})
+    ask(copies.server, f"ALTER SYSTEM SET archive_command = 'sleep 2; cp %p {copies.wal}/%f'")
+    ask(copies.server, "SELECT pg_reload_conf()")
+    try:
+        done = primary.drill(backup=backup)
+    finally:
+        ask(copies.server, f"ALTER SYSTEM SET archive_command = 'cp %p {copies.wal}/%f'")
+        ask(copies.server, "SELECT pg_reload_conf()")
+    assert done.findings == ()
+    assert done.seconds["arrive"] > 1.5

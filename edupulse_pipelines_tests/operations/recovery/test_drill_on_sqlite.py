@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 from edupulse_pipelines import cli
+from edupulse_pipelines.operations.backup import taking
 from edupulse_pipelines.operations.backup.moments import newest_moment
 from edupulse_pipelines.operations.recovery import moment_files
 from edupulse_pipelines.operations.recovery.drill import drill
+from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines_tests.operations.recovery.primary import filled
 
@@ -26,9 +30,21 @@ def flip(path: Path, at: int) -> None:
 def test_the_copy_of_a_moment_is_compared_and_its_models_score(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings, engine, registry = filled(tmp_path, f"sqlite:///{tmp_path / 'edupulse.db'}")
     database = Database(settings.database_url)
-    done = drill(settings, database, registry)
+    files = taking.home_files
+
+    def written_meanwhile(of: Settings) -> Iterator[Any]:
+        """Files are copied while others write."""
+        with database.work("north") as work, work.keeping_out():
+            pass
+        return files(of)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(taking, "home_files", written_meanwhile)
+        done = drill(settings, database, registry)
     assert done.findings == ()
-    assert done.unproven == ()
+    assert done.unproven == (
+        "No file of the home was read back: there was no moment before (`edupulse backup create`).",
+    )
     assert (done.sizes["champions"], done.sizes["students_scored"]) == (1, 10)
     moment = newest_moment(settings)
     assert moment is not None
@@ -40,8 +56,10 @@ def test_the_copy_of_a_moment_is_compared_and_its_models_score(tmp_path: Path, m
     model = next(file for file in moment.files if file.name.endswith("model.skops"))
     content = settings.backup_dir / "files" / model.sha256[:2] / model.sha256
     flip(content, 40)
-    (said,) = drill(settings, database, registry).findings
+    earlier, said = drill(settings, database, registry).findings
+    assert earlier.startswith(f"Files of {moment.id}: ")
     assert said.startswith("Opening the champions from restored files: ")
+    assert "is damaged: it has another content" in earlier
     assert "is damaged: it has another content" in said
     flip(content, 40)
 
