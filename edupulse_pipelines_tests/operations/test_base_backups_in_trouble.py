@@ -18,10 +18,16 @@ from typing import Any, cast
 import pytest
 
 from edupulse_pipelines.errors import ConfigurationError, DiskFull, PermanentError
-from edupulse_pipelines.operations.backup import barman_restore, wal
+from edupulse_pipelines.operations.backup import barman_restore, barman_setup, wal
 from edupulse_pipelines.operations.backup.barman import server_folder
 from edupulse_pipelines.operations.backup.barman_configuration import slot_of, write_configuration
-from edupulse_pipelines.operations.backup.barman_setup import AS_ADMINISTRATOR, AS_THIS_USER, IN_CRONTAB, set_up_barman
+from edupulse_pipelines.operations.backup.barman_setup import (
+    AS_ADMINISTRATOR,
+    AS_THIS_USER,
+    IN_CRONTAB,
+    IN_HBA,
+    set_up_barman,
+)
 from edupulse_pipelines.operations.backup.barman_verify import files_of_manifest
 from edupulse_pipelines.operations.backup.base_backups import (
     Target,
@@ -42,6 +48,7 @@ from edupulse_pipelines_tests.operations.test_base_backups import (
     days,
     lived_through,
     segment_after,
+    settings_for,
 )
 
 pytestmark = pytest.mark.heavy
@@ -290,6 +297,27 @@ def test_what_the_server_lacks_is_said_as_lines_to_paste() -> None:
         pasted = (backed.server.data / "postgresql.auto.conf").read_text()
         assert "summarize_wal = 'on'" in pasted
         assert "max_slot_wal_keep_size = '20GB'" in pasted
+        # Its programs are elsewhere: what was found is told all the same.
+        nowhere = set_up_barman(backed.with_backup(programs="/nowhere"))
+        (programs,) = [check.what for check in nowhere.checks if check.name == "programs"]
+        assert "[backup] programs" in programs
+        assert "summarize_wal" in {check.name for check in nowhere.checks}
+
+        # The lines for databases are there, the one for replication is not; what is printed mends it.
+        hba = backed.server.data / "pg_hba.conf"
+        whole = hba.read_text()
+        hba.write_text("local all all trust\nlocal replication all reject\n")
+        backed.run("SELECT pg_reload_conf()", "SELECT pg_sleep(0.3)")
+        refused = set_up_barman(backed.settings)
+        (replication,) = [check for check in refused.checks if check.name == "replication"]
+        assert not replication.ok
+        assert "pg_hba.conf" in replication.what
+        (line,) = refused.lines[IN_HBA]
+        hba.write_text(f"{line.replace('scram-sha-256', 'trust')}\n{hba.read_text()}")
+        backed.run("SELECT pg_reload_conf()", "SELECT pg_sleep(0.3)")
+        assert "replication" not in {check.name for check in set_up_barman(backed.settings).checks if not check.ok}
+        hba.write_text(whole)
+
         backed.run("ALTER ROLE edupulse_backup RENAME TO nobody_here")
         lost = set_up_barman(backed.settings)
         assert any("CREATE ROLE" in line for line in lost.lines[AS_ADMINISTRATOR])
@@ -381,3 +409,18 @@ def test_a_gap_in_wal_blames_no_segment_that_is_there(
     monkeypatch.setattr(wal, "_unpacked", unpacked)
     monkeypatch.setattr(wal, "_waldump", waldump)
     assert list(wal.broken_segments(there, cast("Any", None), cast("Any", None))) == []
+
+
+def test_lines_to_paste_are_of_this_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(barman_setup, "barman_version", lambda _settings: (3, 19, 1))
+    for url, hba, password in (
+        ("postgresql://u@127.0.0.1:1/d", 'host    replication "edupulse_backup" 127.0.0.1/32', "127.0.0.1:1:*:"),
+        ("postgresql://u@/d?host=/nowhere&port=2", 'local   replication "edupulse_backup" scram', "*:2:*:"),
+    ):
+        found = set_up_barman(settings_for(tmp_path, url))
+        assert any(line.startswith(hba) for line in found.lines[IN_HBA]), found.lines
+        assert any(f"echo '{password}edupulse_backup:PASSWORD'" in line for line in found.lines[AS_THIS_USER])
+        assert "EDUPULSE_BACKUP_URL" in found.lines[AS_THIS_USER][0]
+    # A URL that is wrong is mended where it is set: nothing is to be pasted anywhere.
+    wrong = set_up_barman(settings_for(tmp_path, "postgresql://u@db.example.org/d?sslmode=require"))
+    assert (wrong.lines, wrong.ready) == ({}, False)

@@ -7,6 +7,8 @@ the server (SQL), for its configuration, and for the user of this machine who ru
 from __future__ import annotations
 
 import shutil
+import socket
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,8 +26,9 @@ from edupulse_pipelines.operations.backup.barman_configuration import (
     slot_of,
     write_configuration,
 )
-from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.settings import BACKUP_URL, Settings, is_loopback, places_of
 from edupulse_pipelines.storage.database import Database
+from edupulse_pipelines.storage.replication import demand_replication
 
 _FUNCTIONS = (
     "pg_backup_start(text, boolean)",
@@ -76,7 +79,7 @@ AS_THIS_USER = "as the user who runs EduPulse"
 def set_up_barman(settings: Settings) -> BarmanSetup:
     """Write Barman's configuration, and look at all that it needs. Safe to repeat; nothing on the server is changed.
 
-    ConfigurationError without Barman, or where the server's programs are not on this machine.
+    ConfigurationError without Barman.
     """
     found = BarmanSetup()
     version = barman_version(settings)
@@ -90,7 +93,11 @@ def set_up_barman(settings: Settings) -> BarmanSetup:
     server = _look_at_server(settings, found)
     if server is None:
         return found
-    found.changed = write_configuration(settings)
+    try:
+        found.changed = write_configuration(settings)
+    except ConfigurationError as error:
+        found._add("programs", False, str(error))
+        return found
     _look_at_receiver(settings, found)
     _look_at_space(settings, found, server)
     return found
@@ -122,20 +129,12 @@ def _look_at_server(settings: Settings, found: BarmanSetup) -> dict[str, Any] | 
             server = dict(connection.execute(statement, {"slot": slot_of(settings)}).mappings().one())
             missing = list(connection.execute(rights, {"functions": list(_FUNCTIONS)}).scalars())
     except EduPulseError as error:
-        found._add(
-            "connection",
-            False,
-            f"The role that copies cannot connect: {error}",
-            AS_ADMINISTRATOR,
-            f'CREATE ROLE "{role}" LOGIN REPLICATION BYPASSRLS;  -- or all roles: edupulse db roles',
-            f"\\password {role}",
-        )
-        found.lines.setdefault(IN_HBA, []).extend(_hba(role))
-        found.lines.setdefault(AS_THIS_USER, []).append(
-            f"echo 'HOST:5432:*:{role}:PASSWORD' >> ~/.pgpass && chmod 600 ~/.pgpass"
-        )
+        found._add("connection", False, f"The role that copies cannot connect: {error}")
+        if not isinstance(error, ConfigurationError):  # a URL that is wrong is mended where it is set
+            _say_how_to_connect(found, copying_url(settings), role)
         return None
     found._add("connection", True, f"{server['rolname']} connects to PostgreSQL {server['major']}")
+    _look_at_replication(settings, found, server["rolname"])
     replicates = server["rolreplication"] and server["rolbypassrls"] and not missing
     grants = [f'ALTER ROLE "{server["rolname"]}" REPLICATION BYPASSRLS;', *_grants(server["rolname"])]
     lacks = ", ".join([*([] if server["rolreplication"] else ["REPLICATION"]), *missing])
@@ -148,6 +147,39 @@ def _look_at_server(settings: Settings, found: BarmanSetup) -> dict[str, Any] | 
     )
     _look_at_settings(found, server)
     return server
+
+
+def _look_at_replication(settings: Settings, found: BarmanSetup, role: str) -> None:
+    """The second way that the role connects: WAL comes by it, and `pg_hba.conf` has lines of its own for it."""
+    url = copying_url(settings)
+    try:
+        demand_replication(url, BACKUP_URL)
+    except EduPulseError as error:
+        lines = [line for line in _hba(url, role) if " replication " in line]
+        found._add("replication", False, f"{role} cannot connect for replication: {error}", IN_HBA, *lines)
+        return
+    found._add("replication", True, f"{role} connects for replication")
+
+
+def _say_how_to_connect(found: BarmanSetup, url: str, role: str) -> None:
+    found.lines.setdefault(AS_ADMINISTRATOR, []).extend(
+        [
+            # Of psql; all roles at once: edupulse db roles
+            f"SELECT 'CREATE ROLE \"{role}\"' WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{role}') \\gexec",
+            f'ALTER ROLE "{role}" LOGIN REPLICATION BYPASSRLS;',
+            f"\\password {role}",
+        ]
+    )
+    found.lines.setdefault(IN_HBA, []).extend(_hba(url, role))
+    places = [
+        f"{'*' if not host or host.startswith('/') else host}:{port}" for host, port in places_of(url, BACKUP_URL)
+    ]
+    found.lines.setdefault(AS_THIS_USER, []).extend(
+        [
+            f"# PASSWORD is the role's, with a \\ before each : and \\ in it; or give it in the URL of {BACKUP_URL}.",
+            *(f"echo '{place}:*:{role}:PASSWORD' >> ~/.pgpass && chmod 600 ~/.pgpass" for place in places),
+        ]
+    )
 
 
 def _look_at_settings(found: BarmanSetup, server: dict[str, Any]) -> None:
@@ -229,11 +261,28 @@ def _look_at_space(settings: Settings, found: BarmanSetup, server: dict[str, Any
     )
 
 
-def _hba(role: str) -> list[str]:
-    return [
-        f"hostssl all         {role} ADDRESS/32 scram-sha-256",
-        f"hostssl replication {role} ADDRESS/32 scram-sha-256",
-    ]
+def _hba(url: str, role: str) -> list[str]:
+    """The lines by which the server lets the role in, from this machine as the server sees it."""
+    lines = []
+    for host, port in places_of(url, BACKUP_URL):
+        for what in ("all        ", "replication"):
+            if not host or host.startswith("/"):
+                lines.append(f'local   {what} "{role}" scram-sha-256')
+            else:
+                # On this machine nothing is encrypted, and a server need not have a certificate.
+                kind = "host   " if is_loopback(host) else "hostssl"
+                lines.append(f'{kind} {what} "{role}" {_own_address(host, port)} scram-sha-256')
+    return lines
+
+
+def _own_address(host: str, port: int) -> str:
+    """The address that connections to the host come from, as `pg_hba.conf` has it; nothing is sent to find it."""
+    with suppress(OSError, UnicodeError):
+        family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
+        with socket.socket(family, kind) as made:
+            made.connect(address)
+            return f"{made.getsockname()[0]}/{32 if family == socket.AF_INET else 128}"
+    return "ADDRESS/32"
 
 
 def _grants(role: str) -> list[str]:
