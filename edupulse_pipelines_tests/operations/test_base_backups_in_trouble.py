@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -424,3 +425,26 @@ def test_lines_to_paste_are_of_this_server(tmp_path: Path, monkeypatch: pytest.M
     # A URL that is wrong is mended where it is set: nothing is to be pasted anywhere.
     wrong = set_up_barman(settings_for(tmp_path, "postgresql://u@db.example.org/d?sslmode=require"))
     assert (wrong.lines, wrong.ready) == ({}, False)
+
+
+def test_a_time_since_which_nothing_was_committed_is_told_and_stays_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = Target.at(dt.datetime(2025, 9, 1, 12, tzinfo=dt.UTC))
+    backup = cast("Any", SimpleNamespace(id="b", kind="full", end=dt.datetime(2025, 9, 1, tzinfo=dt.UTC)))
+    quiet = barman_restore.RestorePlan(Target.latest(), backup, 1, 16, 16, asked)
+    assert f"to {asked.sentence}, after which nothing was committed" in quiet.sentence
+    plans = [quiet, barman_restore.RestorePlan(asked, backup, 1, 16, 16)]
+    copied: list[str] = []
+
+    def by_barman(_settings: object, to: Path, plan: barman_restore.RestorePlan, *_: object) -> None:
+        copied.append(plan.target.kind)
+        (to / plan.target.kind).touch()
+
+    monkeypatch.setattr(barman_restore, "restore_plan", lambda *_: plans.pop(0))
+    monkeypatch.setattr(barman_restore, "_by_barman", by_barman)
+    monkeypatch.setattr(barman_restore, "_complete_configuration", lambda *_: None)
+    monkeypatch.setattr(barman_restore, "_live_folder", lambda *_: None)
+    done = restore_database(settings_for(tmp_path, "postgresql://u@/d"), tmp_path / "to", asked)
+    assert (copied, done.target) == (["latest", "time"], asked)
+    assert [path.name for path in (tmp_path / "to").iterdir()] == ["time"]

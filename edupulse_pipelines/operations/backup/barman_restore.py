@@ -51,14 +51,19 @@ class RestorePlan:
     """The WAL to replay, unpacked; None where it is not ours to know."""
     bytes_needed: int | None
     """The space that the restored folder takes at first, WAL and what is unpacked or combined beside it included."""
+    quiet_since: Target | None = None
+    """The time that was asked for, where nothing was committed after it: then the newest change is what was meant."""
 
     @property
     def sentence(self) -> str:
         """The same in words."""
         if self.backup is None or self.wal_bytes is None or self.bytes_needed is None:
             return f"The database, to {self.target.sentence}, by [backup] restore_command, which chooses the backup."
+        where = self.target.sentence
+        if self.quiet_since is not None:
+            where = f"{self.quiet_since.sentence}, after which nothing was committed"
         return (
-            f"The database, to {self.target.sentence}: base backup {self.backup.id} ({self.backup.kind}, finished "
+            f"The database, to {where}: base backup {self.backup.id} ({self.backup.kind}, finished "
             f"{self.backup.end.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC), {self.wal_segments:,} segments of WAL "
             f"({self.wal_bytes / 1e6:,.0f} MB) to replay, {self.bytes_needed / 1e6:,.0f} MB of space."
         )
@@ -94,8 +99,16 @@ def restore_plan(settings: Settings, target: Target) -> RestorePlan:
     # Barman copies all segments from the backup on, whatever the target is.
     copied = (ready[-1].number - ready[0].number + 1) * wal.segment_bytes
     staged = backup.data_bytes if backup.packed or backup.kind == "incremental" else 0
-    target = target if reached.exactly else Target.latest()
-    return RestorePlan(target, backup, segments, segments * wal.segment_bytes, backup.data_bytes + staged + copied)
+    # A server ends in an error where WAL ends before the time that it is to replay to.
+    met = target if reached.exactly else Target.latest()
+    return RestorePlan(
+        met,
+        backup,
+        segments,
+        segments * wal.segment_bytes,
+        backup.data_bytes + staged + copied,
+        None if reached.exactly else target,
+    )
 
 
 def restore_database(settings: Settings, to: Path, target: Target) -> RestorePlan:
@@ -121,6 +134,11 @@ def restore_database(settings: Settings, to: Path, target: Target) -> RestorePla
             _by_command(settings, to, target)
         else:
             _by_barman(settings, to, plan, plan.backup, staging)
+            if plan.quiet_since is not None and (later := restore_plan(settings, target)).quiet_since is None:
+                # Something was committed while it was copied, and may be in the copy.
+                _empty(to, was_there=True)
+                plan = later
+                _by_barman(settings, to, plan, plan.backup or base_backups(settings)[-1], staging)
         _complete_configuration(settings, to)
         _hand_over(to, owner)
     except BaseException as error:
