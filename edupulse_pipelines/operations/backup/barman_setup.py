@@ -280,8 +280,8 @@ def _own_address(host: str, port: int) -> str:
     with suppress(OSError, UnicodeError):
         family, kind, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM)[0]
         with socket.socket(family, kind) as made:
-            made.connect(address)
-            return f"{made.getsockname()[0]}/{32 if family == socket.AF_INET else 128}"
+            if made.connect_ex(address) == 0:
+                return f"{made.getsockname()[0]}/{32 if family == socket.AF_INET else 128}"
     return "ADDRESS/32"
 
 
