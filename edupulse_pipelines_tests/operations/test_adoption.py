@@ -25,6 +25,7 @@ from edupulse_pipelines.ingest.load import load_records, replay_quarantine
 from edupulse_pipelines.operations.adoption import finish as finishing
 from edupulse_pipelines.operations.adoption.adopt import Adoption, adopt, dry_run
 from edupulse_pipelines.operations.adoption.extracts import shortest
+from edupulse_pipelines.operations.partitions import detach_month
 from edupulse_pipelines.settings import Settings, load_settings
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines.storage.engine import create_engine
@@ -268,6 +269,59 @@ def test_the_old_tables_go_with_a_backup_and_equal_counts(house: House) -> None:
     assert house.count(house.old("schools")) == 0
     with pytest.raises(PermanentError, match="nothing to finish"):
         finishing.finish(database, lambda: late)
+
+
+def test_what_a_change_on_record_removed_since_does_not_keep_the_old_tables(house: House) -> None:
+    """A record that went, and a month that was taken out."""
+    old = Version1(house.url)
+    student = old.student("S1")
+    for day in ("2024-09-03", "2024-10-04", "2024-11-04"):
+        old.add("attendance_records", student_id=student, date=dt.date.fromisoformat(day), status="present")
+    old.write()
+    house.adopt()
+    with Database(house.url).work("riverside") as work:
+        with work.writing() as connection:
+            connection.exec_driver_sql("DELETE FROM attendance_records WHERE date = '2024-10-04'")
+        if work.dialect == "postgresql":
+            detach_month(work, "attendance_records", dt.date(2024, 11, 1))
+    late = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1)
+    assert finishing.finish(Database(house.url), lambda: late).rows["attendance_records"] == 3
+    assert house.count("attendance_records") == (1 if house.engine.dialect.name == "postgresql" else 2)
+
+
+def test_models_and_predictions_of_the_same_name_are_one_model(house: House) -> None:
+    """NULL, an empty text and the name that both are given; a model that is called so, too."""
+    old = Version1(house.url)
+    student = old.student("S1")
+    for week, version in enumerate((None, "", "unknown, v1.0", "gone", "")):
+        moment = dt.datetime(2024, 10, 8, 15, tzinfo=dt.UTC) + dt.timedelta(weeks=week)
+        values = {"risk_score": 0.5, "risk_category": "medium", "confidence": 0.9, "model_version": version}
+        old.add("predictions", student_id=student, prediction_date=moment, **values)
+    old.write()
+    told = dry_run(Database(house.url), house.tenant)
+    done = house.adopt()
+    assert {table: of.as_json() for table, of in told.report.items()} == {
+        table: of.as_json() for table, of in done.report.items()
+    }
+    assert done.report["model_metadata"].others == {"models_made": 2}
+    versions = "SELECT model_version, count(*) FROM predictions GROUP BY 1 ORDER BY 1"
+    assert house.rows(versions) == [("gone", 1), ("unknown, v1.0", 4)]
+
+
+def test_a_model_without_a_name_is_the_one_of_predictions_without_one(house: House) -> None:
+    old = Version1(house.url)
+    student = old.student("S1")
+    old.add("model_metadata", model_version="", model_type="gru")
+    old.add("model_metadata", model_version="unknown, v1.0", model_type=None)
+    moment = dt.datetime(2024, 10, 8, 15, tzinfo=dt.UTC)
+    values = {"risk_score": 0.5, "risk_category": "medium", "confidence": 0.9, "model_version": None}
+    old.add("predictions", student_id=student, prediction_date=moment, **values)
+    old.write()
+    done = house.adopt()
+    assert _counted(done)["model_metadata"] == (2, 1, 1, 0)
+    assert house.rows("SELECT model_version, model_type FROM model_metadata") == [("unknown, v1.0", "gru")]
+    late = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1)
+    assert finishing.finish(Database(house.url), lambda: late).rows["model_metadata"] == 2
 
 
 def test_wherever_it_is_stopped_the_database_is_as_it_was_or_goes_on(house: House) -> None:

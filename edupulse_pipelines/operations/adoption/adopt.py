@@ -95,7 +95,7 @@ def _foretold(connection: Connection, old: OldDatabase, tenant: TenantSettings, 
     report: Report = {}
     for table in _ORDER[:-1]:
         report[table] = records.foretell(connection, tenant, old, table, delivered_on, kept)
-    report[scores.MODELS] = scores.foretold_models(*_model_counts(connection, old))
+    report[scores.MODELS] = scores.foretold_models(connection, old)
     zone = ZoneInfo(tenant.timezone)
     report[scores.PREDICTIONS] = Counts()
     there = kept.students.numbers
@@ -110,11 +110,6 @@ def _foretold(connection: Connection, old: OldDatabase, tenant: TenantSettings, 
     count = _rows(connection, old, FEATURES)
     report[FEATURES] = Counts(read=count, recomputed=count)
     return {table: report[table] for table in OLD_TABLES}
-
-
-def _model_counts(connection: Connection, old: OldDatabase) -> tuple[int, int]:
-    query, _ = scores.unknown_models_query(old)
-    return _rows(connection, old, scores.MODELS), len(connection.exec_driver_sql(query).all())
 
 
 def _rows(connection: Connection, old: OldDatabase, table: str) -> int:

@@ -6,12 +6,14 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.operations.adoption import accounts
 from edupulse_pipelines.operations.adoption.conditions import moved_counts
 from edupulse_pipelines.schema.tables import TABLES
+from edupulse_pipelines.storage import changes
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines.storage.version_1 import (
     ADOPTED,
@@ -66,9 +68,8 @@ def _state(connection: Connection) -> tuple[str, str]:
 
 
 def _refuse_unequal_counts(connection: Connection, rows: dict[str, int]) -> None:
-    """PermanentError unless each old table is as it was read, and has as many rows here as were kept of it."""
+    """PermanentError unless each old table is as it was read, and all that was kept of it is here, or was."""
     found = accounts.report(connection)
-    dialect = connection.dialect.name
     for table, count in rows.items():
         if not found[table].balanced or found[table].read != count:
             raise PermanentError(
@@ -77,18 +78,40 @@ def _refuse_unequal_counts(connection: Connection, rows: dict[str, int]) -> None
             )
         if table == _FEATURES:
             continue
-        same = f"n.id = {_own_id(dialect)}"
-        partition = TABLES[table].partition_by_month
-        if partition is not None:
-            same += f' AND n."{partition}" = o."{partition}"'
-        there = connection.exec_driver_sql(
-            f"SELECT count(*) FROM {old_name(dialect, table)} o JOIN {table} n ON {same}"
-        ).scalar_one()
+        there = _here_or_gone_on_record(connection, table)
         if there < found[table].kept:
             raise PermanentError(
-                f"{found[table].kept:,} rows of {table} of version 1.0 were kept, and {there:,} of them are here: they "
-                "are not equal. Nothing was dropped."
+                f"{found[table].kept:,} rows of {table} of version 1.0 were kept, and {there:,} of them are here, or "
+                "went in a change that is on record: they are not equal. Nothing was dropped."
             )
+
+
+def _here_or_gone_on_record(connection: Connection, table: str) -> int:
+    """How many rows of an old table are here, or were: what was taken back, corrected or taken out since is no loss.
+
+    A change that removes a row keeps an image of it; months that were taken out are
+    counted by their entries.
+    """
+    dialect = connection.dialect.name
+    same = f"n.id = {_own_id(dialect)}"
+    partition = TABLES[table].partition_by_month
+    if partition is not None:
+        same += f' AND n."{partition}" = o."{partition}"'
+    gone = (
+        f"i.table_name = '{table}' AND i.row_key = CAST({_own_id(dialect)} AS text)"
+        f" AND NOT EXISTS (SELECT 1 FROM {table} n WHERE {same})"
+    )
+    there = 0
+    for rest in (f"JOIN {table} n ON {same}", f"JOIN {changes.images.name} i ON {gone}"):
+        query = f"SELECT count(DISTINCT o.id) FROM {old_name(dialect, table)} o {rest}"
+        there += int(connection.exec_driver_sql(query).scalar_one())
+    sign = sa.case((changes.entries.c.operation == "detach", 1), else_=-1)
+    taken_out = connection.scalar(
+        sa.select(sa.func.sum(sign * changes.entries.c.rows)).where(
+            changes.entries.c.table_name == table, changes.entries.c.operation.in_(("detach", "attach"))
+        )
+    )
+    return there + max(0, int(taken_out or 0))
 
 
 def _own_id(dialect: str) -> str:

@@ -334,8 +334,8 @@ def _judge(piece: Piece, tenant: TenantSettings, kept: Kept, counts: Counts) -> 
     counts.kept += int(good.sum())
     counts.repeated += len(piece) - len(reasons) - int(good.sum())
     counts.reasons.update(code for codes in reasons.values() for code in codes)
-    if piece.table == STUDENTS:
-        counts.others[ASSUMED_ENTRIES] += int((good & (piece.column("enrollment_date").codes < 0)).sum())
+    if piece.table == STUDENTS and (assumed := int((good & (piece.column("enrollment_date").codes < 0)).sum())):
+        counts.others[ASSUMED_ENTRIES] += assumed
     return good
 
 

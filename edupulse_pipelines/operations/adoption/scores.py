@@ -64,14 +64,23 @@ def models_query(old: OldDatabase) -> tuple[str, list[str]]:
 
 
 def unknown_models_query(old: OldDatabase) -> tuple[str, list[str]]:
-    """The query for versions that predictions name (NULL: none), and no model has, with their first prediction."""
+    """The query for versions, as they are called here, that predictions name and no model has, with their first one."""
     first = old.text(PREDICTIONS, "prediction_date")
     query = (
-        f"SELECT o.model_version AS model_version, min({first}) AS first FROM {old.name(PREDICTIONS)} o"
-        f" LEFT JOIN {old.name(MODELS)} m ON m.model_version = o.model_version"
-        " WHERE m.model_version IS NULL GROUP BY o.model_version ORDER BY 1"
+        f"SELECT p.model_version, p.first FROM (SELECT {_VERSION} AS model_version, min({first}) AS first"
+        f" FROM {old.name(PREDICTIONS)} o WHERE length({_VERSION}) <= {_VERSION_LENGTH} GROUP BY 1) p"
+        f" WHERE NOT EXISTS (SELECT 1 FROM {old.name(MODELS)} o WHERE {_VERSION} = p.model_version) ORDER BY 1"
     )
     return query, ["model_version", "first"]
+
+
+def version_of(row: Row) -> str:
+    """What the version of a model or a prediction is called here: one that names none has a name, too."""
+    return row["model_version"] or UNKNOWN_MODEL
+
+
+_VERSION = f"coalesce(nullif(o.model_version, ''), '{UNKNOWN_MODEL}')"
+"""`version_of` in SQL."""
 
 
 def bring_models(work: Work, old: OldDatabase, advanced: Advanced) -> None:
@@ -82,23 +91,25 @@ def bring_models(work: Work, old: OldDatabase, advanced: Advanced) -> None:
         plain_reading(connection)
         rows = _read(connection, *models_query(old))
         unknown = _read(connection, *unknown_models_query(old))
+        counts = foretold_models(connection, old)
     now = dt.datetime.now(dt.UTC)
+    first_of_its_name = {version_of(row): row for row in reversed(rows)}
     written = [
         {
             "id": uuid.UUID(row[ID]),
-            "model_version": row["model_version"],
+            "model_version": name,
             "model_type": row["model_type"],
             "training_date": _at(row["training_date"]) or _at(row[CREATED_AT]) or now,
             "performance_metrics": _object(row["performance_metrics"]),
             "hyperparameters": _object(row["hyperparameters"]),
             "created_at": _at(row[CREATED_AT]) or now,
         }
-        for row in rows
+        for name, row in reversed(first_of_its_name.items())
     ]
     written += [
         {
             "id": new_ids(1)[0],
-            "model_version": row["model_version"] or UNKNOWN_MODEL,
+            "model_version": version_of(row),
             "model_type": UNKNOWN_MODEL,
             "training_date": _at(row["first"]) or now,
             "performance_metrics": {},
@@ -108,18 +119,20 @@ def bring_models(work: Work, old: OldDatabase, advanced: Advanced) -> None:
         for row in unknown
     ]
     same = {"tenant_id": work.tenant, "is_active": False, "promoted": False, "set_aside": True}
-    counts = foretold_models(len(rows), len(unknown))
     with work.writing() as connection:
         if written:
             connection.execute(model_metadata.insert(), [{**row, **same} for row in written])
         enter_batch(connection, MODELS, _ALL, counts)
-    advanced(len(rows))
+    advanced(counts.read)
 
 
-def foretold_models(models: int, unknown: int) -> Counts:
-    """What becomes of so many models, and of so many versions that only predictions name."""
-    counts = Counts(read=models, kept=models)
-    if unknown:
+def foretold_models(connection: Connection, old: OldDatabase) -> Counts:
+    """What becomes of the models: of those that are called the same here the first is kept; and which are made."""
+    query = f"SELECT count(*), count(DISTINCT {_VERSION}) FROM {old.name(MODELS)} o"
+    models, names = connection.exec_driver_sql(query).one()
+    counts = Counts(read=models, kept=names, repeated=models - names)
+    made, _ = unknown_models_query(old)
+    if unknown := len(connection.exec_driver_sql(made).all()):
         counts.others[MADE_MODELS] = unknown
     return counts
 
@@ -228,7 +241,7 @@ def judged_predictions(
         if codes:
             judged.bad.append((row, codes))
             continue
-        key = (row[STUDENT_NUMBER], row["model_version"] or UNKNOWN_MODEL)
+        key = (row[STUDENT_NUMBER], version_of(row))
         before = newest.setdefault(key, row)
         if before is not row:
             earlier, newest[key] = sorted((before, row), key=_age)
@@ -324,7 +337,7 @@ def _table(work: Work, rows: list[Row], batch: PredictionBatch, there: Mapping[s
             "risk_category": pa.array([row["risk_category"] for row in rows], pa.string()),
             "confidence": pa.array([float(shortest(row["confidence"])) for row in rows], pa.float64()),
             "risk_factors": pa.array([row["risk_factors"] for row in rows], pa.string()),
-            "model_version": pa.array([row["model_version"] or UNKNOWN_MODEL for row in rows], pa.string()),
+            "model_version": pa.array([version_of(row) for row in rows], pa.string()),
             "rescored": pa.array([0 if not postgresql else False] * count),
             "created_at": texts(CREATED_AT),
         }
