@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -260,3 +263,21 @@ def test_a_standby_says_what_the_primarys_url_says() -> None:
     assert values_of_conninfo(said, "it")["channel_binding"] == "require"
     with pytest.raises(ConfigurationError, match="The primary's URL reaches db and says no sslmode"):
         conninfo_of("postgresql://u:s3cret@db/d", "The primary's URL")
+
+
+def test_a_code_server_asks_for_a_verified_storage(tmp_path: Path) -> None:
+    """A bare `dagster dev`: nobody but `definitions` looks at the file that DAGSTER_HOME names."""
+    (tmp_path / "dagster.yaml").write_text(
+        "storage:\n  postgres:\n    postgres_url: postgresql://one@db.example.org/dagster\n", encoding="utf-8"
+    )
+    (tmp_path / "home").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", "import edupulse_pipelines.definitions"],
+        env={**os.environ, "DAGSTER_HOME": str(tmp_path), "EDUPULSE_HOME": str(tmp_path / "home")},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "ConfigurationError" in done.stderr and "dagster.yaml: storage.postgres.postgres_url" in done.stderr

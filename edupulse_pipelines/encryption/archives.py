@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from pyarrow.parquet import encryption as modular
 
 from edupulse_pipelines.encryption.files import shown
-from edupulse_pipelines.encryption.keyring import PARQUET_ENCRYPTED, DataKey, key_of_path
+from edupulse_pipelines.encryption.keyring import PARQUET_ENCRYPTED, DataKey, data_key_for_file, key_of_path
 from edupulse_pipelines.errors import EncryptedFileDamaged, KeyUnusable
 
 _NONCE_BYTES = 12
@@ -74,10 +74,9 @@ def is_encrypted_archive(path: Path) -> bool:
 def encryption_for(path: Path) -> ParquetOptions:
     """How the archive that will lie at `path` is to be written: encrypted when its home has a key.
 
-    KeyUnusable when the key cannot be had.
+    KeyUnusable when the key cannot be had, and for a home that has keys of which this process was told nothing.
     """
-    place = key_of_path(path)
-    key = place[0].key_for_writing(place[1]) if place is not None else None
+    key = data_key_for_file(path)
     if key is None:
         return {}
     factory = modular.CryptoFactory(lambda _config: _Wrapping(key, path))

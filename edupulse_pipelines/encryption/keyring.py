@@ -9,6 +9,7 @@ Which home is opened with which identity is said once in a process (`use_keys`),
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 KEYS_FOLDER = "keys"
 """In the home: the data keys, a file each."""
+RAW = "raw"
+"""In the home: the raw archive, a folder of each district."""
 HOME_KEY = "_home"
 """The name of the key that belongs to no district: what a backup holds of all of them. No district begins by `_`."""
 AGE_HEADER = b"age-encryption.org/"
@@ -75,6 +78,7 @@ class KeyRing:
         self.copies = copies
         self._given = given
         self._cached: dict[Path, _Cached] = {}
+        self._on_the_disk = False
 
     @property
     def is_on(self) -> bool:
@@ -140,13 +144,20 @@ class KeyRing:
         """The data key to encrypt with, made where there is none yet; None when nothing is to be encrypted.
 
         The home's own is taken from its backups where it is gone, or the home is a new one: they are encrypted with it.
-        KeyUnusable when the key is gone and files that need it are not.
+        KeyUnusable when the key is gone and files that need it are not, and where a home has keys and this process was
+        not told the operator's, so that it would write plain what lies encrypted beside it.
         """
         if not self.is_on:
+            if self.names():
+                raise KeyUnusable(
+                    f"{self.home} is encrypted ({self.folder} has its keys), and no key is set here; nothing is "
+                    f"written there in plain: name the operator's in {_SETTING}, and have the process open the home by "
+                    "its own settings."
+                )
             return None
         path = self.path_of(name)
         if not path.exists():
-            left = next(_encrypted_below(self.home / "raw" / name), None) if name != HOME_KEY else None
+            left = next(_encrypted_below(self.home / RAW / name), None) if name != HOME_KEY else None
             if left is not None:
                 raise KeyUnusable(
                     f"{path} is gone, and files below {self.home / 'raw' / name} need it: restore it from a backup. If "
@@ -159,6 +170,10 @@ class KeyRing:
                 _appear(path, copy.read_bytes())
             else:
                 self._make(path, name)
+            self._on_the_disk = False
+        if not self._on_the_disk:  # also of one whose maker was stopped before it could say so
+            sync_folder(self.folder)
+            self._on_the_disk = True
         return self.key(name)
 
     def opening(self) -> list[x25519.Identity]:
@@ -190,7 +205,9 @@ class KeyRing:
 
 def _appear(path: Path, sealed: bytes) -> None:
     """Write a small file that is not there; it appears as a whole or not at all. One that is there by then stays."""
-    path.parent.mkdir(mode=0o770, parents=True, exist_ok=True)  # less what this process gives to nobody
+    if not path.parent.exists():
+        path.parent.mkdir(mode=0o770, parents=True, exist_ok=True)  # less what this process gives to nobody
+        sync_folder(path.parent.parent)
     temporary = write_beside(path, sealed, mode=0o660)
     try:
         os.link(temporary, path)
@@ -279,6 +296,21 @@ def write_beside(path: Path, content: bytes, *, mode: int = 0o600) -> Path:
     return temporary
 
 
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk, where a folder can be asked for that."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
+    except PermissionError:  # Windows opens no folder
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that does not do it for folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
 def is_encrypted(path: Path) -> bool:
     """Whether a file is encrypted, by age or as Parquet; False for one that is not there."""
     try:
@@ -301,7 +333,7 @@ def _state(path: Path) -> tuple[int, int, int] | None:
 
 
 _rings: dict[Path, KeyRing] = {}
-"""By home, for this process."""
+"""By home, however its path is spelled, for this process."""
 
 
 def key_ring(settings: Settings, home: Path | None = None) -> KeyRing:
@@ -313,25 +345,51 @@ def key_ring(settings: Settings, home: Path | None = None) -> KeyRing:
 
 def use_keys(settings: Settings, home: Path | None = None) -> KeyRing:
     """Have this process open and encrypt what lies in the settings' home, or in this one, with their key."""
-    ring = _rings[(home or settings.home).absolute()] = key_ring(settings, home)
+    ring = _rings[(home or settings.home).resolve()] = key_ring(settings, home)
     return ring
 
 
 def ring_of(home: Path) -> KeyRing:
-    """The keys of a home, as `use_keys` was told; of any other home none, and nothing is encrypted there."""
-    return _rings.get(home.absolute()) or KeyRing(home)
+    """The keys of a home, as `use_keys` was told; one of any other home knows no operator's key."""
+    return _rings.get(home.resolve()) or KeyRing(home)
 
 
 def data_key_for(home: Path, tenant: str) -> DataKey | None:
-    """The key that a district's files are encrypted with; None when nothing is to be encrypted."""
+    """The key that a district's files are encrypted with; None when nothing is to be encrypted.
+
+    Raises as `KeyRing.key_for_writing`.
+    """
     return ring_of(home).key_for_writing(tenant)
 
 
+def data_key_for_file(path: Path) -> DataKey | None:
+    """The key that a file of a raw archive is to be encrypted with; None when nothing is to be encrypted there.
+
+    Raises as `KeyRing.key_for_writing`, also for a home that this process was told nothing of.
+    """
+    place = key_of_path(path) or _of_another_home(path)
+    return place[0].key_for_writing(place[1]) if place is not None else None
+
+
 def key_of_path(path: Path) -> tuple[KeyRing, str] | None:
-    """The ring and the district that a file of a raw archive (`<home>/raw/<tenant>/…`) belongs to; None elsewhere."""
-    place = path.absolute()
+    """The ring and the district that a file of a raw archive (`<home>/raw/<tenant>/…`) belongs to; None elsewhere.
+
+    Of a home that this process was told of (`use_keys`), whatever links lead to the file.
+    """
     for home, ring in _rings.items():
-        if place.is_relative_to(home / "raw"):
-            parts = place.relative_to(home / "raw").parts
-            return (ring, parts[0]) if len(parts) > 1 else None
+        for place, raw in ((path.resolve(), (home / RAW).resolve()), (path.absolute(), home / RAW)):
+            if place.is_relative_to(raw) and ".." not in place.parts:
+                parts = place.relative_to(raw).parts
+                return (ring, parts[0]) if len(parts) > 1 else None
+    return None
+
+
+def _of_another_home(path: Path) -> tuple[KeyRing, str] | None:
+    """The same where nobody told this process of the home: one that has keys beside a folder of that name."""
+    for place in (path.resolve(), path.absolute()):
+        for folder in place.parents:
+            if folder.name == RAW and len(parts := place.relative_to(folder).parts) > 1:
+                ring = KeyRing(folder.parent)
+                if ring.names():
+                    return ring, parts[0]
     return None

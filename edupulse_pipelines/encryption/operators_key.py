@@ -18,6 +18,7 @@ from edupulse_pipelines.encryption.keyring import (
     identities_in,
     open_data_key,
     seal_data_key,
+    sync_folder,
     write_beside,
 )
 from edupulse_pipelines.errors import ConfigurationError, KeyUnusable, PermanentError
@@ -122,6 +123,8 @@ def _seal_again(ring: KeyRing, identities: list[x25519.Identity], new: x25519.Id
                     f"{path} cannot be written ({error.strerror}): mend that, and say it again, which finishes it."
                 ) from None
             written += path.parent == ring.folder
+    if written:
+        sync_folder(ring.folder)  # before the old identity goes from the key file
     return written
 
 
@@ -154,6 +157,7 @@ def _write_new(path: Path, text: str) -> None:
         raise PermanentError(f"{path} cannot be written: {error.strerror}.") from None
     try:
         os.link(temporary, path)
+        sync_folder(path.parent)
     except FileExistsError:
         raise PermanentError(f"{path} is there already: it may be the key of something. Name another file.") from None
     except OSError as error:
@@ -165,6 +169,7 @@ def _write_new(path: Path, text: str) -> None:
 def _replace(path: Path, text: str) -> None:
     try:
         write_beside(path, text.encode()).replace(path)
+        sync_folder(path.parent)
     except OSError as error:
         raise PermanentError(
             f"{path} cannot be written ({error.strerror}): write the new identity elsewhere, by --to."

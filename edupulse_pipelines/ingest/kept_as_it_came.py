@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from edupulse_pipelines.encryption.files import decrypted_copy, encrypt_file
-from edupulse_pipelines.encryption.keyring import DataKey, key_of_path
+from edupulse_pipelines.encryption.keyring import DataKey, data_key_for_file
 from edupulse_pipelines.ingest.archived_file import temporary_beside
 from edupulse_pipelines.sources.landed_files import LandedFile
 
@@ -29,16 +29,14 @@ def keep(file: LandedFile, target: Path) -> None:
 
 def encrypt_kept(file: Path, target: Path) -> None:
     """Encrypt a file, in its place, that will lie at `target` in a raw archive; left as it is without a key."""
-    place = key_of_path(target)
-    key = place[0].key_for_writing(place[1]) if place is not None else None
+    key = data_key_for_file(target)
     if key is not None:
         _encrypt(file, file, key)
 
 
 def encrypted_copy(path: Path) -> Path | None:
     """What a kept file is encrypted, under a temporary name beside it; None without a key."""
-    place = key_of_path(path)
-    key = place[0].key_for_writing(place[1]) if place is not None else None
+    key = data_key_for_file(path)
     if key is None:
         return None
     temporary = temporary_beside(path)

@@ -41,10 +41,10 @@ def _written(home: Path, name: str = "grades.csv.0123456789abcdef.parquet") -> P
 
 
 def test_plain_and_encrypted_are_read_side_by_side(ring: KeyRing) -> None:
-    sealed = _written(ring.home)
     use_keys(settings_at(ring.home, None))
-    plain = _written(ring.home, "plain.parquet")
+    plain = _written(ring.home, "plain.parquet")  # there before there was a key
     use_keys(settings_at(ring.home, ring.key_file))
+    sealed = _written(ring.home)
     assert (is_encrypted_archive(sealed), is_encrypted_archive(plain)) == (True, False)
     assert b"secret" not in sealed.read_bytes()
     for path in (sealed, plain):

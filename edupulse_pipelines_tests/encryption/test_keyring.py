@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 import stat
 import threading
 from pathlib import Path
 
 import pytest
 
-from edupulse_pipelines.encryption.keyring import HOME_KEY, KeyRing, data_key_for, key_ring, ring_of, use_keys
+from edupulse_pipelines.encryption import keyring
+from edupulse_pipelines.encryption.archives import encryption_for
+from edupulse_pipelines.encryption.keyring import (
+    HOME_KEY,
+    KeyRing,
+    data_key_for,
+    data_key_for_file,
+    key_ring,
+    ring_of,
+    use_keys,
+)
 from edupulse_pipelines.errors import ConfigurationError, KeyUnusable
 from edupulse_pipelines.settings import load_settings
 from edupulse_pipelines_tests.encryption.rings import home_with_key, identity, settings_at
@@ -35,6 +46,59 @@ def test_a_districts_key_is_made_once_and_is_its_own(tmp_path: Path) -> None:
     assert made[0] is not None
     assert made[0].secret.hex() not in repr(made[0])
     assert made[0].secret.hex().encode() not in ring.path_of("springfield").read_bytes()
+
+
+def test_a_key_is_on_the_disk_with_its_name_before_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ring = home_with_key(tmp_path / "home")
+    synced: list[tuple[Path, list[str]]] = []
+    monkeypatch.setattr(
+        keyring, "sync_folder", lambda folder: synced.append((folder, sorted(path.name for path in folder.iterdir())))
+    )
+    for name in ("springfield", "shelbyville"):
+        ring.key_for_writing(name)
+    assert synced == [
+        (ring.home, ["keys"]),
+        (ring.folder, ["springfield.age"]),
+        (ring.folder, ["shelbyville.age", "springfield.age"]),
+    ]
+    KeyRing(ring.home, ring.key_file).key_for_writing("springfield")  # whoever made it may have been stopped in between
+    assert len(synced) == 4
+
+
+def test_a_home_is_the_same_by_whatever_path(tmp_path: Path) -> None:
+    home = tmp_path / "disk" / "home"
+    ring = home_with_key(home)
+    (home / "raw" / "springfield").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(home)
+    key = ring.key_for_writing("springfield")
+    for spelled in (home, tmp_path / "link", tmp_path / "disk" / "x" / ".." / "home", home / "raw" / ".."):
+        assert ring_of(spelled) is ring
+        assert data_key_for_file(spelled / "raw" / "springfield" / "one.parquet") == key
+        assert encryption_for(spelled / "raw" / "springfield" / "one.parquet")
+    elsewhere = tmp_path / "larger"
+    (home / "raw").rename(elsewhere)
+    (home / "raw").symlink_to(elsewhere)
+    for raw in (home / "raw", elsewhere):
+        assert data_key_for_file(raw / "springfield" / "one.parquet") == key
+    use_keys(settings_at(tmp_path / "link", ring.key_file))
+    assert ring_of(home).home == tmp_path / "link"
+
+
+def test_nothing_is_written_plain_into_a_home_that_has_keys(tmp_path: Path) -> None:
+    """A copy under another name, a process that was not told of the home, or not of the operator's key."""
+    ring = home_with_key(tmp_path / "home")
+    ring.key_for_writing("springfield")
+    shutil.copytree(ring.home, tmp_path / "copy")
+    for name in ("springfield", "shelbyville"):
+        with pytest.raises(KeyUnusable, match=r"copy is encrypted .* no key is set here"):
+            encryption_for(tmp_path / "copy" / "raw" / name / "one.parquet")
+        with pytest.raises(KeyUnusable, match="in plain"):
+            data_key_for(tmp_path / "copy", name)
+    use_keys(settings_at(ring.home, None))
+    with pytest.raises(KeyUnusable, match="in plain"):
+        data_key_for_file(ring.home / "raw" / "springfield" / "one.csv")
+    assert encryption_for(tmp_path / "another" / "raw" / "springfield" / "one.parquet") == {}
+    assert encryption_for(tmp_path / "one.parquet") == {}
 
 
 def test_two_that_make_a_key_at_once_have_one(tmp_path: Path) -> None:
