@@ -11,6 +11,7 @@ from edupulse_pipelines.errors import EduPulseError
 from edupulse_pipelines.operations.backup import base_backups
 from edupulse_pipelines.operations.backup.contents import Contents
 from edupulse_pipelines.operations.backup.moments import Moment, all_moments, plain_manifests, ring_of
+from edupulse_pipelines.operations.recovery.scratch import is_left
 from edupulse_pipelines.settings import Settings
 
 
@@ -99,6 +100,11 @@ def standing(settings: Settings, now: dt.datetime | None = None) -> Standing:
         found.notes.append("Backups are not encrypted ([encryption]).")
     elif plain:
         found.notes.append(f"{plain:,} files of backups lie there plain, of before the key: `edupulse keys apply`.")
+    if is_left(settings):
+        found.notes.append(
+            f"A drill is under way, or one was killed and has left a copy of the data in {settings.drill_dir}, which "
+            "the next daily look takes away (or `edupulse backup drill --clean`)."
+        )
     if settings.database_url.startswith("postgresql"):
         _add_database(settings, found)
     return found

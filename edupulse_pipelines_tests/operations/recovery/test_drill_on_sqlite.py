@@ -15,6 +15,7 @@ from edupulse_pipelines.operations.backup import taking
 from edupulse_pipelines.operations.backup.moments import newest_moment
 from edupulse_pipelines.operations.recovery import moment_files
 from edupulse_pipelines.operations.recovery.drill import drill
+from edupulse_pipelines.operations.recovery.scratch import MARK
 from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines_tests.operations.recovery.primary import filled
@@ -99,5 +100,13 @@ def test_it_is_typed_and_told(tmp_path: Path) -> None:
     assert (told["succeeded"], told["findings"]) == (True, [])
     assert told["rpo_seconds"] < 600
     assert typed(tmp_path, "backup", "drill", "--clean").output == "No drill left anything behind.\n"
+    (tmp_path / "drill" / "point").mkdir(parents=True)
+    (tmp_path / "drill" / MARK).write_text("{}", encoding="utf-8")
+    told = json.loads(typed(tmp_path, "backup", "status", "--json").output)
+    assert any("has left a copy of the data" in note for note in told["notes"])
+    assert "No drill" not in typed(tmp_path, "backup", "drill", "--clean").output
+    assert not any(
+        "drill" in note for note in json.loads(typed(tmp_path, "backup", "status", "--json").output)["notes"]
+    )
     said = typed(tmp_path, "backup", "standby", "status", code=2).output
     assert "A standby is for PostgreSQL" in said

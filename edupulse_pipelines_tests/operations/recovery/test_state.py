@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.errors import DatabaseBusy
+from edupulse_pipelines.errors import DatabaseBusy, PermanentError
 from edupulse_pipelines.operations.recovery.compared import differences
 from edupulse_pipelines.operations.recovery.state import State, read_state
 from edupulse_pipelines.schema.tables import TABLES
@@ -137,3 +137,10 @@ def test_on_sqlite_nobody_writes_in_a_quiet_moment(work: Work, engine: sa.Engine
         with pytest.raises(sa.exc.OperationalError, match="locked"):
             other.exec_driver_sql("DELETE FROM students")
     assert differences(before, state(work)) == []
+
+
+def test_the_state_of_nothing_is_none() -> None:
+    engine = sa.create_engine("sqlite://")
+    with engine.connect() as connection, pytest.raises(PermanentError, match="owns no table"):
+        read_state(connection)
+    engine.dispose()
