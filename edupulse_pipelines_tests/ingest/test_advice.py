@@ -247,8 +247,9 @@ FOLLOWED_ELSEWHERE = {
     "missing_date_of_birth": "test_quarantine",
     "snapshot_waits": "test_deletions",
     "archive_unverified": "test_damaged_archives",
+    "later_prediction": "operations/test_adoption",
 }
-"""Reasons whose advice takes more than files and settings: the test beside this one that follows it."""
+"""Reasons whose advice takes more than files and settings: the test, beside this one or named, that follows it."""
 
 
 def put(district: District, week: int, files: Mapping[str, bytes | None]) -> None:

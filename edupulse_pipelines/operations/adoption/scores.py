@@ -33,8 +33,9 @@ from edupulse_pipelines.operations.adoption.extracts import (
     shortest,
 )
 from edupulse_pipelines.operations.adoption.records import Advanced
+from edupulse_pipelines.risk.book.records import write_adopted
 from edupulse_pipelines.schema.delivery import STUDENT_NUMBER
-from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, students
+from edupulse_pipelines.schema.sqlalchemy_tables import students
 from edupulse_pipelines.schema.tables import LOADED, RISK_CATEGORIES
 from edupulse_pipelines.storage.bulk import copy_rows
 from edupulse_pipelines.storage.ids import new_ids
@@ -118,10 +119,8 @@ def bring_models(work: Work, old: OldDatabase, advanced: Advanced) -> None:
         }
         for row in unknown
     ]
-    same = {"tenant_id": work.tenant, "is_active": False, "promoted": False, "set_aside": True}
     with work.writing() as connection:
-        if written:
-            connection.execute(model_metadata.insert(), [{**row, **same} for row in written])
+        write_adopted(connection, work, written)
         enter_batch(connection, MODELS, _ALL, counts)
     advanced(counts.read)
 

@@ -180,6 +180,16 @@ def write_record(connection: sa.Connection, work: Work, record: ModelRecord) -> 
     )
 
 
+def write_adopted(connection: sa.Connection, work: Work, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write rows of a database of version 1.0 that is adopted, with their ids and `created_at`.
+
+    Their models are in no registry: none is promoted, active, or ever chosen.
+    """
+    marks = {"tenant_id": work.tenant, "is_active": False, "promoted": False, "set_aside": True}
+    if rows:
+        connection.execute(model_metadata.insert(), [{**row, **marks} for row in rows])
+
+
 def write_marks(connection: sa.Connection, work: Work, model_version: str, *, promoted: bool, is_active: bool) -> None:
     """Say whether a model is promoted and whether it is active. For `champion` only."""
     table = model_metadata
