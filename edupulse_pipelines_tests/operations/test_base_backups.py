@@ -312,7 +312,7 @@ def test_nothing_leaves_the_machine_unverified(tmp_path: Path, monkeypatch: pyte
         with pytest.raises(ConfigurationError, match="sslmode"):
             write_configuration(settings_for(tmp_path, url.format(mode)))
     info = conninfo(settings_for(tmp_path, url.format("verify-full")), replication=True)
-    assert info == "sslmode=verify-full host=db.example.org user=edupulse_backup channel_binding=require"
+    assert info == "host=db.example.org sslmode=verify-full user=edupulse_backup channel_binding=require"
     monkeypatch.setenv("EDUPULSE_BACKUP_URL", "postgresql://copier@db.example.org/edupulse")
     with pytest.raises(ConfigurationError, match="EDUPULSE_BACKUP_URL"):
         conninfo(settings_for(tmp_path, url.format("verify-full")))
