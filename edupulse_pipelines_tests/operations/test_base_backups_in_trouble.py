@@ -12,6 +12,7 @@ import tempfile
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -33,6 +34,7 @@ from edupulse_pipelines.operations.backup.barman_verify import files_of_manifest
 from edupulse_pipelines.operations.backup.base_backups import (
     Target,
     base_backups,
+    cannot_lead_to_now,
     make_restore_point,
     restore_database,
     restore_plan,
@@ -224,6 +226,10 @@ def test_a_slot_that_was_given_up_leaves_a_gap_and_the_way_out_is_told() -> None
         take_base_backup(settings, full=True)
         [gap] = wal_state(settings).gaps
         assert gap.segments >= 1
+        first, *_, newest = base_backups(settings)
+        assert "WAL is missing since the base backup" in (cannot_lead_to_now(settings, first) or "")
+        assert cannot_lead_to_now(settings, newest) is None
+        assert "of before a promotion" in (cannot_lead_to_now(settings, replace(newest, timeline=7)) or "")
         assert restore_plan(settings, Target.latest()).backup == base_backups(settings)[-1]
 
 

@@ -49,11 +49,15 @@ class DatabaseFacts:
 
 
 def read_facts(database: Database, tenants: Iterable[str]) -> DatabaseFacts:
-    """What a database says, of these districts; of SQLite of all that it has. Nothing is said of an empty one."""
+    """What a database says, of these districts and of all others that its role sees. Nothing is said of an empty one.
+
+    A district that the settings name no more may have erasures and archives all the same.
+    """
     with database.unchecked_work() as work, work.reading() as connection:
         dialect = work.dialect
         general = _general(connection)
-    of_whom = [None] if dialect == "sqlite" else sorted(set(tenants))
+        seen_districts = set() if dialect == "sqlite" else _districts(connection)
+    of_whom = [None] if dialect == "sqlite" else sorted({*tenants, *seen_districts})
     erasures: dict[str, list[str]] = {}
     archives: list[ArchiveOnRecord] = []
     deliveries: dict[str, dict[str, list[str]]] = {}
@@ -111,6 +115,12 @@ def _columns(connection: Connection) -> dict[str, set[str]]:
     there = set(inspector.get_table_names())
     wanted = ("alembic_version", "audit_changes", "erasures", "ingested_files")
     return {name: {column["name"] for column in inspector.get_columns(name)} for name in wanted if name in there}
+
+
+def _districts(connection: Connection) -> set[str]:
+    """The districts with erasures or deliveries, of those whose rows this role sees."""
+    names = [name for name in _columns(connection) if name in ("erasures", "ingested_files")]
+    return {one for name in names for one in connection.scalars(sa.text(f"SELECT DISTINCT tenant_id FROM {name}"))}
 
 
 def _erasures(connection: Connection, columns: dict[str, set[str]]) -> list[Any]:

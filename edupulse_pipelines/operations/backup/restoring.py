@@ -242,7 +242,9 @@ def _demand_empty(settings: Settings, to: Path) -> None:
                 f"{to} is in the {what} ({folder}): a restore never writes there. Name another folder."
             )
     if closed.marker(to / DATABASE).exists():
-        raise PermanentError(f"{to} holds a restore that is not finished, or is closed: take it away, or open it.")
+        unfinished = closed.why(to / DATABASE) == UNFINISHED
+        what = "a restore that is not finished: take it away" if unfinished else "a restored home that is closed"
+        raise PermanentError(f"{to} holds {what}. Or name another folder.")
     if (to / "postmaster.pid").exists() or (to / DATA_FOLDER / "postmaster.pid").exists():
         raise PermanentError(f"{to} is in use: a PostgreSQL server runs in it. Name another folder.")
     if to.is_dir() and any(to.iterdir()):

@@ -155,6 +155,37 @@ def test_a_dump_on_request_fills_an_empty_database(house: House, tmp_path: Path)
     assert not (tmp_path / "files" / "dump").exists()
 
 
+def test_the_live_data_folder_is_written_to_by_no_restore(house: House) -> None:
+    data = house.backed.server.data
+    before = sorted(path.name for path in data.iterdir())
+    for more in ("--dry-run", "--json"):
+        done = house("backup", "restore", "--to", str(data / "sub"), more, code=1)
+        assert "the data folder of the running server" in " ".join(done.output.split())
+    assert not (data / "sub").exists()
+    assert sorted(path.name for path in data.iterdir()) == before
+
+
+def test_a_moment_whose_base_backup_is_gone_is_named_and_its_files_come_back(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edupulse_pipelines.operations.backup import base_backups
+
+    there = base_backups.base_backups(house.backed.settings)
+    monkeypatch.setattr(base_backups, "base_backups", lambda _: there[1:])
+    said = house.facts("backup", "verify", code=1)["findings"]
+    assert any("its base backup" in sentence and "is gone" in sentence for sentence in said)
+    house("backup", "restore", "--to", str(tmp_path / "files"), "--only", "files")
+
+
+def test_a_district_that_the_settings_name_no_more_is_in_the_moment(house: House) -> None:
+    from edupulse_pipelines.operations.backup.database_facts import read_facts
+    from edupulse_pipelines.storage.database import Database
+
+    facts = read_facts(Database(house.backed.settings.database_url), ())
+    assert "north" in facts.deliveries
+    assert "north" in facts.erasures
+
+
 def test_where_nobody_can_know_who_was_erased_its_server_lets_in_the_keeper_alone(
     house: House, back: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
