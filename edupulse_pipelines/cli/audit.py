@@ -208,7 +208,9 @@ def audit_history(
 def audit_changes(
     run_id: str | None, since_text: str | None, tenant_name: str | None, as_json: bool, home: Path | None
 ) -> None:
-    """What was changed, change by change: who, when, and how many rows of which table. No values.
+    """What was changed, change by change: its number, who, when, and how many rows of which table. No values.
+
+    The number is what `edupulse backup restore --before-change` takes.
 
     Exit 1 when a run is asked for that has changed nothing, or that nobody knows.
     """
@@ -235,7 +237,7 @@ def audit_changes(
         facts = _change_facts(one.change)
         by = f"{facts['at']} by {facts['by']}" + (f" in run {facts['run']}" if facts["run"] else "")
         on.print(
-            f"{by}: {one.table}, {one.operation}, {one.rows:,} row{'' if one.rows == 1 else 's'}",
+            f"{facts['change']}  {by}: {one.table}, {one.operation}, {one.rows:,} row{'' if one.rows == 1 else 's'}",
             markup=False,
             soft_wrap=True,
         )

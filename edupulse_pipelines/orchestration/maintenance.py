@@ -117,7 +117,12 @@ def maintenance_assets(settings: Settings) -> list[AssetsDefinition]:
         return MaterializeResult(
             metadata=_state_metadata(found),
             check_results=[
-                disks_last(found.forecasts, settings.maintenance.days_until_full),
+                disks_last(
+                    found.forecasts,
+                    found.sizes.unseen,
+                    settings.maintenance.days_until_full,
+                    settings.maintenance.keep_free_bytes,
+                ),
                 no_rows_in_the_log(found.log_settings),
             ],
         )
@@ -169,8 +174,8 @@ def upkeep_check_specs() -> list[AssetCheckSpec]:
             asset=UPKEEP,
             description=(
                 "What the tables, partitions and indexes needed was done. An error where the role of the job has no "
-                "right to it, with the lines that a keeper runs; a warning where it was left for the next time: in "
-                "use, or no room on the disk."
+                "right to it, with the lines that a keeper runs, or the database ended it with an error; a warning "
+                "where it was left for the next time: in use, or no room on the disk."
             ),
         ),
         AssetCheckSpec(
@@ -192,7 +197,8 @@ def state_check_specs(fewest_days: int) -> list[AssetCheckSpec]:
             asset=STATE,
             description=(
                 "No disk will be full within `days_until_full` of [maintenance] "
-                f"({fewest_days} days), if it grows as over the last eight weeks. An error within a week."
+                f"({fewest_days} days), if it grows as over the last eight weeks. An error within a week, or with less "
+                "free than `keep_free_gib`. A warning where a disk could not be looked at."
             ),
         ),
         AssetCheckSpec(
@@ -226,6 +232,9 @@ def everything_done(done: "Upkeep") -> AssetCheckResult:
             f"{counted(len(done.refused), 'task')} only for {owner}: run `edupulse db maintain` with the keeper's URL "
             "(EDUPULSE_KEEPER_URL), or name a file with it in [maintenance] keeper_url_file"
         )
+    elif done.failed:
+        first = done.failed[0]
+        told = f"{counted(len(done.failed), 'task')} failed, first {first.task.statement}: {first.note}"
     else:
         first = done.not_done[0]
         told = f"{counted(len(done.not_done), 'task')} left, first {first.task.statement}: {first.note}"
@@ -233,7 +242,7 @@ def everything_done(done: "Upkeep") -> AssetCheckResult:
         asset_key=UPKEEP,
         check_name=EVERYTHING_DONE,
         passed=False,
-        severity=AssetCheckSeverity.ERROR if done.refused else AssetCheckSeverity.WARN,
+        severity=AssetCheckSeverity.ERROR if done.refused or done.failed else AssetCheckSeverity.WARN,
         metadata=metadata,
         description=told,
     )
@@ -251,28 +260,50 @@ def indexes_valid(invalid: Sequence[str]) -> AssetCheckResult:
     )
 
 
-def disks_last(forecasts: "Sequence[Forecast]", fewest_days: int) -> AssetCheckResult:
-    """Passed when no disk is full within so many days; an error within a week."""
-    soonest = min((one for one in forecasts if one.days is not None), key=lambda one: one.days or 0.0, default=None)
-    known = [one for one in forecasts if one.per_day is not None]
-    metadata = {f"{one.disk}_days_until_full": round(one.days, 1) for one in forecasts if one.days is not None}
-    if soonest is None or soonest.days is None or soonest.days >= fewest_days:
-        told = "No disk will be full soon" if known else "Not known yet: growth needs two measurements a day apart"
-        return AssetCheckResult(
-            asset_key=STATE, check_name=DISKS_LAST, passed=True, metadata=metadata, description=told
-        )
-    return AssetCheckResult(
-        asset_key=STATE,
-        check_name=DISKS_LAST,
-        passed=False,
-        severity=AssetCheckSeverity.ERROR if soonest.days < 7 else AssetCheckSeverity.WARN,
-        metadata=metadata,
-        description=(
-            f"The disk of the {soonest.disk} is full in {counted(round(soonest.days), 'day')}, as it grows now: "
-            f"{soonest.free / _GIB:,.1f} GiB are free. Make room (old months: `edupulse db detach-month`; the record "
-            "of changes: `edupulse audit retire`), or give it a larger disk"
-        ),
+def disks_last(
+    forecasts: "Sequence[Forecast]", unseen: Sequence[str], fewest_days: int, keep_free: int
+) -> AssetCheckResult:
+    """Passed when every disk has room, as far as is known, and none is full within so many days.
+
+    An error where one is full within a week, or has less than `keep_free` bytes; a warning where one of the disks could
+    not be looked at (`unseen`). Before there are two measurements nothing is known of growth, and that is said.
+    """
+    metadata: dict[str, Any] = {
+        f"{one.disk}_days_until_full": round(one.days, 1) for one in forecasts if one.days is not None
+    }
+    room = (
+        "Make room (old months: `edupulse db detach-month`; the record of changes: `edupulse audit retire`), or give "
+        "it a larger disk"
     )
+
+    def result(told: str, severity: AssetCheckSeverity | None) -> AssetCheckResult:
+        return AssetCheckResult(
+            asset_key=STATE,
+            check_name=DISKS_LAST,
+            passed=severity is None,
+            severity=severity or AssetCheckSeverity.WARN,
+            metadata=metadata,
+            description=told,
+        )
+
+    for one in forecasts:
+        if one.free < keep_free:
+            few = f"{one.free / _GIB:,.1f} GiB are free of the disk of the {one.disk}"
+            return result(f"{few}, and {keep_free / _GIB:,.1f} GiB are to be kept. {room}", AssetCheckSeverity.ERROR)
+    soonest = min((one for one in forecasts if one.days is not None), key=lambda one: one.days or 0.0, default=None)
+    if soonest is not None and soonest.days is not None and soonest.days < fewest_days:
+        when = "within a day" if soonest.days < 1 else f"in {counted(round(soonest.days), 'day')}"
+        return result(
+            f"The disk of the {soonest.disk} is full {when}, as it grows now: {soonest.free / _GIB:,.1f} GiB are free. "
+            f"{room}",
+            AssetCheckSeverity.ERROR if soonest.days < 7 else AssetCheckSeverity.WARN,
+        )
+    if unseen:
+        names = " and the ".join(unseen)
+        return result(f"The disk of the {names} could not be looked at: `notes` say why", AssetCheckSeverity.WARN)
+    if any(one.per_day is None for one in forecasts):
+        return result("There is room; growth is not known before two measurements a day apart", None)
+    return result("No disk will be full soon", None)
 
 
 def no_rows_in_the_log(found: "Sequence[LogSetting]") -> AssetCheckResult:
@@ -315,7 +346,7 @@ def _upkeep_metadata(done: "Upkeep") -> dict[str, Any]:
             metadata[f"{name}_moved"] = table(
                 [{"month": f"{month:%Y-%m}", "rows": rows} for month, rows in sorted(of_table.moved.items())]
             )
-    counts = {"tasks_done": "done", "tasks_left": "left", "tasks_refused": "refused"}
+    counts = {"tasks_done": "done", "tasks_left": "left", "tasks_refused": "refused", "tasks_failed": "failed"}
     for name, outcome in counts.items():
         metadata[name] = sum(result.outcome == outcome for result in done.results)
     metadata["seconds"] = round(sum(result.seconds for result in done.results), 1)
@@ -352,7 +383,7 @@ def _state_metadata(found: "State") -> dict[str, Any]:
                 for area, rate in found.area_growth.items()
             ]
         )
-    if largest := sorted(found.sizes.tables, key=lambda of: -of.bytes)[:_TABLES_SHOWN]:
+    if largest := sorted(found.sizes.tables or (), key=lambda of: -of.bytes)[:_TABLES_SHOWN]:
         metadata["largest_tables"] = table(
             [
                 {

@@ -33,7 +33,11 @@ def test_the_record_is_verified_and_read(house: House, engine: sa.Engine) -> Non
     assert {(change["by"], change["table"], change["rows"]) for change in changes} == {("ada", "students", 1)}
     operations = {"sqlite": ["replace", "write"], "postgresql": ["update"]}[engine.dialect.name]
     assert sorted(change["operation"] for change in changes) == operations
-    assert "students" in house("audit", "changes").output
+    shown = house("audit", "changes", "--run", "run-7").output
+    assert "students" in shown
+    assert [int(line.split()[0]) for line in shown.splitlines() if " rows" in line or " row" in line] == [
+        one["change"] for one in changes
+    ]
     assert "Nothing on record" in house("audit", "changes", "--run", "nobody-knows", code=1).output
     assert "No district sets `audit_years`" in house("audit", "retire").output
     config = house.home / "edupulse.toml"

@@ -16,13 +16,21 @@ from sqlalchemy.engine import Engine
 from edupulse_pipelines.cli import main
 from edupulse_pipelines.errors import DatabaseBusy
 from edupulse_pipelines.operations import partitions
-from edupulse_pipelines.operations.upkeep import disks, postgresql
+from edupulse_pipelines.operations.upkeep import disks, postgresql, sizes
 from edupulse_pipelines.operations.upkeep.disks import Room
-from edupulse_pipelines.operations.upkeep.growth import Point, forecasts, growth, history, history_file, remember
+from edupulse_pipelines.operations.upkeep.growth import (
+    Point,
+    forecasts,
+    growth,
+    history,
+    history_file,
+    point_of,
+    remember,
+)
 from edupulse_pipelines.operations.upkeep.maintenance import keep_up
 from edupulse_pipelines.operations.upkeep.sizes import Sizes
-from edupulse_pipelines.operations.upkeep.tasks import Result, Upkeep
-from edupulse_pipelines.settings import MaintenanceSettings
+from edupulse_pipelines.operations.upkeep.tasks import Result, Task, Upkeep
+from edupulse_pipelines.settings import MaintenanceSettings, load_settings
 from edupulse_pipelines.storage.turns import take_upkeep
 from edupulse_pipelines.storage.work import EVERY_TENANT, Work
 from edupulse_pipelines_tests.roles import roles_of
@@ -179,10 +187,28 @@ def _invalid(engine: Engine) -> list[str]:
 
 
 @on_postgresql
-def test_without_room_nothing_is_begun(worn: Engine) -> None:
+def test_without_room_no_index_is_built_and_rows_are_frozen_all_the_same(worn: Engine) -> None:
     left = kept(worn, AT_ONCE.model_copy(update={"server_disk_gib": 0.001}))
-    assert of(left, "vacuum").outcome == "left"
-    assert "no room: the server's disk has 0.0 MiB free" in of(left, "vacuum").note
+    assert of(left, "vacuum").outcome == "done"  # it writes in the table's place
+    built = [result for result in left.results if result.task.kind == "reindex"]
+    assert built and {result.outcome for result in built} == {"left"}
+    assert "no room: the server's disk has 0.0 MiB free" in built[0].note
+
+
+@on_postgresql
+def test_a_task_that_fails_leaves_the_others_their_turn(engine: Engine) -> None:
+    """Whatever the server says of one table or index: a damaged page, say."""
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        visit = postgresql._Visit(connection, AT_ONCE, False, lambda _task: None, Upkeep())
+        damaged = "DO $$ BEGIN RAISE EXCEPTION 'row of Ray' USING ERRCODE = 'index_corrupted'; END $$"
+        unknown = "DO $$ BEGIN RAISE EXCEPTION 'row of Ray' USING ERRCODE = 'division_by_zero'; END $$"
+        statements = (damaged, unknown, "ANALYZE students")
+        visit.all_of(Task("analyze", "students", "students", "why", statement) for statement in statements)
+    assert [result.outcome for result in visit.upkeep.results] == ["failed", "failed", "done"]
+    assert len(visit.upkeep.not_done) == 2 and "2 not done" in visit.upkeep.in_words
+    notes = [result.note for result in visit.upkeep.failed]
+    assert "damaged on the server's disk (SQLSTATE XX002)" in notes[0] and "SQLSTATE 22012" in notes[1]
+    assert not [note for note in notes if "Ray" in note]
 
 
 @on_postgresql
@@ -285,6 +311,67 @@ def test_a_file_is_not_written_anew_without_room_for_the_copy(airy: Engine, monk
     assert "0.1 MiB free" in left.note
 
 
+# Sizes
+
+
+@on_sqlite
+def test_what_cannot_be_measured_is_left_out_and_told(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(place: Path) -> Room:
+        raise PermissionError(13, "Permission denied", str(place))
+
+    def without_dbstat(*_: object) -> list[dict[str, object]]:
+        raise sa.exc.OperationalError("SELECT", {}, Exception("no such table: dbstat"))
+
+    (tmp_path / "edupulse.toml").write_text(
+        '[tenants.north]\ntimezone = "UTC"\nfirst_week = 2025-09-01\n', encoding="utf-8"
+    )
+    settings = load_settings(home=tmp_path)
+    settings.raw_dir.mkdir()
+    monkeypatch.setattr(sizes, "rows_of", without_dbstat)
+    monkeypatch.setattr(sizes, "bytes_below", lambda folder: refused(folder) if folder == settings.raw_dir else 5)
+    monkeypatch.setattr(disks.shutil, "disk_usage", refused)
+    with engine.connect() as connection:
+        found = sizes.measure(connection, settings, dt.datetime(2026, 3, 9, 2, tzinfo=dt.UTC))
+    assert set(found.areas) == {"database", "wal", "models", "dagster"}
+    assert found.tables is None and found.unseen == ["home"] and found.disks == {}
+    said = " ".join(found.notes)
+    assert "without dbstat" in said and "raw was not measured" in said and "Permission denied" in said
+    assert point_of(found).tables == {} and "tables" not in point_of(found).areas
+
+
+def test_bytes_below_a_folder_are_all_of_them_or_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for name in ("one", "a/two", "a/b/three"):
+        (tmp_path / name).write_bytes(b"0" * 10)
+    assert sizes.bytes_below(tmp_path) == 30
+    assert sizes.bytes_below(tmp_path / "nowhere") == 0
+    scandir = sizes.os.scandir
+
+    def guarded(folder: str) -> object:
+        if folder.endswith("b"):
+            raise PermissionError(13, "Permission denied", folder)
+        return scandir(folder)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sizes.os, "scandir", guarded)
+        with pytest.raises(PermissionError):
+            sizes.bytes_below(tmp_path)
+
+
+@on_postgresql
+def test_a_data_folder_below_somebody_elses_is_not_seen(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(self: Path, **_: object) -> object:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    with engine.connect() as connection, monkeypatch.context() as patch:
+        patch.setattr(disks.Path, "stat", refused)
+        assert disks.servers_room(connection, None, None) is None
+    monkeypatch.setattr(disks.shutil, "disk_usage", refused)
+    assert disks.room_at(Path("/var/lib/pgsql/data")) is None
+
+
 # Growth
 
 
@@ -302,11 +389,12 @@ def test_growth_is_over_eight_weeks_and_unknown_before_there_is_another_day(home
     *before, now = history(home)
     assert [point.areas["archive"] for point in before] == [1, 100, 450]
     assert growth(before, now) == ({"archive": 400 / 56}, {"students": 400 / 56})
-    sizes = Sizes(now.at, disks={"home": Room(800, 5000), "server": Room(1, 2)})
-    told = {one.disk: one for one in forecasts([Point(now.at - dt.timedelta(weeks=8), {}, {}, {"home": 1200})], sizes)}
+    measured = Sizes(now.at, disks={"home": Room(800, 5000), "server": Room(1, 2)})
+    earlier = now.at - dt.timedelta(weeks=8)
+    told = {one.disk: one for one in forecasts([Point(earlier, {}, {}, {"home": 1200})], measured)}
     assert (told["home"].per_day, told["home"].days) == (pytest.approx(400 / 56), pytest.approx(112))
     assert (told["server"].per_day, told["server"].days) == (None, None)  # nobody has looked at it before
-    fuller = forecasts([Point(now.at - dt.timedelta(weeks=8), {}, {}, {"home": 100})], sizes)[0]
+    fuller = forecasts([Point(earlier, {}, {}, {"home": 100})], measured)[0]
     assert fuller.per_day is not None and fuller.per_day < 0 and fuller.days is None  # it empties
     assert growth([Point(now.at - dt.timedelta(hours=1), {"archive": 1}, {}, {})], now) == ({}, {})
 

@@ -104,9 +104,26 @@ def test_what_was_not_done_is_told_with_what_to_do() -> None:
     assert (left.passed, left.severity) == (False, AssetCheckSeverity.WARN)
     told = indexes_valid(["ix of students is not valid: no query uses it. REINDEX INDEX CONCURRENTLY ix;"])
     assert not told.passed and "REINDEX INDEX CONCURRENTLY ix;" in str(told.metadata["lines"].value)
-    within_a_week = disks_last([Forecast("server", 7, 100, 2, 3.5)], 60)
+    failed = everything_done(Upkeep(results=[Result(task, "left", "in use"), Result(task, "failed", "damaged")]))
+    assert (failed.passed, failed.severity) == (False, AssetCheckSeverity.ERROR)
+    assert "1 task failed, first VACUUM (ANALYZE) students: damaged" in (failed.description or "")
+
+
+def test_a_disk_lasts_when_it_was_looked_at_and_has_room() -> None:
+    within_a_week = disks_last([Forecast("server", 7, 100, 2, 3.5)], [], 60, 5)
     assert (within_a_week.passed, within_a_week.severity) == (False, AssetCheckSeverity.ERROR)
-    assert disks_last([Forecast("server", 7, 100, 0, None)], 60).passed
+    assert "full in 4 days" in (within_a_week.description or "")
+    assert "full within a day" in (disks_last([Forecast("server", 7, 100, 9, 0.7)], [], 60, 5).description or "")
+    steady = [Forecast("home", 90, 100, 0, None), Forecast("server", 7, 100, 0, None)]
+    assert disks_last(steady, [], 60, 5).passed
+    little = disks_last(steady, [], 60, 8)
+    assert (little.passed, little.severity) == (False, AssetCheckSeverity.ERROR)
+    assert "disk of the server" in (little.description or "")
+    unseen = disks_last(steady[:1], ["server"], 60, 5)
+    assert (unseen.passed, unseen.severity) == (False, AssetCheckSeverity.WARN)
+    assert "server could not be looked at" in (unseen.description or "")
+    unknown = disks_last([Forecast("home", 90, 100, None, None)], [], 60, 5)
+    assert unknown.passed and "growth is not known" in (unknown.description or "")
 
 
 @pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)

@@ -48,12 +48,13 @@ def show_state(on: Console, state: State, fewest_days: int) -> None:
     drawn = table_of_figures("size", "MiB", "MiB a week")
     for area, size in state.sizes.areas.items():
         drawn.add_row(area, f"{size / _MIB:,.1f}", _grown(state.area_growth.get(area)))
-    largest = sorted(state.sizes.tables, key=lambda table: -table.bytes)[:_TABLES_SHOWN]
+    largest = sorted(state.sizes.tables or (), key=lambda table: -table.bytes)[:_TABLES_SHOWN]
     for table in largest:
         drawn.add_row(f"  {table.name}", f"{table.bytes / _MIB:,.1f}", _grown(state.table_growth.get(table.name)))
     on.print(drawn)
     for one in state.forecasts:
-        when = "" if one.days is None else f", full in {counted(round(one.days), 'day')} as it grows now"
+        days = one.days if one.days is None or one.days >= 1 else 1.0  # 0 days would be now
+        when = "" if days is None else f", full in {counted(round(days), 'day')} as it grows now"
         mark = "[yellow]![/] " if one.days is not None and one.days < fewest_days else ""
         on.print(f"{mark}Disk of the {one.disk}: {one.free / 2**30:,.1f} of {one.total / 2**30:,.1f} GiB free{when}.")
     if state.log_settings:

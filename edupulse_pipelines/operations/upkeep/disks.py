@@ -33,13 +33,17 @@ class Room:
 
 def room_at(place: Path) -> Room | None:
     """The disk that holds a file or folder, there or to be made; None where it cannot be told."""
-    while not place.exists() and place != place.parent:
-        place = place.parent
-    try:
-        usage = shutil.disk_usage(place)
-    except OSError:
-        return None
-    return Room(usage.free, usage.total)
+    while True:
+        try:
+            usage = shutil.disk_usage(place)
+        except FileNotFoundError:
+            if place == place.parent:
+                return None
+            place = place.parent
+        except OSError:  # below a folder of somebody else's, say
+            return None
+        else:
+            return Room(usage.free, usage.total)
 
 
 def servers_room(connection: Connection, allowed: int | None, wal_bytes: int | None) -> Room | None:
@@ -52,9 +56,18 @@ def servers_room(connection: Connection, allowed: int | None, wal_bytes: int | N
         return Room(max(0, allowed - used), allowed)
     address, folder = connection.execute(_SERVER).one()
     here = address is None or ipaddress.ip_address(address).is_loopback
-    if not here or folder is None or not Path(folder).exists():
+    if not here or folder is None or not _is_there(Path(folder)):
         return None
     return room_at(Path(folder))
+
+
+def _is_there(folder: Path) -> bool:
+    """Whether a folder is on this machine, as far as this user can see."""
+    try:
+        folder.stat()
+    except OSError:
+        return False
+    return True
 
 
 def temporary_folder_of_sqlite() -> Path:

@@ -49,7 +49,7 @@ class Forecast:
 
 def point_of(sizes: Sizes) -> Point:
     """What is kept of a measurement."""
-    tables = {table.name: table.bytes for table in sizes.tables}
+    tables = {table.name: table.bytes for table in sizes.tables or ()}
     return Point(sizes.at, dict(sizes.areas), tables, {name: room.free for name, room in sizes.disks.items()})
 
 

@@ -50,7 +50,7 @@ class State:
                     "rows": table.rows,
                     "growth_per_day": round(self.table_growth[table.name]) if table.name in self.table_growth else None,
                 }
-                for table in self.sizes.tables
+                for table in self.sizes.tables or ()
             },
             "disks": {
                 one.disk: {

@@ -23,7 +23,7 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.operations.upkeep.disks import in_mib, servers_room
 from edupulse_pipelines.operations.upkeep.queries import extension_schema, query, rows_of, run
-from edupulse_pipelines.operations.upkeep.tasks import Result, Task, Upkeep
+from edupulse_pipelines.operations.upkeep.tasks import Outcome, Result, Task, Upkeep
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.settings.maintenance import MaintenanceSettings
 from edupulse_pipelines.storage.engine import INSUFFICIENT_PRIVILEGE, LOCK_SQLSTATES, driver_code, is_gone
@@ -34,6 +34,7 @@ _FEW_ROWS = 1000
 """Fewer dead or changed rows than this are nobody's trouble, whatever share they are."""
 _DISK_FULL = "53100"
 _CANCELED = "57014"
+_DATA_CORRUPTED, _INDEX_CORRUPTED = "XX001", "XX002"
 _LOOK_AGAIN_SECONDS = 1.0
 _WITH_ITS_PARTITIONS = dt.timedelta(hours=1)
 """Before PostgreSQL 18 whoever analyses a partitioned table analyses its partitions with it, one after another."""
@@ -96,7 +97,7 @@ def of_tables(states: Sequence[TableState], limits: MaintenanceSettings, *, pare
         if vacuum:
             freeze = "FREEZE, " if state.age > limits.transaction_age else ""
             statement = f"VACUUM ({freeze}ANALYZE) {_name(state.name)}"
-            tasks.append(_task("vacuum", state, vacuum, statement, state.bytes))
+            tasks.append(_task("vacuum", state, vacuum, statement))
         elif analyse and not with_its_parent:
             tasks.append(_task("analyze", state, analyse, f"ANALYZE {_name(state.name)}"))
     for state in states:
@@ -106,8 +107,9 @@ def of_tables(states: Sequence[TableState], limits: MaintenanceSettings, *, pare
     return tasks
 
 
-def _task(kind: Any, state: TableState, why: str, statement: str, needs_bytes: int = 0) -> Task:
-    return Task(kind, state.name, state.name, why, statement, needs_bytes, state.owner, state.may_maintain)
+def _task(kind: Any, state: TableState, why: str, statement: str) -> Task:
+    """VACUUM (not FULL) and ANALYZE write in the table's place, so that none of them needs room of its own."""
+    return Task(kind, state.name, state.name, why, statement, 0, state.owner, state.may_maintain)
 
 
 def _vacuum_because(state: TableState, limits: MaintenanceSettings) -> str | None:
@@ -283,13 +285,11 @@ class _Visit:
         try:
             self.connection.exec_driver_sql(task.statement)
         except sa.exc.DBAPIError as error:
-            note = _in_words(error)
-            if task.kind == "reindex" and not is_gone(error):
-                self._take_away_what_is_half_built(task.table)
-            if note is None:
+            if is_gone(error) or self.connection.invalidated:
                 raise
-            refused = driver_code(error) == INSUFFICIENT_PRIVILEGE
-            return Result(task, "refused" if refused else "left", note, time.monotonic() - begun)
+            if task.kind == "reindex":
+                self._take_away_what_is_half_built(task.table)
+            return Result(task, *_what_came_of(error), time.monotonic() - begun)
         seconds = time.monotonic() - begun
         return Result(task, "done", "", seconds, None if before is None else before - (self._size(task) or 0))
 
@@ -332,18 +332,21 @@ class _Visit:
         self.all_of(task for task in left if task.table == table)
 
 
-def _in_words(error: sa.exc.DBAPIError) -> str | None:
-    """Why a task was not done, where that is a matter of today; None for any other error."""
+def _what_came_of(error: sa.exc.DBAPIError) -> tuple[Outcome, str]:
+    """The outcome of a task that the server ended with an error, and why; the next task has its turn all the same."""
     code = driver_code(error)
     if code in LOCK_SQLSTATES:
-        return f"in use: {LOCK_SQLSTATES[code]}; the next time will do it"
+        return "left", f"in use: {LOCK_SQLSTATES[code]}; the next time will do it"
     if code == _CANCELED:
-        return "somebody, or a limit of the server, ended it; the next time will do it"
+        return "left", "somebody, or a limit of the server, ended it; the next time will do it"
     if code == _DISK_FULL:
-        return "no space is left on the disk of the database server"
+        return "left", "no space is left on the disk of the database server"
     if code == INSUFFICIENT_PRIVILEGE:
-        return str(getattr(error.orig, "diag", None) and error.orig.diag.message_primary)  # type: ignore[union-attr]
-    return None
+        return "refused", str(getattr(error.orig, "diag", None) and error.orig.diag.message_primary)  # type: ignore[union-attr]
+    if code in (_DATA_CORRUPTED, _INDEX_CORRUPTED):
+        return "failed", f"it is damaged on the server's disk (SQLSTATE {code}): see docs/backup.md for a way back"
+    # The server's own sentence may hold a row's values, as of an index over an expression.
+    return "failed", f"the server ended it with SQLSTATE {code}; its log says why"
 
 
 def keep_up(
@@ -361,7 +364,7 @@ def keep_up(
         parents_alone = version is not None and version >= (18,)
         visit.all_of(of_tables(table_states(connection), limits, parents_alone=parents_alone))
         visit.all_of(of_indexes(connection, limits, upkeep.notes))
-        if any(result.task.kind == "reindex" and result.outcome == "left" for result in upkeep.results):
+        if any(result.task.kind == "reindex" and result.outcome in ("left", "failed") for result in upkeep.results):
             visit.all_of(leftovers(connection)[0])  # of a build of ours that was ended
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,12 +43,17 @@ class TableSize:
 
 @dataclass
 class Sizes:
-    """What was measured at a moment. `areas`: bytes by area (tables, indexes, audit, wal, archive, models, dagster)."""
+    """What was measured at a moment. `areas`: bytes by area (tables, indexes, audit, wal, archive, models, dagster).
+
+    What could not be measured is in none of them: tables None, areas and disks left out, and `notes` says why.
+    unseen: the disks that should be in `disks` and could not be looked at.
+    """
 
     at: dt.datetime
-    tables: list[TableSize] = field(default_factory=list)
+    tables: list[TableSize] | None = field(default_factory=list)
     areas: dict[str, int] = field(default_factory=dict)
     disks: dict[str, Room] = field(default_factory=dict)
+    unseen: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
 
@@ -58,18 +64,25 @@ def measure(connection: Connection, settings: Settings, at: dt.datetime) -> Size
         _measure_postgresql(connection, settings, sizes)
     else:
         _measure_sqlite(connection, sizes)
-    sizes.areas["tables"] = sum(table.table_bytes for table in sizes.tables)
-    sizes.areas["indexes"] = sum(table.index_bytes for table in sizes.tables)
-    audited = [table for table in sizes.tables if table.name in TABLES and TABLES[table.name].access == "audit"]
-    sizes.areas["audit"] = sum(table.bytes for table in audited)
+    if sizes.tables is not None:
+        sizes.areas["tables"] = sum(table.table_bytes for table in sizes.tables)
+        sizes.areas["indexes"] = sum(table.index_bytes for table in sizes.tables)
+        audited = [table for table in sizes.tables if table.name in TABLES and TABLES[table.name].access == "audit"]
+        sizes.areas["audit"] = sum(table.bytes for table in audited)
     for area, folder in (
         ("archive", settings.raw_dir),
         ("models", settings.mlflow_dir),
         ("dagster", settings.dagster_home),
     ):
-        sizes.areas[area] = _bytes_below(folder)
+        try:
+            sizes.areas[area] = bytes_below(folder)
+        except OSError as error:
+            sizes.notes.append(f"{folder} was not measured: {error.filename or folder}, {error.strerror}.")
     if room := room_at(settings.home):
         sizes.disks[HOME_DISK] = room
+    else:
+        sizes.unseen.append(HOME_DISK)
+        sizes.notes.append(f"The disk of {settings.home} cannot be looked at.")
     return sizes
 
 
@@ -83,6 +96,7 @@ def _measure_postgresql(connection: Connection, settings: Settings, sizes: Sizes
     room = servers_room(connection, settings.maintenance.server_disk_bytes, wal)
     if room is None:
         sizes.notes.append(UNSEEN)
+        sizes.unseen.append(SERVER_DISK)
     else:
         sizes.disks[SERVER_DISK] = room
 
@@ -115,25 +129,27 @@ def _measure_sqlite(connection: Connection, sizes: Sizes) -> None:
         rows = rows_of(connection, "sizes")
     except sa.exc.OperationalError:  # SQLite was built without dbstat
         sizes.notes.append("Tables were not measured: this SQLite was built without dbstat.")
-        rows = []
-    sizes.tables = [TableSize(row["name"], int(row["table_bytes"]), int(row["index_bytes"])) for row in rows]
+        sizes.tables = None
+    else:
+        sizes.tables = [TableSize(row["name"], int(row["table_bytes"]), int(row["index_bytes"])) for row in rows]
     file = database_file(connection)
     sizes.areas["database"] = file.stat().st_size
     log = file.with_name(f"{file.name}-wal")
     sizes.areas["wal"] = log.stat().st_size if log.exists() else 0
 
 
-def _bytes_below(folder: Path) -> int:
-    """The bytes of all files below a folder; a file that goes meanwhile is not counted."""
+def bytes_below(folder: Path) -> int:
+    """The bytes of all files below a folder; a file that goes meanwhile is not counted, nor a folder that is not there.
+
+    OSError where something below cannot be read: then the sum is not known.
+    """
     total, folders = 0, [os.fspath(folder)]
     while folders:
-        try:
-            with os.scandir(folders.pop()) as entries:
-                for entry in entries:
+        with suppress(FileNotFoundError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
                     if entry.is_dir(follow_symlinks=False):
                         folders.append(entry.path)
                     elif entry.is_file(follow_symlinks=False):
                         total += entry.stat(follow_symlinks=False).st_size
-        except OSError:
-            continue
     return total

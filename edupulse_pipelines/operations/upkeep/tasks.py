@@ -10,8 +10,9 @@ from typing import Any, Literal
 from edupulse_pipelines.operations.partitions import Maintenance
 
 Kind = Literal["drop_index", "vacuum", "analyze", "reindex", "optimize", "checkpoint", "rewrite"]
-Outcome = Literal["done", "planned", "left", "refused"]
-"""done; planned: what a dry run would do; left: not now (in use, no space), the note says why; refused: no right."""
+Outcome = Literal["done", "planned", "left", "refused", "failed"]
+"""done; planned: what a dry run would do; left: not now (in use, no space), the note says why; refused: no right;
+failed: an error of the database, which next time will not mend."""
 
 
 @dataclass(frozen=True)
@@ -71,12 +72,17 @@ class Upkeep:
     @property
     def not_done(self) -> list[Result]:
         """What was to be done and is not."""
-        return [result for result in self.results if result.outcome in ("left", "refused")]
+        return [result for result in self.results if result.outcome in ("left", "refused", "failed")]
 
     @property
     def refused(self) -> list[Result]:
         """What the role may not do."""
         return [result for result in self.results if result.outcome == "refused"]
+
+    @property
+    def failed(self) -> list[Result]:
+        """What ended in an error of the database: a damaged table or index, say."""
+        return [result for result in self.results if result.outcome == "failed"]
 
     @property
     def in_words(self) -> str:
