@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from edupulse_pipelines.encryption.keyring import sync_folder
 from edupulse_pipelines.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -224,15 +225,6 @@ def hash_of(path: Path) -> Kept:
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256")
         return Kept(digest.hexdigest(), stream.tell())
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder written to the disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _to_the_disk(path: Path) -> None:

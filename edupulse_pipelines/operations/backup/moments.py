@@ -19,8 +19,9 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from edupulse_pipelines.encryption.keyring import sync_folder
 from edupulse_pipelines.errors import PermanentError
-from edupulse_pipelines.operations.backup.contents import UNFINISHED, sync_folder
+from edupulse_pipelines.operations.backup.contents import UNFINISHED
 from edupulse_pipelines.settings import Settings
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from edupulse_pipelines.errors import ConfigurationError, PermanentError, Transi
 from edupulse_pipelines.file_locks import if_free
 from edupulse_pipelines.ingest.archived_file import archive_path
 from edupulse_pipelines.operations.backup import base_backups
+from edupulse_pipelines.operations.backup.barman_backups import FIRST_WITH_INCREMENTS
 from edupulse_pipelines.operations.backup.contents import Contents, Kept
 from edupulse_pipelines.operations.backup.database_facts import DatabaseFacts, read_facts
 from edupulse_pipelines.operations.backup.dumps import take_dump
@@ -48,8 +49,6 @@ from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines.storage.engine import file_of, is_absent
 from edupulse_pipelines.storage.sqlite_files import copy_sqlite
 
-WITH_INCREMENTS = 17
-"""The first PostgreSQL of which increments are taken."""
 _WHOLE_COPY_AFTER = dt.timedelta(days=7)
 _ATTEMPTS = 4
 _PAUSE_SECONDS = 2.0
@@ -219,7 +218,7 @@ class _Taking:
         it to now, it is of no use to this moment.
         """
         backup = self._settings.backup
-        whole = newest.server_version < WITH_INCREMENTS or backup.increments == 0
+        whole = newest.server_version < FIRST_WITH_INCREMENTS or backup.increments == 0
         if not whole and backup.compression == "none" and backup.gpg_key is None:
             return True
         if dt.datetime.now(dt.UTC) - newest.end > _WHOLE_COPY_AFTER:

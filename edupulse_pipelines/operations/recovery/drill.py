@@ -45,6 +45,7 @@ from edupulse_pipelines.operations.recovery.compared import differences
 from edupulse_pipelines.operations.recovery.drills import Drill, record_drill
 from edupulse_pipelines.operations.recovery.scratch import RestoredServer, Scratch, only_drill
 from edupulse_pipelines.operations.recovery.state import State, read_sequences, read_state
+from edupulse_pipelines.operations.upkeep.sizes import bytes_below
 from edupulse_pipelines.programs import environment
 from edupulse_pipelines.risk.book.registry import Registry
 from edupulse_pipelines.settings import Settings
@@ -280,7 +281,7 @@ def _restored(
                 report.sizes[f"wal_bytes{suffix}"] = plan.wal_bytes
             server.start()
             server.wait_until_recovered(settings.drill.most_hours)
-        report.sizes[f"restored_bytes{suffix}"] = _bytes_below(server.data)
+        report.sizes[f"restored_bytes{suffix}"] = bytes_below(server.data)
         yield server
     finally:
         began = time.monotonic()
@@ -296,10 +297,6 @@ def _demand_room(scratch: Scratch, needed: int) -> None:
             f"It takes {needed / 1e6:,.0f} MB, and the disk of {scratch.folder} has {scratch.free_bytes / 1e6:,.0f} MB "
             "free. Name a folder on another disk in [drill] folder."
         )
-
-
-def _bytes_below(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
 
 
 def _compare(database: Database, noted: State, report: _Report, step: str, label: str) -> None:
