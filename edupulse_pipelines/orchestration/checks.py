@@ -398,10 +398,11 @@ def every_cohort_student_scored(
 
 
 def table(rows: Sequence[Mapping[str, str | int | float | bool | None]]) -> MetadataValue:
-    """Rows as a table that the Dagster UI shows as one; all rows have the keys of the first."""
+    """Rows as a table that the Dagster UI shows as one; all rows have the keys of the first. None is an empty cell."""
     kinds = {bool: "boolean", int: "integer", float: "number"}
+    known = {name: next((row[name] for row in rows if row[name] is not None), None) for name in rows[0]}
     schema = TableSchema(
-        columns=[TableColumn(name=name, type=kinds.get(type(value), "string")) for name, value in rows[0].items()]
+        columns=[TableColumn(name=name, type=kinds.get(type(value), "string")) for name, value in known.items()]
     )
     return MetadataValue.table(records=[TableRecord(dict(row)) for row in rows], schema=schema)
 

@@ -173,9 +173,9 @@ def _metadata(done: "Drill", there: "list[Drill]") -> dict[str, Any]:
             {
                 "begun": one.begun.isoformat(timespec="minutes"),
                 "succeeded": "yes" if one.succeeded else "no",
-                "rto_seconds": -1.0 if one.rto_seconds is None else one.rto_seconds,
-                "rpo_seconds": -1.0 if one.rpo_seconds is None else one.rpo_seconds,
-                "rows": one.sizes.get("rows", 0),
+                "rto_seconds": one.rto_seconds,
+                "rpo_seconds": one.rpo_seconds,
+                "rows": one.sizes.get("rows"),
             }
             for one in reversed(last)
         ]

@@ -16,9 +16,10 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import io
+import marshal
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -38,6 +39,7 @@ from edupulse_pipelines.schema.tables import AUDITED, CHANGE_ID
 from edupulse_pipelines.storage.engine import INSUFFICIENT_PRIVILEGE, driver_code
 
 _ROWS_PER_COPY = 50_000
+_ROWS_PER_HASH = 10_000
 
 Bytes = npt.NDArray[np.bytes_]
 Integers = npt.NDArray[np.int64]
@@ -175,17 +177,27 @@ def encoded(rows: pa.Table) -> Iterator[bytes]:
 
 def hash_of_copy(connection: Connection, query: str) -> str:
     """SHA-256 of what PostgreSQL sends for the query's rows by binary COPY, without its head and tail."""
-    return counted_hash_of_copy(connection, query)[1]
-
-
-def counted_hash_of_copy(connection: Connection, query: str) -> tuple[int, str]:
-    """How many rows the query has, and the same hash of them."""
     digest = _Digest()
     statement = f"COPY ({query}) TO STDOUT (FORMAT binary)"
     driver: Any = connection.connection.driver_connection
     with _as_sqlalchemy(connection, "COPY TO STDOUT"), driver.cursor() as cursor:
         cursor.copy_expert(statement, digest, size=1 << 20)
-        return int(cursor.rowcount), digest.hexdigest()
+    return digest.hexdigest()
+
+
+def counted_hash_of_rows(connection: Connection, query: str) -> tuple[int, str]:
+    """How many rows a query of SQLite has, and a SHA-256 over them in their order: of each value its type and bytes.
+
+    The hash is for comparing within one process; another version of Python may write values differently.
+    """
+    digest, rows = hashlib.sha256(), 0
+    driver: Any = connection.connection.driver_connection
+    with _as_sqlalchemy(connection, "SELECT"), closing(driver.execute(query)) as cursor:
+        while part := cursor.fetchmany(_ROWS_PER_HASH):
+            rows += len(part)
+            # The second version of this form refers to nothing that was written before, so equal rows are equal bytes.
+            digest.update(marshal.dumps(part, 2))
+    return rows, digest.hexdigest()
 
 
 class _Digest:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -65,6 +66,16 @@ def test_the_drill_tells_figures_and_a_plot_over_time(settings: Settings, canned
     assert told["over_time"].startswith("![Seconds to come back")
     checks = {check.check_name: check.passed for check in result.get_asset_check_evaluations()}
     assert checks == {DRILLED: True, FOLLOWED: True}
+
+
+def test_what_a_drill_did_not_find_out_is_left_out_of_its_table(settings: Settings, canned: list[Drill]) -> None:
+    record_drill(settings, drilled(days_ago=31))
+    canned.append(replace(drilled(), rpo_seconds=None, seconds={"restore": 3.0}, sizes={}))
+    (event,) = execute(settings, DRILL_JOB).get_asset_materialization_events()
+    told = event.materialization.metadata["drills"]
+    shown = [(one.data["rto_seconds"], one.data["rpo_seconds"], one.data["rows"]) for one in told.records]
+    assert shown == [(None, None, None), (5.0, 12.0, 7)]
+    assert {column.type for column in told.schema.columns if column.name.endswith("_seconds")} == {"number"}
 
 
 def test_a_drill_that_finds_something_fails_with_it(settings: Settings, canned: list[Drill]) -> None:

@@ -19,7 +19,7 @@ def differences(noted: State, found: State) -> list[str]:
             said.append(f"{name}: the table is missing" if now is None else f"{name}: a table that was not there")
         elif before.rows != now.rows:
             said.append(f"{name}: {now.rows:,} rows, noted were {before.rows:,}")
-        elif before.sha256 != now.sha256:
+        elif before.hash != now.hash:
             said.append(f"{name}: as many rows ({now.rows:,}), but not the same ones")
     for name, last in noted.sequences.items():
         there = found.sequences.get(name)

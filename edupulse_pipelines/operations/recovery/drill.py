@@ -32,6 +32,7 @@ from edupulse_pipelines.full_disk import full_disk_in_words
 from edupulse_pipelines.governance.audit_verify import verify
 from edupulse_pipelines.operations.backup import base_backups
 from edupulse_pipelines.operations.backup.moments import Moment
+from edupulse_pipelines.operations.backup.retiring import not_retired
 from edupulse_pipelines.operations.backup.targets import Target
 from edupulse_pipelines.operations.postgresql_server import Programs, programs_for
 from edupulse_pipelines.operations.recovery import moment_files
@@ -181,9 +182,17 @@ def _drill_postgresql(
     report.rpo_seconds = base_backups.wal_state(settings).age_seconds
     noted = _note_postgresql(settings, database, registry, report)
     report.noted = True
-    moment = moment_files.newest(settings)
-    report.moment = None if moment is None else moment.id
-    _read_files(settings, moment, report)
+    with not_retired(settings):
+        moment = moment_files.newest(settings)
+        report.moment = None if moment is None else moment.id
+        _read_files(settings, moment, report)
+        _restore_twice(settings, database, noted, moment, scratch, report)
+
+
+def _restore_twice(
+    settings: Settings, database: Database, noted: _Noted, moment: Moment | None, scratch: Scratch, report: _Report
+) -> None:
+    """Restore to the point and to the time before it, and compare; the moment's files serve the champions."""
     assert noted.point is not None and noted.time is not None
     with _restored(settings, scratch, report, noted, "point", Target.named(noted.point)) as server:
         restored = server.database(database.role)
@@ -235,6 +244,7 @@ def _note_postgresql(settings: Settings, database: Database, registry: Registry,
         with report.step("score", "Scoring by the live champions"):
             champions = noted_champions(snapshot, work, settings.tenants.values(), registry)
     report.sizes["rows"] = state.rows
+    report.unproven += [f"Not compared: {what}." for what in state.left_out]
     return _Noted(state, champions, point.name, at, transaction, user, name, programs)
 
 
@@ -414,7 +424,14 @@ def _compared_champions(
 def _drill_sqlite(
     settings: Settings, database: Database, registry: Registry, scratch: Scratch, report: _Report
 ) -> None:
-    """Take a moment while nobody writes, and compare its copy of the database."""
+    """Take a moment while nobody writes, and compare its copy of the database; none is thrown away meanwhile."""
+    with not_retired(settings):
+        _take_and_compare(settings, database, registry, scratch, report)
+
+
+def _take_and_compare(
+    settings: Settings, database: Database, registry: Registry, scratch: Scratch, report: _Report
+) -> None:
     report.doing = "Looking for moments"
     before = moment_files.newest(settings)
     if before is not None:

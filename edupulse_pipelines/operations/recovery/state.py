@@ -1,13 +1,16 @@
 """What is in a database, as counts and hashes: two databases with equal states hold the same, to the last byte.
 
-Of every table and every partition the rows and a SHA-256 over them in the order of their key; sequences, the revision
-of the schema, its catalog (columns, constraints, triggers, functions, policies), what partitions hold, who owns what
-and may what, roles and their memberships, and the head of the record of changes. Nothing here quotes a value of a row.
+Of every table and every partition the rows and a hash of them all; sequences, the revision of the schema, its catalog
+(columns, constraints, triggers, functions, policies), what partitions hold, who owns what and may what, roles and their
+memberships, and the head of the record of changes. Nothing here quotes a value of a row.
+
+On PostgreSQL the server hashes: of each row a SHA-256 of its binary form, of that two numbers of 64 bits, and these are
+summed. So nothing is sorted or sent, several processes of the server share the work, and no setting that writes dates
+or numbers differently matters. A row that is lost, changed or there twice changes the sums; where rows lie does not.
 """
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +23,8 @@ from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.governance.audit_verify import head
 from edupulse_pipelines.schema import migrations
 from edupulse_pipelines.schema.catalogs import read_catalog
-from edupulse_pipelines.storage.bulk import counted_hash_of_copy
+from edupulse_pipelines.storage.bulk import counted_hash_of_rows
 from edupulse_pipelines.storage.engine import database_error_in_words
-
-_ROWS_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,15 @@ class Contents:
     """How many rows a table or a partition has, and the hash of them."""
 
     rows: int
-    sha256: str
+    hash: str
 
 
 @dataclass(frozen=True)
 class State:
     """What was found. sequences: by name the last number given out. definitions: by `kind name` how it is defined.
 
-    seconds: what counting and hashing took.
+    left_out: what else is in the database and was not looked into, by name and with why. seconds: what counting and
+    hashing took.
     """
 
     tables: dict[str, Contents]
@@ -46,6 +48,7 @@ class State:
     revision: str | None
     definitions: dict[str, str]
     audit_head: str | None
+    left_out: tuple[str, ...] = ()
     seconds: float = field(default=0.0, compare=False)
 
     @property
@@ -58,8 +61,8 @@ def read_state(connection: Connection, sequences: dict[str, int] | None = None) 
     """The state of the database as the connection's transaction sees it (`Work.reading(steady=True)`).
 
     Its role has to see every row: the owner of the tables, or one that passes the policies. Tables that are not its own
-    are left out; PermanentError where all are. Those of version 1.0 are in it for as long as they are kept. sequences:
-    as they were noted, where others may have taken numbers since; a transaction does not hold them still.
+    are left out, and named; PermanentError where all are. Those of version 1.0 are in it for as long as they are kept.
+    sequences: as they were noted, where others may have taken numbers since; a transaction does not hold them still.
     """
     began = time.monotonic()
     tables = dict(_contents(connection))
@@ -77,6 +80,7 @@ def read_state(connection: Connection, sequences: dict[str, int] | None = None) 
         migrations.current(connection),
         read_catalog(connection) | ({} if on_sqlite else dict(_definitions(connection))),
         str(found) if found else None,
+        () if on_sqlite else tuple(connection.exec_driver_sql(_LEFT_OUT).scalars()),
         seconds,
     )
 
@@ -91,12 +95,10 @@ def _contents(connection: Connection) -> Iterator[tuple[str, Contents]]:
                 contents = _contents_on_sqlite(connection, name)
             yield name, contents
         return
-    for name, quoted, order in connection.exec_driver_sql(_TABLES).all():
-        # Physical order where there is no key: a data folder that was copied has the same.
-        query = f"SELECT * FROM ONLY {quoted} ORDER BY {order or 'ctid'}"
+    for name, quoted in connection.exec_driver_sql(_TABLES).all():
         with _naming(name):
-            rows, sha256 = counted_hash_of_copy(connection, query)
-        yield name, Contents(rows, sha256)
+            rows, *sums = connection.exec_driver_sql(_SUMS.format(table=quoted.replace("%", "%%"))).one()
+        yield name, Contents(rows, " ".join(str(one) for one in sums))
 
 
 @contextmanager
@@ -111,18 +113,10 @@ def _naming(table: str) -> Iterator[None]:
 
 
 def _contents_on_sqlite(connection: Connection, name: str) -> Contents:
-    digest, rows = hashlib.sha256(), 0
     quoted = '"' + name.replace('"', '""') + '"'
     info = connection.exec_driver_sql(f"PRAGMA table_info({quoted})").all()
     key = ", ".join(str(column[0] + 1) for column in sorted(info, key=lambda column: column[5]) if column[5])
-    found = connection.exec_driver_sql(
-        f"SELECT * FROM {quoted} ORDER BY {key or 'rowid'}", execution_options={"yield_per": _ROWS_AT_ONCE}
-    )
-    for part in found.partitions(_ROWS_AT_ONCE):
-        rows += len(part)
-        # Python writes a number so that the same one is read from it, and types differ in their spelling.
-        digest.update("\n".join(repr(tuple(row)) for row in part).encode("utf-8", "surrogatepass") + b"\n")
-    return Contents(rows, digest.hexdigest())
+    return Contents(*counted_hash_of_rows(connection, f"SELECT * FROM {quoted} ORDER BY {key or 'rowid'}"))
 
 
 def read_sequences(connection: Connection) -> dict[str, int]:
@@ -144,15 +138,34 @@ def _definitions(connection: Connection) -> Iterator[tuple[str, str]]:
 
 _TABLES = """
 SELECT CASE WHEN c.relnamespace = to_regnamespace('v1_0') THEN 'v1_0.' ELSE '' END || c.relname,
-       CAST(c.oid AS regclass)::text,
-       (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY k.place)
-        FROM pg_index i CROSS JOIN LATERAL unnest(CAST(i.indkey AS smallint[])) WITH ORDINALITY k(number, place)
-        JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.number
-        WHERE i.indrelid = c.oid AND i.indisprimary)
+       CAST(c.oid AS regclass)::text
 FROM pg_class c
-WHERE c.relkind = 'r' AND c.relpersistence = 'p'
+WHERE c.relkind IN ('r', 'm') AND c.relpersistence = 'p'
   AND c.relnamespace IN (CAST(current_schema() AS regnamespace), to_regnamespace('v1_0'))
   AND pg_has_role(c.relowner, 'USAGE')
+ORDER BY 1
+"""
+# OFFSET 0 has the hash made once for both sums; servers go on sharing the work among processes.
+_SUMS = """
+SELECT count(*), sum(hashtextextended(hashed, 0)), sum(hashtextextended(hashed, 1))
+FROM (SELECT encode(sha256(record_send(t.*)), 'hex') COLLATE "C" AS hashed FROM ONLY {table} t OFFSET 0) one
+"""
+_LEFT_OUT = """
+SELECT CASE WHEN c.relkind = 'S' THEN 'sequence ' ELSE 'table ' END
+       || CASE WHEN c.relnamespace = to_regnamespace('v1_0') THEN 'v1_0.' ELSE '' END || c.relname
+       || CASE WHEN c.relpersistence = 'p' THEN ', which belongs to ' || CAST(c.relowner AS regrole)::text
+               ELSE ', which is unlogged: no backup holds its rows' END
+FROM pg_class c
+WHERE c.relkind IN ('r', 'm', 'S') AND c.relpersistence <> 't'
+  AND c.relnamespace IN (CAST(current_schema() AS regnamespace), to_regnamespace('v1_0'))
+  AND (c.relpersistence = 'u' OR NOT pg_has_role(c.relowner, 'USAGE'))
+UNION ALL
+SELECT 'schema ' || n.nspname || ', tables in it: ' || count(*)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'm') AND c.relpersistence <> 't' AND n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+  AND n.oid NOT IN (CAST(current_schema() AS regnamespace),
+                    coalesce(to_regnamespace('v1_0'), CAST(current_schema() AS regnamespace)))
+GROUP BY n.nspname
 ORDER BY 1
 """
 _SEQUENCES = """

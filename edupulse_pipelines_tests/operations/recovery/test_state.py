@@ -139,6 +139,105 @@ def test_on_sqlite_nobody_writes_in_a_quiet_moment(work: Work, engine: sa.Engine
     assert differences(before, state(work)) == []
 
 
+ODD = (
+    "CREATE TABLE odd (t REAL, note TEXT, tag TEXT, number INTEGER)",
+    "INSERT INTO odd VALUES (0.1, 'a', 'b', 1), (0.1, 'a', 'b', 1), (0.2, '', NULL, 2), (NULL, 'ab', '', 3)",
+)
+"""Without a key, with rows that are there twice."""
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE odd SET t = 0.30000001 WHERE number = 2",
+        "UPDATE odd SET note = 'A' WHERE number = 3",
+        "UPDATE odd SET note = NULL WHERE number = 2",
+        "UPDATE odd SET note = tag, tag = note WHERE number = 1",  # the same letters, in other columns
+        "UPDATE odd SET note = 'b', tag = 'a' WHERE number = 3",
+        "UPDATE odd SET number = 5 - number WHERE number IN (2, 3)",  # two rows change places in one column
+        "DELETE FROM odd WHERE number = 3",
+        "DELETE FROM odd WHERE number = 1",
+        "INSERT INTO odd SELECT * FROM odd WHERE number = 2",
+        "INSERT INTO odd SELECT * FROM odd WHERE number = 1",  # twice what is there twice
+    ],
+)
+def test_every_change_of_a_row_is_seen(work: Work, engine: sa.Engine, statement: str) -> None:
+    with engine.begin() as connection:
+        for made in ODD:
+            connection.exec_driver_sql(made)
+    before = state(work)
+    assert before.tables["odd"].rows == 4
+    with engine.begin() as connection:
+        connection.exec_driver_sql(statement)
+    assert [one for one in differences(before, state(work)) if one.startswith("odd: ")]
+    with engine.begin() as connection:  # the same number of rows, and one of them another
+        connection.exec_driver_sql("DELETE FROM odd")
+        connection.exec_driver_sql(ODD[1])
+    assert differences(before, state(work)) == []
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_settings_order_and_processes_of_the_server_change_no_hash(work: Work, engine: sa.Engine) -> None:
+    with engine.begin() as connection:
+        connection.exec_driver_sql(
+            "CREATE TABLE many AS SELECT n AS t, n * 0.1::float8 AS f, now() AS at, '1 day'::interval AS i, "
+            "decode(md5(n::text), 'hex') AS b, 'ä' AS \"50%% {odd}\" FROM generate_series(1, 20000) n"
+        )
+        connection.exec_driver_sql('ALTER TABLE many RENAME TO "many {of} 5%% t"')
+    before = state(work)
+    with engine.begin() as connection:
+        connection.exec_driver_sql('ALTER TABLE "many {of} 5%% t" RENAME TO old')
+        connection.exec_driver_sql('CREATE TABLE "many {of} 5%% t" AS SELECT * FROM old ORDER BY t DESC')
+        connection.exec_driver_sql("DROP TABLE old")
+        connection.exec_driver_sql('ANALYZE "many {of} 5%% t"')
+    other = {
+        "TimeZone": "Asia/Tokyo",
+        "DateStyle": "German",
+        "extra_float_digits": "-15",
+        "IntervalStyle": "iso_8601",
+        "bytea_output": "escape",
+        "parallel_setup_cost": "0",
+        "parallel_tuple_cost": "0",
+        "min_parallel_table_scan_size": "0",
+    }
+    with work.reading(steady=True) as connection:
+        for name, value in other.items():
+            connection.execute(sa.text("SELECT set_config(:name, :value, true)"), {"name": name, "value": value})
+        assert read_state(connection).tables == before.tables
+
+
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
+def test_what_is_not_looked_into_is_named(work: Work, engine: sa.Engine) -> None:
+    assert state(work).left_out == ()
+    with engine.begin() as connection:
+        role = f"other_{connection.scalar(sa.text('SELECT current_database()'))}"
+        for statement in (
+            f'CREATE ROLE "{role}" BYPASSRLS',
+            f'GRANT SELECT ON ALL TABLES IN SCHEMA public TO "{role}"',
+            "CREATE UNLOGGED TABLE passing (a INTEGER)",
+            "CREATE SCHEMA beside CREATE TABLE further (a INTEGER)",
+            f'ALTER TABLE passing OWNER TO "{role}"',
+            f'ALTER TABLE students OWNER TO "{role}"',
+        ):
+            connection.exec_driver_sql(statement)
+    try:
+        assert state(work).left_out == (
+            "schema beside, tables in it: 1",
+            "table passing, which is unlogged: no backup holds its rows",
+        )
+        with work.reading(steady=True) as connection:
+            connection.exec_driver_sql(f'SET LOCAL ROLE "{role}"')
+            found = read_state(connection, {})
+        assert found.tables.keys() == {"students"}
+        assert "table attendance_records_y2025m09, which belongs to postgres" in found.left_out
+        assert "sequence audit_changes_number, which belongs to postgres" in found.left_out
+    finally:
+        with engine.begin() as connection:
+            connection.exec_driver_sql(f'REASSIGN OWNED BY "{role}" TO CURRENT_USER')
+            connection.exec_driver_sql(f'DROP OWNED BY "{role}"')
+            connection.exec_driver_sql(f'DROP ROLE "{role}"')
+
+
 def test_the_state_of_nothing_is_none() -> None:
     engine = sa.create_engine("sqlite://")
     with engine.connect() as connection, pytest.raises(PermanentError, match="owns no table"):
