@@ -12,11 +12,11 @@ from click.testing import CliRunner, Result
 
 from edupulse_pipelines import cli
 from edupulse_pipelines.operations.backup import taking
-from edupulse_pipelines.operations.backup.moments import newest_moment
+from edupulse_pipelines.operations.backup.moments import all_moments, newest_moment
 from edupulse_pipelines.operations.recovery import moment_files
 from edupulse_pipelines.operations.recovery.drill import drill
 from edupulse_pipelines.operations.recovery.scratch import MARK
-from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.settings import BackupSettings, Settings
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines_tests.operations.recovery.primary import filled
 
@@ -80,6 +80,21 @@ def test_the_copy_of_a_moment_is_compared_and_its_models_score(tmp_path: Path, m
     assert any(one.startswith("Record of changes, restored: students, change") for one in found.findings)
     assert "ZQ" not in json.dumps(found.facts())
     assert found.rpo_seconds is not None
+    engine.dispose()
+
+
+def test_the_moment_that_is_read_is_not_thrown_away_meanwhile(tmp_path: Path) -> None:
+    settings, engine, registry = filled(tmp_path, f"sqlite:///{tmp_path / 'edupulse.db'}", champion=False)
+    only_one = BackupSettings.model_validate({"retention": "REDUNDANCY 1", "keep_at_least": 1})
+    settings = settings.model_copy(update={"backup": only_one})
+    database = Database(settings.database_url)
+    taking.take_moment(settings, database)
+    for archive in settings.raw_dir.rglob("*.parquet"):
+        archive.write_bytes(archive.read_bytes() + b"another")  # so that its content is in the earlier moment alone
+    assert drill(settings, database, registry).findings == ()
+    assert len(all_moments(settings)[0]) == 2
+    taking.take_moment(settings, database)
+    assert len(all_moments(settings)[0]) == 1
     engine.dispose()
 
 
