@@ -7,9 +7,7 @@ and the end, so a flipped byte or a cut raises before the file has its name. Par
 from __future__ import annotations
 
 import io
-import os
 import re
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from edupulse_pipelines.encryption.keyring import AGE_HEADER, DataKey, KeyRing, key_of_path
 from edupulse_pipelines.errors import EncryptedFileDamaged, KeyUnusable
+from edupulse_pipelines.whole_files import new_file, written_whole
 
 if TYPE_CHECKING:
     from pyrage import x25519
@@ -100,13 +99,13 @@ def encrypt_bytes(content: bytes, key: DataKey) -> bytes:
 
 def encrypt_file(source: Path, target: Path, key: DataKey) -> None:
     """Write `source`, encrypted, to `target`, for its owner alone; the two may be one."""
-    with source.open("rb", buffering=_BUFFER) as reader, _appearing(target) as writer:
+    with source.open("rb", buffering=_BUFFER) as reader, written_whole(target) as writer:
         encrypt_stream(reader, writer, key)
 
 
 def decrypt_file(source: Path, target: Path, ring: KeyRing) -> None:
     """Write what `source` holds in plain to `target`, for its owner alone. Raises as `decrypt_stream`."""
-    with source.open("rb", buffering=_BUFFER) as reader, _appearing(target) as writer:
+    with source.open("rb", buffering=_BUFFER) as reader, written_whole(target) as writer:
         decrypt_stream(reader, writer, ring, shown(source))
 
 
@@ -130,7 +129,7 @@ def decrypted_copy(path: Path, temporary: Path) -> Iterator[Path]:
         yield path
         return
     try:
-        with path.open("rb", buffering=_BUFFER) as reader, _new(temporary) as writer:
+        with path.open("rb", buffering=_BUFFER) as reader, new_file(temporary) as writer:
             _decrypt(reader, writer, *_opening(path))
         yield temporary
     finally:
@@ -173,21 +172,3 @@ def _damaged(name: str) -> EncryptedFileDamaged:
     return EncryptedFileDamaged(
         f"{name} is damaged or cut off: nothing of it was taken. Restore it from a backup, or land its delivery again."
     )
-
-
-@contextmanager
-def _appearing(target: Path) -> Iterator[BinaryIO]:
-    """A stream to a file that has its name once it is complete, on the disk."""
-    temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        with _new(temporary) as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _new(path: Path) -> BinaryIO:
-    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb", buffering=_BUFFER)

@@ -9,13 +9,10 @@ Which home is opened with which identity is said once in a process (`use_keys`),
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import re
 import secrets
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from edupulse_pipelines.errors import KeyUnusable
 from edupulse_pipelines.settings import ENCRYPTION_KEY, Settings, encryption_key
+from edupulse_pipelines.whole_files import make_folder, sync_folder, write_new
 
 if TYPE_CHECKING:
     from pyrage import x25519
@@ -167,10 +165,9 @@ class KeyRing:
             copy = self.copies / path.name if self.copies is not None and name == HOME_KEY else None
             if copy is not None and copy.exists():
                 self._opened(copy, name)
-                _appear(path, copy.read_bytes())
+                self._appear(path, copy.read_bytes())
             else:
                 self._make(path, name)
-            self._on_the_disk = False
         if not self._on_the_disk:  # also of one whose maker was stopped before it could say so
             sync_folder(self.folder)
             self._on_the_disk = True
@@ -200,24 +197,11 @@ class KeyRing:
             "secret": secrets.token_hex(_SECRET_BYTES),
             "identity": str(x25519.Identity.generate()),
         }
-        _appear(path, seal_data_key(json.dumps(content).encode(), self.identities()[0]))
+        self._appear(path, seal_data_key(json.dumps(content).encode(), self.identities()[0]))
 
-
-def _appear(path: Path, sealed: bytes) -> None:
-    """Write a small file that is not there; it appears as a whole or not at all. One that is there by then stays."""
-    if not path.parent.exists():
-        path.parent.mkdir(mode=0o770, parents=True, exist_ok=True)  # less what this process gives to nobody
-        sync_folder(path.parent.parent)
-    temporary = write_beside(path, sealed, mode=0o660)
-    try:
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without links
-        if not path.exists():
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    def _appear(self, path: Path, sealed: bytes) -> None:
+        make_folder(self.folder, 0o770)  # less what this process gives to nobody
+        self._on_the_disk = write_new(path, sealed, mode=0o660)  # another process's may not be there yet
 
 
 def read_data_key(path: Path, name: str, identities: list[x25519.Identity], source: str) -> DataKey:
@@ -276,39 +260,6 @@ def identities_in(text: str, source: str) -> list[x25519.Identity]:
         raise KeyUnusable(
             f"{source} holds no age identity (one line AGE-SECRET-KEY-1…): `edupulse keys new` writes one."
         ) from None
-
-
-def write_beside(path: Path, content: bytes, *, mode: int = 0o600) -> Path:
-    """Write a file under a temporary name beside `path`, to its end on the disk; where it lies.
-
-    mode: less the umask; by default it is for its owner alone.
-    """
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return temporary
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk, where a folder can be asked for that."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | getattr(os, "O_DIRECTORY", 0))
-    except PermissionError:  # Windows opens no folder
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that does not do it for folders
-            raise
-    finally:
-        os.close(descriptor)
 
 
 def is_encrypted(path: Path) -> bool:

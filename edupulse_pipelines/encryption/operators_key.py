@@ -7,7 +7,6 @@ has ended, both identities are at hand, and saying it again finishes it.
 from __future__ import annotations
 
 import datetime as dt
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,12 +17,11 @@ from edupulse_pipelines.encryption.keyring import (
     identities_in,
     open_data_key,
     seal_data_key,
-    sync_folder,
-    write_beside,
 )
 from edupulse_pipelines.errors import ConfigurationError, KeyUnusable, PermanentError
 from edupulse_pipelines.file_locks import only_one
 from edupulse_pipelines.settings import ENCRYPTION_KEY
+from edupulse_pipelines.whole_files import make_folder, write_new, write_whole
 
 if TYPE_CHECKING:
     from pyrage import x25519
@@ -117,14 +115,12 @@ def _seal_again(ring: KeyRing, identities: list[x25519.Identity], new: x25519.Id
         except KeyUnusable:
             content = open_data_key(path, identities, ring.source)
             try:
-                write_beside(path, seal_data_key(content, new), mode=0o660).replace(path)
+                write_whole(path, seal_data_key(content, new), mode=0o660)
             except OSError as error:
                 raise PermanentError(
                     f"{path} cannot be written ({error.strerror}): mend that, and say it again, which finishes it."
                 ) from None
             written += path.parent == ring.folder
-    if written:
-        sync_folder(ring.folder)  # before the old identity goes from the key file
     return written
 
 
@@ -151,25 +147,17 @@ def _text_of(identity: x25519.Identity) -> str:
 
 def _write_new(path: Path, text: str) -> None:
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = write_beside(path, text.encode())
+        make_folder(path.parent)
+        written = write_new(path, text)
     except OSError as error:
         raise PermanentError(f"{path} cannot be written: {error.strerror}.") from None
-    try:
-        os.link(temporary, path)
-        sync_folder(path.parent)
-    except FileExistsError:
-        raise PermanentError(f"{path} is there already: it may be the key of something. Name another file.") from None
-    except OSError as error:
-        raise PermanentError(f"{path} cannot be written: {error.strerror}.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    if not written:
+        raise PermanentError(f"{path} is there already: it may be the key of something. Name another file.")
 
 
 def _replace(path: Path, text: str) -> None:
     try:
-        write_beside(path, text.encode()).replace(path)
-        sync_folder(path.parent)
+        write_whole(path, text)
     except OSError as error:
         raise PermanentError(
             f"{path} cannot be written ({error.strerror}): write the new identity elsewhere, by --to."

@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import json
-import os
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +25,7 @@ from edupulse_pipelines.settings.retention import RetentionSettings
 from edupulse_pipelines.storage.erased import key_for
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.storage.work import Work
+from edupulse_pipelines.whole_files import make_folder, write_whole
 
 FOLDER = "certificates"
 NO_BACKUPS = "unknown: no backups on record"
@@ -173,13 +173,8 @@ def sign(
 
 def write_certificate(path: Path, data: bytes) -> None:
     """Write a certificate's file whole or not at all, for its owner alone."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
+    make_folder(path.parent)
+    write_whole(path, data)
 
 
 def certificates(connection: Connection, work: Work) -> Iterable[sa.Row[Any]]:

@@ -33,6 +33,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import metadata, students, week
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK
+from edupulse_pipelines.whole_files import put_in_place, to_disk
 
 _MOST_WEEKS_MOVED = 26
 _UNKNOWN = "not recorded"
@@ -197,7 +198,8 @@ def forget(home: Path, tenant: str, numbers: Collection[str]) -> int:
         temporary = path.with_suffix(".tmp")
         with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
             stream.write(sealed)
-        temporary.replace(path)
+            to_disk(stream)
+        put_in_place(temporary, path)
     return len(held)
 
 

@@ -16,7 +16,6 @@ import datetime as dt
 import hashlib
 import hmac
 import json
-import os
 import secrets
 import uuid
 from collections.abc import Iterable
@@ -30,6 +29,7 @@ from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.schema.sqlalchemy_tables import erased_keys as table
 from edupulse_pipelines.storage.removals import Removed, removed_numbers
 from edupulse_pipelines.storage.work import Work
+from edupulse_pipelines.whole_files import make_folder, write_new, write_whole
 
 KEY_FILE = "privacy.key"
 """In the home: what the hashes are made with."""
@@ -50,29 +50,9 @@ def privacy_key(home: Path) -> bytes:
         raise PermanentError(f"{path} is damaged: restore it from a backup, it says who has been erased.") from None
     if (home / FOLDER).is_dir():
         raise _lost(path)
-    _make_key(path)
-    return privacy_key(home)
-
-
-def _make_key(path: Path) -> None:
-    """Write a key; it appears as a whole or not at all, and where another process was faster, that one's stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            stream.write(f"{secrets.token_hex(32)}\n")
-            stream.flush()
-            os.fsync(stream.fileno())
-        try:
-            os.link(temporary, path)
-        except FileExistsError:
-            pass
-        except OSError:  # a file system without links
-            if not path.exists():
-                temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_new(path, f"{secrets.token_hex(32)}\n")  # where another process was faster, its key stays
+    return privacy_key(home)
 
 
 def _lost(path: Path) -> PermanentError:
@@ -162,15 +142,8 @@ def note_erased(connection: Connection, work: Work, home: Path, erasure: uuid.UU
     """Note what names a student who is being erased: in the home first, then in the caller's transaction."""
     wanted = sorted(set(hashes))
     folder = home / FOLDER / work.tenant
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target = folder / f"{erasure}.json"
-    temporary = target.with_suffix(".tmp")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        json.dump({"erasure": str(erasure), "keys": wanted}, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(target)
+    make_folder(folder)
+    write_whole(folder / f"{erasure}.json", json.dumps({"erasure": str(erasure), "keys": wanted}))
     there = set(connection.scalars(sa.select(table.c.key_hash).where(table.c.tenant_id == work.tenant)))
     new = [value for value in wanted if value not in there]
     if new:

@@ -98,16 +98,16 @@ def test_a_rotation_that_is_stopped_is_finished_by_saying_it_again(
     house("keys", "new")
     house("keys", "apply")
     before = archives(house)
-    write, calls = operators_key.write_beside, []
+    write, calls = operators_key.write_whole, []
 
-    def stopped(path: Path, content: bytes, **options: int) -> Path:
+    def stopped(path: Path, content: bytes | str, *, mode: int = 0o600) -> None:
         calls.append(path)
         if len(calls) == step:
             raise RuntimeError
-        return write(path, content, **options)
+        write(path, content, mode=mode)
 
     with monkeypatch.context() as patched:
-        patched.setattr(operators_key, "write_beside", stopped)
+        patched.setattr(operators_key, "write_whole", stopped)
         house("keys", "rotate", code=1 if step <= 4 else 0)
     house("keys", "check", "--thorough")  # nothing is closed meanwhile
     house("keys", "rotate")

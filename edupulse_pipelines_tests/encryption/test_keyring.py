@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from edupulse_pipelines import whole_files
 from edupulse_pipelines.encryption import keyring
 from edupulse_pipelines.encryption.archives import encryption_for
 from edupulse_pipelines.encryption.keyring import (
@@ -51,9 +52,12 @@ def test_a_districts_key_is_made_once_and_is_its_own(tmp_path: Path) -> None:
 def test_a_key_is_on_the_disk_with_its_name_before_it_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ring = home_with_key(tmp_path / "home")
     synced: list[tuple[Path, list[str]]] = []
-    monkeypatch.setattr(
-        keyring, "sync_folder", lambda folder: synced.append((folder, sorted(path.name for path in folder.iterdir())))
-    )
+
+    def noted(folder: Path) -> None:
+        synced.append((folder, sorted(path.name for path in folder.iterdir() if path.suffix != ".tmp")))
+
+    monkeypatch.setattr(whole_files, "sync_folder", noted)
+    monkeypatch.setattr(keyring, "sync_folder", noted)
     for name in ("springfield", "shelbyville"):
         ring.key_for_writing(name)
     assert synced == [

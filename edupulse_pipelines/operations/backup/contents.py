@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from edupulse_pipelines.encryption.keyring import sync_folder
 from edupulse_pipelines.errors import PermanentError
+from edupulse_pipelines.whole_files import sync_folder
 
 if TYPE_CHECKING:
     from edupulse_pipelines.encryption.keyring import KeyRing

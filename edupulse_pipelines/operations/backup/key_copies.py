@@ -17,10 +17,10 @@ from edupulse_pipelines.encryption.keyring import (
     KeyRing,
     key_ring,
     read_data_key,
-    write_beside,
 )
 from edupulse_pipelines.errors import KeyUnusable
 from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.whole_files import make_folder, write_new, write_whole
 
 _TRIED = 5
 """So many encrypted files are tried before a key is called another one: one may be damaged."""
@@ -43,9 +43,8 @@ def bring_keys(settings: Settings, home: Path) -> None:
     """Write the data keys that backups keep into a restored home."""
     for copy in key_ring(settings).copied():
         target = home / KEYS_FOLDER / copy.name
-        target.parent.mkdir(mode=0o770, parents=True, exist_ok=True)
-        if not target.exists():
-            write_beside(target, copy.read_bytes(), mode=0o660).replace(target)
+        make_folder(target.parent, 0o770)
+        write_new(target, copy.read_bytes(), mode=0o660)
 
 
 def _take_home_key(settings: Settings, ring: KeyRing) -> None:
@@ -96,5 +95,5 @@ def _keep(settings: Settings, ring: KeyRing, name: str) -> None:
                 f"{copy} holds another key than {ours}, and earlier moments need it: put it into the home. Where what "
                 "it encrypts is not to be read again, take it away."
             )
-    copy.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_beside(copy, sealed).replace(copy)
+    make_folder(copy.parent)
+    write_whole(copy, sealed)

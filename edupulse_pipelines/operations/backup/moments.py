@@ -19,10 +19,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from edupulse_pipelines.encryption.keyring import sync_folder
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.operations.backup.contents import UNFINISHED
 from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.whole_files import sync_folder
 
 if TYPE_CHECKING:
     from edupulse_pipelines.encryption.keyring import KeyRing
