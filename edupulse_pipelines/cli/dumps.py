@@ -28,7 +28,8 @@ jobs_option = click.option(
 def dump(folder: Path, jobs: int, as_json: bool, home: Path | None) -> None:
     """Dump the database and the server's roles, without passwords, for a server of another major version.
 
-    PostgreSQL only, as the role that copies. It is no way back to a time: `edupulse backup create` is.
+    PostgreSQL only, as the role that copies. In a home with a key it is encrypted. It is no way back to a time:
+    `edupulse backup create` is.
     """
     from edupulse_pipelines.operations.backup.dumps import take_dump
 
@@ -38,10 +39,11 @@ def dump(folder: Path, jobs: int, as_json: bool, home: Path | None) -> None:
         "server_version": taken.server_version,
         "taken_at": taken.taken_at.isoformat(),
         "size_bytes": taken.size_bytes,
+        "encrypted": taken.encrypted,
     }
     sentence = (
         f"{taken.folder}: {len(taken.files):,} files, {taken.size_bytes / 1e6:,.1f} MB, of PostgreSQL "
-        f"{taken.server_version}."
+        f"{taken.server_version}{', encrypted with the key of the home' if taken.encrypted else ''}."
     )
     answer(sentence, facts, as_json)
 

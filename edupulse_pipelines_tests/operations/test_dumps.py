@@ -11,10 +11,12 @@ import sqlalchemy as sa
 from click.testing import CliRunner
 
 from edupulse_pipelines.cli import main
-from edupulse_pipelines.errors import PermanentError
-from edupulse_pipelines.operations.backup.dumps import read_dump, restore_dump, take_dump
-from edupulse_pipelines.settings import BackupSettings, Settings
+from edupulse_pipelines.errors import KeyUnusable, PermanentError, TransientError
+from edupulse_pipelines.operations.backup.dumps import opened_dump, restore_dump, take_dump
+from edupulse_pipelines.operations.backup.home_files import DUMP_WORK
+from edupulse_pipelines.settings import BackupSettings, EncryptionSettings, Settings
 from edupulse_pipelines.storage.database import Database
+from edupulse_pipelines_tests.encryption.rings import identity, settings_at
 from edupulse_pipelines_tests.operations.backed_up import DATABASE, GRANTS, run_sql
 from edupulse_pipelines_tests.servers import new_server, programs
 
@@ -57,7 +59,8 @@ def test_a_dump_goes_into_another_major_version_and_nowhere_else(
     )
     told = CliRunner().invoke(main, ["backup", "dump", "--to", str(folder), "--json"])
     assert told.exit_code == 0, told.output
-    dump = read_dump(folder)
+    with opened_dump(source, folder) as dump:
+        assert dump.folder == folder
     assert json.loads(told.output)["size_bytes"] == dump.size_bytes
     assert dump.server_version < 18
     roles = (folder / "roles.sql").read_text()
@@ -93,10 +96,51 @@ def test_a_dump_goes_into_another_major_version_and_nowhere_else(
         with pytest.raises(PermanentError, match="an older one"):
             restore_dump(source, newer.folder, older)
 
+        run_sql(server.url(), "CREATE DATABASE from_encrypted")
+        _an_encrypted_one_is_opened_by_its_key_alone(source, tmp_path, server.url("from_encrypted"))
+
+
+def _an_encrypted_one_is_opened_by_its_key_alone(source: Settings, tmp_path: Path, url: str) -> None:
+    key_file = tmp_path / "operator.key"
+    key_file.write_text(identity())
+    keyed = source.model_copy(update={"encryption": EncryptionSettings(key_file=key_file)})
+    left = keyed.home / DUMP_WORK / "database"  # of one that was killed
+    left.mkdir(parents=True)
+    dump = take_dump(keyed, tmp_path / "encrypted")
+    assert dump.encrypted
+    files = {path.name: path.read_bytes() for path in dump.folder.rglob("*") if path.is_file()}
+    assert {"dump.json", "roles.sql.age", "toc.dat.age"} < set(files)
+    assert [name for name, data in files.items() if not data.startswith(b"age-encryption.org/")] == ["dump.json"]
+    assert not (keyed.home / DUMP_WORK).exists()
+    with pytest.raises(KeyUnusable, match="no key is set"):
+        restore_dump(source, dump.folder, url)
+    another = tmp_path / "another.key"
+    another.write_text(identity())
+    with pytest.raises(KeyUnusable, match="another key"):
+        restore_dump(keyed.model_copy(update={"encryption": EncryptionSettings(key_file=another)}), dump.folder, url)
+    for change, said in ((lambda data: data[:-3], "is damaged or cut off"), (None, "is missing")):
+        path = dump.folder / "roles.sql.age"
+        path.unlink() if change is None else path.write_bytes(change(files[path.name]))
+        with pytest.raises(PermanentError, match=f"roles.sql.age {said}"):
+            restore_dump(keyed, dump.folder, url)
+        path.write_bytes(files[path.name])
+    with opened_dump(keyed, dump.folder) as plain:
+        assert plain.folder == keyed.home / DUMP_WORK
+        with pytest.raises(TransientError, match="Another dump"):
+            restore_dump(keyed, dump.folder, url)
+    assert restore_dump(keyed, dump.folder, url) == []
+    assert run_sql(url, "SELECT tenant_id FROM instructional_days") == [("lakeside",)]
+    assert not (keyed.home / DUMP_WORK).exists()
+
 
 def test_what_is_no_finished_dump_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PermanentError, match="no finished dump"):
-        read_dump(tmp_path)
-    (tmp_path / "dump.json").write_text('{"files": {}')
-    with pytest.raises(PermanentError, match="damaged"):
-        read_dump(tmp_path)
+    settings = settings_at(tmp_path / "home", None)
+    for content, said in (
+        (None, "no finished dump"),
+        ('{"files": {}', "damaged"),
+        ('{"files": {"../../x": [1, "a"]}, "server_version": 18, "taken_at": "2026-03-09T06:00:00+00:00"}', "damaged"),
+    ):
+        if content is not None:
+            (tmp_path / "dump.json").write_text(content)
+        with pytest.raises(PermanentError, match=said), opened_dump(settings, tmp_path):
+            pass

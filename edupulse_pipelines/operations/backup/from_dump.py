@@ -6,9 +6,7 @@ in it, and opened when nobody was erased since; otherwise the keeper erases them
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass, field
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import sqlalchemy as sa
@@ -17,7 +15,7 @@ from edupulse_pipelines.errors import EduPulseError, PermanentError
 from edupulse_pipelines.governance.role_names import RoleNames
 from edupulse_pipelines.operations.backup.contents import Contents
 from edupulse_pipelines.operations.backup.database_facts import read_facts
-from edupulse_pipelines.operations.backup.dumps import restore_dump
+from edupulse_pipelines.operations.backup.dumps import plain_folder, restore_dump
 from edupulse_pipelines.operations.backup.moments import DUMP, Moment, all_moments, ring_of
 from edupulse_pipelines.settings import Settings, normalise_database_url
 from edupulse_pipelines.storage.database import Database
@@ -52,21 +50,16 @@ def restore_from_dump(settings: Settings, moment: Moment, url: str) -> FromDump:
     target = normalise_database_url(url)
     done = FromDump(moment)
     keeper = RoleNames(settings.roles.prefix, ()).keeper
-    with tempfile.TemporaryDirectory(prefix=".dump-", dir=_roomy(settings)) as folder:
+    with plain_folder(settings) as folder:
         contents = Contents(settings.backup_dir, ring_of(settings))
         for file in moment.dump:
-            contents.write_to(file.sha256, Path(folder) / file.name.removeprefix(DUMP))
+            contents.write_to(file.sha256, folder / file.name.removeprefix(DUMP))
         _let_in(target, None)
-        done.roles = restore_dump(settings, Path(folder), target)
+        done.roles = restore_dump(settings, folder, target)
     done.differences = Database(target).check()
     done.closed = _erased_since(settings, moment)
     _let_in(target, keeper if done.closed else "PUBLIC")
     return done
-
-
-def _roomy(settings: Settings) -> Path | None:
-    """Where the dump lies while it is restored: on the disk of the home, else in the system's temporary folder."""
-    return settings.home if settings.home.is_dir() else None
 
 
 def _let_in(url: str, who: str | None) -> None:

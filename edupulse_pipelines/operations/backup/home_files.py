@@ -22,7 +22,9 @@ from edupulse_pipelines.storage.sqlite_files import is_sqlite
 
 WORK = "backup-work"
 """In the home: where a moment's databases are copied before they are encrypted."""
-_NO_PART = ("logs", "drill", SERVER_FOLDER, KEYS_FOLDER, WORK)
+DUMP_WORK = "dump-work"
+"""In the home: where a dump lies in plain before it is encrypted, and while it is restored."""
+_NO_PART = ("logs", "drill", SERVER_FOLDER, KEYS_FOLDER, WORK, DUMP_WORK)
 _UNFINISHED = (".tmp", ".lock")
 _BESIDE_A_DATABASE = ("-wal", "-shm", "-journal")
 

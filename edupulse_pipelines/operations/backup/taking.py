@@ -281,7 +281,7 @@ class _Taking:
     def _dumped(self, work: Path) -> list[StoredFile]:
         self._tell("Logical dump …")
         folder = work / "dump"
-        take_dump(self._settings, folder)
+        take_dump(self._settings, folder, plain=True)
         paths = sorted(path for path in folder.rglob("*") if path.is_file())
         return [self._moved(f"{DUMP}{path.relative_to(folder).as_posix()}", path) for path in paths]
 
