@@ -38,12 +38,13 @@ from edupulse_pipelines.operations.backup.base_backups import (
     make_restore_point,
     restore_database,
     restore_plan,
+    restore_points,
     take_base_backup,
     target_before_change,
     verify_base_backups,
     wal_state,
 )
-from edupulse_pipelines_tests.operations.backed_up import DATABASE, backed_up_server, run_sql, started_copy
+from edupulse_pipelines_tests.operations.backed_up import DATABASE, GRANTS, backed_up_server, run_sql, started_copy
 from edupulse_pipelines_tests.operations.test_base_backups import (
     RUN,
     add_day,
@@ -53,6 +54,7 @@ from edupulse_pipelines_tests.operations.test_base_backups import (
     segment_after,
     settings_for,
 )
+from edupulse_pipelines_tests.servers import new_server
 
 pytestmark = pytest.mark.heavy
 
@@ -229,8 +231,28 @@ def test_a_slot_that_was_given_up_leaves_a_gap_and_the_way_out_is_told() -> None
         first, *_, newest = base_backups(settings)
         assert "WAL is missing since the base backup" in (cannot_lead_to_now(settings, first) or "")
         assert cannot_lead_to_now(settings, newest) is None
-        assert "of before a promotion" in (cannot_lead_to_now(settings, replace(newest, timeline=7)) or "")
+        for other in (replace(newest, timeline=7), replace(newest, system_id="7")):
+            assert "of before a promotion" in (cannot_lead_to_now(settings, other) or "")
         assert restore_plan(settings, Target.latest()).backup == base_backups(settings)[-1]
+
+
+def test_another_server_under_the_same_name_is_refused_before_anything_is_written(place: Path) -> None:
+    with backed_up_server("wheel") as backed, new_server("wheel") as other:
+        taken = take_base_backup(backed.settings)
+        assert wal_state(backed.settings).another_server is None
+        run_sql(other.url(), f"CREATE DATABASE {DATABASE}")
+        run_sql(other.url(DATABASE), *GRANTS)
+        settings = backed.settings.model_copy(update={"database_url": other.url(DATABASE)})
+        for do in (
+            lambda: take_base_backup(settings),
+            lambda: take_base_backup(settings, full=True),
+            lambda: make_restore_point(settings, "of-another"),
+        ):
+            with pytest.raises(PermanentError, match=rf"another server than .* {taken.id} .*\[backup\] server"):
+                do()
+        assert "another server" in (wal_state(settings).another_server or "")
+        assert base_backups(settings) == [taken]
+        assert [point.name for point in restore_points(settings)] == []
 
 
 def test_a_full_disk_is_told_and_leaves_nothing(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:

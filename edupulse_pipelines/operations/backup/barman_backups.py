@@ -58,6 +58,8 @@ class BaseBackup:
     """The names of tablespaces outside the data folder."""
     begin_lsn: str = "0/0"
     """Where in WAL it begins."""
+    system_id: str | None = None
+    """What the server that it is of was called by `initdb`, and whoever is copied from it; None where nobody knows."""
 
 
 _asked: dict[tuple[Path, int | None], BaseBackup] = {}
@@ -90,6 +92,8 @@ class WalState:
     """`lost`: the server has thrown away what the slot was to keep; `unknown`: the server does not answer."""
     slot_bytes_behind: int | None
     gaps: tuple[Gap, ...]
+    another_server: str | None = None
+    """That the server is not the one that the newest base backup is of, in words."""
 
 
 def base_backups(settings: Settings) -> list[BaseBackup]:
@@ -120,6 +124,7 @@ def take_base_backup(settings: Settings, *, full: bool = False) -> BaseBackup:
             "[backup] restore_command is set: base backups are taken by the tool that it calls, not by Barman."
         )
     with _alone(settings):
+        _demand_same_server(settings)
         _demand_receiver(settings)
         parent = None if full else _parent(settings)
         arguments = ["backup", "--wait", "--wait-timeout", str(ARRIVAL_SECONDS)]
@@ -158,6 +163,7 @@ def make_restore_point(settings: Settings, name: str, *, wait: bool = True) -> R
         raise PermanentError(f"{name[:70]!r} is no name for a restore point: letters, digits and _ . : + -, up to 63.")
     settings.backup_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
     if settings.backup.restore_command is None:
+        _demand_same_server(settings)
         _demand_receiver(settings)
     with only_one(settings.backup_dir / "restore-points.lock"):
         points = restore_points(settings)
@@ -246,6 +252,7 @@ def wal_state(settings: Settings) -> WalState:
         slot=slot,
         slot_bytes_behind=behind,
         gaps=wal.gaps(begin) if begin is not None else (),
+        another_server=_another_server(settings, asked),
     )
 
 
@@ -283,6 +290,7 @@ def _described(settings: Settings, backup_id: str) -> BaseBackup:
         packed=bool(about.get("compression") or about.get("encryption")),
         tablespaces=tuple(space["name"] for space in told.get("tablespaces") or ()),
         begin_lsn=about["begin_lsn"],
+        system_id=told.get("system_id"),
     )
 
 
@@ -318,6 +326,26 @@ def _parent(settings: Settings) -> str | None:
     return newest.id if covered else None
 
 
+def _demand_same_server(settings: Settings) -> None:
+    """PermanentError where the server answers and is another one than the newest base backup is of."""
+    if (told := _another_server(settings, _ask_server(settings))) is not None:
+        raise PermanentError(told)
+
+
+def _another_server(settings: Settings, asked: dict[str, Any] | None) -> str | None:
+    """That the server is not the one that the newest base backup is of; None where it is, or nobody can know."""
+    backups = base_backups(settings) if asked is not None else []
+    if asked is None or not backups or backups[-1].system_id in (None, asked["system_id"]):
+        return None
+    return (
+        f"This is another server than the one that the base backup {backups[-1].id} is of (system identifier "
+        f"{asked['system_id']}, not {backups[-1].system_id}): nothing that it writes can follow those backups. Is "
+        "EDUPULSE_DATABASE_URL (or EDUPULSE_BACKUP_URL) the right one? If it is to stay (after pg_upgrade, or filled "
+        f"from a dump), give it another name than {settings.backup.server!r} in [backup] server, then `edupulse backup "
+        "setup`. The earlier backups stay, under their name."
+    )
+
+
 def _demand_receiver(settings: Settings) -> None:
     """PermanentError where the server answers and nobody fetches its WAL: what is waited for would never arrive."""
     asked = _ask_server(settings)
@@ -334,10 +362,14 @@ def cannot_lead_to_now(settings: Settings, backup: BaseBackup) -> str | None:
 
     if read_wal(settings).gaps(backup.begin_wal):
         return f"WAL is missing since the base backup {backup.id}: another one is taken."
-    statement = sa.text("SELECT current_setting('server_version_num'), pg_walfile_name(pg_current_wal_lsn())")
+    statement = sa.text(
+        "SELECT current_setting('server_version_num'), pg_walfile_name(pg_current_wal_lsn()), "
+        "(SELECT CAST(system_identifier AS text) FROM pg_control_system())"
+    )
     with Database(copying_url(settings)).unchecked_work() as work, work.reading() as connection:
-        version, segment = connection.execute(statement).one()
-    if (int(version) // 10_000, int(segment[:8], 16)) != (backup.server_version, backup.timeline):
+        version, segment, system_id = connection.execute(statement).one()
+    same = backup.system_id in (None, system_id)
+    if not same or (int(version) // 10_000, int(segment[:8], 16)) != (backup.server_version, backup.timeline):
         return f"The base backup {backup.id} is of another server, or of before a promotion: another one is taken."
     return None
 
@@ -380,7 +412,8 @@ def _ask_server(settings: Settings) -> dict[str, Any] | None:
         "SELECT s.active, s.wal_status, pg_wal_lsn_diff(pg_current_wal_lsn(), s.restart_lsn) AS behind, "
         "r.pid IS NOT NULL AS receiving, coalesce(r.write_lsn >= pg_current_wal_lsn(), false) AS all_here, "
         "a.last_archived_wal, a.last_archived_time, current_setting('archive_mode') AS archive_mode, "
-        "coalesce(a.last_failed_time > a.last_archived_time, a.last_failed_time IS NOT NULL) AS archiver_fails "
+        "coalesce(a.last_failed_time > a.last_archived_time, a.last_failed_time IS NOT NULL) AS archiver_fails, "
+        "(SELECT CAST(system_identifier AS text) FROM pg_control_system()) AS system_id "
         "FROM pg_stat_archiver a LEFT JOIN pg_replication_slots s ON s.slot_name = :slot "
         "LEFT JOIN pg_stat_replication r ON r.pid = s.active_pid"
     )

@@ -128,6 +128,8 @@ def _add_database(settings: Settings, found: Standing) -> None:
     found.rpo_seconds = found.wal.age_seconds
     if found.base_backup is None:
         found.warnings.append("There is no base backup of the database: `edupulse backup create` takes one.")
+    if found.wal.another_server is not None:
+        found.warnings.append(found.wal.another_server)
     if not found.wal.receiving:
         found.warnings.append("No WAL is being received: what is changed now is in no backup. `edupulse backup setup`.")
     if found.wal.slot in ("missing", "lost"):
