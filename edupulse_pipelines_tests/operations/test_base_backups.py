@@ -142,6 +142,20 @@ def test_the_second_is_an_increment_unless_a_full_one_is_asked_for(history: Hist
     assert barman_backups._parent(history.backed.settings) == history.newest.id
 
 
+def test_what_barman_has_noted_is_what_it_says_when_it_is_asked(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = history.backed.settings
+    noted = base_backups(settings)
+
+    def of_another_form(*_: object) -> BaseBackup:
+        raise KeyError("begin_time")
+
+    monkeypatch.setattr(barman_backups, "_of_notes", of_another_form)
+    assert base_backups(settings) == noted
+    assert noted
+
+
 @pytest.mark.parametrize(
     ("target", "expected"),
     [

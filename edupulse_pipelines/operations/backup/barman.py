@@ -55,6 +55,14 @@ def configuration_of(settings: Settings) -> Path:
     return home_of(settings) / "barman.conf"
 
 
+def demand_configuration(settings: Settings) -> Path:
+    """The same file; ConfigurationError before `edupulse backup setup`."""
+    file = configuration_of(settings)
+    if not file.is_file():
+        raise ConfigurationError(f"{file} is not there: `edupulse backup setup` writes it.")
+    return file
+
+
 def server_folder(settings: Settings) -> Path:
     """Where Barman keeps the server's base backups and WAL."""
     return home_of(settings) / settings.backup.server
@@ -94,9 +102,7 @@ def ask_barman(settings: Settings, *arguments: str, seconds: float | None = None
 
     ConfigurationError before `edupulse backup setup`; PermanentError when it takes longer than `seconds`.
     """
-    configuration = configuration_of(settings)
-    if not configuration.is_file():
-        raise ConfigurationError(f"{configuration} is not there: `edupulse backup setup` writes it.")
+    configuration = demand_configuration(settings)
     _move_configuration(settings, configuration)
     command = [str(barman_program(settings)), "-c", str(configuration), "-f", "json", *arguments]
     try:

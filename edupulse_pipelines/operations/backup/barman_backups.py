@@ -5,20 +5,27 @@ How a folder is filled from them is in `barman_restore`, how they are verified i
 
 from __future__ import annotations
 
+import ast
 import datetime as dt
 import fcntl
 import json
 import re
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from edupulse_pipelines.errors import ConfigurationError, DatabaseBusy, DiskFull, EduPulseError, PermanentError
 from edupulse_pipelines.file_locks import only_one
-from edupulse_pipelines.operations.backup.barman import ask_barman, home_of, server_folder, tell_barman
+from edupulse_pipelines.operations.backup.barman import (
+    ask_barman,
+    demand_configuration,
+    home_of,
+    server_folder,
+    tell_barman,
+)
 from edupulse_pipelines.operations.backup.barman_configuration import copying_url, slot_of
 from edupulse_pipelines.operations.backup.wal import Gap, read_wal
 from edupulse_pipelines.settings import Settings
@@ -62,8 +69,8 @@ class BaseBackup:
     """What the server that it is of was called by `initdb`, and whoever is copied from it; None where nobody knows."""
 
 
-_asked: dict[tuple[Path, int | None], BaseBackup] = {}
-"""What Barman has said of backups, by the file that it keeps of each and when that was written."""
+_INFO = "-backup.info"
+"""How the file ends that Barman keeps of each backup: a `key=value` a line."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +107,15 @@ def base_backups(settings: Settings) -> list[BaseBackup]:
     """The finished base backups that can be restored, oldest first; none where another tool than Barman takes them."""
     if settings.backup.restore_command is not None:
         return []
-    return [_shown(settings, backup_id) for backup_id in _listed(settings, _READABLE)]
+    demand_configuration(settings)
+    found = []
+    for backup_id, noted in sorted(_noted(settings).items()):
+        if noted.get("status") == _READABLE:
+            try:
+                found.append(_of_notes(backup_id, noted))
+            except (KeyError, ValueError, SyntaxError, TypeError):  # of a Barman that notes it in another way
+                found.append(_described(settings, backup_id))
+    return found
 
 
 def without_their_wal(settings: Settings) -> dict[str, str]:
@@ -258,20 +273,53 @@ def wal_state(settings: Settings) -> WalState:
 
 def _listed(settings: Settings, status: str) -> list[str]:
     """The ids of backups in a state, oldest first."""
-    listed = tell_barman(settings, "list-backups", settings.backup.server).told.get(settings.backup.server, [])
-    return sorted(entry["backup_id"] for entry in listed if entry.get("status") == status)
+    return sorted(backup_id for backup_id, noted in _noted(settings).items() if noted.get("status") == status)
 
 
-def _shown(settings: Settings, backup_id: str) -> BaseBackup:
-    """A backup as Barman describes it; it is asked once about one that does not change."""
-    info = server_folder(settings) / "meta" / f"{backup_id}-backup.info"
-    state = (info, info.stat().st_mtime_ns if info.exists() else None)
-    if state not in _asked:
-        _asked[state] = _described(settings, backup_id)
-    return _asked[state]
+def _noted(settings: Settings) -> dict[str, dict[str, str]]:
+    """What Barman has noted of each backup, by its id: read where Barman keeps it, since to ask it takes half a second.
+
+    One that goes meanwhile is left out.
+    """
+    found = {}
+    for path in server_folder(settings).glob(f"meta/*{_INFO}"):
+        with suppress(FileNotFoundError):
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+            found[path.name.removesuffix(_INFO)] = dict(line.split("=", 1) for line in lines if "=" in line)
+    return found
+
+
+def _of_notes(backup_id: str, noted: dict[str, str]) -> BaseBackup:
+    """A backup as Barman has noted it; KeyError or ValueError for notes of another form."""
+    known = {key: None if value == "None" else value for key, value in noted.items()}
+
+    def text(key: str) -> str:
+        value = known[key]
+        if value is None:
+            raise ValueError(key)
+        return value
+
+    spaces = known["tablespaces"]
+    return BaseBackup(
+        id=backup_id,
+        kind="incremental" if known["parent_backup_id"] else "full",
+        begin=dt.datetime.fromisoformat(text("begin_time")),
+        end=dt.datetime.fromisoformat(text("end_time")),
+        size_bytes=int(text("deduplicated_size")),
+        begin_wal=text("begin_wal"),
+        end_wal=text("end_wal"),
+        timeline=int(text("timeline")),
+        server_version=int(text("version")) // 10_000,
+        parent=known["parent_backup_id"],
+        data_bytes=int(known["cluster_size"] or text("deduplicated_size")),
+        packed=bool(known["compression"] or known["encryption"]),
+        tablespaces=tuple(str(space[0]) for space in ast.literal_eval(spaces)) if spaces else (),
+        begin_lsn=text("begin_xlog"),
+    )
 
 
 def _described(settings: Settings, backup_id: str) -> BaseBackup:
+    """A backup as Barman describes it when it is asked."""
     told = tell_barman(settings, "show-backup", settings.backup.server, backup_id).told[settings.backup.server]
     about = told["base_backup_information"]
     parent = told.get("catalog_information", {}).get("parent_backup_id") or told.get("parent_backup_id")
