@@ -55,9 +55,9 @@ sql: $(INSTALLED) ## Generate sql/schema, sql/security, the data dictionary and 
 	@$(BIN)/python -m edupulse_pipelines.schema.dictionary docs/data-dictionary.md
 	@$(BIN)/python -m edupulse_pipelines.sources.sending_data docs/sending-data.md
 
-bench: $(INSTALLED) ## The benchmarks, each against the other way of doing it
+bench: barman ## The benchmarks, each against the other way of doing it
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,bench]'
-	@for name in features imports load score tenants quality encryption; do $(BIN)/python -m edupulse_pipelines_tests.benchmarks $$name || exit 1; done
+	@for name in features imports load score tenants quality encryption adopt backup; do $(BIN)/python -m edupulse_pipelines_tests.benchmarks $$name || exit 1; done
 
 clean: ## Remove the environment and caches (not your data in .edupulse)
 	@rm -rf $(VENV) .ruff_cache .mypy_cache .pytest_cache .hypothesis build *.egg-info

@@ -1,14 +1,18 @@
 """What a backup and the way back take: ours beside Barman alone, a dump, and pgBackRest where it is installed.
 
 One PostgreSQL of the wheel with Barman's receiver, one database filled to `--megabytes` (a large installation has
-5000). Seconds on the clock, each side in turns, the best of `--rounds`:
+5000). Seconds on the clock, each side in turns, the first one alternating, the best of `--rounds`:
 
 full       a full base backup that can be restored: ours (with its checks and the wait for WAL) beside `barman backup`;
-           `pg_dump -Fd -j2`, which is no base backup: no time in between can be restored from it
-increment  the same after one row in thirty was changed
+           `pg_dump -Fd -j2`, once, which is no base backup: no time in between can be restored from it
+increment  the same after one row in thirty was changed, before each of them, each on the newest one; twice a round
 restore    into an empty folder: ours (with its plan) beside `barman restore`; `pg_restore -j2` into a new database
 files      what copying a home's files adds, for `--files-mib` of them, kept once by their content
-drill      rows a second that are counted and hashed, and what a second state of the same costs
+hashing    rows a second that the drill counts and hashes, the better of two
+drill      with `--drill`, a whole drill, by its steps; `--rounds 0 --drill` does nothing else
+
+pgBackRest does the same for the same rows on the distribution's PostgreSQL, since it knows no version as new as the
+wheel's; as Barman, it packs nothing.
 """
 
 from __future__ import annotations
@@ -20,17 +24,21 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from edupulse_pipelines.operations.backup import barman, base_backups
 from edupulse_pipelines.operations.backup.contents import Contents
 from edupulse_pipelines.operations.backup.targets import Target
+from edupulse_pipelines.operations.recovery.drill import drill
 from edupulse_pipelines.operations.recovery.state import read_state
 from edupulse_pipelines.programs import environment
+from edupulse_pipelines.risk.book.registry import Registry
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines_tests.benchmarks.load import peak_mib
-from edupulse_pipelines_tests.operations.backed_up import BackedUp, backed_up_server
+from edupulse_pipelines_tests.operations.backed_up import BackedUp, backed_up_server, run_sql
+from edupulse_pipelines_tests.servers import new_server
 
 _ROW_BYTES = 250
 _FILL = """
@@ -38,6 +46,10 @@ INSERT INTO filled (id, student, day, payload)
 SELECT n, md5(n::text)::uuid, date '2025-09-01' + (n % 180)::int, repeat(md5((n * 7)::text), 6)
 FROM generate_series({first}, {last}) n
 """
+CHANGE = ("UPDATE filled SET day = day + 1 WHERE id % 30 = 0", "CHECKPOINT", "SELECT pg_switch_wal()")
+# What is measured is the disk as well: no settings that make a test's server cheap.
+DURABLE = {"fsync": "on", "shared_buffers": "256MB", "max_wal_size": "4GB"}
+Timed = Callable[[str, Callable[[], object]], None]
 
 
 def run(argv: list[str]) -> dict[str, Any]:
@@ -46,6 +58,7 @@ def run(argv: list[str]) -> dict[str, Any]:
     parser.add_argument("--megabytes", type=int, default=1_000)
     parser.add_argument("--files-mib", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--drill", action="store_true", help="do a whole drill as well")
     arguments = parser.parse_args(argv)
     best: dict[str, float] = {}
 
@@ -54,58 +67,120 @@ def run(argv: list[str]) -> dict[str, Any]:
         action()
         best[name] = min(best.get(name, float("inf")), time.perf_counter() - began)
 
-    # What is measured is the disk as well: no settings that make a test's server cheap.
-    durable = {"fsync": "on", "shared_buffers": "256MB", "max_wal_size": "4GB", "max_slot_wal_keep_size": "20GB"}
-    with backed_up_server("wheel", schema=True, server=durable) as backed:
-        rows = _fill(backed, arguments.megabytes)
+    drilled = None
+    with backed_up_server("wheel", schema=True, server={**DURABLE, "max_slot_wal_keep_size": "20GB"}) as backed:
+        backed.settings.home.mkdir(exist_ok=True)
+        for place in (backed.settings.home, backed.settings.home.parent):
+            place.chmod(0o711)  # the server's user has to reach what the drill restores
+        rows = _fill(backed.run, arguments.megabytes)
         folder = Path(tempfile.mkdtemp(prefix="edupulse-bench-backup-", dir=backed.settings.home.parent))
-        dumped = folder / "dump"
         for number in range(arguments.rounds):
-            ours_first = number % 2 == 0
-            for side in ("ours", "barman") if ours_first else ("barman", "ours"):
-                full = _ours(backed, full=True) if side == "ours" else _barman(backed, "backup", "--wait")
-                timed(f"full {side}", full)
-            backed.run("UPDATE filled SET day = day + 1 WHERE id % 30 = 0", "CHECKPOINT", "SELECT pg_switch_wal()")
-            newest = base_backups.base_backups(backed.settings)[-1]
-            for side in ("ours", "barman") if ours_first else ("barman", "ours"):
-                alone = _barman(backed, "backup", "--wait", "--incremental", newest.id)
-                timed(f"increment {side}", _ours(backed, full=False) if side == "ours" else alone)
-            newest = base_backups.base_backups(backed.settings)[-1]
-            for side in ("ours", "barman") if ours_first else ("barman", "ours"):
-                to = folder / side
-                alone = _barman(backed, "restore", backup=newest.id, to=to)
-                timed(f"restore {side}", _restored(backed, to) if side == "ours" else alone)
-                shutil.rmtree(to)
-            timed("full pg_dump", lambda: _program(backed, "pg_dump", "-Fd", "-j2", f"--file={dumped}"))
-            backed.run("CREATE DATABASE again")
-            timed("restore pg_restore", lambda: _program(backed, "pg_restore", "-j2", str(dumped), database="again"))
-            backed.run("DROP DATABASE again")
-            shutil.rmtree(dumped)
-        timed("files", lambda: _copy_files(folder, arguments.files_mib))
+            _round(backed, folder, number, timed)
+        if arguments.rounds:
+            _dumped(backed, folder / "dump", timed)
+            timed("files", lambda: _copy_files(folder, arguments.files_mib))
         hashed = _hashed(backed)
-    ratios = {f"{what} barman": round(best[f"{what} ours"] / best[f"{what} barman"], 3)
-              for what in ("full", "increment", "restore")}  # fmt: skip
-    missing = None if shutil.which("pgbackrest") else "pgBackRest is not installed"
+        if arguments.drill:
+            if not arguments.rounds:
+                base_backups.take_base_backup(backed.settings, full=True)
+            registry = Registry(backed.settings.tracking_uri, backed.settings.mlflow_dir / "artifacts")
+            drilled = drill(backed.settings, Database(backed.settings.database_url), registry, tell=print)
+    missing = None
+    if arguments.rounds and shutil.which("pgbackrest"):
+        _by_pgbackrest(arguments, timed)
+    elif arguments.rounds:
+        missing = "pgBackRest is not installed"
+    sides = ("full", "increment", "restore") if arguments.rounds else ()
+    ratios = {f"{what} barman": round(best[f"{what} ours"] / best[f"{what} barman"], 3) for what in sides}
     print(f"{rows:,} rows. Ours beside Barman alone: {ratios}. Hashed {hashed:,.0f} rows a second. {missing or ''}")
-    return {
+    figures = {
         "bench": "backup",
         "size": rows,
         "unit": "seconds",
-        "ours": round(best["full ours"], 3),
+        "ours": round(best.get("full ours", 0.0), 3),
         "others": {name: round(seconds, 3) for name, seconds in best.items() if name != "full ours"},
         "ratios": ratios,
         "hashed_rows_a_second": round(hashed),
-        "not_measured": missing or "pgBackRest: this server is newer than it knows",
         "peak_mib": peak_mib(),
     }
+    if drilled is not None:
+        seconds = round((drilled.ended - drilled.begun).total_seconds(), 1)
+        figures["drill"] = {"seconds": seconds, "findings": drilled.findings, "unproven": drilled.unproven}
+        figures["drill"] |= {"by_step": drilled.seconds, "sizes": drilled.sizes}
+        print(f"The drill took {seconds} s and found {drilled.findings or 'nothing'}: {drilled.seconds}")
+    return figures | ({"not_measured": missing} if missing else {})
 
 
-def _fill(backed: BackedUp, megabytes: int) -> int:
-    backed.run("CREATE TABLE filled (id bigint PRIMARY KEY, student uuid, day date, payload text)")
+def _round(backed: BackedUp, folder: Path, number: int, timed: Timed) -> None:
+    """One round of ours and Barman alone; the first of it goes second in the next one."""
+    sides = ("ours", "barman") if number % 2 == 0 else ("barman", "ours")
+    for side in sides:
+        timed(f"full {side}", _ours(backed, full=True) if side == "ours" else _barman(backed, "backup", "--wait"))
+    for side in (*sides, *reversed(sides)):  # short, so that what the disk has to do besides decides in one of them
+        backed.run(*CHANGE)
+        newest = base_backups.base_backups(backed.settings)[-1]
+        alone = _barman(backed, "backup", "--wait", "--incremental", newest.id)
+        timed(f"increment {side}", _ours(backed, full=False) if side == "ours" else alone)
+        assert base_backups.base_backups(backed.settings)[-1].parent == newest.id
+    newest = base_backups.base_backups(backed.settings)[-1]
+    for side in sides:
+        to = folder / side
+        alone = _barman(backed, "restore", backup=newest.id, to=to)
+        timed(f"restore {side}", _restored(backed, to) if side == "ours" else alone)
+        shutil.rmtree(to)
+
+
+def _dumped(backed: BackedUp, dump: Path, timed: Timed) -> None:
+    timed("full pg_dump", lambda: _program(backed, "pg_dump", "-Fd", "-j2", f"--file={dump}"))
+    backed.run("CREATE DATABASE again")
+    timed("restore pg_restore", lambda: _program(backed, "pg_restore", "-j2", str(dump), database="again"))
+    backed.run("DROP DATABASE again")
+    shutil.rmtree(dump)
+
+
+def _by_pgbackrest(arguments: argparse.Namespace, timed: Timed) -> None:
+    """The same rows on a server of the distribution that archives by pgBackRest."""
+    place = Path(tempfile.mkdtemp(prefix="edupulse-bench-pgbackrest-"))
+    place.chmod(0o711)
+    configuration = place / "pgbackrest.conf"
+    program = ["pgbackrest", f"--config={configuration}", "--stanza=edupulse"]
+    archiving = {"archive_mode": "on", "archive_command": f"{' '.join(program)} archive-push %p"}
+    try:
+        with new_server("debian", settings={**DURABLE, **archiving}) as server:
+            user = server.run_as()
+            for name in ("repo", "log", "lock", "spool", "restored"):
+                (place / name).mkdir()
+                if user is not None:
+                    shutil.chown(place / name, user)
+            configuration.write_text(
+                f"[global]\nrepo1-path={place / 'repo'}\nlog-path={place / 'log'}\nlock-path={place / 'lock'}\n"
+                f"spool-path={place / 'spool'}\nstart-fast=y\ncompress-type=none\n"
+                f"[edupulse]\npg1-path={server.data}\npg1-socket-path={server.socket}\npg1-user=postgres\n"
+            )
+            configuration.chmod(0o644)
+
+            def call(*words: str) -> None:
+                subprocess.run([*program, *words], check=True, capture_output=True, user=user, env=environment())
+
+            call("stanza-create")
+            _fill(partial(run_sql, server.url()), arguments.megabytes)
+            for _ in range(arguments.rounds):
+                timed("full pgbackrest", lambda: call("backup", "--type=full"))
+                run_sql(server.url(), *CHANGE)
+                timed("increment pgbackrest", lambda: call("backup", "--type=incr"))
+                timed("restore pgbackrest", lambda: call("restore", f"--pg1-path={place / 'restored'}"))
+                for path in (place / "restored").iterdir():
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _fill(run: Callable[..., object], megabytes: int) -> int:
+    run("CREATE TABLE filled (id bigint PRIMARY KEY, student uuid, day date, payload text)")
     rows = max(1_000, megabytes * 1_000_000 // _ROW_BYTES)
     for first in range(1, rows + 1, 500_000):
-        backed.run(_FILL.format(first=first, last=min(rows, first + 499_999)))
-    backed.run("VACUUM ANALYZE filled", "CHECKPOINT", "SELECT pg_switch_wal()")
+        run(_FILL.format(first=first, last=min(rows, first + 499_999)))
+    run("VACUUM ANALYZE filled", "CHECKPOINT", "SELECT pg_switch_wal()")
     return rows
 
 
