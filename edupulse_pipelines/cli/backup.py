@@ -18,6 +18,7 @@ from edupulse_pipelines.cli.home import settings_of
 from edupulse_pipelines.cli.options import command, json_option, words_given
 from edupulse_pipelines.cli.standby import standby
 from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.sizes_in_words import in_bytes
 
 if TYPE_CHECKING:
     from edupulse_pipelines.operations.backup.after_restore import Looked
@@ -99,11 +100,12 @@ def create(full: bool, dump: bool, as_json: bool, home: Path | None) -> None:
     moment = taken.moment
     facts = {**moment.facts(), "retired": list(taken.retired), "freed_bytes": taken.freed}
     sentence = (
-        f"Moment {moment.id}: {len(moment.files):,} files, {_size(moment.bytes)}, of which {_size(moment.new_bytes)} "
-        f"are new; schema {moment.schema_revision}, audit head {_short(moment.audit_head)}."
+        f"Moment {moment.id}: {len(moment.files):,} files, {in_bytes(moment.bytes)}, of which "
+        f"{in_bytes(moment.new_bytes)} are new; schema {moment.schema_revision}, audit head "
+        f"{_short(moment.audit_head)}."
     )
     if taken.retired:
-        sentence += f"\nThrown away: {len(taken.retired)} older moments, {_size(taken.freed)}."
+        sentence += f"\nThrown away: {len(taken.retired)} older moments, {in_bytes(taken.freed)}."
     for name in moment.damaged:
         sentence += f"\nDamaged in the home: {name}."
     if taken.trouble is not None:
@@ -158,7 +160,7 @@ def verify(point: str | None, folder: Path | None, as_json: bool, home: Path | N
             click.echo(finding)
         of_database = f", {found.base_backups} base backups" if found.base_backups else ""
         click.echo(
-            f"Read {found.contents:,} contents ({_size(found.bytes)}) of {found.moments} moments{of_database}: "
+            f"Read {found.contents:,} contents ({in_bytes(found.bytes)}) of {found.moments} moments{of_database}: "
             f"{'as they were written' if not found.findings else f'{len(found.findings)} findings'}."
         )
     sys.exit(1 if found.findings else 0)
@@ -175,7 +177,7 @@ def status(as_json: bool, home: Path | None) -> None:
     if as_json:
         print_json(found.facts())
     else:
-        click.echo(f"{found.moments} moments in {found.folder}, {_size(found.stored_bytes)}.")
+        click.echo(f"{found.moments} moments in {found.folder}, {in_bytes(found.stored_bytes)}.")
         if found.newest is not None:
             click.echo(f"The newest: {found.newest.id}, {_age(found.age_seconds)} old.")
             click.echo(f"Lost if the home were lost now: the work of {_age(found.rpo_seconds)}.")
@@ -295,7 +297,7 @@ def _restore_dump(
         raise click.UsageError("A dump is of its moment: into a database by its URL only --point says which.")
     moment = moment_with_dump(settings, point)
     size = sum(file.size for file in moment.dump)
-    click.echo(f"The dump of the moment {moment.id}, {_size(size)}, into an empty database.", err=as_json)
+    click.echo(f"The dump of the moment {moment.id}, {in_bytes(size)}, into an empty database.", err=as_json)
     done = restore_from_dump(settings, moment, url)
     if as_json:
         facts = {"moment": moment.id, "roles": done.roles, "differences": done.differences, "closed": done.closed}
@@ -365,13 +367,6 @@ def _short(audit_head: str | None) -> str:
         return "none"
     number, _, link = audit_head.partition(":")
     return f"{number}:{link[:12]}…"
-
-
-def _size(size: int) -> str:
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if size >= scale:
-            return f"{size / scale:,.1f} {unit}"
-    return f"{size} bytes"
 
 
 def _age(seconds: float | None) -> str:

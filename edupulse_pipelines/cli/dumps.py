@@ -12,6 +12,7 @@ from edupulse_pipelines.cli.home import settings_of
 from edupulse_pipelines.cli.options import command, json_option
 from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.settings import checked_database_url
+from edupulse_pipelines.sizes_in_words import in_bytes
 
 jobs_option = click.option(
     "--jobs", type=click.IntRange(1, 64), default=2, show_default=True, help="How many tables at a time."
@@ -42,7 +43,7 @@ def dump(folder: Path, jobs: int, as_json: bool, home: Path | None) -> None:
         "encrypted": taken.encrypted,
     }
     sentence = (
-        f"{taken.folder}: {len(taken.files):,} files, {taken.size_bytes / 1e6:,.1f} MB, of PostgreSQL "
+        f"{taken.folder}: {len(taken.files):,} files, {in_bytes(taken.size_bytes)}, of PostgreSQL "
         f"{taken.server_version}{', encrypted with the key of the home' if taken.encrypted else ''}."
     )
     answer(sentence, facts, as_json)

@@ -35,6 +35,7 @@ from edupulse_pipelines.orchestration.resources import Database, Progress
 from edupulse_pipelines.orchestration.retries import NO_RUN_RETRY, retry_policy
 from edupulse_pipelines.orchestration.steps import step
 from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.sizes_in_words import in_bytes
 
 if TYPE_CHECKING:
     from edupulse_pipelines.operations.upkeep.findings import LogSetting
@@ -268,13 +269,16 @@ def disks_last(
     An error where one is full within a week, or has less than `keep_free` bytes; a warning where one of the disks could
     not be looked at (`unseen`). Before there are two measurements nothing is known of growth, and that is said.
     """
+    from edupulse_pipelines.operations.upkeep.sizes import BACKUP_DISK
+
     metadata: dict[str, Any] = {
         f"{one.disk}_days_until_full": round(one.days, 1) for one in forecasts if one.days is not None
     }
-    room = (
-        "Make room (old months: `edupulse db detach-month`; the record of changes: `edupulse audit retire`), or give "
-        "it a larger disk"
-    )
+
+    def room(disk: str) -> str:
+        of_rows = "old months: `edupulse db detach-month`; the record of changes: `edupulse audit retire`"
+        of_backups = "fewer of them by [backup] retention"
+        return f"Make room ({of_backups if disk == BACKUP_DISK else of_rows}), or give it a larger disk"
 
     def result(told: str, severity: AssetCheckSeverity | None) -> AssetCheckResult:
         return AssetCheckResult(
@@ -288,14 +292,15 @@ def disks_last(
 
     for one in forecasts:
         if one.free < keep_free:
-            few = f"{one.free / _GIB:,.1f} GiB are free of the disk of the {one.disk}"
-            return result(f"{few}, and {keep_free / _GIB:,.1f} GiB are to be kept. {room}", AssetCheckSeverity.ERROR)
+            few = f"{in_bytes(one.free)} are free of the disk of the {one.disk}"
+            told = f"{few}, and {in_bytes(keep_free)} are to be kept. {room(one.disk)}"
+            return result(told, AssetCheckSeverity.ERROR)
     soonest = min((one for one in forecasts if one.days is not None), key=lambda one: one.days or 0.0, default=None)
     if soonest is not None and soonest.days is not None and soonest.days < fewest_days:
         when = "within a day" if soonest.days < 1 else f"in {counted(round(soonest.days), 'day')}"
         return result(
-            f"The disk of the {soonest.disk} is full {when}, as it grows now: {soonest.free / _GIB:,.1f} GiB are free. "
-            f"{room}",
+            f"The disk of the {soonest.disk} is full {when}, as it grows now: {in_bytes(soonest.free)} are free. "
+            f"{room(soonest.disk)}",
             AssetCheckSeverity.ERROR if soonest.days < 7 else AssetCheckSeverity.WARN,
         )
     if unseen:

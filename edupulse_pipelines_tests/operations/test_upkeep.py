@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import sqlalchemy as sa
@@ -192,7 +193,7 @@ def test_without_room_no_index_is_built_and_rows_are_frozen_all_the_same(worn: E
     assert of(left, "vacuum").outcome == "done"  # it writes in the table's place
     built = [result for result in left.results if result.task.kind == "reindex"]
     assert built and {result.outcome for result in built} == {"left"}
-    assert "no room: the server's disk has 0.0 MiB free" in built[0].note
+    assert "no room: the server's disk has 0 bytes free" in built[0].note
 
 
 @on_postgresql
@@ -308,7 +309,7 @@ def test_a_file_is_not_written_anew_without_room_for_the_copy(airy: Engine, monk
     monkeypatch.setattr(disks, "room_at", lambda _place: Room(100_000, 10**12))
     left = of(kept(airy), "rewrite")
     assert left.outcome == "left" and "no room: the disk of" in left.note
-    assert "0.1 MiB free" in left.note
+    assert "97.7 KiB free" in left.note
 
 
 # Sizes
@@ -339,6 +340,41 @@ def test_what_cannot_be_measured_is_left_out_and_told(
     said = " ".join(found.notes)
     assert "without dbstat" in said and "raw was not measured" in said and "Permission denied" in said
     assert point_of(found).tables == {} and "tables" not in point_of(found).areas
+
+
+def test_backups_are_measured_their_wal_for_itself_and_their_disk(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def measured() -> sizes.Sizes:
+        with engine.connect() as connection:
+            return sizes.measure(connection, settings, dt.datetime(2026, 3, 9, 2, tzinfo=dt.UTC))
+
+    (tmp_path / "edupulse.toml").write_text(
+        '[tenants.north]\ntimezone = "UTC"\nfirst_week = 2025-09-01\n[backup]\nfolder = "kept"\n', encoding="utf-8"
+    )
+    settings = load_settings(home=tmp_path).model_copy(update={"database_url": str(engine.url)})
+    lost = measured()
+    assert "backups" not in lost.areas and "backups" in lost.unseen
+    assert any(note.startswith("The backups were not measured: ") for note in lost.notes)
+    barman = tmp_path / "kept" / "barman" / settings.backup.server
+    for name, size in (("base/1/data", 7), ("wals/0000000100000000/1", 20), ("streaming/2.partial", 300)):
+        (barman / name).parent.mkdir(parents=True)
+        (barman / name).write_bytes(b"x" * size)
+    (tmp_path / "kept" / "files").write_bytes(b"x" * 1000)
+    found = measured()
+    wal = {"backup_wal": 320} if engine.dialect.name == "postgresql" else {}
+    assert {name: size for name, size in found.areas.items() if name.startswith("backup")} == wal | {
+        "backups": 1327 - sum(wal.values())
+    }
+    assert "backups" not in found.disks and "backups" not in found.unseen  # the home's disk
+    at = Path.stat
+    monkeypatch.setattr(
+        Path,
+        "stat",
+        lambda path, **options: SimpleNamespace(st_dev=-1) if path.name == "kept" else at(path, **options),
+    )
+    assert measured().disks["backups"].free > 0
+    monkeypatch.undo()
 
 
 def test_bytes_below_a_folder_are_all_of_them_or_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

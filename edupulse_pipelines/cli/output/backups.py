@@ -18,7 +18,7 @@ def show_moments(console: Console, moments: Sequence[Moment]) -> None:
     table = Table(title="moments", title_justify="left")
     for name in ("id", "taken (UTC)", "database"):
         table.add_column(name, no_wrap=True)
-    for name in ("files", "MB", "new MB"):
+    for name in ("files", "MiB", "new MiB"):
         table.add_column(name, justify="right", no_wrap=True)
     for name in ("schema", "version"):
         table.add_column(name, no_wrap=True)
@@ -28,8 +28,8 @@ def show_moments(console: Console, moments: Sequence[Moment]) -> None:
             f"{moment.at.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S}",
             moment.base_backup or moment.database,
             f"{len(moment.files):,}",
-            f"{moment.bytes / 1e6:,.1f}",
-            f"{moment.new_bytes / 1e6:,.1f}",
+            f"{moment.bytes / 2**20:,.1f}",
+            f"{moment.new_bytes / 2**20:,.1f}",
             moment.schema_revision or "none",
             moment.package_version,
         )

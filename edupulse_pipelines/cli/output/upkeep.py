@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from edupulse_pipelines.cli.output.drawing import counted, show_lines, table_of_figures
+from edupulse_pipelines.sizes_in_words import in_bytes
 
 if TYPE_CHECKING:
     from edupulse_pipelines.operations.upkeep.maintenance import State
@@ -56,7 +57,7 @@ def show_state(on: Console, state: State, fewest_days: int) -> None:
         days = one.days if one.days is None or one.days >= 1 else 1.0  # 0 days would be now
         when = "" if days is None else f", full in {counted(round(days), 'day')} as it grows now"
         mark = "[yellow]![/] " if one.days is not None and one.days < fewest_days else ""
-        on.print(f"{mark}Disk of the {one.disk}: {one.free / 2**30:,.1f} of {one.total / 2**30:,.1f} GiB free{when}.")
+        on.print(f"{mark}Disk of the {one.disk}: {in_bytes(one.free)} of {in_bytes(one.total)} free{when}.")
     if state.log_settings:
         on.print("[yellow]![/] The server writes rows into its log. As a superuser:")
         for setting in state.log_settings:

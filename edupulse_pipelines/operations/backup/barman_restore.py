@@ -27,6 +27,7 @@ from edupulse_pipelines.operations.backup.wal import Gap, Reached, Segment, end_
 from edupulse_pipelines.operations.postgresql_server import USUAL_USERS
 from edupulse_pipelines.programs import environment
 from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.sizes_in_words import in_bytes
 from edupulse_pipelines.storage.database import Database
 
 _CLOCKS_APART = dt.timedelta(minutes=10)
@@ -65,7 +66,7 @@ class RestorePlan:
         return (
             f"The database, to {where}: base backup {self.backup.id} ({self.backup.kind}, finished "
             f"{self.backup.end.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC), {self.wal_segments:,} segments of WAL "
-            f"({self.wal_bytes / 1e6:,.0f} MB) to replay, {self.bytes_needed / 1e6:,.0f} MB of space."
+            f"({in_bytes(self.wal_bytes)}) to replay, {in_bytes(self.bytes_needed)} of space."
         )
 
 
@@ -251,7 +252,7 @@ def _demand_room(plan: RestorePlan, to: Path) -> None:
     free = shutil.disk_usage(to.parent).free
     if free < plan.bytes_needed:
         raise DiskFull(
-            f"Restoring takes {plan.bytes_needed / 1e6:,.0f} MB, and {to.parent} has {free / 1e6:,.0f} MB free. "
+            f"Restoring takes {in_bytes(plan.bytes_needed)}, and {to.parent} has {in_bytes(free)} free. "
             "Nothing was written."
         )
 

@@ -27,6 +27,7 @@ from edupulse_pipelines.operations.backup.barman_configuration import (
     write_configuration,
 )
 from edupulse_pipelines.settings import BACKUP_URL, Settings, is_loopback, places_of
+from edupulse_pipelines.sizes_in_words import in_bytes
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines.storage.replication import demand_replication
 
@@ -257,7 +258,7 @@ def _look_at_space(settings: Settings, found: BarmanSetup, server: dict[str, Any
     found._add(
         "space",
         free >= wanted,
-        f"{free / 1e9:,.1f} GB are free in {settings.backup_dir}; two full base backups take up to {wanted / 1e9:,.1f}",
+        f"{in_bytes(free)} are free in {settings.backup_dir}; two full base backups take up to {in_bytes(wanted)}",
     )
 
 

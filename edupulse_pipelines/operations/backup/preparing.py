@@ -8,6 +8,7 @@ from typing import Any
 
 from edupulse_pipelines.operations.backup.barman_setup import set_up_barman
 from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.sizes_in_words import in_bytes
 
 
 @dataclass
@@ -34,7 +35,7 @@ def prepare(settings: Settings) -> Prepared:
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
     prepared = Prepared(str(folder), free)
-    prepared.done.append(f"Backups lie in {folder}; {free / 1e9:,.1f} GB are free there.")
+    prepared.done.append(f"Backups lie in {folder}; {in_bytes(free)} are free there.")
     if settings.backup.restore_command is not None:
         prepared.done.append("The database is backed up by another tool ([backup] restore_command).")
     elif settings.database_url.startswith("postgresql"):

@@ -33,6 +33,7 @@ from edupulse_pipelines.operations.backup.moments import (
 from edupulse_pipelines.operations.backup.targets import Target
 from edupulse_pipelines.schema.migrations import head, knows
 from edupulse_pipelines.settings import Settings, load_settings
+from edupulse_pipelines.sizes_in_words import in_bytes
 from edupulse_pipelines.storage import closed
 from edupulse_pipelines.storage.sqlite_files import move_paths_of_mlflow, sqlite_trouble
 
@@ -83,7 +84,7 @@ class Plan:
     @property
     def sentences(self) -> list[str]:
         """What is told before it begins."""
-        told = [self.chosen, f"{len(self.files):,} files, {self.bytes_needed / 1e6:,.1f} MB, into {self.to}."]
+        told = [self.chosen, f"{len(self.files):,} files, {in_bytes(self.bytes_needed)}, into {self.to}."]
         if self.database is not None:
             told.insert(1, self.database.sentence)
         told += [f"Moment {one.id} cannot be read: {one.why}" for one in self.unreadable]
@@ -256,7 +257,7 @@ def _demand_room(plan: Plan) -> None:
     free = shutil.disk_usage(place).free
     if free < plan.bytes_needed + _SPARE_BYTES:
         raise PermanentError(
-            f"It takes {plan.bytes_needed / 1e6:,.0f} MB, and the disk of {place} has {free / 1e6:,.0f} MB free. "
+            f"It takes {in_bytes(plan.bytes_needed)}, and the disk of {place} has {in_bytes(free)} free. "
             "Nothing was written."
         )
 

@@ -13,6 +13,7 @@ from edupulse_pipelines.operations.backup.contents import Contents
 from edupulse_pipelines.operations.backup.moments import Moment, all_moments, plain_manifests, ring_of
 from edupulse_pipelines.operations.recovery.scratch import is_left
 from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.sizes_in_words import in_bytes
 
 
 @dataclass
@@ -88,9 +89,7 @@ def standing(settings: Settings, now: dt.datetime | None = None) -> Standing:
     if newest is not None and newest.damaged:
         found.warnings.append(f"{len(newest.damaged)} archives of the home are damaged: `edupulse backup verify`.")
     if newest is not None and found.free_bytes < 2 * newest.bytes:
-        found.warnings.append(
-            f"{found.free_bytes / 1e9:,.1f} GB are free in {place}: two more whole copies do not fit."
-        )
+        found.warnings.append(f"{in_bytes(found.free_bytes)} are free in {place}: two more whole copies do not fit.")
     if settings.home.exists() and place.stat().st_dev == settings.home.stat().st_dev:
         found.notes.append(
             "Backups lie on the disk of the home, and are lost with it: name another place ([backup] folder), or copy "

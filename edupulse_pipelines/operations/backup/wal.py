@@ -26,6 +26,9 @@ _HISTORY = re.compile(r"([0-9A-F]{8})\.history")
 _USUAL_BYTES = 16 << 20
 _STREAM = "streaming"
 """The folder that the receiver writes into."""
+_ARCHIVED = "wals"
+RECEIVED = (_ARCHIVED, _STREAM)
+"""The folders of the server's folder that hold WAL."""
 _BATCH = 32
 """How many segments are unpacked at a time."""
 _ENDED = re.compile(r"tx:\s*(\d+), lsn: ([0-9A-F]+)/([0-9A-F]+), .*?desc: (COMMIT|ABORT)\w* (.*)")
@@ -121,7 +124,7 @@ def read_wal(settings: Settings) -> Wal:
     folder = server_folder(settings)
     size = _segment_bytes(folder)
     found: dict[int, dict[int, Segment]] = {}  # by number, then timeline
-    for path in [*folder.glob("wals/*/*"), *folder.glob(f"{_STREAM}/*")]:
+    for path in [*folder.glob(f"{_ARCHIVED}/*/*"), *folder.glob(f"{_STREAM}/*")]:
         match = _SEGMENT.fullmatch(path.name)
         if match is None:
             continue
@@ -138,7 +141,7 @@ def read_wal(settings: Settings) -> Wal:
             of_number[segment.timeline] = segment
     histories = {
         int(match[1], 16): path
-        for pattern in ("wals/*.history", "wals/*/*.history", f"{_STREAM}/*.history")
+        for pattern in (f"{_ARCHIVED}/*.history", f"{_ARCHIVED}/*/*.history", f"{_STREAM}/*.history")
         for path in folder.glob(pattern)
         if (match := _HISTORY.fullmatch(path.name))
     }

@@ -50,6 +50,7 @@ from edupulse_pipelines.operations.upkeep.sizes import bytes_below
 from edupulse_pipelines.programs import environment
 from edupulse_pipelines.risk.book.registry import Registry
 from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.sizes_in_words import in_bytes
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines.storage.sqlite_files import copy_sqlite
 from edupulse_pipelines.storage.turns import quiet_moment
@@ -304,7 +305,7 @@ def _restored(
 def _demand_room(scratch: Scratch, needed: int) -> None:
     if scratch.free_bytes < needed + _SPARE_BYTES:
         raise DiskFull(
-            f"It takes {needed / 1e6:,.0f} MB, and the disk of {scratch.folder} has {scratch.free_bytes / 1e6:,.0f} MB "
+            f"It takes {in_bytes(needed)}, and the disk of {scratch.folder} has {in_bytes(scratch.free_bytes)} "
             "free. Name a folder on another disk in [drill] folder."
         )
 

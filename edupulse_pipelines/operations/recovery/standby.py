@@ -31,6 +31,7 @@ from edupulse_pipelines.operations.postgresql_server import FolderServer, Progra
 from edupulse_pipelines.operations.recovery.fence import why_not_promoted
 from edupulse_pipelines.programs import environment
 from edupulse_pipelines.settings import STANDBY_URL, Settings, conninfo_of, password_of, places_of
+from edupulse_pipelines.sizes_in_words import in_bytes
 from edupulse_pipelines.storage.database import Database
 
 _PROMOTION_SECONDS = 60
@@ -150,11 +151,11 @@ def trouble_with_standby(settings: Settings, state: Standby) -> list[str]:
         said.append(f"The standby is not connected; the slot {slot} keeps WAL for it. Start it.")
     if state.slot_bytes is not None and state.slot_bytes > limits.max_slot_bytes:
         said.append(
-            f"The slot {slot} holds back {state.slot_bytes / 1e6:,.0f} MB of WAL on the primary (max_slot_bytes): "
+            f"The slot {slot} holds back {in_bytes(state.slot_bytes)} of WAL on the primary (max_slot_bytes): "
             "start the standby, or drop the slot before that disk is full."
         )
     if state.lag_bytes is not None and state.lag_bytes > limits.max_lag_bytes:
-        said.append(f"The standby is {state.lag_bytes / 1e6:,.1f} MB of WAL behind (max_lag_bytes).")
+        said.append(f"The standby is {in_bytes(state.lag_bytes)} of WAL behind (max_lag_bytes).")
     if state.lag_seconds is not None and state.lag_seconds > limits.max_lag_seconds:
         said.append(f"The standby is {state.lag_seconds:,.0f} seconds behind (max_lag_seconds).")
     return said

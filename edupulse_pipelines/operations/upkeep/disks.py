@@ -12,6 +12,8 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from edupulse_pipelines.sizes_in_words import in_bytes
+
 UNSEEN = (
     "The server's disk cannot be looked at from here: say in [maintenance] server_disk_gib how much the database and "
     "its write-ahead log may take."
@@ -87,10 +89,5 @@ def lack_of_room(places: Iterable[tuple[Path, int]], keep_free: int) -> str | No
     for place, needed in wanted.values():
         room = room_at(place)
         if room is not None and room.free < needed + keep_free:
-            return f"the disk of {place} has {in_mib(room.free)} free, and {in_mib(needed + keep_free)} are needed"
+            return f"the disk of {place} has {in_bytes(room.free)} free, and {in_bytes(needed + keep_free)} are needed"
     return None
-
-
-def in_mib(size: float) -> str:
-    """`12.3 MiB`."""
-    return f"{size / 2**20:,.1f} MiB"

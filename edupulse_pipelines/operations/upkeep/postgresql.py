@@ -21,11 +21,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.operations.upkeep.disks import in_mib, servers_room
+from edupulse_pipelines.operations.upkeep.disks import servers_room
 from edupulse_pipelines.operations.upkeep.queries import extension_schema, query, rows_of, run
 from edupulse_pipelines.operations.upkeep.tasks import Outcome, Result, Task, Upkeep
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.settings.maintenance import MaintenanceSettings
+from edupulse_pipelines.sizes_in_words import in_bytes
 from edupulse_pipelines.storage.engine import INSUFFICIENT_PRIVILEGE, LOCK_SQLSTATES, driver_code, is_gone
 from edupulse_pipelines.storage.months import PARTITIONED
 from edupulse_pipelines.storage.turns import transactions_under_way, writers_of
@@ -163,7 +164,7 @@ def leftovers(connection: Connection) -> tuple[list[Task], list[str]]:
             others.append(f"{row['name']} of {row['table_name']} is not valid: no query uses it. {line}")
         elif not row["building"]:
             statement = f"DROP INDEX CONCURRENTLY IF EXISTS {_name(row['name'])}"
-            why = f"an interrupted REINDEX CONCURRENTLY left it behind, of {in_mib(row['bytes'])}"
+            why = f"an interrupted REINDEX CONCURRENTLY left it behind, of {in_bytes(row['bytes'])}"
             task = Task("drop_index", row["name"], row["table_name"], why, statement, 0, row["owner"], row["may_drop"])
             tasks.append(task)
     return tasks, others
@@ -198,7 +199,7 @@ def of_indexes(connection: Connection, limits: MaintenanceSettings, notes: list[
                 "reindex",
                 row["name"],
                 row["table_name"],
-                f"{bloat:.0%} of its {in_mib(row['bytes'])} would not be in a new one ({how}), more than "
+                f"{bloat:.0%} of its {in_bytes(row['bytes'])} would not be in a new one ({how}), more than "
                 f"{limits.index_bloat:.0%}",
                 f"REINDEX INDEX CONCURRENTLY {_name(row['name'])}",
                 int(row["bytes"] * (1 - bloat)) + 1,
@@ -300,7 +301,7 @@ class _Visit:
         wanted = task.needs_bytes + self.limits.keep_free_bytes
         if room is None or room.free >= wanted:
             return None
-        return f"no room: the server's disk has {in_mib(room.free)} free, and {in_mib(wanted)} are needed"
+        return f"no room: the server's disk has {in_bytes(room.free)} free, and {in_bytes(wanted)} are needed"
 
     def _nobody_is_in_the_way(self, task: Task) -> bool:
         """Wait for the loads of the table that have begun; False when they go on for too long.

@@ -1,4 +1,4 @@
-"""How large everything is: tables, indexes, the record of changes, write-ahead log, archive, models; and the disks.
+"""How large everything is: tables, indexes, record of changes, WAL, archive, models, backups; and the disks.
 
 What could not be measured is not there, and the notes say why; nothing is taken for zero. How it grows is `growth`.
 """
@@ -14,16 +14,19 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from edupulse_pipelines.operations.backup.barman import server_folder
+from edupulse_pipelines.operations.backup.wal import RECEIVED
 from edupulse_pipelines.operations.upkeep.disks import UNSEEN, Room, room_at, servers_room
 from edupulse_pipelines.operations.upkeep.postgresql import is_ours
 from edupulse_pipelines.operations.upkeep.queries import rows_of
 from edupulse_pipelines.operations.upkeep.sqlite import database_file
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.sizes_in_words import in_bytes
 from edupulse_pipelines.storage.engine import INSUFFICIENT_PRIVILEGE, driver_code
 
-HOME_DISK, SERVER_DISK = "home", "server"
-"""The disks that are looked at: that of the home, and PostgreSQL's where it is another's business."""
+HOME_DISK, SERVER_DISK, BACKUP_DISK = "home", "server", "backups"
+"""The disks that are looked at: that of the home; PostgreSQL's; and that of the backups, where it is not the home's."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class TableSize:
 
 @dataclass
 class Sizes:
-    """What was measured at a moment. `areas`: bytes by area (tables, indexes, audit, wal, archive, models, dagster).
+    """What was measured at a moment. `areas`: bytes by area (tables, indexes, audit, wal, archive, models, dagster,
+    backups, and of these without it backup_wal: the write-ahead log that Barman keeps).
 
     What could not be measured is in none of them: tables None, areas and disks left out, and `notes` says why.
     unseen: the disks that should be in `disks` and could not be looked at.
@@ -74,16 +78,49 @@ def measure(connection: Connection, settings: Settings, at: dt.datetime) -> Size
         ("models", settings.mlflow_dir),
         ("dagster", settings.dagster_home),
     ):
-        try:
-            sizes.areas[area] = bytes_below(folder)
-        except OSError as error:
-            sizes.notes.append(f"{folder} was not measured: {error.filename or folder}, {error.strerror}.")
+        _measure_folder(sizes, area, folder)
+    _measure_backups(settings, sizes)
     if room := room_at(settings.home):
         sizes.disks[HOME_DISK] = room
     else:
         sizes.unseen.append(HOME_DISK)
         sizes.notes.append(f"The disk of {settings.home} cannot be looked at.")
     return sizes
+
+
+def _measure_folder(sizes: Sizes, area: str, *folders: Path) -> int | None:
+    """The bytes below the folders as an area; None, and a note, where they cannot be known."""
+    try:
+        found = sum(bytes_below(folder) for folder in folders)
+    except OSError as error:
+        sizes.notes.append(f"{folders[0]} was not measured: {error.filename or folders[0]}, {error.strerror}.")
+        return None
+    sizes.areas[area] = found
+    return found
+
+
+def _measure_backups(settings: Settings, sizes: Sizes) -> None:
+    """What backups take, Barman's write-ahead log for itself, and their disk; nothing where there are to be none."""
+    folder = settings.backup_dir
+    try:
+        own_disk = folder.stat().st_dev != settings.home.stat().st_dev
+    except OSError as error:
+        if settings.backup.folder is not None:
+            sizes.unseen.append(BACKUP_DISK)
+            sizes.notes.append(f"The backups were not measured: {folder}, {error.strerror}.")
+        return
+    logs = [server_folder(settings) / name for name in RECEIVED]
+    wal = _measure_folder(sizes, "backup_wal", *logs) if settings.database_url.startswith("postgresql") else 0
+    whole = None if wal is None else _measure_folder(sizes, "backups", folder)
+    if whole is not None and wal is not None:
+        sizes.areas["backups"] = max(0, whole - wal)
+    if not own_disk:
+        return
+    if room := room_at(folder):
+        sizes.disks[BACKUP_DISK] = room
+    else:
+        sizes.unseen.append(BACKUP_DISK)
+        sizes.notes.append(f"The disk of {folder} cannot be looked at.")
 
 
 def _measure_postgresql(connection: Connection, settings: Settings, sizes: Sizes) -> None:
@@ -117,7 +154,7 @@ def _write_ahead_log(connection: Connection, sizes: Sizes) -> int | None:
         limit = row["max_slot_wal_keep_size"]
         unlimited = " and max_slot_wal_keep_size sets no limit" if limit == "-1" else f", up to {limit}"
         sizes.notes.append(
-            f"The replication slot {row['slot_name']} holds back {row['slot_bytes'] / 2**30:,.1f} GiB of write-ahead "
+            f"The replication slot {row['slot_name']} holds back {in_bytes(row['slot_bytes'])} of write-ahead "
             f"log and nobody reads it{unlimited}. If nobody will: "
             f"SELECT pg_drop_replication_slot('{row['slot_name']}');"
         )

@@ -14,10 +14,11 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from edupulse_pipelines.operations.upkeep.disks import in_mib, lack_of_room, temporary_folder_of_sqlite
+from edupulse_pipelines.operations.upkeep.disks import lack_of_room, temporary_folder_of_sqlite
 from edupulse_pipelines.operations.upkeep.queries import rows_of
 from edupulse_pipelines.operations.upkeep.tasks import Result, Task, Upkeep
 from edupulse_pipelines.settings.maintenance import MaintenanceSettings
+from edupulse_pipelines.sizes_in_words import in_bytes
 from edupulse_pipelines.storage.engine import is_busy
 
 _LEAST_FREE_BYTES = 1 << 20
@@ -79,13 +80,13 @@ def _tasks(connection: Connection, limits: MaintenanceSettings, file: Path) -> l
     checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)"
     tasks: list[tuple[Task, Callable[[], bool]]] = [
         (Task("optimize", name, name, why, statement), analysed),
-        (Task("checkpoint", name, name, f"{in_mib(_size(_log_of(file)))} of log", checkpoint), written_back),
+        (Task("checkpoint", name, name, f"{in_bytes(_size(_log_of(file)))} of log", checkpoint), written_back),
     ]
     (pages,) = rows_of(connection, "free_pages")
     free = pages["free_pages"] * pages["page_bytes"]
     if pages["free_share"] > limits.free_pages and free >= _LEAST_FREE_BYTES:
         kept = pages["pages"] * pages["page_bytes"] - free
-        why = f"{pages['free_share']:.0%} of it is free ({in_mib(free)}), more than {limits.free_pages:.0%}"
+        why = f"{pages['free_share']:.0%} of it is free ({in_bytes(free)}), more than {limits.free_pages:.0%}"
         tasks.append((Task("rewrite", name, name, why, "VACUUM", 2 * kept), written_anew))
     return tasks
 

@@ -97,7 +97,7 @@ def test_before_it_begins_it_says_what_it_takes(home: BackedUp, tmp_path: Path) 
     done = home("backup", "restore", "--to", str(tmp_path / "back"), "--dry-run")
     assert moment.id in done.output
     assert f"{len(moment.files)} files" in done.output
-    assert "MB" in done.output
+    assert "iB" in done.output
     assert not (tmp_path / "back").exists()
 
 
@@ -193,7 +193,7 @@ def test_a_disk_that_is_too_small_is_told_before_it_begins(
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(restoring.shutil, "disk_usage", lambda _path: usage._replace(free=1_000_000))
     done = home("backup", "restore", "--to", str(tmp_path / "back"), code=1)
-    assert "1 MB free. Nothing was written." in " ".join(done.output.split())
+    assert "976.6 KiB free. Nothing was written." in " ".join(done.output.split())
     assert not (tmp_path / "back").exists()
 
 
