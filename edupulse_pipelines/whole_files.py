@@ -89,6 +89,12 @@ def to_disk(stream: IO[bytes] | IO[str]) -> None:
     os.fsync(stream.fileno())
 
 
+def sync_file(path: Path) -> None:
+    """Have the content of a file that somebody has written on the disk."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
 def make_folder(folder: Path, mode: int = 0o700) -> None:
     """Make a folder, where there is none, with those above it; their names are on the disk.
 

@@ -31,6 +31,7 @@ from edupulse_pipelines.schema.tables import RECORD_TABLES
 from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.turns import take_turn
 from edupulse_pipelines.storage.work import Work
+from edupulse_pipelines.whole_files import put_in_place
 
 _State = tuple[int, int, int]
 
@@ -147,7 +148,7 @@ def _encrypt_kept(work: Work, path: Path) -> bool:
             take_turn(connection, work, RECORD_TABLES)
             if _state(path) != state:
                 return False
-            made.replace(path)
+            put_in_place(made, path)
     finally:
         made.unlink(missing_ok=True)
     return True

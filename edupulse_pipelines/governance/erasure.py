@@ -57,6 +57,7 @@ from edupulse_pipelines.storage.rewriting import demand_rewriting, overwrite_del
 from edupulse_pipelines.storage.turns import take_turn
 from edupulse_pipelines.storage.version_1 import refuse_while_old_tables_stand
 from edupulse_pipelines.storage.work import Work
+from edupulse_pipelines.whole_files import put_in_place
 
 TOUCHED = (*STORED_TABLES, *BY_CONTENT, model_evaluations.name, promotion_decisions.name)
 """The tables that an erasure takes rows from, or changes them in."""
@@ -286,7 +287,7 @@ def _take_away(
         taken.update(_delete_rows(connection, work, person))
         _forget_small_groups(connection, work)
         for path, temporary in rewritten.items():
-            temporary.replace(path)
+            put_in_place(temporary, path)
         taken["file names"] = _rename_files(connection, work, raw_dir, keys)
         taken["earlier versions"] = len(versions)
         empty_versions(connection, versions)

@@ -56,6 +56,7 @@ from edupulse_pipelines.storage.rewriting import demand_rewriting, overwrite_del
 from edupulse_pipelines.storage.turns import take_turn
 from edupulse_pipelines.storage.version_1 import refuse_while_old_tables_stand
 from edupulse_pipelines.storage.work import Work
+from edupulse_pipelines.whole_files import put_in_place
 
 WHOLE = "students"
 """The table whose period is that of everything."""
@@ -315,7 +316,7 @@ class _Run:
             self.journal.add_rows("changes not as recorded", len(as_recorded.wrong))
             certificates.keep(connection, self.journal)
             for path, temporary in rewritten.items():
-                temporary.replace(path)
+                put_in_place(temporary, path)
             empty_versions(connection, versions)
             restate(connection, as_recorded)
 

@@ -36,6 +36,7 @@ from edupulse_pipelines.errors import EncryptedFileDamaged
 from edupulse_pipelines.ingest.erased_rows import ErasedRows
 from edupulse_pipelines.sources.blanks import BLANK, without_blank_rows
 from edupulse_pipelines.sources.records import LINE_NUMBER, SYSTEM_COLUMNS, RecordSource, archive_schema
+from edupulse_pipelines.whole_files import put_in_place, sync_file, to_disk
 
 FORMER_COLUMNS = ("_file_name", "_sha256")
 """Columns of archives that the first release wrote; they have no metadata of ours."""
@@ -171,7 +172,8 @@ def share_archive(archive: Path, target: Path) -> None:
             os.link(archive, temporary)
         except OSError:  # a file system without links
             shutil.copyfile(archive, temporary)
-        temporary.replace(target)
+            sync_file(temporary)
+        put_in_place(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -221,10 +223,9 @@ def write_archive(
                 writer.add_key_value_metadata(
                     {_METADATA + name: orjson.dumps(value).decode() for name, value in facts.items()}
                 )
-            stream.flush()
-            os.fsync(stream.fileno())
+            to_disk(stream)
         check()
-        temporary.replace(target)
+        put_in_place(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -257,8 +258,7 @@ def rewrite_archive(path: Path, erased: ErasedRows) -> Path | None:
                     writer.add_key_value_metadata(
                         {_METADATA + name: orjson.dumps(value).decode() for name, value in facts.items()}
                     )
-            stream.flush()
-            os.fsync(stream.fileno())
+            to_disk(stream)
     erased.count = gone
     return temporary
 
@@ -280,8 +280,7 @@ def encrypt_archive(path: Path) -> Path | None:
                 for group in range(archive.num_row_groups):
                     writer.write_table(archive.read_row_group(group).replace_schema_metadata())
                 writer.add_key_value_metadata(stored)
-            stream.flush()
-            os.fsync(stream.fileno())
+            to_disk(stream)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -13,6 +13,7 @@ from edupulse_pipelines.encryption.files import decrypted_copy, encrypt_file
 from edupulse_pipelines.encryption.keyring import DataKey, data_key_for_file
 from edupulse_pipelines.ingest.archived_file import temporary_beside
 from edupulse_pipelines.sources.landed_files import LandedFile
+from edupulse_pipelines.whole_files import put_in_place, sync_file
 
 
 def keep(file: LandedFile, target: Path) -> None:
@@ -22,7 +23,8 @@ def keep(file: LandedFile, target: Path) -> None:
     try:
         file.keep(temporary)
         encrypt_kept(temporary, target)
-        temporary.replace(target)
+        sync_file(temporary)
+        put_in_place(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import datetime as dt
 import gzip
 import io
+import os
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pyarrow.parquet as pq
 import pytest
 
 from edupulse_pipelines.errors import DeliveryUnfinished, LandingError
+from edupulse_pipelines.ingest import kept_as_it_came
 from edupulse_pipelines.ingest.archive import archive_files
 from edupulse_pipelines.ingest.archived_file import archived_header, archived_instructional_days
 from edupulse_pipelines.orchestration.checks import files_readable
@@ -336,3 +338,19 @@ def test_names_that_people_wrote_are_kept_in_the_database_and_told_by_number(dis
     told = f"{verdict.description} {verdict.metadata} {district.refused()}"
     assert "zq" not in told.lower()
     assert district.refused()[0].startswith("2025-09-08/file 2: ")
+
+
+def test_a_kept_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Landed:
+        def keep(self, target: Path) -> None:
+            target.write_bytes(b"as it came")
+
+    synced: list[str] = []
+
+    def sync(descriptor: int) -> None:
+        path = Path(f"/proc/self/fd/{descriptor}").readlink()
+        synced.append("folder" if path.is_dir() else path.read_text())
+
+    monkeypatch.setattr(os, "fsync", sync)
+    kept_as_it_came.keep(cast("Any", Landed()), tmp_path / "kept")
+    assert synced == ["as it came", "folder"]

@@ -41,6 +41,7 @@ from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines.storage.engine import is_absent
 from edupulse_pipelines.storage.erased import FOLDER, KEY_FILE
 from edupulse_pipelines.storage.work import operating_system_user
+from edupulse_pipelines.whole_files import make_folder, write_new
 
 _HOURS_TO_REPLAY = 24.0
 OPENED = "opened.jsonl"
@@ -301,8 +302,8 @@ def _note(home: Path, name: Path, content: bytes) -> None:
     if target.exists():
         return
     json.loads(content)  # what is damaged says nothing
-    target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    target.write_bytes(content)
+    make_folder(target.parent)
+    write_new(target, content)
 
 
 def _bring_key(home: Path, key: Path) -> None:
@@ -310,9 +311,7 @@ def _bring_key(home: Path, key: Path) -> None:
     if not key.is_file():
         return
     ours = home / KEY_FILE
-    if not ours.exists():
-        ours.write_bytes(key.read_bytes())
-    elif ours.read_bytes() != key.read_bytes():
+    if not write_new(ours, key.read_bytes()) and ours.read_bytes() != key.read_bytes():
         raise PermanentError(
             f"{ours} and {key} are different keys: who was erased cannot be compared. The restored home stays closed."
         )

@@ -22,6 +22,7 @@ from edupulse_pipelines.full_disk import full_disk_in_words
 from edupulse_pipelines.operations.postgresql_server import programs_for
 from edupulse_pipelines.programs import environment
 from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.whole_files import write_whole
 
 LEAST_VERSION = (3, 14)
 """The first with what is used here: encryption, increments, `staging_path`."""
@@ -143,10 +144,7 @@ def _move_configuration(settings: Settings, configuration: Path) -> None:
         folder = programs_for(major, settings.programs_dir).folder
         moved = re.sub(r"^path_prefix = .*$", lambda _: f"path_prefix = {folder}", moved, flags=re.MULTILINE)
     if moved != text:
-        new = configuration.with_name("barman.conf.moved")
-        new.write_text(moved, encoding="utf-8")
-        new.chmod(0o600)
-        new.replace(configuration)
+        write_whole(configuration, moved)
 
 
 def backed_up_version(settings: Settings) -> int | None:

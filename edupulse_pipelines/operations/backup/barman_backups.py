@@ -30,6 +30,7 @@ from edupulse_pipelines.operations.backup.barman_configuration import copying_ur
 from edupulse_pipelines.operations.backup.wal import Gap, read_wal
 from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.storage.database import Database
+from edupulse_pipelines.whole_files import write_whole
 
 ARRIVAL_SECONDS = 300
 """How long is waited for WAL that the server has closed to arrive here."""
@@ -500,9 +501,5 @@ def _points_file(settings: Settings) -> Path:
 
 
 def _write_points(settings: Settings, points: list[RestorePoint]) -> None:
-    path = _points_file(settings)
-    new = path.with_suffix(".new")
     entries = [{**asdict(point), "time": point.time.isoformat()} for point in points]
-    new.write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
-    new.chmod(0o600)
-    new.replace(path)
+    write_whole(_points_file(settings), json.dumps(entries, indent=1) + "\n")

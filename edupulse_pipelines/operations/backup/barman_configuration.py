@@ -15,6 +15,7 @@ from edupulse_pipelines.operations.backup.barman import configuration_of, home_o
 from edupulse_pipelines.operations.postgresql_server import Programs, major_of, programs_for
 from edupulse_pipelines.settings import BACKUP_URL, Settings, backup_url, conninfo_of
 from edupulse_pipelines.storage.database import Database
+from edupulse_pipelines.whole_files import write_whole
 
 
 def copying_role(settings: Settings) -> str:
@@ -134,11 +135,5 @@ def _replace(path: Path, text: str) -> bool:
     if path.is_file() and path.read_text(encoding="utf-8") == text:
         path.chmod(0o600)
         return False
-    new = path.with_name(f"{path.name}.new")
-    new.unlink(missing_ok=True)
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as stream:
-        stream.write(text)
-        stream.flush()
-        os.fsync(stream.fileno())
-    new.replace(path)
+    write_whole(path, text)
     return True

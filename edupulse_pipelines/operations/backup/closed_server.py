@@ -7,8 +7,9 @@ homes are closed by `storage.closed`.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
+
+from edupulse_pipelines.whole_files import write_whole
 
 _HBA = "pg_hba.closed.conf"
 _AUTO = "postgresql.auto.conf"
@@ -18,18 +19,18 @@ _MARK = "# closed by a restore"
 def close(data: Path, because: str, keeper: str = "edupulse_keeper") -> None:
     """Have a server over the data folder let in the keeper and `postgres` alone. `because`: why, for who reads it."""
     hba = data / _HBA
-    hba.write_text(
+    write_whole(
+        hba,
         f"# {' '.join(because.split())}\n"
         "# `edupulse backup open` takes this file away.\n"
         "local all postgres peer\n"
         f"local all {keeper} scram-sha-256\n"
         f"hostssl all {keeper} all scram-sha-256\n",
-        encoding="utf-8",
+        owner=data.stat(),
     )
     auto = data / _AUTO
     lines = _without_ours(auto)
     place = str(hba).replace("'", "''")
-    _give(hba, data)
     _write(auto, [*lines, f"hba_file = '{place}' {_MARK}\n"])
 
 
@@ -50,22 +51,8 @@ def why(data: Path) -> str | None:
 
 
 def _write(auto: Path, lines: list[str]) -> None:
-    """Write the configuration as a whole or not at all: what a kill has cut off would be another one."""
-    temporary = auto.with_name(f"{_AUTO}.tmp")
-    with temporary.open("w", encoding="utf-8") as stream:
-        stream.writelines(lines)
-        stream.flush()
-        os.fsync(stream.fileno())
-    _give(temporary, auto.parent)
-    temporary.replace(auto)
-
-
-def _give(path: Path, data: Path) -> None:
-    """Have it belong to whom the data folder belongs to, and be read by nobody else."""
-    path.chmod(0o600)
-    if os.geteuid() == 0:
-        state = data.stat()
-        os.chown(path, state.st_uid, state.st_gid)
+    """Write the configuration as a whole, the data folder's owner's: what a kill cut off would be another one."""
+    write_whole(auto, "".join(lines), owner=auto.parent.stat())
 
 
 def _without_ours(auto: Path) -> list[str]:

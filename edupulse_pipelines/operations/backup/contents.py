@@ -16,15 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from edupulse_pipelines.errors import PermanentError
-from edupulse_pipelines.whole_files import sync_folder
+from edupulse_pipelines.whole_files import UNFINISHED, make_folder, put_in_place, sync_file, to_disk
 
 if TYPE_CHECKING:
     from edupulse_pipelines.encryption.keyring import KeyRing
 
 _BUFFER = 1 << 20
 _ENCRYPTED = ".age"
-UNFINISHED = ".tmp"
-"""The end of names of files that are being written."""
 
 
 class ContentDamaged(PermanentError):
@@ -62,11 +60,10 @@ class Contents:
             return found
         self.stored_count += 1
         if move and not self.encrypts:
-            _to_the_disk(source)
+            sync_file(source)
             target = self._plain(found.sha256)
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            source.replace(target)
-            sync_folder(target.parent)
+            make_folder(target.parent)
+            put_in_place(source, target)
             return found
         return self._copied(source)
 
@@ -80,8 +77,7 @@ class Contents:
         try:
             with target.open("xb") as stream:
                 self._read(sha256, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
+                to_disk(stream)
         except BaseException:
             target.unlink(missing_ok=True)
             raise
@@ -164,7 +160,7 @@ class Contents:
     def _copied(self, source: Path) -> Kept:
         """Copy a file, hashed as it is copied: it may have been replaced since it was looked at."""
         temporary = self.folder / "00" / f"{uuid.uuid4().hex}{UNFINISHED}"
-        temporary.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(temporary.parent)
         try:
             with source.open("rb") as reader, temporary.open("xb") as writer:
                 counted = _Hashing(reader)
@@ -178,13 +174,11 @@ class Contents:
                     encrypt_stream(counted, writer, key)  # type: ignore[arg-type]
                 else:
                     shutil.copyfileobj(counted, writer, _BUFFER)
-                writer.flush()
-                os.fsync(writer.fileno())
+                to_disk(writer)
             sha256 = counted.sha256
             target = self._encrypted(sha256) if self.encrypts else self._plain(sha256)
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            temporary.replace(target)
-            sync_folder(target.parent)
+            make_folder(target.parent)
+            put_in_place(temporary, target)
             return Kept(sha256, counted.size)
         finally:
             temporary.unlink(missing_ok=True)
@@ -225,11 +219,6 @@ def hash_of(path: Path) -> Kept:
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256")
         return Kept(digest.hexdigest(), stream.tell())
-
-
-def _to_the_disk(path: Path) -> None:
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
 
 
 class _Hashing:

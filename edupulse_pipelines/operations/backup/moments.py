@@ -12,7 +12,6 @@ import datetime as dt
 import hashlib
 import io
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -20,9 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from edupulse_pipelines.errors import PermanentError
-from edupulse_pipelines.operations.backup.contents import UNFINISHED
 from edupulse_pipelines.settings import Settings
-from edupulse_pipelines.whole_files import sync_folder
+from edupulse_pipelines.whole_files import make_folder, write_whole
 
 if TYPE_CHECKING:
     from edupulse_pipelines.encryption.keyring import KeyRing
@@ -187,18 +185,9 @@ def _write(settings: Settings, identifier: str, data: bytes) -> Path:
         assert key is not None
         data, suffix = encrypt_bytes(data, key), ".age"
     folder = moments_folder(settings)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    make_folder(folder)
     target = folder / f"{identifier}.json{suffix}"
-    temporary = folder / f"{identifier}{UNFINISHED}"
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_folder(folder)
+    write_whole(target, data)
     return target
 
 

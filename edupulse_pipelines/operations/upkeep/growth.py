@@ -15,6 +15,7 @@ from pathlib import Path
 
 from edupulse_pipelines.file_locks import only_one
 from edupulse_pipelines.operations.upkeep.sizes import Sizes
+from edupulse_pipelines.whole_files import write_whole
 
 WINDOW = dt.timedelta(weeks=8)
 """Growth is over so long; what grew faster or slower before says little of today."""
@@ -91,9 +92,7 @@ def remember(home: Path, point: Point) -> None:
             )
             for one in [*kept, point][-_MOST_LINES:]
         ]
-        written = file.with_suffix(".new")
-        written.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        written.replace(file)
+        write_whole(file, "\n".join(lines) + "\n", mode=0o666)
 
 
 def growth(before: Sequence[Point], now: Point) -> tuple[dict[str, float], dict[str, float]]:
