@@ -9,7 +9,6 @@ files are archived, and when, is in `archive`; no format is known here.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import os
 import re
 import shutil
@@ -33,6 +32,7 @@ from edupulse_pipelines.encryption.archives import (
     opened_archive,
 )
 from edupulse_pipelines.errors import EncryptedFileDamaged
+from edupulse_pipelines.hashing import hash_of_file
 from edupulse_pipelines.ingest.erased_rows import ErasedRows
 from edupulse_pipelines.sources.blanks import BLANK, without_blank_rows
 from edupulse_pipelines.sources.records import LINE_NUMBER, SYSTEM_COLUMNS, RecordSource, archive_schema
@@ -104,8 +104,7 @@ def is_archived(path: Path, sha256: str, read_with: Mapping[str, str]) -> bool:
 def hash_of_archive(path: Path) -> str | None:
     """SHA-256 of the archive itself, every byte of it; None when there is none."""
     try:
-        with path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hash_of_file(path)
     except FileNotFoundError:
         return None
 

@@ -7,7 +7,6 @@ Students are named by their number. A batch is read in one go into a file beside
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import io
 import tempfile
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 from sqlalchemy.engine import Connection
 
+from edupulse_pipelines.hashing import Hashing
 from edupulse_pipelines.ingest.earlier_records import CREATED_AT, EARLIER_COLUMNS, ID
 from edupulse_pipelines.schema.delivery import DELETED, DELIVERED, STUDENT_NUMBER
 from edupulse_pipelines.schema.source_formats import VERSION_1
@@ -140,44 +140,24 @@ class _Borrowed:
         """Nothing: the stream is its owner's."""
 
 
-class _Hashing:
-    """Writes to a stream, and hashes what it writes."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._hash = hashlib.sha256()
-        self.size = 0
-
-    def write(self, data: bytes) -> int:
-        """The next bytes."""
-        self._hash.update(data)
-        self.size += len(data)
-        return self._stream.write(data)
-
-    @property
-    def hexdigest(self) -> str:
-        """The hash of what was written."""
-        return self._hash.hexdigest()
-
-
 @contextmanager
 def extracted(connection: Connection, query: str, header: list[str]) -> Iterator[Extract]:
     """The query's rows, whose columns `header` names, in a file that is gone after the block."""
     with tempfile.TemporaryFile(prefix="edupulse-") as stream:
-        writer = _Hashing(stream)
+        writer = Hashing(stream)
         write_csv_of(connection, query, writer)
-        yield Extract(header, stream, writer.hexdigest, writer.size)
+        yield Extract(header, stream, writer.sha256, writer.size)
 
 
 @contextmanager
 def extract_of(rows: pa.Table) -> Iterator[Extract]:
     """Some rows, all text, as an extract."""
     with tempfile.TemporaryFile(prefix="edupulse-") as stream:
-        writer = _Hashing(stream)
+        writer = Hashing(stream)
         text = io.BytesIO()
         pyarrow.csv.write_csv(rows, text, pyarrow.csv.WriteOptions(include_header=False, quoting_style="needed"))
         writer.write(text.getvalue())
-        yield Extract(rows.column_names, stream, writer.hexdigest, writer.size)
+        yield Extract(rows.column_names, stream, writer.sha256, writer.size)
 
 
 def record_query(old: OldDatabase, table: str, condition: str) -> tuple[str, list[str]]:

@@ -6,7 +6,6 @@ content at a moment is in the moment's manifest (`moments`).
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import uuid
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from edupulse_pipelines.errors import PermanentError
+from edupulse_pipelines.hashing import Hashing
 from edupulse_pipelines.whole_files import UNFINISHED, make_folder, put_in_place, sync_file, to_disk
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Contents:
         make_folder(temporary.parent)
         try:
             with source.open("rb") as reader, temporary.open("xb") as writer:
-                counted = _Hashing(reader)
+                counted = Hashing(reader)
                 if self.encrypts:
                     from edupulse_pipelines.encryption.files import encrypt_stream
                     from edupulse_pipelines.encryption.keyring import HOME_KEY
@@ -186,7 +186,7 @@ class Contents:
     def _read(self, sha256: str, writer: BinaryIO) -> None:
         """Write a content; ContentDamaged when it turns out to be another, after what there is was written."""
         encrypted, plain = self._encrypted(sha256), self._plain(sha256)
-        hashed = _Hashed(writer)
+        hashed = Hashing(writer)
         try:
             if encrypted.exists():
                 self._decrypt(encrypted, hashed)
@@ -198,7 +198,7 @@ class Contents:
         if hashed.sha256 != sha256:
             raise ContentDamaged(f"{encrypted if encrypted.exists() else plain} is damaged: it has another content.")
 
-    def _decrypt(self, path: Path, writer: _Hashed) -> None:
+    def _decrypt(self, path: Path, writer: Hashing) -> None:
         from edupulse_pipelines.errors import EncryptedFileDamaged, KeyUnusable
 
         if self._ring is None or not self._ring.is_on:
@@ -217,45 +217,7 @@ class Contents:
 def hash_of(path: Path) -> Kept:
     """The hash and size of a file's content."""
     with path.open("rb") as stream:
-        digest = hashlib.file_digest(stream, "sha256")
-        return Kept(digest.hexdigest(), stream.tell())
-
-
-class _Hashing:
-    """A stream that is hashed as it is read."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._digest, self.size = stream, hashlib.sha256(), 0
-
-    def read(self, size: int = -1) -> bytes:
-        """As the stream itself."""
-        part = self._stream.read(size)
-        self._digest.update(part)
-        self.size += len(part)
-        return part
-
-    @property
-    def sha256(self) -> str:
-        """Of what was read."""
-        return self._digest.hexdigest()
-
-
-class _Hashed:
-    """A stream that is hashed as it is written."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream, self._digest = stream, hashlib.sha256()
-
-    def write(self, part: bytes) -> int:
-        """As the stream itself."""
-        self._digest.update(part)
-        return self._stream.write(part)
-
-    def flush(self) -> None:
-        """As the stream itself."""
-        self._stream.flush()
-
-    @property
-    def sha256(self) -> str:
-        """Of what was written."""
-        return self._digest.hexdigest()
+        hashed = Hashing(stream)
+        while hashed.read(_BUFFER):
+            pass
+    return Kept(hashed.sha256, hashed.size)

@@ -10,7 +10,6 @@ for.
 from __future__ import annotations
 
 import datetime as dt
-import hashlib
 import json
 import os
 import re
@@ -26,6 +25,7 @@ from typing import TYPE_CHECKING
 from edupulse_pipelines.encryption.keyring import HOME_KEY, key_ring
 from edupulse_pipelines.errors import DiskFull, EncryptedFileDamaged, KeyUnusable, PermanentError, TransientError
 from edupulse_pipelines.file_locks import if_free
+from edupulse_pipelines.hashing import hash_of_file
 from edupulse_pipelines.operations.backup.barman_configuration import (
     copying_url,
     programs_of,
@@ -286,7 +286,5 @@ def _hashes(folder: Path) -> dict[str, tuple[int, str]]:
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_file() and path != folder / _LIST:
-            with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            found[path.relative_to(folder).as_posix()] = (path.stat().st_size, digest)
+            found[path.relative_to(folder).as_posix()] = (path.stat().st_size, hash_of_file(path))
     return found

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edupulse_pipelines.errors import ModelArtifactError
+from edupulse_pipelines.hashing import hash_of_file
 from edupulse_pipelines.risk.book.mlflow_connection import FLUENT
 from edupulse_pipelines.risk.book.mlflow_failures import in_words, is_beside_the_files
 from edupulse_pipelines.risk.models.model import RiskModel, risk_model_of
@@ -111,8 +112,7 @@ def folder_sha256(folder: Path) -> str:
     digest = hashlib.sha256()
     files = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != _NOT_LOGGED)
     for path in files:
-        content = hashlib.sha256(path.read_bytes()).hexdigest()
-        digest.update(f"{content}  {path.relative_to(folder).as_posix()}\n".encode())
+        digest.update(f"{hash_of_file(path)}  {path.relative_to(folder).as_posix()}\n".encode())
     return digest.hexdigest()
 
 
