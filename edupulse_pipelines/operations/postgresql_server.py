@@ -15,10 +15,14 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from edupulse_pipelines.errors import ConfigurationError, PermanentError
 from edupulse_pipelines.programs import environment
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Connection
 
 USUAL_FOLDERS = ("/usr/lib/postgresql/{major}/bin", "/usr/pgsql-{major}/bin", "/usr/local/pgsql/bin")
 """Where distributions put the server's programs, of which few are on PATH."""
@@ -75,6 +79,43 @@ def major_of(folder: Path) -> int | None:
     return int(found.group(1)) if found else None
 
 
+def server_major(connection: Connection) -> int:
+    """The major version of the PostgreSQL server that a connection is to."""
+    driver: Any = connection.connection.driver_connection
+    return int(driver.server_version) // 10_000  # 150004 is 15.4
+
+
+def data_major(data: Path) -> int:
+    """The major version of the server that a data folder is of. OSError for a folder that is none."""
+    return int((data / "PG_VERSION").read_text(encoding="ascii").split(".")[0])
+
+
+def server_user(*places: Path) -> str | None:
+    """Who is to run a server over a folder where we are root, whom PostgreSQL refuses; None where we are not.
+
+    places: the folder, and others that may say whose it is to be: the first that there is and that is not root's. None,
+    too, where they are all root's and no usual user is there.
+    """
+    if os.geteuid() != 0:
+        return None
+    for place in places:
+        if place.exists() and (owner := place.stat().st_uid) != 0:
+            return pwd.getpwuid(owner).pw_name
+    names = {entry.pw_name for entry in pwd.getpwall()}
+    return next((name for name in USUAL_USERS if name in names), None)
+
+
+def hand_over(place: Path, user: str | None, *, below: bool = True) -> None:
+    """Give a file or folder, with all that is below it, to a user; None leaves it as it is. Links are not followed."""
+    if user is None:
+        return
+    entry = pwd.getpwnam(user)
+    os.chown(place, entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+    for parent, folders, files in os.walk(place) if below else ():
+        for name in (*folders, *files):
+            os.chown(Path(parent, name), entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+
+
 @dataclass
 class FolderServer:
     """A server over the folder `data`; start and stop it, and connect by `url`.
@@ -108,7 +149,7 @@ class FolderServer:
         Who reaches the socket is trusted.
         """
         self.data.mkdir(parents=True, exist_ok=True)
-        self._hand_over(self.data)
+        hand_over(self.data, self.run_as())
         arguments = ("--auth=trust", "--encoding=utf8", "--username=postgres", "--pgdata", str(self.data), *options)
         self._run("initdb", arguments)
 
@@ -119,10 +160,10 @@ class FolderServer:
         """
         self.socket.mkdir(parents=True, exist_ok=True)
         self.socket.chmod(0o700)
-        self._hand_over(self.socket)
+        hand_over(self.socket, self.run_as(), below=False)
         assert self.log is not None
         self.log.touch(mode=0o600)
-        self._hand_over(self.log)
+        hand_over(self.log, self.run_as())
         settings = {
             "listen_addresses": self.listen,
             "unix_socket_directories": str(self.socket),
@@ -153,21 +194,9 @@ class FolderServer:
             return None
         if self.user is not None:
             return self.user
-        owner = self.data.stat().st_uid if self.data.exists() else 0
-        if owner:
-            return pwd.getpwuid(owner).pw_name
-        names = {entry.pw_name for entry in pwd.getpwall()}
-        for name in USUAL_USERS:
-            if name in names:
-                return name
+        if (found := server_user(self.data)) is not None:
+            return found
         raise ConfigurationError("PostgreSQL does not run as root, and there is no user postgres to run it as.")
-
-    def _hand_over(self, path: Path) -> None:
-        """Give the file or folder to the server's user."""
-        name = self.run_as()
-        if name is not None:
-            entry = pwd.getpwnam(name)
-            os.chown(path, entry.pw_uid, entry.pw_gid)
 
     def _run(self, program: str, arguments: Sequence[str]) -> None:
         ended = self._call(program, arguments)

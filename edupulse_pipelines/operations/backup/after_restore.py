@@ -154,13 +154,11 @@ def _started(settings: Settings, plan: Plan, tell: Told) -> Iterator[tuple[str, 
 
     It is stopped at the end; everything it wrote is on the disk then.
     """
-    from edupulse_pipelines.operations.postgresql_server import programs_for
+    from edupulse_pipelines.operations.postgresql_server import data_major, programs_for
     from edupulse_pipelines.operations.recovery.scratch import RestoredServer, Scratch
 
     data = plan.to / DATA_FOLDER
-    major = int((data / "PG_VERSION").read_text(encoding="ascii").split(".")[0])
-    folder = settings.backup.programs
-    programs = programs_for(major, Path(folder) if folder is not None else None)
+    programs = programs_for(data_major(data), settings.programs_dir)
     keeper, parsed = keeper_url(), urlsplit(settings.database_url)
     name = unquote(parsed.path.lstrip("/"))
     user = unquote(urlsplit(keeper).username or "postgres") if keeper else unquote(parsed.username or "postgres")

@@ -28,6 +28,7 @@ from edupulse_pipelines.operations.backup.barman import (
 )
 from edupulse_pipelines.operations.backup.barman_configuration import copying_url, slot_of
 from edupulse_pipelines.operations.backup.wal import Gap, read_wal
+from edupulse_pipelines.operations.postgresql_server import server_major
 from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines.whole_files import write_whole
@@ -360,7 +361,7 @@ def _parent(settings: Settings) -> str | None:
     if chain[-1].kind != "full" or len(chain) > backup.increments or any(one.packed for one in chain):
         return None
     with Database(copying_url(settings)).unchecked_work() as work, work.reading() as connection:
-        major = int(connection.execute(sa.text("SHOW server_version_num")).scalar_one()) // 10_000
+        major = server_major(connection)
         if major < FIRST_WITH_INCREMENTS or newest.server_version != major:
             return None
         if connection.execute(sa.text("SHOW summarize_wal")).scalar_one() != "on":
@@ -412,13 +413,13 @@ def cannot_lead_to_now(settings: Settings, backup: BaseBackup) -> str | None:
     if read_wal(settings).gaps(backup.begin_wal):
         return f"WAL is missing since the base backup {backup.id}: another one is taken."
     statement = sa.text(
-        "SELECT current_setting('server_version_num'), pg_walfile_name(pg_current_wal_lsn()), "
+        "SELECT pg_walfile_name(pg_current_wal_lsn()), "
         "(SELECT CAST(system_identifier AS text) FROM pg_control_system())"
     )
     with Database(copying_url(settings)).unchecked_work() as work, work.reading() as connection:
-        version, segment, system_id = connection.execute(statement).one()
+        major, (segment, system_id) = server_major(connection), connection.execute(statement).one()
     same = backup.system_id in (None, system_id)
-    if not same or (int(version) // 10_000, int(segment[:8], 16)) != (backup.server_version, backup.timeline):
+    if not same or (major, int(segment[:8], 16)) != (backup.server_version, backup.timeline):
         return f"The base backup {backup.id} is of another server, or of before a promotion: another one is taken."
     return None
 

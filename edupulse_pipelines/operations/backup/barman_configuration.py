@@ -12,7 +12,7 @@ from pathlib import Path
 
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.operations.backup.barman import configuration_of, home_of
-from edupulse_pipelines.operations.postgresql_server import Programs, major_of, programs_for
+from edupulse_pipelines.operations.postgresql_server import Programs, major_of, programs_for, server_major
 from edupulse_pipelines.settings import BACKUP_URL, Settings, backup_url, conninfo_of
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines.whole_files import write_whole
@@ -47,17 +47,16 @@ def conninfo(settings: Settings, *, replication: bool = False) -> str:
     return conninfo_of(url, BACKUP_URL, passfile=passfile, with_database=not replication)
 
 
-def server_major(settings: Settings) -> int:
+def live_major(settings: Settings) -> int:
     """The major version of the running server; DatabaseUnavailable where it does not answer."""
-    import sqlalchemy as sa
 
     with Database(copying_url(settings)).unchecked_work() as work, work.reading() as connection:
-        return int(connection.execute(sa.text("SHOW server_version_num")).scalar_one()) // 10_000
+        return server_major(connection)
 
 
 def programs_of(settings: Settings, major: int | None = None) -> Programs:
     """The programs of a major version, by default the running server's; ConfigurationError names where was looked."""
-    wanted = major or server_major(settings)
+    wanted = major or live_major(settings)
     folder = settings.programs_dir
     # The folder of the settings is for the server; another version, a dump's target say, is where it usually is.
     return programs_for(wanted, folder if folder is not None and major_of(folder) in (wanted, None) else None)

@@ -7,8 +7,6 @@ folder that is in use, a target that is out of reach, missing WAL, too little sp
 from __future__ import annotations
 
 import datetime as dt
-import os
-import pwd
 import re
 import shutil
 import socket
@@ -24,7 +22,7 @@ from edupulse_pipelines.operations.backup.barman_backups import BaseBackup, base
 from edupulse_pipelines.operations.backup.barman_configuration import copying_url, programs_of
 from edupulse_pipelines.operations.backup.targets import Target
 from edupulse_pipelines.operations.backup.wal import Gap, Reached, Segment, end_of_target, read_wal
-from edupulse_pipelines.operations.postgresql_server import USUAL_USERS
+from edupulse_pipelines.operations.postgresql_server import data_major, hand_over, server_user
 from edupulse_pipelines.programs import environment
 from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.sizes_in_words import in_bytes
@@ -124,7 +122,7 @@ def restore_database(settings: Settings, to: Path, target: Target) -> RestorePla
     to = to.expanduser().absolute()
     demand_free(settings, to)
     plan = restore_plan(settings, target)
-    owner = _owner(to)
+    owner = server_user(to, to.parent)
     was_there = to.exists()
     to.parent.mkdir(parents=True, exist_ok=True)
     _demand_room(plan, to)
@@ -141,7 +139,10 @@ def restore_database(settings: Settings, to: Path, target: Target) -> RestorePla
                 plan = later
                 _by_barman(settings, to, plan, plan.backup or base_backups(settings)[-1], staging)
         _complete_configuration(settings, to)
-        _hand_over(to, owner)
+        for place in (to, _tablespaces_beside(to)):
+            if place.exists():
+                hand_over(place, owner)
+                place.chmod(0o700)
     except BaseException as error:
         _empty(to, was_there)
         if full := full_disk_in_words(error, [to.parent]):
@@ -257,29 +258,6 @@ def _demand_room(plan: RestorePlan, to: Path) -> None:
         )
 
 
-def _owner(to: Path) -> str | None:
-    """Whose the restored folder is to be, where we are root; else None."""
-    if os.geteuid() != 0:
-        return None
-    for place in (to, to.parent):
-        if place.exists() and place.stat().st_uid != 0:
-            return pwd.getpwuid(place.stat().st_uid).pw_name
-    names = {entry.pw_name for entry in pwd.getpwall()}
-    return next((name for name in USUAL_USERS if name in names), None)
-
-
-def _hand_over(to: Path, owner: str | None) -> None:
-    """Close the folder to all but its owner."""
-    places = [place for place in (to, _tablespaces_beside(to)) if place.exists()]
-    for place in places:
-        if owner is not None:
-            entry = pwd.getpwnam(owner)
-            for parent, folders, files in os.walk(place):
-                for name in (".", *folders, *files):
-                    os.chown(Path(parent, name), entry.pw_uid, entry.pw_gid, follow_symlinks=False)
-        place.chmod(0o700)
-
-
 def _empty(to: Path, was_there: bool) -> None:
     """Take away what was written into the folder, and the folder if it was not there before."""
     for child in to.iterdir() if to.is_dir() else ():
@@ -380,7 +358,7 @@ def _complete_configuration(settings: Settings, to: Path) -> None:
         "synchronous_standby_names = ''",
         "archive_command = '/bin/false'" if settings.backup.restore_command is not None else "",
     )
-    major = int((to / "PG_VERSION").read_text().split()[0])
+    major = data_major(to)
     if not (to / "postgresql.conf").exists():
         control = _control(settings, to, major)
         limits = [f"{_LIMIT_SETTINGS.get(name, name)} = {control[name]}" for name in _LIMITS if name in control]

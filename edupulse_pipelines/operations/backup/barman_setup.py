@@ -26,6 +26,7 @@ from edupulse_pipelines.operations.backup.barman_configuration import (
     slot_of,
     write_configuration,
 )
+from edupulse_pipelines.operations.postgresql_server import server_major
 from edupulse_pipelines.settings import BACKUP_URL, Settings, is_loopback, places_of
 from edupulse_pipelines.sizes_in_words import in_bytes
 from edupulse_pipelines.storage.database import Database
@@ -110,8 +111,7 @@ def _look_at_server(settings: Settings, found: BarmanSetup) -> dict[str, Any] | 
 
     role = copying_role(settings)
     statement = sa.text(
-        "SELECT current_setting('server_version_num')::int / 10000 AS major, "
-        "current_setting('wal_level') AS wal_level, "
+        "SELECT current_setting('wal_level') AS wal_level, "
         "current_setting('max_wal_senders')::int AS senders, current_setting('max_replication_slots')::int AS slots, "
         "current_setting('max_slot_wal_keep_size') AS keeps, current_setting('summarize_wal', true) AS summaries, "
         "(SELECT count(*) FROM pg_replication_slots WHERE slot_name <> :slot) AS other_slots, "
@@ -128,6 +128,7 @@ def _look_at_server(settings: Settings, found: BarmanSetup) -> dict[str, Any] | 
     try:
         with Database(copying_url(settings)).unchecked_work() as work, work.reading() as connection:
             server = dict(connection.execute(statement, {"slot": slot_of(settings)}).mappings().one())
+            server["major"] = server_major(connection)
             missing = list(connection.execute(rights, {"functions": list(_FUNCTIONS)}).scalars())
     except EduPulseError as error:
         found._add("connection", False, f"The role that copies cannot connect: {error}")

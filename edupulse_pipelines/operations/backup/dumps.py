@@ -28,11 +28,11 @@ from edupulse_pipelines.file_locks import if_free
 from edupulse_pipelines.hashing import hash_of_file
 from edupulse_pipelines.operations.backup.barman_configuration import (
     copying_url,
+    live_major,
     programs_of,
-    server_major,
 )
 from edupulse_pipelines.operations.backup.home_files import DUMP_WORK
-from edupulse_pipelines.operations.postgresql_server import Programs
+from edupulse_pipelines.operations.postgresql_server import Programs, server_major
 from edupulse_pipelines.programs import environment
 from edupulse_pipelines.settings import Settings, conninfo_of, password_of
 from edupulse_pipelines.storage.database import Database
@@ -106,7 +106,7 @@ def _dumped(settings: Settings, folder: Path, jobs: int) -> Dump:
     _run(programs, "pg_dumpall", url, "--roles-only", "--no-role-passwords", f"--file={folder / _ROLES}")
     for path in folder.rglob("*"):
         path.chmod(0o700 if path.is_dir() else 0o600)
-    return Dump(folder, server_major(settings), dt.datetime.now(dt.UTC), _hashes(folder))
+    return Dump(folder, live_major(settings), dt.datetime.now(dt.UTC), _hashes(folder))
 
 
 def _encrypt(dump: Dump, plain: Path, to: Path, key: DataKey) -> None:
@@ -215,7 +215,7 @@ def _restored(settings: Settings, dump: Dump, url: str, jobs: int) -> list[str]:
     import sqlalchemy as sa
 
     with Database(url).unchecked_work() as work, work.reading() as connection:
-        major = int(connection.execute(sa.text("SHOW server_version_num")).scalar_one()) // 10_000
+        major = server_major(connection)
         there = connection.execute(
             sa.text(
                 "SELECT count(*) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "

@@ -34,7 +34,7 @@ from edupulse_pipelines.operations.backup import base_backups
 from edupulse_pipelines.operations.backup.moments import Moment
 from edupulse_pipelines.operations.backup.retiring import not_retired
 from edupulse_pipelines.operations.backup.targets import Target
-from edupulse_pipelines.operations.postgresql_server import Programs, programs_for
+from edupulse_pipelines.operations.postgresql_server import Programs, programs_for, server_major
 from edupulse_pipelines.operations.recovery import moment_files
 from edupulse_pipelines.operations.recovery.champions import (
     Champion,
@@ -220,13 +220,10 @@ def _note_postgresql(settings: Settings, database: Database, registry: Registry,
             _demand_owner(work)
             with quiet_moment(work, tenants) as connection:
                 _refuse_tablespaces(connection)
-                user, name, version, at = connection.execute(
-                    sa.text(
-                        "SELECT session_user, current_database(),"
-                        " CAST(current_setting('server_version_num') AS integer) / 10000, clock_timestamp()"
-                    )
+                user, name, at = connection.execute(
+                    sa.text("SELECT session_user, current_database(), clock_timestamp()")
                 ).one()
-                programs = programs_for(version, settings.programs_dir)
+                programs = programs_for(server_major(connection), settings.programs_dir)
                 sequences = read_sequences(connection)
                 # The snapshot is taken by its first statement: now, when nobody writes.
                 report.sizes["database_bytes"] = int(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import pwd
 import re
 import shutil
 import tempfile
@@ -21,7 +20,7 @@ from pathlib import Path
 
 from edupulse_pipelines.errors import ConfigurationError, DatabaseBusy, DatabaseUnavailable, PermanentError
 from edupulse_pipelines.file_locks import if_free
-from edupulse_pipelines.operations.postgresql_server import LONGEST_SOCKET_PATH, FolderServer, Programs
+from edupulse_pipelines.operations.postgresql_server import LONGEST_SOCKET_PATH, FolderServer, Programs, hand_over
 from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.storage.database import Database
 
@@ -227,13 +226,8 @@ class RestoredServer:
         self._folder.chmod(0o700)
         self.data.chmod(0o700)
         name = self.server.run_as()
-        if name is not None:
-            entry = pwd.getpwnam(name)
-            for folder in (self._folder.parent, self._folder):  # its user has to get through, and nobody else
-                os.chown(folder, entry.pw_uid, entry.pw_gid)
-            for parent, folders, files in os.walk(self._folder):
-                for one in (*folders, *files):
-                    os.chown(Path(parent, one), entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+        hand_over(self._folder.parent, name, below=False)  # its user has to get through, and nobody else
+        hand_over(self._folder, name)
         self.server.start()
 
     def _recovery_lines(self) -> str:

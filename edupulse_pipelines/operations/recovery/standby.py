@@ -8,8 +8,6 @@ primary is really gone is looked at in `fence`: promotion refuses while anything
 from __future__ import annotations
 
 import contextlib
-import os
-import pwd
 import shlex
 import shutil
 import subprocess
@@ -27,7 +25,7 @@ from edupulse_pipelines.errors import (
     DatabaseUnavailable,
     PermanentError,
 )
-from edupulse_pipelines.operations.postgresql_server import FolderServer, Programs, programs_for
+from edupulse_pipelines.operations.postgresql_server import Programs, hand_over, programs_for, server_major, server_user
 from edupulse_pipelines.operations.recovery.fence import why_not_promoted
 from edupulse_pipelines.programs import environment
 from edupulse_pipelines.settings import STANDBY_URL, Settings, conninfo_of, password_of, places_of
@@ -78,7 +76,7 @@ def create_standby(settings: Settings, primary: Database, folder: Path, url: str
         raise PermanentError(f"{folder} is not empty: a standby needs a folder of its own. Nothing was done.")
     slot = settings.standby.slot_name
     with primary.unchecked_work() as work, work.reading() as connection:
-        major = _major(connection)
+        major = server_major(connection)
         there = _slot(connection, slot)
         if connection.scalar(sa.text("SELECT pg_is_in_recovery()")):
             raise PermanentError("The server that the URL reaches is a standby itself: name the primary.")
@@ -244,10 +242,6 @@ def _slot(connection: Connection, name: str) -> Any:
     ).first()
 
 
-def _major(connection: Connection) -> int:
-    return int(str(connection.scalar(sa.text("SELECT current_setting('server_version_num')")))) // 10_000
-
-
 def _drop_slot(primary: Database, slot: str) -> None:
     """Drop the slot that a base backup had made before it failed, if it got that far."""
     with primary.unchecked_work() as work, work.outside_transactions() as connection:
@@ -279,13 +273,4 @@ def _base_backup(programs: Programs, folder: Path, arguments: list[str], secrets
     if ended.returncode != 0:
         lines = [line for line in ended.stderr.splitlines() if "error" in line.lower() or "fatal" in line.lower()]
         raise PermanentError(f"pg_basebackup failed, and nothing of it stays: {(lines or [ended.stderr.strip()])[-1]}")
-    _hand_over(folder)
-
-
-def _hand_over(folder: Path) -> None:
-    """Give the folder to the user that servers run as, where we are root, which they refuse to run as."""
-    if os.geteuid() == 0:
-        entry = pwd.getpwnam(str(FolderServer(Programs(folder, 0), folder, folder).run_as()))
-        for parent, folders, files in os.walk(folder):
-            for one in (".", *folders, *files):
-                os.chown(Path(parent, one), entry.pw_uid, entry.pw_gid, follow_symlinks=False)
+    hand_over(folder, server_user(folder))
