@@ -20,8 +20,8 @@ ENCRYPTION = {"encryption"}
 DOMAIN = {"sources", "ingest", "features", "risk", "governance", "operations"}
 ROOF = {"orchestration", "cli", "definitions"}
 SHARED = {
-    "errors", "file_locks", "full_disk", "hashing", "private_home", "programs", "progress", "settings", "weeks",
-    "whole_files",
+    "errors", "file_locks", "full_disk", "hashing", "private_home", "programs", "progress", "settings",
+    "sizes_in_words", "weeks", "whole_files",
 }  # fmt: skip
 """Small modules that every room may use; they stand on nothing but each other (and plain libraries)."""
 

@@ -317,6 +317,7 @@ def _of_notes(backup_id: str, noted: dict[str, str]) -> BaseBackup:
         packed=bool(known["compression"] or known["encryption"]),
         tablespaces=tuple(str(space[0]) for space in ast.literal_eval(spaces)) if spaces else (),
         begin_lsn=text("begin_xlog"),
+        system_id=known["systemid"],
     )
 
 
