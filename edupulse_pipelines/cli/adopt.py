@@ -75,7 +75,7 @@ def _facts(done: Adoption) -> dict[str, Any]:
         "resumed": done.resumed,
         "tables": {table: counts.as_json() for table, counts in done.report.items()},
         "total": done.total.as_json(),
-        "left": {"tables": done.tables, "moved": done.moved, "columns": done.columns},
+        "left": {"tables": done.tables, "moved": done.moved, "columns": done.columns, "views": done.views},
     }
 
 
@@ -107,6 +107,7 @@ def _show(done: Adoption, tenant: str, home: Path | None, *, dry_run: bool) -> N
         *(f"table {name}, where it is" for name in done.tables),
         *(f"table {name}, in v1_0: it is none of version 1.0, and has the name of one of ours" for name in done.moved),
         *(f"{table}.{name}, in v1_0" for table, names in done.columns.items() for name in names),
+        *(f"{name}, which reads tables of version 1.0 and keeps them from being dropped" for name in done.views),
     ]
     if stays:
         show_lines(on, f"Stays behind ({counted(len(stays), 'thing')})", stays)

@@ -10,7 +10,9 @@ What has been adopted is kept beside the old tables, and goes with them: `adopti
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -109,6 +111,17 @@ OLD_TABLES: dict[str, tuple[str, ...]] = {
 """The tables of version 1.0 with their columns, in an order in which their rows can be brought over."""
 
 
+class Adopted(NamedTuple):
+    """For which district the old tables are, or were, adopted; when that began, and when all was here (None: not yet).
+
+    Both moments are ISO texts in UTC.
+    """
+
+    tenant: str
+    begun_at: str
+    adopted_at: str | None
+
+
 def old_name(dialect_name: str, table: str) -> str:
     """The name, as SQL has it, of an old table that has been moved."""
     return f"{SCHEMA}.{quoted(table)}" if dialect_name == "postgresql" else quoted(f"{SCHEMA}_{table}")
@@ -163,8 +176,9 @@ def columns_of(connection: Connection, table: str, *, moved: bool = False) -> di
     moved: of the old table that has been moved.
     """
     if connection.dialect.name == "sqlite":
-        name = f"{SCHEMA}_{table}" if moved else table
-        rows = connection.execute(sa.text("SELECT name, lower(type) FROM pragma_table_info(:name)"), {"name": name})
+        name = f"{SCHEMA}_{table}" if moved else table  # found in whatever case it is written
+        query = sa.text("SELECT lower(name), lower(type) FROM pragma_table_info(:name)")
+        rows = connection.execute(query, {"name": name})
         return dict(map(tuple, rows))
     query = sa.text(
         "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid"
@@ -189,6 +203,20 @@ def moved_tables(connection: Connection) -> set[str]:
         " WHERE n.nspname = :schema AND c.relkind IN ('r', 'p')"
     )
     return set(connection.scalars(query, {"schema": SCHEMA}))
+
+
+def other_schemas(connection: Connection) -> list[str]:
+    """The schemas with tables of version 1.0 where this connection does not look for tables; none on SQLite."""
+    if connection.dialect.name == "sqlite":
+        return []
+    query = sa.text(
+        "SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attname = 'district_id' AND NOT a.attisdropped"
+        " WHERE c.relname = :name AND c.relkind IN ('r', 'p') AND n.nspname <> :moved"
+        " AND n.nspname IS DISTINCT FROM current_schema() AND NOT EXISTS (SELECT FROM pg_attribute t"
+        " WHERE t.attrelid = c.oid AND t.attname = :tenant AND NOT t.attisdropped) ORDER BY 1"
+    )
+    return list(connection.scalars(query, {"name": STUDENTS, "tenant": TENANT, "moved": SCHEMA}))
 
 
 def refuse_while_old_tables_stand(connection: Connection, what: str) -> None:
@@ -229,15 +257,10 @@ def partitions_of(connection: Connection, table: str) -> list[str]:
 def move_old_tables(connection: Connection) -> None:
     """Move the old tables, and what else has the name of a table of ours, out of the way.
 
-    Rows, keys, indexes and references go with them. PermanentError when `v1_0` is taken. The transaction is the
-    caller's, and no statement here ends it.
+    Rows, keys, indexes and references go with them; nothing is in the way (`refuse_what_is_in_the_way`). The
+    transaction is the caller's, and no statement here ends it.
     """
-    if taken := moved_tables(connection):
-        raise PermanentError(
-            f"{old_name(connection.dialect.name, sorted(taken)[0])} is there already, where the tables of version 1.0 "
-            "would go. Rename it. Nothing was changed."
-        )
-    going = [name for name in all_tables(connection) if name in OLD_TABLES or name in TABLES or name == ALEMBIC]
+    going = [name for name in all_tables(connection) if plain_name(connection, name) in {*OLD_TABLES, *TABLES, ALEMBIC}]
     if connection.dialect.name == "postgresql":
         connection.exec_driver_sql("SET LOCAL lock_timeout = '10s'")  # an application that still uses them
         connection.exec_driver_sql(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA}")
@@ -250,19 +273,106 @@ def move_old_tables(connection: Connection) -> None:
         # Otherwise ON DELETE CASCADE of the old tables would point at the new students.
         connection.exec_driver_sql("PRAGMA legacy_alter_table = OFF")
         for name in going:
-            connection.exec_driver_sql(f"ALTER TABLE {quoted(name)} RENAME TO {old_name('sqlite', name)}")
-        _refuse_references_to_new_tables(connection, going)
+            _rename(connection, name, old_name("sqlite", plain_name(connection, name)))
+        _refuse_references_to_new_tables(connection, [plain_name(connection, name) for name in going])
+        _rename_indexes(connection)
+
+
+def plain_name(connection: Connection, name: str) -> str:
+    """A table's name as the database compares it: SQLite does not tell `Students` from `students`."""
+    return name.lower() if connection.dialect.name == "sqlite" else name
+
+
+def refuse_what_is_in_the_way(connection: Connection) -> None:
+    """PermanentError when `v1_0` is taken, or what is no table (a view, say) has the name of one that is made here."""
+    if taken := moved_tables(connection):
+        raise PermanentError(
+            f"{old_name(connection.dialect.name, sorted(taken)[0])} is there already, where the tables of version 1.0 "
+            "would go. Rename it. Nothing was changed."
+        )
+    if connection.dialect.name == "sqlite":
+        query = "SELECT name, type FROM sqlite_master WHERE type <> 'table'"
+    else:
+        query = (
+            "SELECT relname, CASE relkind WHEN 'v' THEN 'view' WHEN 'm' THEN 'materialized view' WHEN 'S' THEN"
+            " 'sequence' WHEN 'f' THEN 'foreign table' WHEN 'c' THEN 'type' ELSE 'index' END FROM pg_class"
+            " WHERE relnamespace = CAST(current_schema() AS regnamespace) AND relkind NOT IN ('r', 'p', 't')"
+        )
+    for name, kind in connection.exec_driver_sql(query):
+        if plain_name(connection, name) in TABLES:
+            raise PermanentError(
+                f"There is a {kind} {name}, which has the name of a table that is made here: rename it, or drop it, "
+                "first. Nothing was changed."
+            )
+
+
+def _rename(connection: Connection, name: str, new: str) -> None:
+    """Rename a table of SQLite; PermanentError where a view or trigger does not let it, which need not be about it."""
+    try:
+        connection.exec_driver_sql(f"ALTER TABLE {quoted(name)} RENAME TO {new}")
+    except sa.exc.OperationalError as error:
+        if not str(error.orig).startswith("error in "):
+            raise
+        raise PermanentError(
+            f"SQLite renames no table while a view or a trigger is broken ({error.orig}): drop that one, or mend it, "
+            "first. Nothing was changed."
+        ) from None
+
+
+_INDEX = re.compile(r"(CREATE\s+(?:UNIQUE\s+)?INDEX\s+)(?:\"(?:[^\"]|\"\")*\"|`[^`]*`|\[[^]]*\]|'[^']*'|[^\s(]+)", re.I)
+_INDEXES_OF_OURS = ("ix_", "uq_")
+"""How names of indexes of ours begin; SQLAlchemy names those of others so, too."""
+
+
+def _rename_indexes(connection: Connection) -> None:
+    """Give indexes of moved tables that may have the name of one of ours another one: on SQLite a file has each once.
+
+    They are made anew, as SQLite renames none.
+    """
+    query = sa.text(
+        "SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL AND instr(tbl_name, :prefix) = 1"
+    )
+    for name, made in connection.execute(query, {"prefix": f"{SCHEMA}_"}).all():
+        if name.lower().startswith(_INDEXES_OF_OURS):
+            new = quoted(f"{SCHEMA}_{name}")
+            connection.exec_driver_sql(f"DROP INDEX {quoted(name)}")
+            connection.exec_driver_sql(
+                _INDEX.sub(lambda match, new=new: match[1] + new, made, count=1),
+                execution_options={"no_parameters": True},
+            )
 
 
 def _refuse_references_to_new_tables(connection: Connection, moved: Iterable[str]) -> None:
     for name in moved:
         query = sa.text('SELECT "table" FROM pragma_foreign_key_list(:name)')
         for target in connection.scalars(query, {"name": f"{SCHEMA}_{name}"}):
-            if target in OLD_TABLES:
+            if target.lower() in OLD_TABLES:
                 raise PermanentError(
                     f"This SQLite leaves references of {SCHEMA}_{name} at {target} when that is renamed, and they would"
                     " delete rows with those of the new table. Nothing was changed."
                 )
+
+
+def views_of_old_tables(connection: Connection, *, moved: bool) -> list[str]:
+    """The views that read a table of version 1.0, and on SQLite triggers of other tables that name one.
+
+    They stay where they are, and go on reading the old tables, which they keep from being dropped.
+    """
+    if connection.dialect.name == "sqlite":
+        names = [old_name("sqlite", name).strip('"') if moved else name for name in OLD_TABLES]
+        pattern = re.compile(rf"\b({'|'.join(names)})\b", re.I)
+        listed = "SELECT name, tbl_name, sql FROM sqlite_master WHERE type IN ('view', 'trigger') ORDER BY name"
+        found = connection.exec_driver_sql(listed).all()
+        return [name for name, of, made in found if pattern.search(made) and not pattern.fullmatch(of)]
+    query = sa.text(
+        "SELECT DISTINCT CAST(CAST(v.oid AS regclass) AS text) FROM pg_depend d"
+        " JOIN pg_rewrite r ON r.oid = d.objid JOIN pg_class v ON v.oid = r.ev_class"
+        " JOIN pg_class t ON t.oid = d.refobjid JOIN pg_namespace n ON n.oid = t.relnamespace"
+        " WHERE d.classid = CAST('pg_rewrite' AS regclass) AND d.refclassid = CAST('pg_class' AS regclass)"
+        " AND v.oid <> t.oid AND t.relname = ANY(:names) AND n.nspname = CASE WHEN :moved THEN :schema ELSE"
+        " current_schema() END ORDER BY 1"
+    )
+    return list(connection.scalars(query, {"names": list(OLD_TABLES), "moved": moved, "schema": SCHEMA}))
 
 
 def begin_adoption(connection: Connection, tenant: str, begun_at: str) -> None:
@@ -288,15 +398,15 @@ def analyse_old_tables(connection: Connection) -> None:
             connection.exec_driver_sql(f"ANALYZE {old_name('postgresql', table)}")
 
 
-def adopted_for(connection: Connection) -> tuple[str, str | None] | None:
-    """The district that the old tables are adopted for, and when all was here (None: not yet); None without any."""
+def adopted_for(connection: Connection) -> Adopted | None:
+    """What is kept of the adoption of the old tables; None without any."""
     there = moved_tables(connection)
     state = UNDER_WAY if UNDER_WAY in there else ADOPTED if ADOPTED in there else None
     if state is None:
         return None
     name = old_name(connection.dialect.name, state)
-    row = connection.execute(sa.text(f"SELECT tenant_id, adopted_at FROM {name}")).one()
-    return row.tenant_id, row.adopted_at
+    row = connection.execute(sa.text(f"SELECT tenant_id, begun_at, adopted_at FROM {name}")).one()
+    return Adopted(*row)
 
 
 def end_adoption(connection: Connection, adopted_at: str) -> None:
@@ -326,5 +436,14 @@ def drop_old_tables(connection: Connection) -> list[str]:
             connection.exec_driver_sql(f"DROP TABLE {old_name(dialect, name)}")
     left = sorted(there - set(OLD_TABLES) - {BATCHES, ADOPTED, ALEMBIC} - parts)
     if dialect == "postgresql" and not left:
-        connection.exec_driver_sql(f"DROP SCHEMA {SCHEMA}")
+        _drop_schema_if_empty(connection)
     return left
+
+
+def _drop_schema_if_empty(connection: Connection) -> None:
+    """Drop `v1_0`, unless somebody keeps something else in it."""
+    try:
+        with connection.begin_nested():
+            connection.exec_driver_sql(f"DROP SCHEMA {SCHEMA}")
+    except sa.exc.InternalError:  # other objects depend on it
+        return

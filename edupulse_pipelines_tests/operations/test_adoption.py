@@ -20,9 +20,12 @@ from edupulse_pipelines import cli
 from edupulse_pipelines.errors import PermanentError, SchemaBehind
 from edupulse_pipelines.governance.audit_verify import verify
 from edupulse_pipelines.governance.erasure import Erased, erase
+from edupulse_pipelines.governance.role_names import RoleNames
 from edupulse_pipelines.ingest.archive import archive_files
 from edupulse_pipelines.ingest.load import load_records, replay_quarantine
+from edupulse_pipelines.operations.adoption import adopt as adopting
 from edupulse_pipelines.operations.adoption import finish as finishing
+from edupulse_pipelines.operations.adoption import records
 from edupulse_pipelines.operations.adoption.adopt import Adoption, adopt, dry_run
 from edupulse_pipelines.operations.adoption.extracts import shortest
 from edupulse_pipelines.operations.partitions import detach_month
@@ -33,7 +36,8 @@ from edupulse_pipelines.storage.version_1 import OLD_TABLES
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import week_of_delivery
 from edupulse_pipelines_tests.ingest.interruptions import Command, Kill, start
-from edupulse_pipelines_tests.operations.version_1 import CREATED, Version1, district
+from edupulse_pipelines_tests.operations.version_1 import CREATED, Version1, ddl, district
+from edupulse_pipelines_tests.roles import drop_roles
 
 SETTINGS = '[tenants.riverside]\ntimezone = "America/Chicago"\nfirst_week = 2024-09-02\n'
 EXPECTED = {
@@ -474,6 +478,223 @@ def test_further_tables_and_columns_stay_and_are_told(house: House) -> None:
     late = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1)
     with pytest.raises(PermanentError, match=r"lunches refers to a table of version 1\.0"):
         finishing.finish(Database(house.url), lambda: late)
+
+
+def test_what_belongs_to_old_tables_goes_with_them_or_is_told(house: House) -> None:
+    """Indexes named as SQLAlchemy names them, triggers, sequences; a view, which goes on reading the old tables."""
+    old = Version1(house.url)
+    student = old.student("S1")
+    old.add("attendance_records", student_id=student, date=dt.date(2024, 9, 3), status="present")
+    further = [
+        "CREATE INDEX ix_students_grade_level ON students (grade_level)",
+        "CREATE UNIQUE INDEX \"ix_schools, all\" ON grades (id) WHERE course_id <> 'x'",
+        "CREATE VIEW days AS SELECT s.district_id, a.date FROM students s JOIN attendance_records a"
+        " ON a.student_id = s.id",
+    ]
+    if house.engine.dialect.name == "sqlite":
+        further += [
+            "CREATE TRIGGER touched AFTER UPDATE OF gpa ON students BEGIN"
+            " UPDATE students SET updated_at = CURRENT_TIMESTAMP WHERE id = new.id; END",
+        ]
+    else:
+        further += [
+            "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN new; END'",
+            "CREATE TRIGGER touched BEFORE UPDATE ON students FOR EACH ROW EXECUTE FUNCTION touch()",
+            "CREATE SEQUENCE numbers OWNED BY students.grade_level",
+        ]
+    old.write(further)
+    done = house.adopt()
+    assert (done.tables, done.views) == ([], ["days"])
+    assert house.count("days") == 1
+    assert Database(house.url).check() == []
+    late = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1)
+    with pytest.raises(PermanentError, match=r"days reads a table of version 1\.0"):
+        finishing.finish(Database(house.url), lambda: late)
+    with house.engine.begin() as connection:
+        connection.exec_driver_sql("DROP VIEW days")
+    assert finishing.finish(Database(house.url), lambda: late).left == []
+
+
+@pytest.mark.parametrize(
+    ("further", "told"),
+    [
+        (["CREATE VIEW weekly_activity AS SELECT id FROM students"], "a view weekly_activity, which has the name"),
+        (
+            ["CREATE TABLE gone (x INTEGER)", "CREATE VIEW broken AS SELECT x FROM gone", "DROP TABLE gone"],
+            "renames no table while a view or a trigger is broken .*broken",
+        ),
+    ],
+)
+def test_what_is_in_the_way_is_named(tmp_path: Path, further: list[str], told: str) -> None:
+    house = House(tmp_path / "home", f"sqlite:///{tmp_path / 'old.db'}")
+    Version1(house.url).write(further)
+    with pytest.raises(PermanentError, match=told):
+        house.adopt()
+    with pytest.raises(SchemaBehind, match=r"a database of version 1\.0"):
+        Database(house.url).ensure_current()
+    house.engine.dispose()
+
+
+def test_sqlite_does_not_tell_capitals_in_names(tmp_path: Path) -> None:
+    house = House(tmp_path / "home", f"sqlite:///{tmp_path / 'old.db'}")
+    with house.engine.begin() as connection:
+        for statement in ddl("sqlite"):
+            capitals = statement.replace("TABLE students", "TABLE Students").replace("student_id", "Student_ID")
+            connection.exec_driver_sql(capitals.replace("REAL", "Real"))
+        connection.exec_driver_sql(
+            "INSERT INTO students (id, district_id, first_name, last_name, date_of_birth, gpa, created_at)"
+            f" VALUES ('{uuid.uuid4().hex}', 'S1', 'A', 'B', '2012-01-01', 3.48, '2025-01-10 12:00:00')"
+        )
+    assert _counted(house.adopt())["students"] == (1, 1, 0, 0)
+    assert Database(house.url).check() == []
+    house.engine.dispose()
+
+
+def test_tables_in_another_schema(postgresql_url: str, tmp_path: Path) -> None:
+    """Where the role looks first they are adopted, and ours are made there; elsewhere it is said where they are."""
+    house = House(tmp_path / "home", postgresql_url)
+    with house.engine.begin() as connection:
+        connection.exec_driver_sql("CREATE SCHEMA app")
+    there = House(tmp_path / "there", f"{postgresql_url}&options=-csearch_path%3Dapp,public")
+    old = Version1(there.url)
+    old.student("S1")
+    old.write()
+    with pytest.raises(PermanentError, match="one in the schema app: have the role look there first"):
+        house.adopt()
+    assert _counted(there.adopt())["students"] == (1, 1, 0, 0)
+    assert there.rows("SELECT district_id FROM app.students") == [("S1",)]
+    assert Database(there.url).check() == []
+    house.engine.dispose()
+    there.engine.dispose()
+
+
+def test_students_whose_numbers_differ_in_blanks_contradict_each_other(house: House) -> None:
+    """Created on different days they would else be one who was corrected, with two children's records."""
+    old = Version1(house.url)
+    one, other = old.student("S1"), old.student(" S1", created_at=CREATED - dt.timedelta(days=30))
+    old.student("S2", created_at=CREATED - dt.timedelta(days=30))
+    for student in (one, other):
+        old.add("attendance_records", student_id=student, date=dt.date(2024, 9, 3), status="present")
+    old.write()
+    told = dry_run(Database(house.url), house.tenant)
+    done = house.adopt()
+    assert _counted(done) == _counted(told)
+    assert _counted(done)["students"] == (3, 1, 0, 2)
+    assert done.report["students"].reasons == {"conflicting_duplicate": 2}
+    assert done.report["attendance_records"].reasons == {"unknown_student": 2}
+    assert house.count("students") == 1
+
+
+def test_a_day_is_that_of_the_last_row_whatever_else_is_in_created_at(house: House) -> None:
+    """What is no moment, and a clock that was ahead, are passed over; it is the same day when the adoption goes on."""
+    old = Version1(house.url)
+    sqlite = house.engine.dialect.name == "sqlite"
+    student = old.student("S1", created_at="unknown" if sqlite else "infinity")
+    for day, created in (("2024-09-03", "2099-01-01 00:00:00"), ("2024-09-04", "2025-01-10 17:00:00")):
+        values = {"date": dt.date.fromisoformat(day), "status": "present", "created_at": created}
+        old.add("attendance_records", student_id=student, **values)
+    if sqlite:  # the later of the two, in another time zone
+        values = {"date": dt.date(2024, 9, 5), "status": "present", "created_at": "2025-01-10T23:30:00-06:00"}
+        old.add("attendance_records", student_id=student, **values)
+    old.write()
+    house.adopt()
+    days = {str(day) for (day,) in house.rows("SELECT delivered_on FROM ingested_files")}
+    assert days == {"2025-01-10"}
+
+
+def test_what_begins_like_a_date_and_is_none_is_accounted_for(tmp_path: Path) -> None:
+    """On SQLite: of predictions, which come by weeks; of events, the first of which an enrolment begins with."""
+    house = House(tmp_path / "home", f"sqlite:///{tmp_path / 'old.db'}")
+    old = Version1(house.url)
+    student = old.student("S1", enrollment_date=None, created_at="2024-08-01 12:00:00")
+    old.student("", created_at=CREATED)
+    values = {"risk_score": 0.5, "risk_category": "low", "confidence": 0.9, "model_version": "v1"}
+    texts = ("2024-10-08 at noon", "2024-13-45", "2024-02-30 12:00:00", "it's", None, "2024-10-08T23:00:00-12:00")
+    for text in texts:
+        old.add("predictions", student_id=student, prediction_date=text, **values)
+    for text in ("2024-00-10", "2024-02-30", "2024-09-12"):
+        old.add("attendance_records", student_id=student, date=text, status="present")
+    old.write()
+    told = dry_run(Database(house.url), house.tenant)
+    done = house.adopt()
+    assert _counted(done) == _counted(told)
+    assert _counted(done)["predictions"] == (6, 1, 0, 5)
+    assert done.report["predictions"].reasons == {"required:prediction_date": 5}
+    assert _counted(done)["attendance_records"] == (3, 1, 0, 2)
+    assert house.rows("SELECT entry_date FROM enrollments") == [("2024-09-12",)]
+    house.engine.dispose()
+
+
+def test_of_two_adoptions_at_once_one_is_told_of_the_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second comes after the first look of the first, after the tables have gone, and between two batches."""
+    district(house.url).write()
+    database, began = Database(house.url), Database.upgrade
+
+    def overtaken(self: Database, then: Any = None, first: Any = None) -> Any:
+        monkeypatch.setattr(Database, "upgrade", began)
+        monkeypatch.setattr(adopting, "_bring_over", lambda *_: None)
+        monkeypatch.setattr(adopting, "_end", lambda *_: None)
+        house.adopt()
+        monkeypatch.undo()
+        return began(self, then, first)
+
+    monkeypatch.setattr(Database, "upgrade", overtaken)
+    with pytest.raises(PermanentError, match="is being adopted for riverside by another process, which began at"):
+        house.adopt()
+    bring = records._bring_batch
+
+    def overtaken_batch(load: Any, batch: Any) -> int:
+        monkeypatch.undo()
+        bring(load, batch)
+        return bring(load, batch)
+
+    monkeypatch.setattr(records, "_bring_batch", overtaken_batch)
+    with pytest.raises(PermanentError, match="Another process is adopting this database, too, and has come first"):
+        house.adopt()
+    assert _counted(house.adopt()) == EXPECTED
+    with database.work("riverside") as work:
+        assert verify(work).findings == []
+
+
+def test_with_roles_the_owner_adopts_and_the_loader_goes_on(
+    postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House(tmp_path / "home", postgresql_url)
+    prefix = f"edupulse_{uuid.uuid4().hex[:8]}"
+    (house.home / "edupulse.toml").write_text(f'{SETTINGS}[roles]\nprefix = "{prefix}"\n', encoding="utf-8")
+    district(house.url).write()
+    names = RoleNames(prefix, ("riverside",))
+    try:
+        monkeypatch.setenv("EDUPULSE_KEEPER_URL", postgresql_url)
+        house("db", "roles")
+        urls = {}
+        with house.engine.begin() as connection:
+            for role in (names.keeper, names.loader):
+                connection.exec_driver_sql(f"ALTER ROLE \"{role}\" PASSWORD 'of_the_test'")
+                url = house.engine.url.set(username=role, password="of_the_test")
+                urls[role] = url.render_as_string(hide_password=False)
+        house.url = urls[names.loader]
+        monkeypatch.setenv("EDUPULSE_KEEPER_URL", urls[names.keeper])
+        words = ("db", "adopt", "--tenant", "riverside")
+        for further in (("--dry-run",), ()):
+            told = " ".join(house(*words, *further, code=1).output.split())
+            assert "belongs to the role" in told
+            assert f'TO "{names.owner}"' in told
+        with house.engine.begin() as connection:
+            for table in OLD_TABLES:
+                connection.exec_driver_sql(f'ALTER TABLE {table} OWNER TO "{names.owner}"')
+        house(*words)
+        assert "as they should be" in house("db", "roles").output
+        house("db", "check")
+        monkeypatch.delenv("EDUPULSE_KEEPER_URL")
+        assert "13 rows in quarantine" in house("quarantine", "list", "--tenant", "riverside").output
+        with Database(house.url).work("riverside") as work, work.reading() as connection:
+            assert connection.scalar(sa.text("SELECT count(*) FROM students")) == 3
+        late = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=1)
+        assert finishing.finish(Database(urls[names.keeper], names.owner), lambda: late).left == []
+    finally:
+        drop_roles(house.engine, names)
+        house.engine.dispose()
 
 
 def test_a_foreign_encoding_is_refused(tmp_path: Path) -> None:

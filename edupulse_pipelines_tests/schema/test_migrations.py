@@ -11,8 +11,10 @@ import pytest
 import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
+from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.features import update_weekly_activity
 from edupulse_pipelines.schema import ddl, migrations
+from edupulse_pipelines.schema.catalogs import read_catalog
 from edupulse_pipelines.schema.dictionary import dictionary
 from edupulse_pipelines.storage import versions
 from edupulse_pipelines.storage.engine import create_engine, writing
@@ -123,6 +125,91 @@ def test_0002_keeps_every_attendance_record(empty_database_url: str) -> None:
     ):
         with pytest.raises(refused), writing(engine) as connection:
             connection.exec_driver_sql(f"UPDATE attendance_records {wrong}")
+    engine.dispose()
+
+
+def _as_it_is(engine: sa.Engine) -> tuple[object, dict[str, list[str]], str | None]:
+    """The catalog, every row as text, and the revision."""
+    with engine.connect() as connection:
+        names = sa.inspect(connection).get_table_names()
+        rows = {
+            name: sorted(map(str, connection.exec_driver_sql(f'SELECT * FROM "{name}"').all()))
+            for name in names
+            if "_y20" not in name  # a month, which its table shows
+        }
+        return read_catalog(connection), rows, migrations.current(connection)
+
+
+def _with_students(url: str, revision: str) -> sa.Engine:
+    """A database of that revision with two districts' students."""
+    engine = create_engine(url)
+    with writing(engine) as connection:
+        migrations.run_versions(connection, revision)
+        connection.execute(
+            sa.text(
+                "INSERT INTO students (id, tenant_id, district_id, first_name, last_name, date_of_birth, delivered_on)"
+                " VALUES (:id, :tenant, :id, '-', '-', '2010-01-01', '2025-09-01')"
+            ),
+            [{"id": f"{number:032x}", "tenant": f"district-{number % 2}"} for number in range(4)],
+        )
+    return engine
+
+
+class _Stopped(Exception):
+    """What befalls a statement."""
+
+
+def test_wherever_an_upgrade_is_stopped_the_database_is_as_it_was(empty_database_url: str) -> None:
+    """Before ever later statements, from the first version to the last one."""
+    engine = _with_students(empty_database_url, REVISIONS[0])
+    before = _as_it_is(engine)
+    sent, last = 0, 0
+
+    def stop(*_: object) -> None:
+        nonlocal sent
+        sent += 1
+        if sent == last:
+            raise _Stopped
+
+    event = (sa.Engine, "before_cursor_execute", stop)
+    sa.event.listen(*event)
+    stops = []
+    try:
+        for last in (3, 30, 150, 400, 800, 10**6):
+            sent = 0
+            try:
+                versions.upgrade(engine)
+            except _Stopped:
+                stops.append(last)
+                sa.event.remove(*event)
+                assert _as_it_is(engine) == before
+                sa.event.listen(*event)
+                continue
+            break
+    finally:
+        sa.event.remove(*event)
+    assert len(stops) >= 4
+    assert versions.check(engine) == []
+    engine.dispose()
+
+
+def test_a_version_that_loses_rows_is_refused_and_changes_nothing(
+    empty_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = _with_students(empty_database_url, REVISIONS[-1])
+    versions.upgrade(engine)
+    before = _as_it_is(engine)
+
+    def losing(connection: sa.Connection, _to: str) -> None:
+        connection.exec_driver_sql("ALTER TABLE students ADD COLUMN nickname TEXT")
+        connection.exec_driver_sql("DELETE FROM students WHERE tenant_id = 'district-1'")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(migrations, "head", lambda: "9999")
+        patch.setattr(migrations, "run_versions", losing)
+        with pytest.raises(PermanentError, match="students has 2 rows after the upgrade, and had 4 before"):
+            versions.upgrade(engine)
+    assert _as_it_is(engine) == before
     engine.dispose()
 
 

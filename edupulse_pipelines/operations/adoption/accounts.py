@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.storage.version_1 import BATCHES, OLD_TABLES, old_name
 
 
@@ -56,6 +57,21 @@ class Counts:
 
 Report = dict[str, Counts]
 """By table of version 1.0."""
+
+
+def take_turn(connection: Connection, table: str, batch: str) -> None:
+    """Keep other adoptions of this database from bringing anything over until the transaction ends.
+
+    PermanentError when one of them has brought this batch over: two processes do the same work then.
+    """
+    name = old_name(connection.dialect.name, BATCHES)
+    if connection.dialect.name == "postgresql":  # on SQLite a transaction that writes is alone
+        connection.exec_driver_sql(f"LOCK TABLE {name} IN SHARE ROW EXCLUSIVE MODE")
+    if batch in batches_done(connection, table):
+        raise PermanentError(
+            "Another process is adopting this database, too, and has come first. Wait until that has ended: no row is "
+            "brought over twice, and the same command goes on if the other was stopped."
+        )
 
 
 def enter_batch(connection: Connection, table: str, batch: str, counts: Counts) -> None:

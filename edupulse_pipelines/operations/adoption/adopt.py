@@ -25,7 +25,7 @@ from edupulse_pipelines.operations.adoption.conditions import (
     refuse_another_tenant,
     refuse_what_is_no_version_1,
 )
-from edupulse_pipelines.operations.adoption.extracts import OldDatabase, plain_reading
+from edupulse_pipelines.operations.adoption.extracts import OldDatabase, last_moment, plain_reading
 from edupulse_pipelines.operations.adoption.records import ASSUMED_ENTRIES, Kept
 from edupulse_pipelines.progress import Progress
 from edupulse_pipelines.schema.sqlalchemy_tables import enrollments
@@ -42,12 +42,13 @@ from edupulse_pipelines.storage.version_1 import (
     analyse_old_tables,
     begin_adoption,
     end_adoption,
-    is_version_1,
     move_old_tables,
     moved_tables,
+    plain_name,
+    views_of_old_tables,
 )
 from edupulse_pipelines.storage.work import Work
-from edupulse_pipelines.weeks import today_in, week_of_delivery, week_start
+from edupulse_pipelines.weeks import week_of_delivery, week_start
 
 FEATURES = "student_features"
 _ORDER = (STUDENTS, "attendance_records", "grades", "discipline_incidents", "training_feedback")
@@ -59,13 +60,15 @@ class Adoption:
     """What came, or would come, of the rows, by table; and what stays behind.
 
     tables: further tables, which stay as they are where they are; moved: further ones, whose names are ours, in `v1_0`;
-    columns: by table those that nothing here knows, in `v1_0`. resumed: whether an earlier run had begun.
+    columns: by table those that nothing here knows, in `v1_0`; views: those that read an old table, and go on to.
+    resumed: whether an earlier run had begun.
     """
 
     report: Report
     tables: list[str] = field(default_factory=list)
     moved: list[str] = field(default_factory=list)
     columns: dict[str, list[str]] = field(default_factory=dict)
+    views: list[str] = field(default_factory=list)
     resumed: bool = False
 
     @property
@@ -83,7 +86,7 @@ def dry_run(database: Database, tenant: TenantSettings) -> Adoption:
         refuse_what_is_no_version_1(connection)
         plain_reading(connection)
         old = OldDatabase.of(connection, moved=False)
-        delivered_on = _last_creation(connection, old, tenant)
+        delivered_on = _last_creation(connection, old, tenant, dt.datetime.now(dt.UTC))
         report = _foretold(connection, old, tenant, delivered_on)
         return Adoption(report, **_left(connection, moved=False))
 
@@ -116,21 +119,14 @@ def _rows(connection: Connection, old: OldDatabase, table: str) -> int:
     return int(connection.exec_driver_sql(f"SELECT count(*) FROM {old.name(table)}").scalar_one())
 
 
-def _last_creation(connection: Connection, old: OldDatabase, tenant: TenantSettings) -> dt.date:
-    """The local day on which version 1.0 created its last row; today when that is not known, or still to come."""
-    today = today_in(tenant.timezone)
-    last: list[dt.datetime] = []
-    for table in _ORDER:
-        newest = f"max({old.text(table, 'created_at')})"
-        text = connection.exec_driver_sql(f"SELECT {newest} FROM {old.name(table)} o").scalar()
-        try:
-            moment = dt.datetime.fromisoformat(str(text))
-        except ValueError:
-            continue
-        last.append(moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC))
-    if not last:
-        return today
-    return min(today, max(last).astimezone(ZoneInfo(tenant.timezone)).date())
+def _last_creation(connection: Connection, old: OldDatabase, tenant: TenantSettings, begun: dt.datetime) -> dt.date:
+    """The local day on which version 1.0 created its last row before the adoption began; that day where none is known.
+
+    So it is the same whenever the adoption goes on.
+    """
+    moments = (last_moment(connection, old, table, begun) for table in _ORDER)
+    last = max((moment for moment in moments if moment is not None), default=begun)
+    return last.astimezone(ZoneInfo(tenant.timezone)).date()
 
 
 def _left(connection: Connection, *, moved: bool) -> dict[str, Any]:
@@ -139,15 +135,14 @@ def _left(connection: Connection, *, moved: bool) -> dict[str, Any]:
 
     ours = {*TABLES, ALEMBIC}
     old = OldDatabase.of(connection, moved=moved)
-    if moved:
-        there = moved_tables(connection)
-        further = sorted(name for name in there & ours if name not in OLD_TABLES and name != ALEMBIC)
-        tables = sorted(name for name in all_tables(connection) if name not in ours and not _is_ours(name))
-    else:
-        names = all_tables(connection)
-        further = sorted(name for name in names if name in ours and name not in OLD_TABLES and name != ALEMBIC)
-        tables = sorted(name for name in names if name not in ours and not _is_ours(name))
-    return {"tables": tables, "moved": further, "columns": old.left_columns()}
+    names = [plain_name(connection, name) for name in all_tables(connection)]
+    mine = moved_tables(connection) if moved else names
+    return {
+        "tables": sorted(name for name in names if name not in ours and not _is_ours(name)),
+        "moved": sorted(name for name in mine if name in ours and name not in OLD_TABLES and name != ALEMBIC),
+        "columns": old.left_columns(),
+        "views": views_of_old_tables(connection, moved=moved),
+    }
 
 
 def _is_ours(name: str) -> bool:
@@ -172,7 +167,9 @@ def adopt(
         with work.reading() as connection:
             plain_reading(connection)
             old = OldDatabase.of(connection, moved=True)
-            delivered_on = _last_creation(connection, old, tenant)
+            state = adopted_for(connection)
+            assert state is not None
+            delivered_on = _last_creation(connection, old, tenant, dt.datetime.fromisoformat(state.begun_at))
             rows = sum(moved_counts(connection).values())
             done = accounts.total(accounts.report(connection).values()).read
 
@@ -194,11 +191,6 @@ def _begin(database: Database, tenant: TenantSettings, then: Callable[[Connectio
         refuse_another_tenant(connection, tenant.name)
         if UNDER_WAY in moved_tables(connection):
             return True
-        if adopted_for(connection) is not None and not is_version_1(connection):
-            raise PermanentError(
-                f"This database of version 1.0 has been adopted for {tenant.name}: nothing is left to do but `edupulse "
-                "db adopt --finish`, which drops the old tables."
-            )
         refuse_what_is_no_version_1(connection)
 
     def first(connection: Connection) -> None:
@@ -231,6 +223,7 @@ def _bring_over(
 def _end(work: Work, old: OldDatabase, delivered_on: dt.date) -> None:
     """Check that every row is accounted for, mark everything to be computed, and let the others in."""
     with work.writing() as connection:
+        accounts.take_turn(connection, FEATURES, "all")
         features = _rows(connection, old, FEATURES)
         accounts.enter_batch(connection, FEATURES, "all", Counts(read=features, recomputed=features))
         assumed = connection.scalar(

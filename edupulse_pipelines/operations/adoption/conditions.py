@@ -11,12 +11,15 @@ from sqlalchemy.engine import Connection
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.storage.version_1 import (
     OLD_TABLES,
+    STUDENTS,
     adopted_for,
     columns_of,
     differences_from_version_1,
     is_version_1,
     old_name,
+    other_schemas,
     quoted,
+    refuse_what_is_in_the_way,
 )
 
 _ENCODINGS = {"UTF8"}
@@ -24,8 +27,15 @@ _ROWS_AT_ONCE = 5_000
 
 
 def refuse_what_is_no_version_1(connection: Connection) -> None:
-    """PermanentError unless this is a whole database of version 1.0, whose tables have not been moved."""
+    """PermanentError unless this is a whole database of version 1.0, whose tables can be, and have not been, moved."""
     if not is_version_1(connection):
+        _refuse_what_is_adopted(connection)
+        if elsewhere := other_schemas(connection):
+            raise PermanentError(
+                f"There is no table `{STUDENTS}` of version 1.0 where this connection looks for tables, but one in the "
+                f"schema {elsewhere[0]}: have the role look there first (ALTER ROLE … SET search_path TO "
+                f"{elsewhere[0]}, public). Nothing was changed."
+            )
         raise PermanentError(
             "This is no database of version 1.0: it has no table `students` without `tenant_id`. Nothing was changed."
         )
@@ -36,17 +46,59 @@ def refuse_what_is_no_version_1(connection: Connection) -> None:
             f"This is a database of version 1.0 in name only: it lacks {shown}. An earlier version (0.9) has to be "
             "brought to 1.0 first, by the statements of its documentation. Nothing was changed."
         )
+    refuse_what_is_in_the_way(connection)
+    _refuse_who_may_not(connection)
     _refuse_foreign_encoding(connection)
     _refuse_other_ids(connection)
+
+
+def _refuse_what_is_adopted(connection: Connection) -> None:
+    """PermanentError for a database whose old tables have been moved: another process adopts it, or has done so."""
+    state = adopted_for(connection)
+    if state is None:
+        return
+    if state.adopted_at is None:
+        raise PermanentError(
+            f"This database of version 1.0 is being adopted for {state.tenant} by another process, which began at "
+            f"{state.begun_at}. Wait until that has ended; the command goes on from there if it was stopped."
+        )
+    raise PermanentError(
+        f"This database of version 1.0 has been adopted for {state.tenant}: nothing is left to do but `edupulse db "
+        "adopt --finish`, which drops the old tables."
+    )
 
 
 def refuse_another_tenant(connection: Connection, tenant: str) -> None:
     """PermanentError when the old tables are, or were, adopted for another district."""
     state = adopted_for(connection)
-    if state is not None and state[0] != tenant:
+    if state is not None and state.tenant != tenant:
         raise PermanentError(
-            f"This database of version 1.0 is adopted for {state[0]}: one of version 1.0 is one district's, and cannot "
-            f"hold students of {tenant} as well. Run the command with --tenant {state[0]}."
+            f"This database of version 1.0 is adopted for {state.tenant}: one of version 1.0 is one district's, and "
+            f"cannot hold students of {tenant} as well. Run the command with --tenant {state.tenant}."
+        )
+
+
+def _refuse_who_may_not(connection: Connection) -> None:
+    """PermanentError for a role of PostgreSQL that the old tables do not belong to, or that may make no schema."""
+    if connection.dialect.name != "postgresql":
+        return
+    query = sa.text(
+        "SELECT relname, CAST(CAST(relowner AS regrole) AS text), current_user FROM pg_class"
+        " WHERE relnamespace = CAST(current_schema() AS regnamespace) AND relname = ANY(:names)"
+        " AND NOT pg_has_role(relowner, 'USAGE') ORDER BY 1"
+    )
+    if found := connection.execute(query, {"names": list(OLD_TABLES)}).first():
+        table, owner, role = found
+        raise PermanentError(
+            f"{table} belongs to the role {owner}, and only its owner may move it: this is {role}. As an administrator "
+            f'run REASSIGN OWNED BY {owner} TO "{role}" (or ALTER TABLE … OWNER TO for each of them, where that owns '
+            "other things as well); or adopt as the owner. Nothing was changed."
+        )
+    if not connection.scalar(sa.text("SELECT has_database_privilege(current_database(), 'CREATE')")):
+        role = connection.scalar(sa.text("SELECT current_user"))
+        raise PermanentError(
+            f"The role {role} may make no schema in this database, where the old tables would go: GRANT CREATE ON "
+            f'DATABASE … TO "{role}". Nothing was changed.'
         )
 
 

@@ -220,7 +220,20 @@ def moments(column: pa.ChunkedArray) -> pa.ChunkedArray:
     """Texts of moments in UTC, ISO form; null where there is none."""
     if pc.all(pc.match_substring_regex(column, _ISO_MOMENT)).as_py() is not False:
         return column
-    return _each(column, _moment)
+    return _each(column, moment_of)
+
+
+def last_moment(connection: Connection, old: OldDatabase, table: str, until: dt.datetime) -> dt.datetime | None:
+    """The last moment at which a row of the table was created; of none that is not known, or lies after `until`."""
+    value = old.text(table, CREATED_AT)
+    end = until.astimezone(dt.UTC).replace(tzinfo=None).isoformat(timespec="microseconds")
+    query = f"SELECT DISTINCT {value} FROM {old.name(table)} o WHERE o.{CREATED_AT} IS NOT NULL"
+    if old.dialect == "postgresql" and old.columns[table][CREATED_AT].startswith("timestamp"):
+        query = f"SELECT max({value}) FROM {old.name(table)} o WHERE o.{CREATED_AT} BETWEEN '0001-01-01' AND '{end}'"
+    texts = connection.exec_driver_sql(query, execution_options={"stream_results": True}).scalars()
+    known = (moment for text in texts if (moment := moment_of(str(text))) is not None)
+    last = max((moment for moment in known if moment <= end), default=None)
+    return None if last is None else dt.datetime.fromisoformat(last).replace(tzinfo=dt.UTC)
 
 
 def _each(column: pa.ChunkedArray, convert: Any) -> pa.ChunkedArray:
@@ -246,7 +259,8 @@ def shortest(text: str) -> str:
     return np.format_float_positional(value, unique=True, trim="-")
 
 
-def _moment(text: str) -> str | None:
+def moment_of(text: str) -> str | None:
+    """A text of a moment in UTC, ISO form; None for what is none."""
     try:
         moment = dt.datetime.fromisoformat(text)
     except ValueError:

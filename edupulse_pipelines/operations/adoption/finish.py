@@ -23,6 +23,7 @@ from edupulse_pipelines.storage.version_1 import (
     moved_tables,
     old_name,
     refuse_version_1,
+    views_of_old_tables,
 )
 
 _FEATURES = "student_features"
@@ -62,9 +63,9 @@ def _state(connection: Connection) -> tuple[str, str]:
     """The tenant, and when the adoption was over."""
     refuse_version_1(connection)
     state = adopted_for(connection) if ADOPTED in moved_tables(connection) else None
-    if state is None or state[1] is None:
+    if state is None or state.adopted_at is None:
         raise PermanentError("There are no tables of version 1.0 here, so that there is nothing to finish.")
-    return state[0], state[1]
+    return state.tenant, state.adopted_at
 
 
 def _refuse_unequal_counts(connection: Connection, rows: dict[str, int]) -> None:
@@ -119,28 +120,27 @@ def _own_id(dialect: str) -> str:
 
 
 def _refuse_referred(connection: Connection) -> None:
-    """PermanentError while another table refers to an old one."""
-    if connection.dialect.name == "sqlite":
-        names = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'").scalars().all()
-        old = {old_name("sqlite", table).strip('"') for table in OLD_TABLES}
-        referring = sorted(
-            name
-            for name in names
-            if name not in old
-            and old
-            & set(connection.exec_driver_sql(f'SELECT "table" FROM pragma_foreign_key_list({name!r})').scalars())
+    """PermanentError while another table refers to an old one, or a view reads one."""
+    dialect = connection.dialect.name
+    going = {old_name(dialect, table).replace('"', "") for table in OLD_TABLES}
+    if dialect == "sqlite":
+        query = (
+            "SELECT t.name FROM sqlite_master t JOIN pragma_foreign_key_list(t.name) k"
+            " WHERE t.type = 'table' AND lower(k.\"table\") = :old"
         )
     else:
-        referring = list(
-            connection.exec_driver_sql(
-                "SELECT DISTINCT CAST(conrelid AS regclass)::text FROM pg_constraint k"
-                " JOIN pg_class t ON t.oid = k.confrelid JOIN pg_namespace n ON n.oid = t.relnamespace"
-                " JOIN pg_class c ON c.oid = k.conrelid JOIN pg_namespace m ON m.oid = c.relnamespace"
-                " WHERE k.contype = 'f' AND n.nspname = 'v1_0' AND m.nspname <> 'v1_0' ORDER BY 1"
-            ).scalars()
+        query = (
+            "SELECT CAST(coalesce(pg_partition_root(conrelid), CAST(conrelid AS regclass)) AS text) FROM pg_constraint"
+            " WHERE contype = 'f' AND conparentid = 0 AND confrelid = CAST(:old AS regclass)"
         )
+    referring = {name for old in going for name in connection.scalars(sa.text(query), {"old": old})} - going
     if referring:
         raise PermanentError(
-            f"{referring[0]} refers to a table of version 1.0: drop the reference, or the table, first. Nothing was "
+            f"{min(referring)} refers to a table of version 1.0: drop the reference, or the table, first. Nothing was "
             "dropped."
+        )
+    if reading := views_of_old_tables(connection, moved=True):
+        raise PermanentError(
+            f"{reading[0]} reads a table of version 1.0: drop that view, or have it read another table, first. Nothing "
+            "was dropped."
         )

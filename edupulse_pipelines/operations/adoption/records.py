@@ -35,7 +35,7 @@ from edupulse_pipelines.ingest.merging import merge
 from edupulse_pipelines.ingest.references import Students, guid
 from edupulse_pipelines.ingest.table_load import TableLoad
 from edupulse_pipelines.ingest.validation import MISSING_PREDICTION, UNKNOWN_PREDICTION, Reasons, validate
-from edupulse_pipelines.operations.adoption.accounts import Counts, batches_done, enter_batch
+from edupulse_pipelines.operations.adoption.accounts import Counts, batches_done, enter_batch, take_turn
 from edupulse_pipelines.operations.adoption.extracts import (
     Extract,
     OldDatabase,
@@ -49,6 +49,7 @@ from edupulse_pipelines.operations.adoption.extracts import (
 from edupulse_pipelines.schema.delivery import DELIVERED, STUDENT_NUMBER
 from edupulse_pipelines.schema.tables import ARCHIVED
 from edupulse_pipelines.settings import Settings, TenantSettings
+from edupulse_pipelines.sources.blanks import trimmed_column
 from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.erased import ErasedKeys, read_erased
 from edupulse_pipelines.storage.version_1 import STUDENTS
@@ -101,6 +102,13 @@ def _month_of(dialect: str, date: str) -> str:
     return f"CASE WHEN {column} GLOB '[0-9][0-9][0-9][0-9]-[0-9][0-9]-*' THEN substr({column}, 1, 7) ELSE '' END"
 
 
+def _is_day(dialect: str, date: str) -> str:
+    """The condition on rows whose date is one, so that it is the first one and not the least text."""
+    if dialect == "postgresql":
+        return f"{_month_of(dialect, date)} <> '{UNDATED}'"
+    return f'date(o."{date}") = o."{date}"'  # the 30th of February is the 1st of March to SQLite
+
+
 def _within(dialect: str, date: str, month: str) -> str:
     """The condition on rows of a month, such that an index on the date serves."""
     column = f'o."{date}"'
@@ -132,11 +140,27 @@ def student_batches(connection: Connection, old: OldDatabase, delivered_on: dt.d
         numbers = rows[STUDENT_NUMBER].combine_chunks().to_pylist()
         for row in silent.tolist():
             days[row] = min(max(days[row], first.get(numbers[row], days[row])), last)
+    days = _together(rows[STUDENT_NUMBER], days)
 
     def opening(day: np.datetime64) -> Opening:
         return lambda _connection: extract_of(rows.filter(pa.array(days == day)))
 
     return [Batch(str(day), day.astype(dt.date), opening(day)) for day in np.unique(days)]
+
+
+def _together(numbers: pa.ChunkedArray, days: np.ndarray) -> np.ndarray:
+    """The days; of students whose numbers differ in blanks alone, and are one here, the last of theirs for all.
+
+    Delivered on different days, the later one would change the earlier one's record instead of contradicting it.
+    """
+    trimmed = trimmed_column(numbers)
+    if trimmed is None:
+        return days
+    encoded = trimmed.combine_chunks().dictionary_encode()
+    codes = encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()
+    latest = np.full(len(encoded.dictionary) + 1, days.min())
+    np.maximum.at(latest, codes, days)
+    return latest[codes]
 
 
 def _first_events(connection: Connection, old: OldDatabase) -> dict[str, np.datetime64]:
@@ -150,13 +174,10 @@ def _first_events(connection: Connection, old: OldDatabase) -> dict[str, np.date
         rows = connection.exec_driver_sql(
             f"SELECT s.district_id, min({day}) FROM {old.name(table)} o"
             f" JOIN {old.name(STUDENTS)} s ON s.id = o.student_id"
-            f" WHERE s.enrollment_date IS NULL AND {_month_of(old.dialect, date)} <> '{UNDATED}' GROUP BY 1"
+            f" WHERE s.enrollment_date IS NULL AND {_is_day(old.dialect, date)} GROUP BY 1"
         )
         for number, text in rows:
-            try:
-                first = np.datetime64(text, "D")
-            except ValueError:
-                continue
+            first = np.datetime64(text, "D")
             found[number] = min(first, found.get(number, first))
     return found
 
@@ -243,12 +264,14 @@ def _bring_batch(load: TableLoad, batch: Batch) -> int:
         "rows_erased": filter_.count,
     }
     with work.writing() as connection:
+        take_turn(connection, load.table, batch.name)
         manifest.enter(connection, identity, manifest.entry(connection, identity), values)
         entry = manifest.entry(connection, identity)
     assert entry is not None
     rows = DeliveredRows(load.table, batch.delivered_on, [_content(file_name, path, count)], load.tenant)
     load.make_room(rows)
     with load.writing() as connection:
+        take_turn(connection, load.table, batch.name)
         counts = merge(connection, load, Delivery(batch.delivered_on, [entry], rows, pieces_of(load, rows)), rows)
         enter_batch(connection, load.table, batch.name, _counted(counts))
     return count

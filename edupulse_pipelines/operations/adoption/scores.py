@@ -23,11 +23,12 @@ from edupulse_pipelines.ingest import quarantine
 from edupulse_pipelines.ingest.earlier_records import CREATED_AT, ID, moment_texts
 from edupulse_pipelines.ingest.quarantine import BadRow
 from edupulse_pipelines.ingest.validation import FUTURE_DATE, LATER_PREDICTION, UNKNOWN_STUDENT
-from edupulse_pipelines.operations.adoption.accounts import Counts, batches_done, enter_batch
+from edupulse_pipelines.operations.adoption.accounts import Counts, batches_done, enter_batch, take_turn
 from edupulse_pipelines.operations.adoption.extracts import (
     OldDatabase,
     OldRows,
     extracted,
+    moment_of,
     moments,
     plain_reading,
     shortest,
@@ -51,6 +52,9 @@ MADE_MODELS = "models_made"
 UNDATED = ""
 _ALL = "all"
 _VERSION_LENGTH = 50
+_TEXTS_IN_A_QUERY = 1_000
+_DAYS_APART = range(-2, 3)
+"""By how many days the one in a text and the one in the district differ at most, whatever the time zones."""
 
 Row = dict[str, Any]
 
@@ -120,6 +124,7 @@ def bring_models(work: Work, old: OldDatabase, advanced: Advanced) -> None:
         for row in unknown
     ]
     with work.writing() as connection:
+        take_turn(connection, MODELS, _ALL)
         write_adopted(connection, work, written)
         enter_batch(connection, MODELS, _ALL, counts)
     advanced(counts.read)
@@ -155,6 +160,8 @@ class PredictionBatch:
     """The predictions of one school week (a Monday), or those without a moment (None)."""
 
     week: dt.date | None
+    no_moments: tuple[str, ...] = ()
+    """Of those without: what they have in its place, on SQLite."""
 
     @property
     def name(self) -> str:
@@ -165,8 +172,11 @@ class PredictionBatch:
         """The condition on rows that may be of it, whatever the time zone."""
         day = _day_of(dialect)
         if self.week is None:
-            return f"{day} = ''"
-        first, last = self.week - dt.timedelta(days=1), self.week + WEEK
+            if len(self.no_moments) > _TEXTS_IN_A_QUERY:
+                return "1 = 1"
+            texts = ", ".join("'" + text.replace("'", "''") + "'" for text in ("", *self.no_moments))
+            return f"{day} = ''" + (f" OR o.prediction_date IN ({texts})" if self.no_moments else "")
+        first, last = self.week - dt.timedelta(days=2), self.week + WEEK + dt.timedelta(days=1)
         if dialect == "postgresql":
             return f"o.prediction_date >= DATE '{first}' AND o.prediction_date < DATE '{last + dt.timedelta(days=1)}'"
         return f"{day} BETWEEN '{first}' AND '{last}'"
@@ -185,18 +195,26 @@ def _day_of(dialect: str) -> str:
 
 def prediction_batches(connection: Connection, old: OldDatabase) -> list[PredictionBatch]:
     """The school weeks that may have predictions, and what has no moment."""
-    day_of = _day_of(old.dialect)
-    days = connection.exec_driver_sql(f"SELECT DISTINCT {day_of} FROM {old.name(PREDICTIONS)} o").scalars()
     weeks: set[dt.date] = set()
     undated = False
+    day_of = _day_of(old.dialect)
+    days = connection.exec_driver_sql(f"SELECT DISTINCT {day_of} FROM {old.name(PREDICTIONS)} o").scalars()
     for text in days:
         try:
             day = dt.date.fromisoformat(text)
         except ValueError:
             undated = True
             continue
-        weeks |= {week_start(day + dt.timedelta(days=offset)) for offset in (-1, 0, 1)}
-    return [*map(PredictionBatch, sorted(weeks)), *([PredictionBatch(None)] if undated else [])]
+        weeks |= {week_start(day + dt.timedelta(days=offset)) for offset in _DAYS_APART}
+    no_moments: list[str] = []
+    if old.dialect == "sqlite":  # a text may begin like a moment, and be none
+        query = (
+            f"SELECT DISTINCT o.prediction_date FROM {old.name(PREDICTIONS)} o"
+            f" WHERE typeof(o.prediction_date) = 'text' AND {day_of} <> ''"
+        )
+        no_moments = [text for text in connection.exec_driver_sql(query).scalars() if moment_of(text) is None]
+    dated = map(PredictionBatch, sorted(weeks))
+    return [*dated, *([PredictionBatch(None, tuple(no_moments))] if undated or no_moments else [])]
 
 
 @dataclass
@@ -305,6 +323,7 @@ def bring_predictions(work: Work, old: OldDatabase, zone: ZoneInfo, delivered_on
         if not judged.good and not judged.bad:
             continue
         with work.writing() as connection:
+            take_turn(connection, PREDICTIONS, batch.name)
             if judged.good:
                 copy_rows(connection, PREDICTIONS, _table(work, judged.good, batch, there))
             _hold(connection, work, batch, judged, delivered_on)
