@@ -49,6 +49,7 @@ from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.weeks import WEEK
 from edupulse_pipelines_tests.benchmarks._moving import measure as measure_moving
 from edupulse_pipelines_tests.ingest.district import balanced
+from edupulse_pipelines_tests.operations.version_1 import ddl
 
 FIRST_DAY = dt.date(2024, 8, 26)
 DAYS_OF_A_WEEK = 5
@@ -57,51 +58,6 @@ BAD_EVERY = 1_000
 ORM_SAMPLE = 50_000
 STATUSES = ("present",) * 93 + ("absent",) * 3 + ("tardy",) * 2 + ("excused",) * 2
 TENANT = "benchmark"
-
-# As `../seed/database-schema.md` of the design has them, but for gen_random_uuid(): uuid_generate_v4() needs an
-# extension that a fresh database lacks, and both make a random version 4.
-SEED_DDL = """
-CREATE TABLE students (
-    id UUID PRIMARY KEY DEFAULT gen_random_uuid(),
-    district_id VARCHAR(50) UNIQUE NOT NULL,
-    first_name VARCHAR(100) NOT NULL,
-    last_name VARCHAR(100) NOT NULL,
-    grade_level INTEGER CHECK (grade_level >= 0 AND grade_level <= 12),
-    date_of_birth DATE NOT NULL,
-    gender VARCHAR(10),
-    ethnicity VARCHAR(100),
-    socioeconomic_status VARCHAR(50),
-    gpa REAL CHECK (gpa >= 0 AND gpa <= 4.0),
-    attendance_rate REAL CHECK (attendance_rate >= 0 AND attendance_rate <= 1.0),
-    parent_contact VARCHAR(200),
-    enrollment_date DATE DEFAULT CURRENT_DATE,
-    student_metadata JSONB DEFAULT '{}',
-    created_at TIMESTAMPTZ DEFAULT NOW(),
-    updated_at TIMESTAMPTZ DEFAULT NOW()
-);
-
--- Indexes for performance
-CREATE INDEX idx_students_district_id ON students(district_id);
-CREATE INDEX idx_students_grade_level ON students(grade_level);
-CREATE INDEX idx_students_enrollment_date ON students(enrollment_date);
-CREATE INDEX idx_students_created_at ON students(created_at);
-
-CREATE TABLE attendance_records (
-    id UUID PRIMARY KEY DEFAULT gen_random_uuid(),
-    student_id UUID REFERENCES students(id) ON DELETE CASCADE,
-    date DATE NOT NULL,
-    status VARCHAR(20) CHECK (status IN ('present', 'absent', 'tardy', 'excused')),
-    period INTEGER,
-    created_at TIMESTAMPTZ DEFAULT NOW(),
-
-    UNIQUE(student_id, date, period)
-);
-
--- Indexes for temporal queries
-CREATE INDEX idx_attendance_student_date ON attendance_records(student_id, date);
-CREATE INDEX idx_attendance_date_status ON attendance_records(date, status);
-CREATE INDEX idx_attendance_status ON attendance_records(status);
-"""
 
 SERVER_SETTINGS = (
     "server_version",
@@ -407,7 +363,7 @@ def _seed_database(server: str, name: str, school: School) -> str:
     """A database with the seed's tables, and these students in it."""
     url = _database(server, name)
     with _Cursor(url) as cursor:
-        cursor.execute(SEED_DDL)
+        cursor.execute(";\n".join(ddl("postgresql", "students", "attendance_records")))
         lines = (
             f"{identifier},{number},A,B,2010-01-01\n"
             for identifier, number in zip(school.seed, school.numbers, strict=True)

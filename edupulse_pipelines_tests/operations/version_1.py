@@ -38,6 +38,9 @@ CREATE TABLE students (
     updated_at TIMESTAMPTZ DEFAULT CURRENT_TIMESTAMP
 );
 CREATE INDEX idx_students_district_id ON students(district_id);
+CREATE INDEX idx_students_grade_level ON students(grade_level);
+CREATE INDEX idx_students_enrollment_date ON students(enrollment_date);
+CREATE INDEX idx_students_created_at ON students(created_at);
 CREATE TABLE attendance_records (
     id UUID PRIMARY KEY DEFAULT gen_random_uuid(),
     student_id UUID REFERENCES students(id) ON DELETE CASCADE,
@@ -117,13 +120,21 @@ CREATE TABLE model_metadata (
 """
 
 
-def ddl(dialect: str) -> list[str]:
-    """The statements; on SQLite with ids as SQLAlchemy's own type had them, and no generated ones."""
+def ddl(dialect: str, *tables: str) -> list[str]:
+    """The statements, of these tables alone if any are named.
+
+    Ids are made by gen_random_uuid(): uuid_generate_v4() of the documentation needs an extension, and both make one of
+    version 4. On SQLite ids are as SQLAlchemy's own type had them, and none are generated.
+    """
     text = DDL
     if dialect == "sqlite":
         text = text.replace(" DEFAULT gen_random_uuid()", "").replace("UUID", "CHAR(32)").replace("JSONB", "JSON")
         text = text.replace("TIMESTAMPTZ", "DATETIME")
-    return [statement.strip() for statement in text.split(";") if statement.strip()]
+    statements = [statement.strip() for statement in text.split(";") if statement.strip()]
+    return [one for one in statements if not tables or _OF_TABLE.match(one)[1] in tables]  # type: ignore[index]
+
+
+_OF_TABLE = re.compile(r"CREATE (?:TABLE|INDEX \w+ ON) (\w+)")
 
 
 @dataclass

@@ -175,7 +175,7 @@ def test_wherever_an_upgrade_is_stopped_the_database_is_as_it_was(empty_database
     sa.event.listen(*event)
     stops = []
     try:
-        for last in (3, 30, 150, 400, 800, 10**6):
+        for last in (3, 30, 90, 150, 400, 10**6):
             sent = 0
             try:
                 versions.upgrade(engine)

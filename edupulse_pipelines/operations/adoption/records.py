@@ -106,7 +106,7 @@ def _is_day(dialect: str, date: str) -> str:
     """The condition on rows whose date is one, so that it is the first one and not the least text."""
     if dialect == "postgresql":
         return f"{_month_of(dialect, date)} <> '{UNDATED}'"
-    return f'date(o."{date}") = o."{date}"'  # the 30th of February is the 1st of March to SQLite
+    return f'date(o."{date}", \'+0 days\') = o."{date}"'  # which makes the 1st of March of the 30th of February
 
 
 def _within(dialect: str, date: str, month: str) -> str:
