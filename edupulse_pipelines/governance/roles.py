@@ -30,6 +30,7 @@ from edupulse_pipelines.schema.objects.audit import SEQUENCE
 from edupulse_pipelines.schema.objects.function_names import FUNCTION_NAMES
 from edupulse_pipelines.schema.objects.guards import GUARDED
 from edupulse_pipelines.storage.engine import INSUFFICIENT_PRIVILEGE, driver_code
+from edupulse_pipelines.storage.version_1 import is_version_1
 from edupulse_pipelines.storage.work import Work
 
 _WITHOUT_PARAMETERS = {"no_parameters": True}
@@ -50,7 +51,7 @@ class Made:
 
     former: roles of districts that are no longer in the settings; they stay until somebody drops them.
     left: statements that the connection's role may not run, each with the server's reason. has_tables: whether the
-    tables were there to let the roles in to; `edupulse db upgrade` does it otherwise.
+    tables were there to let the roles in to; `edupulse db upgrade` does it otherwise, and of version 1.0 `db adopt`.
     """
 
     roles: tuple[str, ...]
@@ -86,7 +87,7 @@ def make_roles(work: Work, names: RoleNames) -> Made:
         if trouble := access.memberships(connection, names):
             raise PermanentError(trouble[0])
         made.former = former_roles(connection, names)
-        made.has_tables = access.roles_are_there(connection, names)
+        made.has_tables = access.roles_are_there(connection, names) and not is_version_1(connection)
         if made.has_tables:
             with as_owner(connection, names):
                 made.changed = access.let_in(connection, names)

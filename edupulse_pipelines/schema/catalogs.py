@@ -40,7 +40,9 @@ def read_catalog(connection: Connection) -> Catalog:
             "our_policies": POLICY_PREFIX,
         },
     )
-    return {key: _ARRAY_OF_TEXTS.sub(_each_cast, definition.replace(f"{schema}.", "")) for key, definition in rows}
+    # Settings of ours begin with `app.`, which a schema may be called, too.
+    qualified = re.compile(rf"(?<!setting\(')(?<!config\(')(?<!MESSAGE = '){re.escape(schema)}\.")
+    return {key: _ARRAY_OF_TEXTS.sub(_each_cast, qualified.sub("", definition)) for key, definition in rows}
 
 
 def _each_cast(array: re.Match[str]) -> str:

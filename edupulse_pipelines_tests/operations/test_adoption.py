@@ -666,7 +666,7 @@ def test_with_roles_the_owner_adopts_and_the_loader_goes_on(
     names = RoleNames(prefix, ("riverside",))
     try:
         monkeypatch.setenv("EDUPULSE_KEEPER_URL", postgresql_url)
-        house("db", "roles")
+        assert "no tables yet" in house("db", "roles").output
         urls = {}
         with house.engine.begin() as connection:
             for role in (names.keeper, names.loader):

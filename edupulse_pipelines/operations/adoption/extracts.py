@@ -111,7 +111,7 @@ class Extract:
             pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(self.header, pa.string()),
                 strings_can_be_null=True,
-                quoted_strings_can_be_null=False,
+                quoted_strings_can_be_null=True,  # version 1.0 took an empty text for a value; nobody delivers one
                 null_values=[""],
             ),
         ) as reader:
