@@ -143,7 +143,9 @@ def _show_roles(names: RoleNames, made: Made) -> None:
     if made.has_tables:
         click.echo("Their rights and policies are as they should be.")
     elif not made.left:
-        click.echo("There are no tables yet: `edupulse db upgrade` makes them and lets the roles in.")
+        click.echo(
+            "There are no tables yet: `edupulse db upgrade` (version 1.0: `db adopt`) makes them and lets the roles in."
+        )
     if made.former:
         from edupulse_pipelines.governance.roles import dropping
 

@@ -334,10 +334,11 @@ def _rename_indexes(connection: Connection) -> None:
     )
     for name, made in connection.execute(query, {"prefix": f"{SCHEMA}_"}).all():
         if name.lower().startswith(_INDEXES_OF_OURS):
-            new = quoted(f"{SCHEMA}_{name}")
+            begin = _INDEX.match(made)
+            assert begin is not None
             connection.exec_driver_sql(f"DROP INDEX {quoted(name)}")
             connection.exec_driver_sql(
-                _INDEX.sub(lambda match, new=new: match[1] + new, made, count=1),
+                begin[1] + quoted(f"{SCHEMA}_{name}") + made[begin.end() :],
                 execution_options={"no_parameters": True},
             )
 

@@ -83,9 +83,10 @@ def _refuse_who_may_not(connection: Connection) -> None:
     if connection.dialect.name != "postgresql":
         return
     query = sa.text(
-        "SELECT relname, CAST(CAST(relowner AS regrole) AS text), current_user FROM pg_class"
-        " WHERE relnamespace = CAST(current_schema() AS regnamespace) AND relname = ANY(:names)"
-        " AND NOT pg_has_role(relowner, 'USAGE') ORDER BY 1"
+        "SELECT c.relname, CAST(CAST(c.relowner AS regrole) AS text), current_user FROM pg_class c"
+        " LEFT JOIN pg_class whole ON whole.oid = pg_partition_root(c.oid)"
+        " WHERE c.relnamespace = CAST(current_schema() AS regnamespace) AND c.relkind IN ('r', 'p')"
+        " AND coalesce(whole.relname, c.relname) = ANY(:names) AND NOT pg_has_role(c.relowner, 'USAGE') ORDER BY 1"
     )
     if found := connection.execute(query, {"names": list(OLD_TABLES)}).first():
         table, owner, role = found
