@@ -29,6 +29,7 @@ from edupulse_pipelines.operations.adoption import records
 from edupulse_pipelines.operations.adoption.adopt import Adoption, adopt, dry_run
 from edupulse_pipelines.operations.adoption.extracts import shortest
 from edupulse_pipelines.operations.partitions import detach_month
+from edupulse_pipelines.risk.book.shown import shown_model
 from edupulse_pipelines.settings import Settings, load_settings
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines.storage.engine import create_engine
@@ -212,6 +213,8 @@ def test_what_is_delivered_and_replayed_afterwards_meets_the_rows_that_came_over
             (counts[table],) = load_records(work, house.settings.raw_dir, house.tenant, table, [week]).deliveries
         assert (counts["grades"].unchanged, counts["grades"].inserted) == (3, 0)
         assert (counts["attendance_records"].updated, counts["attendance_records"].inserted) == (1, 1)
+        with work.reading() as connection:
+            assert shown_model(connection, work) is None  # not one that is nowhere, as if it had been trained now
         replayed = replay_quarantine(work, house.settings.raw_dir, house.tenant)
         assert sum(of.loaded for of in replayed.values()) == 0  # all of them are as wrong as before
         _expect_erased_only_after_finish(house, work)

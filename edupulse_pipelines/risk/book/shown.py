@@ -22,9 +22,10 @@ def active_model(connection: sa.Connection, work: Work) -> dict[str, Any] | None
 def shown_model(connection: sa.Connection, work: Work) -> dict[str, Any] | None:
     """The model that a summary shows: the champion or, without one, the model that was trained last.
 
-    `version`, `metrics`, `promoted`, and `reason` where it is not champion. None when there is no model at all.
+    `version`, `metrics`, `promoted`, and `reason` where it is not champion. None when there is no model at all, or none
+    but those of version 1.0, which nobody trained here.
     """
-    records = model_records(connection, work)
+    records = [row for row in model_records(connection, work) if row.data_through is not None or not row.set_aside]
     active = _active(records)
     if active is not None:
         return {**active, "promoted": True, "reason": ""}
