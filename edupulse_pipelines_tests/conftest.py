@@ -16,9 +16,10 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import gc
 import shutil
+import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -92,6 +93,25 @@ def runs_in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         monkeypatch.setattr(f"edupulse_pipelines.orchestration.{module}.dagster_instance", instances)
     yield
     instances.close()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """Makes a disk of so many KiB, or makes it larger; skipped where one may not mount."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+
+    def of_size(kib: int) -> Path:
+        mounted = os.path.ismount(folder)
+        command = ["mount", "-o", f"remount,size={kib}k"] if mounted else ["mount", "-t", "tmpfs", "-o", f"size={kib}k"]
+        command += [str(folder)] if mounted else ["tmpfs", str(folder)]
+        if subprocess.run(command, capture_output=True, check=False).returncode:
+            pytest.skip("nothing can be mounted here")
+        return folder
+
+    yield of_size
+    if os.path.ismount(folder):
+        subprocess.run(["umount", str(folder)], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import resource
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -25,25 +25,6 @@ from edupulse_pipelines.storage.engine import create_engine, reachable
 from edupulse_pipelines_tests.test_private_home import STUDENTS, a_district, edupulse
 
 SAID = "No space is left on the disk of "
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
-    """Makes a disk of so many KiB, or makes it larger; skipped where one may not mount."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-
-    def of_size(kib: int) -> Path:
-        mounted = os.path.ismount(folder)
-        command = ["mount", "-o", f"remount,size={kib}k"] if mounted else ["mount", "-t", "tmpfs", "-o", f"size={kib}k"]
-        command += [str(folder)] if mounted else ["tmpfs", str(folder)]
-        if subprocess.run(command, capture_output=True, check=False).returncode:
-            pytest.skip("nothing can be mounted here")
-        return folder
-
-    yield of_size
-    if os.path.ismount(folder):
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def _oserror(number: int, *rest: object) -> OSError:

@@ -8,7 +8,7 @@ import re
 import shlex
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from click.testing import CliRunner, Result
 
 from edupulse_pipelines import cli
-from edupulse_pipelines.errors import PermanentError, SchemaBehind
+from edupulse_pipelines.errors import DiskFull, PermanentError, SchemaBehind
 from edupulse_pipelines.governance.audit_verify import verify
 from edupulse_pipelines.governance.erasure import Erased, erase
 from edupulse_pipelines.governance.role_names import RoleNames
@@ -372,6 +372,30 @@ def test_wherever_it_is_stopped_the_database_is_as_it_was_or_goes_on(house: Hous
     assert done.resumed
     assert _counted(done) == EXPECTED
     assert Database(house.url).check() == []
+
+
+def test_on_a_full_disk_it_says_so_and_goes_on_once_there_is_room(small_disk: Callable[[int], Path]) -> None:
+    """Too little for the tables of now, and then for all that is archived and written."""
+    folder = small_disk(600)
+    house = House(folder / "home", f"sqlite:///{folder / 'old.db'}")
+    district(house.url).write()
+    before = _catalog(house)
+    full = 0
+    for kib in (600, *range(2_100, 10_000, 400)):
+        house.engine.dispose()
+        small_disk(kib)
+        try:
+            done = house.adopt()
+            break
+        except DiskFull as error:
+            full += 1
+            assert "No space is left on the disk of" in str(error)
+        if kib == 600:
+            assert _catalog(house) == before
+    assert full >= 2
+    assert _counted(done) == EXPECTED
+    assert Database(house.url).check() == []
+    house.engine.dispose()
 
 
 _HAS_TENANT = {
