@@ -1,9 +1,9 @@
 """Which files of a home belong to a moment, and where they lie.
 
 All of the home but for what is not ours to keep (landing folders), what is made again (logs, locks, unfinished files,
-the drill's folder), the server of a restored PostgreSQL, the backups themselves, the data keys, which lie beside the
-moments (`key_copies`), and the operator's keys, also those of before. Databases of
-SQLite among them are copied as databases.
+the drill's folder), the server of a restored PostgreSQL, backups, also those in a folder that the settings no longer
+name, the data keys, which lie beside the moments (`key_copies`), and the operator's keys, also those of before.
+Databases of SQLite among them are copied as databases.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ WORK = "backup-work"
 DUMP_WORK = "dump-work"
 """In the home: where a dump lies in plain before it is encrypted, and while it is restored."""
 _NO_PART = ("logs", "drill", SERVER_FOLDER, KEYS_FOLDER, WORK, DUMP_WORK)
+_DEFAULT_BACKUPS = "backups"
 _UNFINISHED = (".tmp", ".lock")
 _BESIDE_A_DATABASE = ("-wal", "-shm", "-journal")
 
@@ -56,9 +57,19 @@ def home_files(settings: Settings) -> Iterator[HomeFile]:
         yield HomeFile(name, path, is_sqlite(path))
 
 
+def other_backups(settings: Settings) -> list[Path]:
+    """The folders of backups in the home that `[backup] folder` does not name: nothing is thrown away there."""
+    left_out = {path.absolute() for path in _left_out(settings)} - {settings.home.absolute() / _DEFAULT_BACKUPS}
+    left_out.add(settings.backup_dir.absolute())
+    return list(_backups_below(settings.home, left_out, top=True)) if settings.home.is_dir() else []
+
+
 def not_covered(settings: Settings) -> tuple[str, ...]:
     """What a moment of this home does not hold, in sentences."""
     sentences = ["Landing folders are the districts' own, and are not copied."]
+    others = [folder.relative_to(settings.home).as_posix() for folder in other_backups(settings)]
+    if others:
+        sentences.append(f"Earlier backups in the home are left out: {', '.join(others)}.")
     uri = settings.tracking_uri
     if uri.startswith("http"):
         sentences.append("MLflow is a server elsewhere: whoever runs it backs it up.")
@@ -78,6 +89,7 @@ def _left_out(settings: Settings) -> Iterator[Path]:
     yield home / "landing"
     yield from (tenant.landing for tenant in settings.tenants.values())
     yield settings.backup_dir
+    yield home / _DEFAULT_BACKUPS
     yield settings.drill_dir
     yield from (home / name for name in _NO_PART)
     if settings.backup.dagster == "leave":
@@ -106,8 +118,33 @@ def _below(folder: Path, left_out: set[Path], *, top: bool) -> Iterator[Path]:
             continue
         try:
             if entry.is_dir(follow_symlinks=top):
-                yield from _below(path, left_out, top=False)
+                if not _holds_backups(path):
+                    yield from _below(path, left_out, top=False)
             elif entry.is_file(follow_symlinks=False):
                 yield path
+        except FileNotFoundError:  # gone since the folder was read
+            continue
+
+
+def _holds_backups(folder: Path) -> bool:
+    """Whether it is a folder of backups, by what `backup setup` and `backup create` make in one."""
+    if (folder / "barman" / "barman.conf").is_file():
+        return True
+    return all((folder / name).is_dir() for name in ("moments", "files"))
+
+
+def _backups_below(folder: Path, left_out: set[Path], *, top: bool) -> Iterator[Path]:
+    """The folders of backups below a folder, followed as files are."""
+    with os.scandir(folder) as found:
+        entries = sorted(found, key=lambda entry: entry.name)
+    for entry in entries:
+        path = folder / entry.name
+        try:
+            if path.absolute() in left_out or not entry.is_dir(follow_symlinks=top):
+                continue
+            if _holds_backups(path):
+                yield path
+            else:
+                yield from _backups_below(path, left_out, top=False)
         except FileNotFoundError:  # gone since the folder was read
             continue

@@ -10,6 +10,7 @@ from typing import Any
 from edupulse_pipelines.errors import EduPulseError
 from edupulse_pipelines.operations.backup import base_backups
 from edupulse_pipelines.operations.backup.contents import Contents
+from edupulse_pipelines.operations.backup.home_files import other_backups
 from edupulse_pipelines.operations.backup.moments import Moment, all_moments, plain_manifests, ring_of
 from edupulse_pipelines.operations.recovery.scratch import is_left
 from edupulse_pipelines.settings import Settings
@@ -95,6 +96,11 @@ def standing(settings: Settings, now: dt.datetime | None = None) -> Standing:
             "Backups lie on the disk of the home, and are lost with it: name another place ([backup] folder), or copy "
             "the folder elsewhere."
         )
+    found.notes += [
+        f"Earlier backups lie in {folder}, which [backup] folder does not name: nothing old is thrown away there, and "
+        "whoever has been erased since is in them. Take it away when they are no longer wanted."
+        for folder in other_backups(settings)
+    ]
     if ring_of(settings) is None:
         found.notes.append("Backups are not encrypted ([encryption]).")
     elif plain:

@@ -415,6 +415,20 @@ def test_status_tells_how_much_would_be_lost(home: BackedUp) -> None:
     assert [said for said in late.warnings if "3 hours old" in said]
 
 
+def test_backups_of_before_are_no_part_of_a_moment_and_are_named(home: BackedUp, tmp_path: Path) -> None:
+    home.set("[backup]\nfolder = 'safe/place'\n")
+    take(home)
+    home.set("")
+    take(home)
+    home.set(f"[backup]\nfolder = '{tmp_path / 'disk'}'\n")
+    moment = take(home).moment
+    assert not [file.name for file in moment.files if file.name.startswith(("backups/", "safe/"))]
+    assert "Earlier backups in the home are left out: backups, safe/place." in moment.left_out
+    notes = json.loads(home("backup", "status", "--json").stdout)["notes"]
+    for folder in ("backups", "safe/place"):
+        assert [note for note in notes if f"{home.home / folder}, which [backup] folder does not name" in note]
+
+
 def test_a_full_disk_of_sqlite_is_told_as_one(home: BackedUp, monkeypatch: pytest.MonkeyPatch) -> None:
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorname = "SQLITE_FULL"
