@@ -336,11 +336,17 @@ def _say_looked(plan: Plan, looked: Looked) -> None:
     if plan.part == "all" and looked.is_in_order:
         click.echo("The schema is as declared; models and archives are as the database has them.")
     if looked.erased:
-        count = looked.erased["students erased again"]
-        click.echo(f"Erased again: {count} students who had been erased since.")
-    for name, days in looked.lost.items():
+        count = looked.erased["students erased again"] or looked.erased["erasures since"]
+        rows, archives = looked.erased["archived rows"], looked.erased["archived files"]
+        click.echo(f"Erased again: {count} students who had been erased since ({rows} rows of {archives} archives).")
+    for name, days in (looked.lost or {}).items():
         click.echo(f"{name}: delivered since, and to be landed again: {', '.join(days)}.")
-    if plan.part != "files" and not looked.lost:
+    if looked.lost_unknown_since:
+        click.echo(
+            f"Which deliveries came after {looked.lost_unknown_since} nobody knows: land again everything that came "
+            "since."
+        )
+    elif plan.part != "files" and not looked.lost:
         click.echo("No delivery has been lost.")
     if looked.not_known:
         click.echo(looked.not_known)

@@ -6,7 +6,7 @@ Refused files and kept bundles, which lie beside them, are in `kept_files`.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,10 +64,15 @@ def archives(connection: Connection, work: Work, raw_dir: Path, keys: ErasedKeys
             for name in {entry.file_name, keys.file_name(entry.file_name) if keys is not None else entry.file_name}:
                 path = archive_path(raw_dir, work.tenant, table, entry.delivered_on, name, entry.sha256)
                 entries[path] = entry
+    return archives_below(raw_dir, work.tenant, entries)
+
+
+def archives_below(raw_dir: Path, tenant: str, entries: Mapping[Path, Entry] | None = None) -> list[Archive]:
+    """Every archive of a district on disk; `entries`: by path their lines in the manifest, where there is one."""
     return [
-        Archive(path, table, dt.date.fromisoformat(path.parent.name), entries.get(path))
+        Archive(path, table, dt.date.fromisoformat(path.parent.name), (entries or {}).get(path))
         for table in RECORD_TABLES
-        for path in sorted((raw_dir / work.tenant / table).glob("*/*.parquet"))
+        for path in sorted((raw_dir / tenant / table).glob("*/*.parquet"))
     ]
 
 

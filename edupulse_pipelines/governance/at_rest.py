@@ -85,7 +85,7 @@ def encrypt_all(work: Work, raw_dir: Path, progress: Progress | None = None) -> 
     done: Counter[str] = Counter()
     with work.reading() as connection:
         every = archives(connection, work, raw_dir)
-    kept = [*kept_files.refused_files(work, raw_dir), *kept_files.kept_bundles(work, raw_dir)]
+    kept = [*kept_files.refused_files(work.tenant, raw_dir), *kept_files.kept_bundles(work.tenant, raw_dir)]
     total = len(every) + len(kept)
     places: dict[_State, Path] = {}
     for number, archive in enumerate(every, start=1):

@@ -15,9 +15,10 @@ from sqlalchemy.engine import Connection
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.governance import archives
 from edupulse_pipelines.governance.erasure import erase
+from edupulse_pipelines.ingest.archived_file import rewrite_archive
 from edupulse_pipelines.schema.sqlalchemy_tables import students
 from edupulse_pipelines.settings import TenantSettings
-from edupulse_pipelines.storage.erased import read_erased
+from edupulse_pipelines.storage.erased import noted_keys, read_erased
 from edupulse_pipelines.storage.numbers import joined_numbers
 from edupulse_pipelines.storage.work import Work
 
@@ -57,3 +58,21 @@ def erase_again(work: Work, raw_dir: Path, tenant: TenantSettings) -> Counter[st
         raise PermanentError(f"{left} students who were erased before are still there after they were erased again.")
     taken["students erased again"] = len(numbers)
     return +taken
+
+
+def take_out_noted(raw_dir: Path, tenant: TenantSettings) -> Counter[str]:
+    """Take the rows of erased students out of a district's archives, by the notes in the home alone.
+
+    For archives without their database: what went, as `archived rows` of `archived files`. PermanentError when the key
+    of the notes is gone, or one of them is damaged.
+    """
+    taken: Counter[str] = Counter()
+    keys = noted_keys(raw_dir.parent, tenant.name)
+    for archive in archives.archives_below(raw_dir, tenant.name):
+        rows = archive.filter(keys, tenant)
+        rewritten = rewrite_archive(archive.path, rows)
+        if rewritten is not None:
+            rewritten.replace(archive.path)
+            taken["archived rows"] += rows.count
+            taken["archived files"] += 1
+    return taken

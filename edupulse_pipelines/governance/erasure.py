@@ -172,8 +172,8 @@ def _count(connection: Connection, work: Work, raw_dir: Path, tenant: TenantSett
             found["archived rows"] += len(rows)
             found["archived files"] += 1
     for name, paths in (
-        ("refused files", kept_files.refused_files(work, raw_dir)),
-        ("kept bundles", kept_files.kept_bundles(work, raw_dir)),
+        ("refused files", kept_files.refused_files(work.tenant, raw_dir)),
+        ("kept bundles", kept_files.kept_bundles(work.tenant, raw_dir)),
     ):
         found[name] = sum(kept_files.mentions(path, person) is not False for path in paths)
     found["releases"] = len(research.releases_with(raw_dir.parent, work.tenant, person.numbers))

@@ -342,8 +342,8 @@ def _schools(connection: Connection, work: Work) -> dict[str, str]:
 def _elsewhere(work: Work, raw_dir: Path, person: Person, sheets: Sequence[Sheet]) -> list[tuple[Place, str]]:
     """What is held in places that cannot be shown row by row, in words."""
     found = {
-        "refused files": kept_files.refused_files(work, raw_dir),
-        "kept bundles": kept_files.kept_bundles(work, raw_dir),
+        "refused files": kept_files.refused_files(work.tenant, raw_dir),
+        "kept bundles": kept_files.kept_bundles(work.tenant, raw_dir),
     }
     deliveries = sorted({row["delivered_on"] for sheet in sheets if sheet.delivered for row in sheet.rows})
     told = []

@@ -15,7 +15,6 @@ from pathlib import Path
 from edupulse_pipelines.encryption.files import plain_bytes
 from edupulse_pipelines.errors import EncryptedFileDamaged
 from edupulse_pipelines.governance.person import Person
-from edupulse_pipelines.storage.work import Work
 
 _ENCODINGS = ("utf-8", "utf-16-le", "utf-16-be", "cp1252")
 _LARGEST = 1 << 30  # bytes unpacked that are looked into
@@ -31,14 +30,14 @@ _UNREADABLE = (
 )
 
 
-def refused_files(work: Work, raw_dir: Path) -> list[Path]:
-    """The files that were refused and kept."""
-    return sorted((raw_dir / work.tenant).glob("*/*/*.refused"))
+def refused_files(tenant: str, raw_dir: Path) -> list[Path]:
+    """The files of a district that were refused and kept."""
+    return sorted((raw_dir / tenant).glob("*/*/*.refused"))
 
 
-def kept_bundles(work: Work, raw_dir: Path) -> list[Path]:
-    """The bundles that rows were made of, as they were kept."""
-    return sorted(path for path in (raw_dir / work.tenant / "originals").rglob("*") if path.is_file())
+def kept_bundles(tenant: str, raw_dir: Path) -> list[Path]:
+    """The bundles of a district that rows were made of, as they were kept."""
+    return sorted(path for path in (raw_dir / tenant / "originals").rglob("*") if path.is_file())
 
 
 def mentions(path: Path, person: Person) -> bool | None:

@@ -61,7 +61,7 @@ def rewritten_without(
 
 def remove_refused(work: Work, raw_dir: Path, person: Person, tables: Collection[str] = RECORD_TABLES) -> int:
     """Remove the refused files of these tables that hold the person, and those that nobody can look into; how many."""
-    of_tables = [path for path in kept_files.refused_files(work, raw_dir) if path.parent.parent.name in tables]
+    of_tables = [path for path in kept_files.refused_files(work.tenant, raw_dir) if path.parent.parent.name in tables]
     removed = [path for path in of_tables if kept_files.mentions(path, person) is not False]
     for path in removed:
         path.unlink(missing_ok=True)
@@ -84,7 +84,7 @@ def mend_bundles(
     only: names of members of OneRoster that rows are taken from; by default all. How many bundles held any.
     """
     mended = 0
-    for path in kept_files.kept_bundles(work, raw_dir):
+    for path in kept_files.kept_bundles(work.tenant, raw_dir):
         if kept_files.mentions(path, person) is False:
             continue
         content = kept_files.roster_without(path, person, only)

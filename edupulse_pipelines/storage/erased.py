@@ -125,17 +125,31 @@ def read_erased(connection: Connection, work: Work, home: Path) -> ErasedKeys:
     PermanentError when somebody has been erased and the home's key is gone. Makes no key.
     """
     stored = set(connection.scalars(sa.select(table.c.key_hash).where(table.c.tenant_id == work.tenant)))
-    for path in sorted((home / FOLDER / work.tenant).glob("*.json")):
+    stored |= _noted(home, work.tenant)
+    return _keys(home, work.tenant, stored, removed_numbers(connection, work))
+
+
+def noted_keys(home: Path, tenant: str) -> ErasedKeys:
+    """What names the erased students of a district by the notes in the home alone; raises as `read_erased`."""
+    return _keys(home, tenant, _noted(home, tenant))
+
+
+def _noted(home: Path, tenant: str) -> set[str]:
+    noted: set[str] = set()
+    for path in sorted((home / FOLDER / tenant).glob("*.json")):
         try:
-            stored.update(json.loads(path.read_text(encoding="utf-8"))["keys"])
+            noted.update(json.loads(path.read_text(encoding="utf-8"))["keys"])
         except (ValueError, KeyError, OSError):
             raise PermanentError(f"{path} is damaged: restore it from a backup, it says who has been erased.") from None
-    removed = removed_numbers(connection, work)
-    if not stored:
-        return ErasedKeys(b"", work.tenant, (), removed)
+    return noted
+
+
+def _keys(home: Path, tenant: str, hashes: set[str], removed: Removed | None = None) -> ErasedKeys:
+    if not hashes:
+        return ErasedKeys(b"", tenant, (), removed)
     if not (home / KEY_FILE).is_file():
         raise _lost(home / KEY_FILE)
-    return ErasedKeys(privacy_key(home), work.tenant, stored, removed)
+    return ErasedKeys(privacy_key(home), tenant, hashes, removed)
 
 
 def note_erased(connection: Connection, work: Work, home: Path, erasure: uuid.UUID, hashes: Iterable[str]) -> None:

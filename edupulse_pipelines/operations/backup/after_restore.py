@@ -1,8 +1,9 @@
 """What is done with a restored home before anybody reads it: is it as it should be, who was erased since, what is lost.
 
 Whoever was erased after the moment is in its database again. Their hashes are in the live home, and in the newest
-moment; by them they are erased again. Where neither can be read nobody knows who it was, and the home stays closed to
-all but the keeper (`storage.closed`). Nothing here writes outside the restored home.
+moment; by them they are erased again. Where the live home cannot be asked and no moment is newer than what was
+restored, nobody knows who it was, and the home stays closed to all but the keeper (`storage.closed`). Which deliveries
+came after the newest moment is known by the live database alone. Nothing here writes outside the restored home.
 """
 
 from __future__ import annotations
@@ -13,20 +14,23 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from edupulse_pipelines.encryption.files import shown
 from edupulse_pipelines.encryption.keyring import use_keys
 from edupulse_pipelines.errors import EduPulseError, PermanentError
-from edupulse_pipelines.governance.erased_again import erase_again
+from edupulse_pipelines.governance.erased_again import erase_again, take_out_noted
+from edupulse_pipelines.governance.kept_files import kept_bundles, refused_files
 from edupulse_pipelines.governance.role_names import RoleNames
+from edupulse_pipelines.hashing import hash_of_file
 from edupulse_pipelines.ingest.archived_file import archive_path, hash_of_archive
 from edupulse_pipelines.operations.backup import closed_server
 from edupulse_pipelines.operations.backup.contents import Contents
 from edupulse_pipelines.operations.backup.database_facts import DatabaseFacts, read_facts
-from edupulse_pipelines.operations.backup.moments import DATABASE, SERVER_FOLDER, SETTINGS, all_moments, ring_of
+from edupulse_pipelines.operations.backup.moments import DATABASE, SERVER_FOLDER, SETTINGS, Moment, ring_of
 from edupulse_pipelines.operations.backup.restoring import (
     DATA_FOLDER,
     UNFINISHED,
@@ -48,7 +52,8 @@ OPENED = "opened.jsonl"
 """In a restored home: who opened it, when and why."""
 _CLOSED = (
     "It was restored, and who has been erased since cannot be known: neither the live home nor a newer moment can be "
-    "read. Erase them again (`edupulse privacy erase`), then open it: `edupulse backup open`."
+    "read. Erase again whoever the office has on its list (`edupulse privacy erase`), then, also when that is nobody, "
+    "open it: `edupulse backup open`."
 )
 _NOTES_GONE = (
     "It was restored, and the notes of {count} erasures are gone: whom they were of cannot be known. Erase them again "
@@ -63,8 +68,9 @@ class Looked:
 
     differences: of the schema with what is declared. models: what MLflow and the table of models disagree about.
     archives: those that are not as the database has them. erased: what went when students were erased again. lost: by
-    district the deliveries to land again, by name. not_known: what of erasures nobody can know. key: what is to be done
-    about the operator's key, if anything. closed: why it is closed, if it is.
+    district the deliveries to land again, by name; None where nothing is known of them. lost_unknown_since: the time
+    after which nobody knows what was delivered, if there is one. not_known: what of erasures nobody can know. key: what
+    is to be done about the operator's key, if anything. closed: why it is closed, if it is.
     """
 
     schema_revision: str | None = None
@@ -72,7 +78,8 @@ class Looked:
     models: list[str] = field(default_factory=list)
     archives: list[str] = field(default_factory=list)
     erased: Counter[str] = field(default_factory=Counter)
-    lost: dict[str, list[str]] = field(default_factory=dict)
+    lost: dict[str, list[str]] | None = None
+    lost_unknown_since: str | None = None
     not_known: str | None = None
     key: str | None = None
     closed: str | None = None
@@ -86,25 +93,28 @@ class Looked:
 def look_after(settings: Settings, plan: Plan, tell: Told = lambda _: None) -> Looked:
     """Look at a restored home, erase again whom it has to be without, and open it unless it must stay closed.
 
-    settings: of the live home. Files alone have no database: only those who were erased are noted, for the database
-    that they are put beside.
+    settings: of the live home. Files alone have no database: whoever was erased is noted for the one that they are put
+    beside, and taken out of their archives.
     """
     looked = Looked()
     use_keys(settings, plan.to)  # what it holds is encrypted, as what the live home holds
     _make_landing(plan)
     looked.key = _key_to_bring(plan)
-    unknown = _bring_erasures(settings, plan, looked)
-    if plan.part == "files":
-        closed.open_again(plan.to / DATABASE)
-    elif plan.target is None:
-        _look_at(settings, plan, f"sqlite:///{plan.to / DATABASE}", None, looked, unknown, tell)
+    live = _ask_live(settings, plan)
+    unknown = _bring_erasures(settings, plan, live, looked)
+    if plan.target is None:
+        if plan.part == "files":
+            looked.closed = unknown
+            _take_out_of_archives(settings, plan, live, looked, tell)
+        else:
+            _look_at(settings, plan, live, f"sqlite:///{plan.to / DATABASE}", None, looked, unknown, tell)
         if looked.closed is None:
             closed.open_again(plan.to / DATABASE)
         else:
             closed.close(plan.to / DATABASE, looked.closed)
     else:
         with _started(settings, plan, tell) as (url, role):
-            _look_at(settings, plan, url, role, looked, unknown, tell)
+            _look_at(settings, plan, live, url, role, looked, unknown, tell)
         data = plan.to / DATA_FOLDER
         closed.open_again(plan.to / DATABASE)  # the file belongs to no database here
         if looked.closed is None:
@@ -114,23 +124,42 @@ def look_after(settings: Settings, plan: Plan, tell: Told = lambda _: None) -> L
     return looked
 
 
+@dataclass(frozen=True)
+class _Live:
+    """What the live home knows: the deliveries of its database, and the erasures; None where it cannot be asked."""
+
+    deliveries: dict[str, dict[str, list[str]]] | None = None
+    erased: set[str] | None = None
+
+
 def _look_at(
-    settings: Settings, plan: Plan, url: str, role: str | None, looked: Looked, unknown: str | None, tell: Told
+    settings: Settings,
+    plan: Plan,
+    live: _Live,
+    url: str,
+    role: str | None,
+    looked: Looked,
+    unknown: str | None,
+    tell: Told,
 ) -> None:
     """Compare the restored database with what is declared and with the files, and erase again whoever was erased.
 
-    unknown: why nobody can know who that is.
+    unknown: why nobody can know who that is. Its parameters are what was found before.
     """
     database = Database(url, role, for_keeper=True)
     facts = read_facts(database, {*settings.tenants, *plan.moment.deliveries})
     looked.schema_revision = facts.revision
-    looked.lost = deliveries_since(settings, plan, facts)
+    looked.lost = deliveries_since(plan, live.deliveries, facts)
+    if live.deliveries is None:
+        newest = plan.newest or plan.moment
+        looked.lost_unknown_since = newest.at.isoformat(timespec="seconds")
+        looked.lost = looked.lost or None
     looked.differences = database.check()
     if plan.part == "all":
         looked.archives = list(_wrong_archives(plan.to, facts))
     if unknown is not None:
         looked.closed = unknown
-    elif looked.differences and _was_erased_since(plan, facts):
+    elif looked.differences and _erased_since(plan, facts):
         looked.closed = (
             f"{_AGAIN} its schema is another version's. Run `edupulse db upgrade`, erase them again (`edupulse privacy "
             "erase`), then open it: `edupulse backup open`."
@@ -141,11 +170,18 @@ def _look_at(
         _erase_again(plan, restored, database, looked)
         tell("Models …")
         looked.models = _models(restored, database)
-    elif plan.part == "database" and _was_erased_since(plan, facts):
+    elif plan.part == "database" and (since := _erased_since(plan, facts)):
         looked.closed = (
-            f"{_AGAIN} only the database was restored, and they are in the raw archive as well. Put it where that is, "
-            "erase them again by the keeper's URL (`edupulse privacy erase`), then open it: `edupulse backup open`."
+            f"{_AGAIN} only the database was restored, and {len(since)} students who were erased since are in it, and "
+            "may be in the raw archive as well. Restore without `--only database`, which erases them again; or put it "
+            f"{_with_its_marker(plan)}into the home whose raw archive it belongs to, erase them there (`edupulse "
+            "privacy erase`), then open it: `edupulse backup open`."
         )
+
+
+def _with_its_marker(plan: Plan) -> str:
+    """What has to be moved along with a SQLite database that is closed, so that it stays so."""
+    return f"and {closed.marker(plan.to / DATABASE).name} " if plan.target is None else ""
 
 
 @contextmanager
@@ -228,15 +264,14 @@ def _make_landing(plan: Plan) -> None:
 # Erasures
 
 
-def _bring_erasures(settings: Settings, plan: Plan, looked: Looked) -> str | None:
+def _bring_erasures(settings: Settings, plan: Plan, live: _Live, looked: Looked) -> str | None:
     """Put the notes of erasures of now into the restored home; why it cannot be known who was erased, if it cannot.
 
     They are those of the live home, where there is one, and of the newest moment. The key that they are made with goes
     along.
     """
     newest = plan.newest
-    live = _erased_in_live(settings, plan)
-    if live is not None:
+    if live.erased is not None:
         for path in sorted((settings.home / FOLDER).glob("*/*.json")):
             _note(plan.to, path.relative_to(settings.home), path.read_bytes())
         _bring_key(plan.to, settings.home / KEY_FILE)
@@ -248,11 +283,11 @@ def _bring_erasures(settings: Settings, plan: Plan, looked: Looked) -> str | Non
             elif file.name.startswith(f"{FOLDER}/"):
                 _note(plan.to, Path(file.name), contents.bytes_of(file.sha256))
     noted = {path.stem for path in (plan.to / FOLDER).glob("*/*.json")}
-    if gone := {*(live or ()), *(_ids(newest.erasures) if newest is not None else ())} - noted:
+    if gone := {*(live.erased or ()), *(_ids(newest.erasures) if newest is not None else ())} - noted:
         return _NOTES_GONE.format(count=len(gone))
-    if live is not None:
+    if live.erased is not None:
         return None
-    if newest is None or any(one.id > plan.moment.id for one in all_moments(settings)[1]):
+    if newest is None or not _is_newer(newest, plan) or any(one.id > plan.moment.id for one in plan.unreadable):
         return _CLOSED
     looked.not_known = (
         f"The live home cannot be asked. Whoever was erased after {newest.at:%Y-%m-%d %H:%M} UTC, the time of the "
@@ -261,24 +296,47 @@ def _bring_erasures(settings: Settings, plan: Plan, looked: Looked) -> str | Non
     return None
 
 
-def _erased_in_live(settings: Settings, plan: Plan) -> set[str] | None:
-    """The erasures that the live database knows of; None where it cannot be asked, or is not that of the backups.
+def _is_newer(newest: Moment, plan: Plan) -> bool:
+    """Whether a moment says who was erased after what is restored."""
+    if plan.target is not None and plan.target.time is not None:
+        return newest.at > plan.target.time
+    return newest.id != plan.moment.id
+
+
+def _ask_live(settings: Settings, plan: Plan) -> _Live:
+    """What the live home knows; where its database cannot be asked, the notes of erasures that lie in it.
 
     A home that was made anew, or brought back to an earlier time, knows less than the newest moment, and says nothing
     of what came after it.
     """
-    if is_absent(settings.database_url) or not settings.home.is_dir() or settings.home.resolve() == plan.to.resolve():
-        return None
+    if not settings.home.is_dir() or settings.home.resolve() == plan.to.resolve():
+        return _Live()
     newest = plan.newest
+    if is_absent(settings.database_url):
+        return _Live(erased=_noted_in_live(settings, plan))
     try:
         tenants = {*settings.tenants, *(newest.deliveries if newest is not None else ())}
         facts = read_facts(Database(settings.database_url, for_keeper=True), tenants)
     except EduPulseError:
-        return None
+        return _Live(erased=_noted_in_live(settings, plan))
     there = _ids(facts.erasures)
     if newest is not None and (_ids(newest.erasures) - there or (facts.last_change or 0) < (newest.last_change or 0)):
+        return _Live()
+    return _Live(facts.deliveries, there)
+
+
+def _noted_in_live(settings: Settings, plan: Plan) -> set[str] | None:
+    """The erasures that are noted in the live home; None unless it is that of the backups, by the key of its notes.
+
+    An erasure is noted there before anything is taken away.
+    """
+    newest = plan.newest
+    key = newest.file(KEY_FILE) if newest is not None else None
+    ours = settings.home / KEY_FILE
+    if newest is None or key is None or not ours.is_file() or hash_of_file(ours) != key.sha256:
         return None
-    return there
+    noted = {path.stem for path in (settings.home / FOLDER).glob("*/*.json")}
+    return None if _ids(newest.erasures) - noted else noted
 
 
 def _ids(erasures: Mapping[str, list[str]]) -> set[str]:
@@ -315,10 +373,48 @@ def _bring_key(home: Path, key: Path) -> None:
         )
 
 
-def _was_erased_since(plan: Plan, facts: DatabaseFacts) -> bool:
-    """Whether there are notes of erasures that the restored database does not know."""
+def _erased_since(plan: Plan, facts: DatabaseFacts | Moment) -> list[Path]:
+    """The notes of erasures that the restored database, or the moment whose files they are, does not know."""
     known = _ids(facts.erasures)
-    return any(path.stem not in known for path in (plan.to / FOLDER).glob("*/*.json"))
+    return [path for path in sorted((plan.to / FOLDER).glob("*/*.json")) if path.stem not in known]
+
+
+def _take_out_of_archives(settings: Settings, plan: Plan, live: _Live, looked: Looked, tell: Told) -> None:
+    """Take whoever was erased since out of the archives of files that were restored without their database.
+
+    Refused files and kept bundles say by names whom they hold, which notes do not tell: those that are not as the live
+    home has them, or without it the newest moment, keep it closed.
+    """
+    since = _erased_since(plan, plan.moment)
+    if not since:
+        return
+    tell("Who was erased since …")
+    restored = restored_settings(plan)
+    looked.erased["erasures since"] = len(since)
+    unsure = []
+    for name in sorted({path.parent.name for path in since}):
+        if name not in restored.tenants:
+            looked.closed = f"{_AGAIN} the settings do not name the district {name}."
+            continue
+        looked.erased.update(take_out_noted(restored.raw_dir, restored.tenants[name]))
+        there = [*refused_files(name, restored.raw_dir), *kept_bundles(name, restored.raw_dir)]
+        unsure += [path for path in there if not _as_after_the_erasure(settings, plan, live, path)]
+    if unsure:
+        looked.closed = (
+            f"{_AGAIN} {len(since)} students were. Their rows are out of the archives, but {len(unsure)} refused files "
+            f"or kept bundles may hold them, such as {shown(unsure[0])}: take those away, or look into them, then open "
+            "it: `edupulse backup open`."
+        )
+
+
+def _as_after_the_erasure(settings: Settings, plan: Plan, live: _Live, path: Path) -> bool:
+    """Whether a file is still as one that an erasure has looked into."""
+    name = path.relative_to(plan.to).as_posix()
+    if live.erased is not None:
+        kept = settings.home / name
+        return kept.is_file() and hash_of_file(kept) == hash_of_file(path)
+    stored = plan.newest.file(name) if plan.newest is not None else None
+    return stored is not None and stored.sha256 == hash_of_file(path)
 
 
 def _erase_again(plan: Plan, restored: Settings, database: Database, looked: Looked) -> None:
@@ -360,17 +456,16 @@ def _wrong_archives(home: Path, facts: DatabaseFacts) -> Iterator[str]:
             yield f"{one.tenant}: {one.table} delivered {one.delivered_on}"
 
 
-def deliveries_since(settings: Settings, plan: Plan, restored: DatabaseFacts) -> dict[str, list[str]]:
+def deliveries_since(
+    plan: Plan, live: dict[str, dict[str, list[str]]] | None, restored: DatabaseFacts
+) -> dict[str, list[str]]:
     """By district the deliveries that the restored database does not have whole: those to land again.
 
-    Known of are those of the live database, of the newest moment, and of the landing folders.
+    Known of are those of the newest moment, and of the live database where it can be asked.
     """
-    known: list[dict[str, dict[str, list[str]]]] = []
+    known: list[Mapping[str, Mapping[str, list[str]]]] = [live] if live is not None else []
     if plan.newest is not None:
-        known.append({name: dict(of) for name, of in plan.newest.deliveries.items()})
-    if not is_absent(settings.database_url):
-        with suppress(EduPulseError):
-            known.append(read_facts(Database(settings.database_url, for_keeper=True), settings.tenants).deliveries)
+        known.append(plan.newest.deliveries)
     lost: dict[str, set[str]] = {}
     for deliveries in known:
         for name, of in deliveries.items():

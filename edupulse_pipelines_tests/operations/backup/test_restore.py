@@ -153,7 +153,27 @@ def test_what_was_delivered_since_is_named(home: BackedUp, tmp_path: Path) -> No
     backups = lose(home, tmp_path)
     point = ["--from", str(backups), "--point", first.id]
     facts = told(home("backup", "restore", "--to", str(tmp_path / "again"), *point, "--json").stdout)
-    assert facts["lost"] == {"north": ["2025-09-15"]}
+    newest = home_of(backups, home).at.isoformat(timespec="seconds")
+    assert (facts["lost"], facts["lost_unknown_since"]) == ({"north": ["2025-09-15"]}, newest)
+
+
+def home_of(backups: Path, home: BackedUp) -> Moment:
+    """The newest moment of backups that lie elsewhere."""
+    settings = home.settings
+    backup = settings.backup.model_copy(update={"folder": str(backups)})
+    return moments(settings.model_copy(update={"backup": backup}))[-1]
+
+
+def test_without_the_live_database_nobody_knows_what_was_delivered_since(home: BackedUp, tmp_path: Path) -> None:
+    take(home)
+    backups = lose(home, tmp_path)
+    words = ("backup", "restore", "--from", str(backups), "--to")
+    facts = told(home(*words, str(tmp_path / "back"), "--json", code=1).stdout)
+    assert facts["lost"] is None
+    assert facts["lost_unknown_since"] is not None
+    said = " ".join(home(*words, str(tmp_path / "again"), code=1).output.split())
+    assert "nobody knows: land again everything that came since" in said
+    assert "No delivery has been lost" not in said
 
 
 def test_a_target_that_is_in_use_is_refused_and_left_alone(home: BackedUp, tmp_path: Path) -> None:
@@ -307,12 +327,26 @@ def test_without_the_live_home_the_newest_moment_knows_who(home: BackedUp, tmp_p
     assert students(tmp_path / "back") == ["Lee", "Moss"]
 
 
-def test_the_newest_moment_alone_says_what_cannot_be_known(home: BackedUp, tmp_path: Path) -> None:
+def test_without_the_live_home_the_newest_moment_itself_stays_closed(home: BackedUp, tmp_path: Path) -> None:
     take(home)
     backups = lose(home, tmp_path)
-    done = home("backup", "restore", "--to", str(tmp_path / "back"), "--from", str(backups))
-    assert "Whoever was erased after" in done.output
+    done = home("backup", "restore", "--to", str(tmp_path / "back"), "--from", str(backups), code=1)
+    assert "who has been erased since cannot be known" in " ".join(done.output.split())
+    assert "is closed" in home("students", "list", home=tmp_path / "back", code=1).output
+    home("backup", "open", "--reason", "nobody was, says the office", home=tmp_path / "back")
     assert students(tmp_path / "back") == EVERYBODY
+
+
+def test_the_notes_of_the_live_home_say_who_also_without_its_database(home: BackedUp, tmp_path: Path) -> None:
+    erase_student(home, "1003")
+    take(home)
+    erase_student(home)
+    home.engine.dispose()
+    (home.home / "edupulse.db").unlink()
+    facts = told(home("backup", "restore", "--to", str(tmp_path / "back"), "--json").stdout)
+    assert facts["erased"]["students erased again"] == 1
+    assert facts["lost_unknown_since"] is not None
+    assert len(students(tmp_path / "back")) == 1
 
 
 def test_where_nobody_can_know_it_stays_closed_to_all_but_the_keeper(home: BackedUp, tmp_path: Path) -> None:
@@ -403,7 +437,7 @@ def test_the_right_key_brings_a_lost_home_back_and_another_one_does_not(
     assert "another key" in " ".join(done.output.split())
     assert not (tmp_path / "wrong").exists()
     monkeypatch.setenv("EDUPULSE_KEY", key.read_text().strip())
-    home(*words, str(tmp_path / "back"))
+    home(*words, str(tmp_path / "back"), code=1)  # nobody knows who was erased since
     assert students(tmp_path / "back") == EVERYBODY
 
 
@@ -492,7 +526,8 @@ def test_after_a_rotation_moments_of_before_come_back_whole(home: BackedUp, key:
     listed = CliRunner(env=env).invoke(cli.main, ["backup", "list", *words])
     assert listed.exit_code == 0, listed.output
     again = CliRunner(env=env).invoke(cli.main, ["backup", "restore", "--to", str(tmp_path / "again"), *words])
-    assert again.exit_code == 0, again.output
+    assert again.exit_code == 1, again.output
+    assert "who has been erased since cannot be known" in " ".join(again.output.split())
 
 
 def erase_by_command(home: BackedUp, number: str = "1002") -> None:
@@ -567,8 +602,8 @@ def test_a_home_that_was_made_anew_is_not_asked_who_was_erased(
     home.home.mkdir()
     shutil.copy(_sqlite_template, home.home / "edupulse.db")
     home.set("")
-    done = home("backup", "restore", "--to", str(tmp_path / "back"), "--from", str(backups))
-    assert "Whoever was erased after" in done.output
+    done = home("backup", "restore", "--to", str(tmp_path / "back"), "--from", str(backups), code=1)
+    assert "who has been erased since cannot be known" in " ".join(done.output.split())
 
 
 def test_the_database_alone_stays_closed_where_somebody_was_erased_since(home: BackedUp, tmp_path: Path) -> None:
@@ -579,3 +614,22 @@ def test_the_database_alone_stays_closed_where_somebody_was_erased_since(home: B
     files = told(home("backup", "restore", "--to", str(tmp_path / "files"), "--only", "files", "--json").stdout)
     assert files["closed"] is None
     assert list((tmp_path / "files" / erased.FOLDER).glob("*/*.json"))
+
+
+def test_files_alone_come_back_without_whoever_was_erased_since(home: BackedUp, tmp_path: Path) -> None:
+    take(home)
+    erase_student(home)
+    facts = told(home("backup", "restore", "--to", str(tmp_path / "back"), "--only", "files", "--json").stdout)
+    assert (facts["erased"]["erasures since"], facts["lost"]) == (1, None)
+    assert facts["erased"]["archived files"] == 2
+    live, back = files_of(home.home / "raw"), files_of(tmp_path / "back" / "raw")
+    assert back == live  # so that they can be put in the place of damaged ones
+
+
+def test_files_alone_stay_closed_while_a_refused_file_may_hold_the_erased(home: BackedUp, tmp_path: Path) -> None:
+    home.district.land(2, grades=b"\xff\x00Bertram 1002")
+    home.district.run("grades")
+    take(home)
+    erase_student(home)
+    said = home("backup", "restore", "--to", str(tmp_path / "back"), "--only", "files", code=1).output
+    assert "1 students were. Their rows are out of the archives, but 1 refused files" in " ".join(said.split())
