@@ -139,8 +139,9 @@ def _finish(settings: Settings, as_json: bool) -> None:
 
 
 def _last_backup(settings: Settings) -> dt.datetime | None:
-    """When the newest backup was begun; None without any."""
+    """When the newest backup was begun, also one that this home was brought back from; None without any."""
     from edupulse_pipelines.operations.backup.moments import newest_moment
+    from edupulse_pipelines.operations.backup.restoring import restored_from
 
     newest = newest_moment(settings)
-    return None if newest is None else newest.at
+    return restored_from(settings.home) if newest is None else newest.at

@@ -225,7 +225,14 @@ def restore(
     from edupulse_pipelines.operations.backup.after_restore import look_after
     from edupulse_pipelines.operations.backup.taking import undisturbed
 
+    if not to.strip():
+        raise click.BadParameter("it is empty: name a folder.", param_hint="--to")
     if "://" in to:
+        if not to.startswith("postgresql"):
+            raise click.BadParameter(
+                "only a PostgreSQL is filled by its URL, from a dump; a SQLite home is brought back into a folder.",
+                param_hint="--to",
+            )
         _restore_dump(_settings(home, folder), to, (time, change, part), point, as_json)
         return
     if sum(given is not None for given in (time, change, point)) > 1:

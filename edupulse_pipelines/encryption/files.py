@@ -157,6 +157,12 @@ def _decrypt(reader: BinaryIO, writer: BinaryIO, identities: list[x25519.Identit
         pyrage.decrypt_io(reader, writer, identities)
     except pyrage.DecryptError as error:
         if "No matching keys" in str(error):
+            if (ring.names() or ring.copied()) and not ring.opens_any():
+                raise KeyUnusable(
+                    f"{name} cannot be opened, because the operator's key from {ring.source} is not the one of "
+                    f"{ring.folder}, of which it opens no file: set the right one in [encryption] key_file or "
+                    "EDUPULSE_KEY."
+                ) from None
             raise KeyUnusable(
                 f"{name} is encrypted with another key than those in {ring.folder} (or its beginning is damaged): put "
                 "the key file of its time there, or restore the file from a backup."

@@ -123,7 +123,38 @@ class KeyRing:
 
     def key(self, name: str) -> DataKey:
         """A data key that is there; KeyUnusable says what is wrong and what to do."""
-        return self._opened(self.path_of(name), name)
+        path = self.path_of(name)
+        if not path.exists() and (copy := self.copy_of(name)) is not None:
+            raise KeyUnusable(
+                f"{path} is gone: without it nothing that was encrypted with this key can be read. Copy {copy} there."
+            )
+        return self._opened(path, name)
+
+    def copy_of(self, name: str) -> Path | None:
+        """The copy of a data key that backups keep."""
+        copy = self.copies / f"{name}.age" if self.copies is not None else None
+        return copy if copy is not None and copy.exists() else None
+
+    def is_needed(self, name: str) -> bool:
+        """Whether files of a district are encrypted, so that they need its key."""
+        return next(_encrypted_below(self.home / RAW / name), None) is not None
+
+    def bring_back(self, name: str) -> None:
+        """Put the copy that backups keep in the place of a data key that is gone; KeyUnusable when it does not open."""
+        copy = self.copy_of(name)
+        assert copy is not None
+        self._opened(copy, name)
+        self._appear(self.path_of(name), copy.read_bytes())
+
+    def opens_any(self) -> bool:
+        """Whether the operator's key opens any data key, of the home or of its backups."""
+        for path in (*map(self.path_of, self.names()), *self.copied()):
+            try:
+                self._opened(path, path.stem)
+            except KeyUnusable:
+                continue
+            return True
+        return False
 
     def _opened(self, path: Path, name: str) -> DataKey:
         state = (_state(path), self._given or (_state(self.key_file) if self.key_file else None))
@@ -155,17 +186,15 @@ class KeyRing:
             return None
         path = self.path_of(name)
         if not path.exists():
-            left = next(_encrypted_below(self.home / RAW / name), None) if name != HOME_KEY else None
-            if left is not None:
+            if name != HOME_KEY and self.is_needed(name):
+                copy = self.copy_of(name)
+                mend = f"copy {copy} there" if copy is not None else "restore it from a backup"
                 raise KeyUnusable(
-                    f"{path} is gone, and files below {self.home / 'raw' / name} need it: restore it from a backup. If "
-                    "the district's key was thrown away on purpose, move that folder away before anything new of the "
-                    "district is kept."
+                    f"{path} is gone, and files below {self.home / 'raw' / name} need it: {mend}. If the district's "
+                    "key was thrown away on purpose, move that folder away before anything new of the district is kept."
                 )
-            copy = self.copies / path.name if self.copies is not None and name == HOME_KEY else None
-            if copy is not None and copy.exists():
-                self._opened(copy, name)
-                self._appear(path, copy.read_bytes())
+            if name == HOME_KEY and self.copy_of(name) is not None:
+                self.bring_back(name)
             else:
                 self._make(path, name)
         if not self._on_the_disk:  # also of one whose maker was stopped before it could say so

@@ -34,7 +34,10 @@ class FromDump:
 
 def moment_with_dump(settings: Settings, point: str | None) -> Moment:
     """The newest moment that holds a dump, or the one of this id; PermanentError without."""
-    there = [one for one in all_moments(settings)[0] if one.dump]
+    known = all_moments(settings)[0]
+    if known and all(one.database == "sqlite" for one in known):
+        raise PermanentError("No moment holds a dump, as they are of a SQLite home: name a folder to restore one into.")
+    there = [one for one in known if one.dump]
     chosen = [one for one in there if point is None or point in (one.id, one.restore_point)]
     if not chosen:
         what = "No moment" if point is None else f"No moment {point!r}"

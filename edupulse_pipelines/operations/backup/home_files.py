@@ -41,8 +41,7 @@ class HomeFile:
 
 def mlflow_file(settings: Settings) -> Path | None:
     """MLflow's store where it is a SQLite file."""
-    uri = settings.tracking_uri
-    return file_of(uri) if uri.startswith("sqlite:") else None
+    return _sqlite_file(settings.tracking_uri)
 
 
 def home_files(settings: Settings) -> Iterator[HomeFile]:
@@ -55,6 +54,17 @@ def home_files(settings: Settings) -> Iterator[HomeFile]:
         if name in (SETTINGS, MLFLOW):
             continue
         yield HomeFile(name, path, is_sqlite(path))
+
+
+def home_bytes(settings: Settings) -> int:
+    """The bytes of what a moment of this home copies, with the database where that is a SQLite file."""
+    paths = [file.path for file in home_files(settings)]
+    paths += [file for url in (settings.database_url, settings.tracking_uri) if (file := _sqlite_file(url)) is not None]
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
+def _sqlite_file(url: str) -> Path | None:
+    return file_of(url) if url.startswith("sqlite:") else None
 
 
 def other_backups(settings: Settings) -> list[Path]:
@@ -98,7 +108,7 @@ def _left_out(settings: Settings) -> Iterator[Path]:
         yield settings.encryption.key_file
         yield settings.encryption.key_file.with_name(f"{settings.encryption.key_file.name}{RETIRED}")
     for url in (settings.database_url, settings.tracking_uri):
-        file = file_of(url) if url.startswith("sqlite:") else None
+        file = _sqlite_file(url)
         if file is not None:
             yield file
             yield file.with_name(f"{file.name}.closed")

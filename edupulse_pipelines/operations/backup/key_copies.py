@@ -7,12 +7,14 @@ district is unreadable once its file is gone here and in the home. What is encry
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
 from edupulse_pipelines.encryption.keyring import (
     HOME_KEY,
     KEYS_FOLDER,
+    RAW,
     DataKey,
     KeyRing,
     key_ring,
@@ -26,17 +28,21 @@ _TRIED = 5
 """So many encrypted files are tried before a key is called another one: one may be damaged."""
 
 
-def keep_keys(settings: Settings) -> None:
+def keep_keys(settings: Settings) -> list[str]:
     """Copy the data keys of the home beside its moments, and have the home use the key that these need.
 
-    KeyUnusable, before anything is changed, where the home or the copies have lost a key that is needed, or have
-    another one.
+    A district's key that the home has lost, and that its archives need, is brought back from there. Which were, and
+    which are gone for good, is said in the sentences that are given back. KeyUnusable, before anything else is changed,
+    where the home or the copies have lost a key that is needed, or have another one.
     """
     ring = key_ring(settings)
+    said: list[str] = []
     if ring.is_on:
         _take_home_key(settings, ring)
+        said += _take_lost_keys(settings, ring)
     for name in ring.names():
         _keep(settings, ring, name)
+    return said
 
 
 def bring_keys(settings: Settings, home: Path) -> None:
@@ -45,6 +51,24 @@ def bring_keys(settings: Settings, home: Path) -> None:
         target = home / KEYS_FOLDER / copy.name
         make_folder(target.parent, 0o770)
         write_new(target, copy.read_bytes(), mode=0o660)
+
+
+def _take_lost_keys(settings: Settings, ring: KeyRing) -> Iterator[str]:
+    """Bring back the keys of districts that are gone and needed; a sentence for each."""
+    raw = settings.home / RAW
+    names = [path.name for path in sorted(raw.iterdir()) if path.is_dir()] if raw.is_dir() else []
+    for name in names:
+        path = ring.path_of(name)
+        if path.exists() or not ring.is_needed(name):
+            continue
+        if ring.copy_of(name) is None:
+            yield (
+                f"{path} is gone, here and beside the backups: the archives of {name} are in the moment as they are, "
+                "and nobody can read them."
+            )
+            continue
+        ring.bring_back(name)
+        yield f"{path} was gone, and has been brought back from the backups."
 
 
 def _take_home_key(settings: Settings, ring: KeyRing) -> None:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from edupulse_pipelines.operations.backup.barman_setup import set_up_barman
+from edupulse_pipelines.operations.backup.home_files import home_bytes
+from edupulse_pipelines.operations.backup.moments import newest_moment
 from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.sizes_in_words import in_bytes
 
@@ -36,6 +38,12 @@ def prepare(settings: Settings) -> Prepared:
     free = shutil.disk_usage(folder).free
     prepared = Prepared(str(folder), free)
     prepared.done.append(f"Backups lie in {folder}; {in_bytes(free)} are free there.")
+    needed = home_bytes(settings) if settings.home.is_dir() and newest_moment(settings) is None else 0
+    if free < needed:
+        prepared.left.append(
+            f"The first moment takes about {in_bytes(needed)}, and {folder} has {in_bytes(free)} free: make room, or "
+            "name another place ([backup] folder)."
+        )
     if settings.backup.restore_command is not None:
         prepared.done.append("The database is backed up by another tool ([backup] restore_command).")
     elif settings.database_url.startswith("postgresql"):

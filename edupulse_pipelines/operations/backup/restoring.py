@@ -8,6 +8,7 @@ looked at it: until then it is closed.
 from __future__ import annotations
 
 import datetime as dt
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -39,6 +40,8 @@ from edupulse_pipelines.storage.sqlite_files import move_paths_of_mlflow, sqlite
 
 DATA_FOLDER = f"{SERVER_FOLDER}/data"
 """In the restored home: the data folder of a PostgreSQL."""
+RESTORED = "restored.json"
+"""In a restored home: the moment that it was brought back from, and the time of that."""
 UNFINISHED = (
     "It is being restored, or a restore of it was stopped. Take the folder away and restore again, or wait until the "
     "restore is done."
@@ -100,6 +103,8 @@ def plan_restore(settings: Settings, to: Path, wanted: Wanted, part: Part = "all
     """
     to = to.expanduser().absolute()
     _demand_empty(settings, to)
+    if wanted.time is not None and wanted.time > dt.datetime.now(dt.UTC):
+        raise PermanentError(f"{_time(wanted.time)} is still to come. For the newest there is, leave --time out.")
     there, unreadable = all_moments(settings)
     if not there:
         raise PermanentError(_no_moment(settings, unreadable))
@@ -138,6 +143,8 @@ def restore(settings: Settings, plan: Plan, tell: Told = lambda _: None) -> None
         contents.write_to(file.sha256, plan.to / file.name)
     if plan.part != "database":
         bring_keys(settings, plan.to)
+        told = {"moment": plan.moment.id, "at": plan.moment.at.isoformat(), "from": str(settings.backup_dir)}
+        (plan.to / RESTORED).write_text(f"{json.dumps(told)}\n", encoding="utf-8")
     for name in (DATABASE, MLFLOW):
         stored = plan.to / name
         if stored.exists() and (trouble := sqlite_trouble(stored)) is not None:
@@ -150,6 +157,14 @@ def restore(settings: Settings, plan: Plan, tell: Told = lambda _: None) -> None
         (plan.to / SERVER_FOLDER).mkdir(mode=0o700)
         base_backups.restore_database(settings, plan.to / DATA_FOLDER, plan.target)
         closed_server.close(plan.to / DATA_FOLDER, UNFINISHED)
+
+
+def restored_from(home: Path) -> dt.datetime | None:
+    """The time of the moment that a home was brought back from; None for one that was not, or where nobody can tell."""
+    try:
+        return dt.datetime.fromisoformat(json.loads((home / RESTORED).read_text(encoding="utf-8"))["at"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 # Which moment

@@ -96,7 +96,8 @@ def take_moment(
     with alone(settings):
         contents = Contents(folder, ring_of(settings), read_kept=full)
         _remove_unfinished(settings, contents)
-        keep_keys(settings)
+        for sentence in keep_keys(settings):
+            tell(sentence)
         moment = _Taking(settings, database, contents, full, dump, tell, copy).moment()
         keep_keys(settings)  # also that of a district whose first archive came meanwhile
         write_manifest(settings, moment)

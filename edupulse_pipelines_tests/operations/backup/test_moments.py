@@ -415,6 +415,17 @@ def test_status_tells_how_much_would_be_lost(home: BackedUp) -> None:
     assert [said for said in late.warnings if "3 hours old" in said]
 
 
+def test_setup_compares_the_disk_with_the_home(home: BackedUp, monkeypatch: pytest.MonkeyPatch) -> None:
+    from edupulse_pipelines.operations.backup import preparing
+
+    home("backup", "setup")
+    usage = preparing.shutil.disk_usage(home.home)
+    monkeypatch.setattr(preparing.shutil, "disk_usage", lambda _path: usage._replace(free=100_000))
+    told = json.loads(home("backup", "setup", "--json", code=1).stdout)
+    assert not told["ready"]
+    assert "The first moment takes about" in told["left"][0]
+
+
 def test_backups_of_before_are_no_part_of_a_moment_and_are_named(home: BackedUp, tmp_path: Path) -> None:
     home.set("[backup]\nfolder = 'safe/place'\n")
     take(home)

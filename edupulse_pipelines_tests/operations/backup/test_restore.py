@@ -76,6 +76,16 @@ def test_a_home_comes_back_as_it_was(home: BackedUp, tmp_path: Path) -> None:
     home("backup", "create", home=tmp_path / "back")
 
 
+def test_a_restored_home_knows_that_there_is_a_backup_of_it(home: BackedUp, tmp_path: Path) -> None:
+    assert restoring.restored_from(home.home) is None
+    moment = take(home)
+    home("backup", "restore", "--to", str(tmp_path / "back"))
+    restored = BackedUp(tmp_path / "back")
+    assert moments(restored.settings) == []
+    assert restoring.restored_from(restored.home) == moment.at  # `db adopt --finish` wants no other
+    restored.engine.dispose()
+
+
 def test_paths_of_models_lead_into_the_restored_home(home: BackedUp, tmp_path: Path) -> None:
     with closing(sqlite3.connect(home.home / "mlflow" / "mlflow.db")) as store, store:
         places = [(1, home.home.as_uri() + "/mlflow/artifacts/north"), (2, home.home.as_uri() + "er/mlflow/x")]
@@ -124,6 +134,8 @@ def test_a_time_a_change_a_run_and_a_point_choose_the_moment(home: BackedUp, tmp
     assert "newest moment before the run" in said
     with pytest.raises(PermanentError, match="the oldest is"):
         chosen(time=first.at - dt.timedelta(seconds=1))
+    with pytest.raises(PermanentError, match="is still to come"):
+        chosen(time=dt.datetime.now(dt.UTC) + dt.timedelta(hours=1))
     with pytest.raises(PermanentError, match="Every moment already holds change 1"):
         chosen(change="1")
     with pytest.raises(PermanentError, match="No change of a run"):
@@ -198,7 +210,9 @@ def test_a_target_that_is_in_use_is_refused_and_left_alone(home: BackedUp, tmp_p
         assert (files_of(target) if target.is_dir() else {}) == before
     assert file.read_text() == "mine"
     done = home("backup", "restore", "--to", "postgresql://somewhere/x", code=1)
-    assert "No moment holds a dump" in " ".join(done.output.split())
+    assert "No moment holds a dump, as they are of a SQLite home" in " ".join(done.output.split())
+    for to, said in (("", "name a folder"), ("sqlite:////x.db", "is brought back into a folder")):
+        assert said in " ".join(home("backup", "restore", "--to", to, code=2).output.split())
     done = home("backup", "restore", "--to", "postgresql://me:hidden@somewhere/x", code=2)
     assert "a password on a command line" in " ".join(done.output.split())
     assert "hidden" not in done.output
@@ -434,7 +448,7 @@ def test_the_right_key_brings_a_lost_home_back_and_another_one_does_not(
     words = ("backup", "restore", "--from", str(backups), "--to")
     monkeypatch.setenv("EDUPULSE_KEY", str(pyrage.x25519.Identity.generate()))
     done = home(*words, str(tmp_path / "wrong"), code=1)
-    assert "another key" in " ".join(done.output.split())
+    assert "is not the one of" in " ".join(done.output.split())
     assert not (tmp_path / "wrong").exists()
     monkeypatch.setenv("EDUPULSE_KEY", key.read_text().strip())
     home(*words, str(tmp_path / "back"), code=1)  # nobody knows who was erased since
@@ -489,6 +503,36 @@ def test_no_new_key_is_made_where_backups_need_one_that_is_gone(home: BackedUp, 
         path.write_bytes(content)
     home("backup", "create")
     home("backup", "verify")
+
+
+def test_a_home_that_lost_all_keys_takes_those_that_it_needs_from_its_backups(home: BackedUp, key: Path) -> None:
+    home("keys", "apply")
+    home("backup", "create")
+    kept = files_of(home.home / "keys")
+    assert set(kept) == {"_home.age", "north.age"}
+    shutil.rmtree(home.home / "keys")
+    said = " ".join(home("keys", "check", code=1).output.split())
+    assert f"Copy {home.backups / 'keys' / 'north.age'} there" in said
+    said = " ".join(home("backup", "create").output.split())
+    assert "north.age was gone, and has been brought back" in said
+    assert files_of(home.home / "keys") == kept
+    home("keys", "check", "--thorough")
+    for folder in (home.home, home.backups):
+        (folder / "keys" / "north.age").unlink()
+    assert "nobody can read them" in " ".join(home("backup", "create").output.split())
+
+
+def test_a_wrong_key_of_the_operator_is_called_that(
+    home: BackedUp, key: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import pyrage
+
+    home("backup", "create")
+    monkeypatch.setenv("EDUPULSE_KEY", str(pyrage.x25519.Identity.generate()))
+    for words in (("verify",), ("list",), ("restore", "--to", str(tmp_path / "back"))):
+        said = " ".join(home("backup", *words, code=1).output.split())
+        assert "the operator's key from EDUPULSE_KEY is not the one of" in said
+        assert "put the key file of its time there" not in said
 
 
 def test_the_copy_of_a_districts_key_is_not_put_away_for_another(home: BackedUp, key: Path) -> None:
