@@ -93,6 +93,7 @@ def create(full: bool, dump: bool, as_json: bool, home: Path | None) -> None:
     Exit 1 also when the moment was taken and archives of the home are damaged: they are named, and in the moment as
     they are.
     """
+    from edupulse_pipelines.cli.output.drawing import counted
     from edupulse_pipelines.operations.backup.taking import take_moment
 
     settings = settings_of(home)
@@ -100,12 +101,12 @@ def create(full: bool, dump: bool, as_json: bool, home: Path | None) -> None:
     moment = taken.moment
     facts = {**moment.facts(), "retired": list(taken.retired), "freed_bytes": taken.freed}
     sentence = (
-        f"Moment {moment.id}: {len(moment.files):,} files, {in_bytes(moment.bytes)}, of which "
+        f"Moment {moment.id}: {counted(len(moment.files), 'file')}, {in_bytes(moment.bytes)}, of which "
         f"{in_bytes(moment.new_bytes)} are new; schema {moment.schema_revision}, audit head "
         f"{_short(moment.audit_head)}."
     )
     if taken.retired:
-        sentence += f"\nThrown away: {len(taken.retired)} older moments, {in_bytes(taken.freed)}."
+        sentence += f"\nThrown away: {counted(len(taken.retired), 'older moment')}, {in_bytes(taken.freed)}."
     for name in moment.damaged:
         sentence += f"\nDamaged in the home: {name}."
     if taken.trouble is not None:
@@ -150,6 +151,7 @@ def list_moments(folder: Path | None, as_json: bool, home: Path | None) -> None:
 @command
 def verify(point: str | None, folder: Path | None, as_json: bool, home: Path | None) -> None:
     """Read every byte of the backups and compare it with what was written. Exit 1 when something is not as it was."""
+    from edupulse_pipelines.cli.output.drawing import counted
     from edupulse_pipelines.operations.backup.verifying import verify as read_all
 
     found = read_all(_settings(home, folder), point, _telling(as_json))
@@ -158,10 +160,10 @@ def verify(point: str | None, folder: Path | None, as_json: bool, home: Path | N
     else:
         for finding in found.findings:
             click.echo(finding)
-        of_database = f", {found.base_backups} base backups" if found.base_backups else ""
+        of_database = f", {counted(found.base_backups, 'base backup')}" if found.base_backups else ""
         click.echo(
-            f"Read {found.contents:,} contents ({in_bytes(found.bytes)}) of {found.moments} moments{of_database}: "
-            f"{'as they were written' if not found.findings else f'{len(found.findings)} findings'}."
+            f"Read {counted(found.contents, 'content')} ({in_bytes(found.bytes)}) of {counted(found.moments, 'moment')}"
+            f"{of_database}: {counted(len(found.findings), 'finding') if found.findings else 'as they were written'}."
         )
     sys.exit(1 if found.findings else 0)
 
@@ -171,13 +173,14 @@ def verify(point: str | None, folder: Path | None, as_json: bool, home: Path | N
 @command
 def status(as_json: bool, home: Path | None) -> None:
     """How old the newest moment is, how much would be lost now, and what to mend. Exit 1 when there is something."""
+    from edupulse_pipelines.cli.output.drawing import counted
     from edupulse_pipelines.operations.backup.standing import standing
 
     found = standing(settings_of(home))
     if as_json:
         print_json(found.facts())
     else:
-        click.echo(f"{found.moments} moments in {found.folder}, {in_bytes(found.stored_bytes)}.")
+        click.echo(f"{counted(found.moments, 'moment')} in {found.folder}, {in_bytes(found.stored_bytes)}.")
         if found.newest is not None:
             click.echo(f"The newest: {found.newest.id}, {_age(found.age_seconds)} old.")
             click.echo(f"Lost if the home were lost now: the work of {_age(found.rpo_seconds)}.")
@@ -328,7 +331,7 @@ def _time_given(text: str | None) -> dt.datetime | None:
 
 
 def _say_looked(plan: Plan, looked: Looked) -> None:
-    from edupulse_pipelines.cli.output.drawing import console, show_lines
+    from edupulse_pipelines.cli.output.drawing import console, counted, show_lines
     from edupulse_pipelines.operations.backup.restoring import DATA_FOLDER
 
     as_said = ": every file is as the manifest says" if plan.files else ""
@@ -344,8 +347,11 @@ def _say_looked(plan: Plan, looked: Looked) -> None:
         click.echo("The schema is as declared; models and archives are as the database has them.")
     if looked.erased:
         count = looked.erased["students erased again"] or looked.erased["erasures since"]
-        rows, archives = looked.erased["archived rows"], looked.erased["archived files"]
-        click.echo(f"Erased again: {count} students who had been erased since ({rows} rows of {archives} archives).")
+        rows, archives = (
+            counted(looked.erased["archived rows"], "row"),
+            counted(looked.erased["archived files"], "archive"),
+        )
+        click.echo(f"Erased again: {counted(count, 'student')}, erased since ({rows} of {archives}).")
     for name, days in (looked.lost or {}).items():
         click.echo(f"{name}: delivered since, and to be landed again: {', '.join(days)}.")
     if looked.lost_unknown_since:
