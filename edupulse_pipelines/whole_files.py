@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, BinaryIO
 
+from edupulse_pipelines.full_disk import naming
+
 UNFINISHED = ".tmp"
 """The end of names of files that are being written."""
 _BUFFER = 1 << 20
@@ -64,7 +66,7 @@ def written_whole(path: Path, *, mode: int = 0o600) -> Iterator[BinaryIO]:
     """
     temporary = _beside(path)
     try:
-        with new_file(temporary, mode) as stream:
+        with naming(temporary), new_file(temporary, mode) as stream:
             yield stream
             to_disk(stream)
         put_in_place(temporary, path)

@@ -260,7 +260,7 @@ def restore(
             print_json(facts)
         return
     tell = _telling(as_json)
-    with undisturbed(settings):
+    with undisturbed(settings), restoring.whole_or_nothing(plan):
         restoring.restore(settings, plan, tell)
         looked = look_after(settings, plan, tell)
     if as_json:

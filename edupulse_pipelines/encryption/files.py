@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from edupulse_pipelines.encryption.keyring import AGE_HEADER, DataKey, KeyRing, key_of_path
 from edupulse_pipelines.errors import EncryptedFileDamaged, KeyUnusable
+from edupulse_pipelines.full_disk import naming
 from edupulse_pipelines.whole_files import new_file, written_whole
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ def decrypted_copy(path: Path, temporary: Path) -> Iterator[Path]:
         yield path
         return
     try:
-        with path.open("rb", buffering=_BUFFER) as reader, new_file(temporary) as writer:
+        with naming(temporary), path.open("rb", buffering=_BUFFER) as reader, new_file(temporary) as writer:
             _decrypt(reader, writer, *_opening(path))
         yield temporary
     finally:

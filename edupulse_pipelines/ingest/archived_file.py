@@ -32,6 +32,7 @@ from edupulse_pipelines.encryption.archives import (
     opened_archive,
 )
 from edupulse_pipelines.errors import EncryptedFileDamaged
+from edupulse_pipelines.full_disk import naming
 from edupulse_pipelines.hashing import hash_of_file
 from edupulse_pipelines.ingest.erased_rows import ErasedRows
 from edupulse_pipelines.sources.blanks import BLANK, without_blank_rows
@@ -271,7 +272,7 @@ def encrypt_archive(path: Path) -> Path | None:
         return None
     temporary = temporary_beside(path)
     try:
-        with opened_archive(path) as archive, temporary.open("wb") as stream:
+        with naming(temporary), opened_archive(path) as archive, temporary.open("wb") as stream:
             stored = dict(archive.schema_arrow.metadata or {})
             if stored:  # an archive of the first release has none, and is known by that
                 stored[(_METADATA + PLAIN_SHA256).encode()] = orjson.dumps(hash_of_archive(path))

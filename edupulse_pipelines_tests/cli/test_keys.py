@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import shlex
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -171,3 +174,34 @@ def test_a_rotation_that_cannot_open_a_key_changes_none(house: House) -> None:
     before = key_file.read_bytes(), (house.home / "keys" / "north.age").read_bytes()
     assert "south.age is encrypted to another key" in house("keys", "rotate", code=1).output
     assert (key_file.read_bytes(), (house.home / "keys" / "north.age").read_bytes()) == before
+
+
+def test_a_full_disk_leaves_every_file_plain_or_encrypted_and_apply_goes_on(
+    house: House, small_disk: Callable[[int], Path]
+) -> None:
+    """The raw archive lies on a disk that has room for a part of it, and the backups on another one."""
+    house("backup", "create")
+    disk = small_disk(20_000)
+    for name in ("raw", "backups"):
+        folder = (house.home / name).rename(house.home / "aside")
+        shutil.copytree(folder, disk / name)
+        (house.home / name).symlink_to(disk / name)
+        shutil.rmtree(folder)
+    name_key_file(house)
+    house("keys", "new")
+    plain = {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in disk.rglob("*.parquet")}
+    used = shutil.disk_usage(disk).used >> 10
+    for room in (0, 8):
+        small_disk(used + room)
+        said = " ".join(house("keys", "apply", code=1).output.split())
+        named = re.search(r"No space is left on the disk of (\S+)\. Free some and run again", said)
+        assert named is not None, said
+        assert Path(named[1]).resolve().is_relative_to(disk)  # and not of the home, which is elsewhere
+        for path, digest in plain.items():
+            assert is_encrypted(path) or hashlib.sha256(path.read_bytes()).hexdigest() == digest
+        assert not list(disk.rglob("*.tmp"))
+    small_disk(20_000)
+    house("keys", "apply")
+    house("keys", "check", "--thorough")
+    assert all(is_encrypted(path) for path in plain)
+    house("backup", "verify")

@@ -275,6 +275,40 @@ def test_a_full_disk_is_told_and_leaves_nothing(place: Path, monkeypatch: pytest
         assert take_base_backup(settings, full=True).kind == "full"
 
 
+@pytest.mark.parametrize("kind", ["wheel", "debian"])
+def test_tablespaces_come_back_beside_the_folder(place: Path, kind: str) -> None:
+    with backed_up_server(kind) as backed:
+        space = backed.server.data.with_name("space")
+        space.mkdir(mode=0o700)
+        shutil.chown(space, backed.server.run_as())
+        backed.run(
+            f"CREATE TABLESPACE roomy LOCATION '{space}'", "CREATE TABLE kept TABLESPACE roomy AS SELECT 1 AS number"
+        )
+        settings = backed.settings
+        assert "Tablespaces (roomy)" in next(c.what for c in set_up_barman(settings).checks if c.name == "tablespaces")
+        take_base_backup(settings)
+        backed.run("INSERT INTO kept VALUES (2)")
+        if kind == "wheel":
+            assert take_base_backup(settings).kind == "incremental"
+        assert {backup.tablespaces for backup in base_backups(settings)} == {("roomy",)}
+        restore_database(settings, place / "data", Target.latest())
+        with started_copy(backed, place / "data") as copy:
+            where = "SELECT pg_tablespace_location(oid) FROM pg_tablespace WHERE spcname = 'roomy'"
+            assert run_sql(copy.url(), where) == [(str(place / "data.tablespaces" / "roomy"),)]
+            assert run_sql(copy.url(DATABASE), "SELECT number FROM kept ORDER BY 1") == [(1,), (2,)]
+            run_sql(copy.url(DATABASE), "INSERT INTO kept VALUES (3)")
+        assert backed.run("SELECT number FROM kept ORDER BY 1") == [(1,), (2,)]
+        shutil.rmtree(place / "data")
+        with pytest.raises(PermanentError, match="where tablespaces would go"):
+            restore_database(settings, place / "data", Target.latest())
+        assert verify_base_backups(settings) == []
+        oldest = server_folder(settings) / "base" / base_backups(settings)[0].id
+        (oid,) = [path for path in oldest.iterdir() if path.is_dir() and path.name.isdecimal()]
+        largest = max((path for path in oid.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+        with damaged(largest, 20):
+            assert any(largest.name in damage.what for damage in verify_base_backups(settings))
+
+
 def test_another_tool_fills_the_folder(place: Path) -> None:
     with backed_up_server("wheel", schema=True) as backed:
         copy_of = place / "copy"

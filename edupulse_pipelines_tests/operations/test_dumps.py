@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -47,7 +47,7 @@ def source(tmp_path: Path) -> Iterator[Settings]:
 
 
 def test_a_dump_goes_into_another_major_version_and_nowhere_else(
-    source: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    source: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, small_disk: Callable[[int], Path]
 ) -> None:
     folder = tmp_path / "dump"
     monkeypatch.setenv("EDUPULSE_DATABASE_URL", source.database_url)
@@ -57,6 +57,16 @@ def test_a_dump_goes_into_another_major_version_and_nowhere_else(
     (source.home / "edupulse.toml").write_text(
         f'[backup]\nprograms = "{programs_of_18}"\n[tenants.lakeside]\ntimezone = "UTC"\nfirst_week = 2025-09-01\n'
     )
+    for kib in (0, 60):  # of this disk nothing, and less than the tables take
+        disk = small_disk(kib or 4)
+        full = CliRunner().invoke(main, ["backup", "dump", "--to", str(disk / "dump")])
+        assert (full.exit_code, list(disk.iterdir())) == (1, []), full.output
+        said = " ".join(full.output.split())
+        assert f"No space is left on the disk of {disk}" in said
+        assert "when the dump was " in said
+        assert "It is taken away again: free some and dump again." in said
+    small_disk(20_000)
+    assert CliRunner().invoke(main, ["backup", "dump", "--to", str(disk / "dump")]).exit_code == 0
     told = CliRunner().invoke(main, ["backup", "dump", "--to", str(folder), "--json"])
     assert told.exit_code == 0, told.output
     with opened_dump(source, folder) as dump:

@@ -39,6 +39,7 @@ from edupulse_pipelines.operations.backup.restoring import (
     restored_settings,
 )
 from edupulse_pipelines.private_home import as_senders_write
+from edupulse_pipelines.schema.migrations import knows
 from edupulse_pipelines.settings import Settings, keeper_url, normalise_database_url
 from edupulse_pipelines.storage import closed
 from edupulse_pipelines.storage.database import Database
@@ -160,9 +161,11 @@ def _look_at(
     if unknown is not None:
         looked.closed = unknown
     elif looked.differences and _erased_since(plan, facts):
+        newer = facts.revision is not None and not knows(facts.revision)
+        first = "Install the version of the package that made it" if newer else "Run `edupulse db upgrade`"
         looked.closed = (
-            f"{_AGAIN} its schema is another version's. Run `edupulse db upgrade`, erase them again (`edupulse privacy "
-            "erase`), then open it: `edupulse backup open`."
+            f"{_AGAIN} its schema is another version's. {first}, erase them again (`edupulse privacy erase`), then "
+            "open it: `edupulse backup open`."
         )
     elif not looked.differences and plan.part == "all":
         restored = restored_settings(plan, url)

@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from edupulse_pipelines.errors import ConfigurationError, DatabaseBusy, DiskFull, PermanentError
-from edupulse_pipelines.full_disk import full_disk_in_words
+from edupulse_pipelines.full_disk import is_full
 from edupulse_pipelines.operations.postgresql_server import programs_for
 from edupulse_pipelines.programs import environment
 from edupulse_pipelines.settings import Settings
+from edupulse_pipelines.sizes_in_words import in_bytes
 from edupulse_pipelines.whole_files import write_whole
 
 LEAST_VERSION = (3, 14)
@@ -162,7 +163,14 @@ def tell_barman(settings: Settings, *arguments: str, seconds: float | None = Non
     if answer.code != 0 or "_EXCEPTION" in answer.told:
         log = home_of(settings) / "barman.log"
         said = answer.complaint
-        if _FULL.search(said) or full_disk_in_words(OSError(), [home_of(settings)]):
+        home = home_of(settings)
+        if is_full(home):
+            free = f"{in_bytes(shutil.disk_usage(home).free)} are free"
+            raise DiskFull(
+                f"No space is left on the disk of {home} ({free}) for `barman {arguments[0]}`: {said}. Free some and "
+                "try again."
+            )
+        if _FULL.search(said):
             raise DiskFull(f"No space is left for `barman {arguments[0]}`: {said}. Free some and try again.")
         if _BUSY.search(said):
             raise DatabaseBusy(f"`barman {arguments[0]}` has to wait: {said}.")

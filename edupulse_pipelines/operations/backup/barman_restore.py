@@ -28,6 +28,8 @@ from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.sizes_in_words import in_bytes
 from edupulse_pipelines.storage.database import Database
 
+RESTORE_AGAIN = "What was restored is taken away again: free some and restore again."
+"""After a restore that a full disk has ended."""
 _CLOCKS_APART = dt.timedelta(minutes=10)
 """How far the clock of the server may be from the one here, by which a segment is dated."""
 _FIRST_WITH_PARTIAL = (3, 19)
@@ -135,7 +137,7 @@ def restore_database(settings: Settings, to: Path, target: Target) -> RestorePla
             _by_barman(settings, to, plan, plan.backup, staging)
             if plan.quiet_since is not None and (later := restore_plan(settings, target)).quiet_since is None:
                 # Something was committed while it was copied, and may be in the copy.
-                _empty(to, was_there=True)
+                take_away(to, was_there=True)
                 plan = later
                 _by_barman(settings, to, plan, plan.backup or base_backups(settings)[-1], staging)
         _complete_configuration(settings, to)
@@ -144,8 +146,8 @@ def restore_database(settings: Settings, to: Path, target: Target) -> RestorePla
                 hand_over(place, owner)
                 place.chmod(0o700)
     except BaseException as error:
-        _empty(to, was_there)
-        if full := full_disk_in_words(error, [to.parent]):
+        take_away(to, was_there)
+        if full := full_disk_in_words(error, [to.parent], RESTORE_AGAIN):
             raise DiskFull(full) from None
         raise
     finally:
@@ -258,7 +260,7 @@ def _demand_room(plan: RestorePlan, to: Path) -> None:
         )
 
 
-def _empty(to: Path, was_there: bool) -> None:
+def take_away(to: Path, was_there: bool) -> None:
     """Take away what was written into the folder, and the folder if it was not there before."""
     for child in to.iterdir() if to.is_dir() else ():
         if child.is_dir() and not child.is_symlink():

@@ -117,7 +117,9 @@ def _look_at_server(settings: Settings, found: BarmanSetup) -> dict[str, Any] | 
         "(SELECT count(*) FROM pg_replication_slots WHERE slot_name <> :slot) AS other_slots, "
         "r.rolname, r.rolreplication, r.rolbypassrls, "
         "pg_size_bytes(current_setting('wal_segment_size')) AS segment_bytes, "
-        "(SELECT sum(pg_database_size(oid)) FROM pg_database)::bigint AS bytes "
+        "(SELECT sum(pg_database_size(oid)) FROM pg_database)::bigint AS bytes, "
+        "(SELECT string_agg(spcname, ', ' ORDER BY spcname) FROM pg_tablespace WHERE spcname NOT LIKE 'pg\\_%') "
+        "AS tablespaces "
         "FROM pg_roles r WHERE r.rolname = current_user"
     )
     rights = sa.text(
@@ -148,6 +150,13 @@ def _look_at_server(settings: Settings, found: BarmanSetup) -> dict[str, Any] | 
         *grants,
     )
     _look_at_settings(found, server)
+    if server["tablespaces"]:
+        found._add(
+            "tablespaces",
+            True,
+            f"Tablespaces ({server['tablespaces']}) are copied, and restored to FOLDER.tablespaces; the drill refuses "
+            "them on this machine",
+        )
     return server
 
 

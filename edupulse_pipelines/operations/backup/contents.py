@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from edupulse_pipelines.errors import PermanentError
+from edupulse_pipelines.full_disk import naming
 from edupulse_pipelines.hashing import Hashing
 from edupulse_pipelines.whole_files import UNFINISHED, make_folder, put_in_place, sync_file, to_disk
 
@@ -75,7 +76,7 @@ class Contents:
         """Write a content to a file that is not there. ContentDamaged for one that is not what it was; no file then."""
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with target.open("xb") as stream:
+            with naming(target), target.open("xb") as stream:
                 self._read(sha256, stream)
                 to_disk(stream)
         except BaseException:
@@ -162,7 +163,7 @@ class Contents:
         temporary = self.folder / "00" / f"{uuid.uuid4().hex}{UNFINISHED}"
         make_folder(temporary.parent)
         try:
-            with source.open("rb") as reader, temporary.open("xb") as writer:
+            with naming(temporary), source.open("rb") as reader, temporary.open("xb") as writer:
                 counted = Hashing(reader)
                 if self.encrypts:
                     from edupulse_pipelines.encryption.files import encrypt_stream

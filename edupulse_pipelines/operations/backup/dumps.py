@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from edupulse_pipelines.encryption.keyring import HOME_KEY, key_ring
 from edupulse_pipelines.errors import DiskFull, EncryptedFileDamaged, KeyUnusable, PermanentError, TransientError
 from edupulse_pipelines.file_locks import if_free
+from edupulse_pipelines.full_disk import full_disk_in_words, is_full
 from edupulse_pipelines.hashing import hash_of_file
 from edupulse_pipelines.operations.backup.barman_configuration import (
     copying_url,
@@ -35,6 +36,7 @@ from edupulse_pipelines.operations.backup.home_files import DUMP_WORK
 from edupulse_pipelines.operations.postgresql_server import Programs, server_major
 from edupulse_pipelines.programs import environment
 from edupulse_pipelines.settings import Settings, conninfo_of, password_of
+from edupulse_pipelines.sizes_in_words import in_bytes
 from edupulse_pipelines.storage.database import Database
 
 if TYPE_CHECKING:
@@ -94,6 +96,16 @@ def take_dump(settings: Settings, to: Path, *, jobs: int = 2, plain: bool = Fals
         (work / _LIST).write_text(json.dumps(told, indent=1) + "\n", encoding="utf-8")
         (work / _LIST).chmod(0o600)
         work.rename(to)
+    except (OSError, PermanentError) as error:
+        if not (is_full(work) or isinstance(error, DiskFull) or full_disk_in_words(error, [work])):
+            raise
+        place = f"on the disk of {to.parent}" if is_full(work) else "for the dump"
+        because = f" ({error})" if isinstance(error, PermanentError) else ""
+        written = sum(path.stat().st_size for path in work.rglob("*") if path.is_file())
+        raise DiskFull(
+            f"No space is left {place}{because}, when the dump was {in_bytes(written)}. It is taken away again: "
+            "free some and dump again."
+        ) from None
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return dump

@@ -10,13 +10,16 @@ from __future__ import annotations
 import datetime as dt
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from edupulse_pipelines.errors import ConfigurationError, PermanentError
+from edupulse_pipelines.errors import ConfigurationError, DiskFull, EduPulseError, PermanentError
+from edupulse_pipelines.full_disk import full_disk_in_words, is_full
 from edupulse_pipelines.operations.backup import base_backups, closed_server
+from edupulse_pipelines.operations.backup.barman_restore import RESTORE_AGAIN, take_away
 from edupulse_pipelines.operations.backup.contents import Contents
 from edupulse_pipelines.operations.backup.key_copies import bring_keys
 from edupulse_pipelines.operations.backup.moments import (
@@ -167,6 +170,27 @@ def restored_from(home: Path) -> dt.datetime | None:
         return None
 
 
+@contextmanager
+def whole_or_nothing(plan: Plan) -> Iterator[None]:
+    """For the block, which restores and looks: a full disk takes all of it away, so that it can be restored again.
+
+    DiskFull then says which disk, and how much is needed there.
+    """
+    was_there = plan.to.exists()
+    try:
+        yield
+    except Exception as error:
+        full = full_disk_in_words(error, [plan.to], RESTORE_AGAIN)
+        if full is None and isinstance(error, DiskFull):
+            full = str(error) if RESTORE_AGAIN in str(error) else f"{error} {RESTORE_AGAIN}"
+        if full is None and isinstance(error, EduPulseError) and is_full(plan.to):  # a server that ended for it
+            full = f"No space is left on the disk of {plan.to} ({error}). {RESTORE_AGAIN}"
+        if full is None:
+            raise
+        take_away(plan.to, was_there)
+        raise DiskFull(f"{full} It takes {in_bytes(plan.bytes_needed)} in {plan.to}.") from None
+
+
 # Which moment
 
 
@@ -271,7 +295,7 @@ def _demand_room(plan: Plan) -> None:
     place = next(folder for folder in (plan.to, *plan.to.parents) if folder.exists())
     free = shutil.disk_usage(place).free
     if free < plan.bytes_needed + _SPARE_BYTES:
-        raise PermanentError(
+        raise DiskFull(
             f"It takes {in_bytes(plan.bytes_needed)}, and the disk of {place} has {in_bytes(free)} free. "
             "Nothing was written."
         )

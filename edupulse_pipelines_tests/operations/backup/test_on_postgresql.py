@@ -9,6 +9,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,13 @@ from click.testing import CliRunner, Result
 
 from edupulse_pipelines import cli
 from edupulse_pipelines.governance.erasure import erase
+from edupulse_pipelines.operations.backup import base_backups, taking
 from edupulse_pipelines.operations.backup.moments import moments
 from edupulse_pipelines.operations.backup.restoring import DATA_FOLDER
 from edupulse_pipelines.settings import Settings, load_settings
 from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines_tests.cli.house import ATTENDANCE, STUDENTS
-from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, FIRST_WEEK, District
+from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, FIRST_WEEK, STUDENT_HEADER, District
 from edupulse_pipelines_tests.operations.backed_up import DATABASE, BackedUp, backed_up_server, run_sql, started_copy
 from edupulse_pipelines_tests.prepared import put_mlflow_store
 
@@ -207,3 +209,109 @@ def test_where_nobody_can_know_who_was_erased_its_server_lets_in_the_keeper_alon
     assert "hba_file" not in (data / "postgresql.auto.conf").read_text()
     assert not (data / "pg_hba.closed.conf").exists()
     assert (back / "opened.jsonl").exists()
+
+
+@pytest.mark.parametrize("when", ["before the point", "after the point", "while it reads"])
+def test_a_migration_meanwhile_is_in_the_moment_as_a_whole_or_not_at_all(
+    house: House, back: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    url = house.backed.settings.database_url
+    [[ours]] = run_sql(url, "SELECT version_num FROM alembic_version")
+    make, read = base_backups.make_restore_point, taking.read_facts
+    points: list[str] = []
+    engine = create_engine(url)
+
+    def migrate() -> None:
+        run_sql(url, "UPDATE alembic_version SET version_num = '0012'")
+
+    def meanwhile(settings: Settings, name: str) -> base_backups.RestorePoint:
+        points.append(name)
+        if when == "before the point" and len(points) == 1:
+            migrate()
+        point = make(settings, name)
+        if when == "after the point" and len(points) == 1:
+            migrate()
+        return point
+
+    def locked_out(*arguments: Any) -> Any:
+        """What it asks for is locked by a migration, which ends when it waits for it."""
+        monkeypatch.setattr(taking, "read_facts", read)
+        with engine.begin() as migrating, ThreadPoolExecutor(1) as reader:
+            migrating.exec_driver_sql("UPDATE alembic_version SET version_num = '0012'")
+            migrating.exec_driver_sql("LOCK TABLE ingested_files, erasures, audit_changes")
+            found = reader.submit(read, *arguments)
+            while run_sql(url, "SELECT count(*) FROM pg_locks WHERE NOT granted") == [(0,)]:
+                assert not found.done()
+            migrating.commit()
+            return found.result()
+
+    monkeypatch.setattr(base_backups, "make_restore_point", meanwhile)
+    if when == "while it reads":
+        monkeypatch.setattr(taking, "read_facts", locked_out)
+    try:
+        told = house.facts("backup", "create")
+        assert (told["schema_revision"], told["damaged"], told["restore_point"]) == ("0012", [], points[-1])
+        if when == "after the point":
+            found = house.facts("backup", "restore", "--to", str(back), "--point", told["id"], code=1)
+            assert found["schema_revision"] == "0012"
+            assert f"revision: 0012, this version needs {ours}" in found["differences"]
+            with started_copy(house.backed, back / DATA_FOLDER) as copy:
+                assert run_sql(copy.url(DATABASE), "SELECT version_num FROM alembic_version") == [("0012",)]
+    finally:
+        run_sql(url, f"UPDATE alembic_version SET version_num = '{ours}'")
+        engine.dispose()
+
+
+def test_a_newer_schema_is_refused_or_told_and_an_erasure_keeps_it_closed(
+    house: House, back: Path, tmp_path: Path
+) -> None:
+    url = house.backed.settings.database_url
+    [[ours]] = run_sql(url, "SELECT version_num FROM alembic_version")
+    run_sql(url, "UPDATE alembic_version SET version_num = '9999'")
+    try:
+        newer = house.facts("backup", "create")
+        base_backups.make_restore_point(house.backed.settings, "newer")
+    finally:
+        run_sql(url, f"UPDATE alembic_version SET version_num = '{ours}'")
+    assert newer["schema_revision"] == "9999"
+    refused = house("backup", "restore", "--to", str(tmp_path / "to"), "--point", newer["id"], code=1)
+    said = " ".join(refused.output.split())
+    assert "has schema revision 9999" in said
+    assert "Install that version, or a newer one" in said
+    assert not (tmp_path / "to").exists()
+    # A place between moments, where the database is newer than the moment that has its files.
+    asked: dict[str, Any] = {"reason": "asked", "approved_by": "another person", "execute": True}
+    erase(house.district.work, house.district.raw, house.district.tenant, "1001", **asked)
+    house("backup", "create")
+    told = house.facts("backup", "restore", "--to", str(back), "--point", "newer", code=1)
+    assert told["schema_revision"] == "9999"
+    assert "Install the version of the package that made it" in told["closed"]
+
+
+def test_a_load_and_an_erasure_between_database_and_files(
+    house: House, back: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, points = taking.home_files, []
+
+    def meanwhile(settings: Settings) -> Any:
+        points.append(settings)
+        if len(points) == 1:
+            house.district.land(5, students=f"{STUDENT_HEADER}\n1005,Eve,New,2010-01-05\n")
+            house.district.run("students")
+        elif len(points) == 2:
+            asked: dict[str, Any] = {"reason": "asked", "approved_by": "another person", "execute": True}
+            erase(house.district.work, house.district.raw, house.district.tenant, "1005", **asked)
+        return files(settings)
+
+    monkeypatch.setattr(taking, "home_files", meanwhile)
+    loaded = house.facts("backup", "create")
+    assert (len(points), loaded["damaged"]) == (1, [])
+    told = house.facts("backup", "restore", "--to", str(back), "--point", loaded["id"])
+    assert told["lost"]["north"] == ["2025-10-06"]
+    shutil.rmtree(back)
+    erased = house.facts("backup", "create")
+    assert (len(points), erased["damaged"]) == (3, [])  # archives and rows of before and after do not go together
+    told = house.facts("backup", "restore", "--to", str(back), "--point", erased["id"])
+    assert told["in_order"], told
+    with started_copy(house.backed, back / DATA_FOLDER) as copy:
+        assert "New" not in last_names(copy.url(DATABASE))

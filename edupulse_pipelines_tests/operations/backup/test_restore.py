@@ -7,7 +7,8 @@ import json
 import os
 import shutil
 import sqlite3
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,12 @@ from edupulse_pipelines import cli
 from edupulse_pipelines.encryption.keyring import KeyRing, is_encrypted
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.governance.erasure import erase
-from edupulse_pipelines.operations.backup import restoring
+from edupulse_pipelines.operations.backup import after_restore, restoring
 from edupulse_pipelines.operations.backup.contents import ContentDamaged
 from edupulse_pipelines.operations.backup.moments import Moment, forget, moments, write_manifest
 from edupulse_pipelines.operations.backup.restoring import Wanted, plan_restore
 from edupulse_pipelines.operations.backup.taking import take_moment
+from edupulse_pipelines.sizes_in_words import in_bytes
 from edupulse_pipelines.storage import erased
 from edupulse_pipelines.storage.database import database_of
 from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER
@@ -229,6 +231,35 @@ def test_a_disk_that_is_too_small_is_told_before_it_begins(
     done = home("backup", "restore", "--to", str(tmp_path / "back"), code=1)
     assert "976.6 KiB free. Nothing was written." in " ".join(done.output.split())
     assert not (tmp_path / "back").exists()
+
+
+@pytest.mark.parametrize("step", ["written", "looked at"])
+def test_a_full_disk_takes_a_restore_away_and_it_is_said_again(
+    home: BackedUp, small_disk: Callable[[int], Path], monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    moment = take(home)
+    disk = small_disk(700 if step == "written" else 20_000)  # the database is larger than the one
+    to = disk / "back" if step == "written" else disk
+
+    def ended(*_: object) -> None:
+        """As a server ends that has no room to replay in: it does not say why."""
+        with suppress(OSError), (to / "replayed").open("wb", buffering=0) as stream:
+            while stream.write(bytes(1 << 16)):
+                pass
+        raise PermanentError("The restored server ended")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(restoring, "_demand_room", lambda _plan: None)  # there was room when it was asked
+        if step == "looked at":
+            patch.setattr(after_restore, "read_facts", ended)
+        said = " ".join(home("backup", "restore", "--to", str(to), code=1).output.split())
+    assert f"No space is left on the disk of {to}" in said
+    assert "What was restored is taken away again: free some and restore again." in said
+    assert f"It takes {in_bytes(moment.bytes)} in {to}." in said
+    assert list(disk.iterdir()) == []
+    small_disk(100_000)
+    home("backup", "restore", "--to", str(to))
+    assert students(to) == EVERYBODY
 
 
 @pytest.mark.parametrize("trouble", ["model flipped", "archive gone"])

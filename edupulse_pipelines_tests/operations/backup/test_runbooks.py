@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import shutil
@@ -20,7 +21,7 @@ RUN = "11111111-2222-3333-4444-555555555555"
 
 def commands(title: str) -> list[str]:
     """The commands of the runbook with this title, in their order."""
-    _, _, after = PAGE.read_text(encoding="utf-8").partition(f"\n### {title}\n")
+    after = re.split(rf"\n##+ {title}\n", PAGE.read_text(encoding="utf-8"), maxsplit=1)[1]
     section = re.split(r"\n##+ ", after)[0]
     blocks = re.findall(r"```console\n(.*?)```", section, re.DOTALL)
     found = [line.strip() for block in blocks for line in block.splitlines() if line.strip()]
@@ -42,7 +43,7 @@ class Typist:
             typed = line
             for place, instead in self.places.items():
                 typed = typed.replace(place, instead)
-            done = CliRunner().invoke(cli.main, shlex.split(typed)[1:])
+            done = CliRunner().invoke(cli.main, shlex.split(typed, comments=True)[1:])
             assert done.exit_code == (1 if line == closing else 0), (typed, done.output, done.exception)
 
 
@@ -74,3 +75,13 @@ def test_undo_last_mondays_run(typist: Typist, home: BackedUp, tmp_path: Path) -
     typist("Undo last Monday's run")
     assert students(tmp_path / "srv" / "before") == ["Lee", "Moss", "Ray"]
     assert set(students(home.home)) == {"Wrong"}
+
+
+def test_the_drill(typist: Typist, home: BackedUp) -> None:
+    home("backup", "create")
+    home.write("drill/edupulse-drill.json", "{}")
+    home.write("drill/point/edupulse.db", "left behind by one that was killed")
+    typist("The drill")
+    assert not (home.home / "drill").exists()
+    (done,) = (home.home / "drills.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(done)["succeeded"] is True

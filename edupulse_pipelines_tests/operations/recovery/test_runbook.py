@@ -1,4 +1,4 @@
-"""Every command of the runbook "Promote the standby" in `docs/operating.md` is typed, on a pair of servers."""
+"""Every command of "A standby" and "Promote the standby" in `docs/operating.md` is typed, on a pair of servers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ from edupulse_pipelines_tests.operations.recovery.test_standby import pair_of
 PAGE = Path(__file__).parents[3] / "docs" / "operating.md"
 
 
-def commands() -> list[str]:
-    """The commands of the runbook, in order."""
-    section = PAGE.read_text(encoding="utf-8").partition("\n### Promote the standby\n")[2].partition("\n## ")[0]
+def commands(title: str) -> list[str]:
+    """The commands of the section with this title, in order."""
+    after = re.split(rf"\n##+ {title}\n", PAGE.read_text(encoding="utf-8"), maxsplit=1)[1]
+    section = re.split(r"\n##+ ", after)[0]
     lines = "".join(re.findall(r"```console\n(.*?)```", section, re.DOTALL)).splitlines()
     return [line.strip() for line in lines if line.strip()]
 
@@ -39,16 +40,18 @@ def test_promote_the_standby(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         )
 
         def typed(line: str, code: int = 0) -> str:
-            words = shlex.split(line.replace("/srv/standby", str(pair.standby.data)))
+            words = shlex.split(line.replace("/srv/standby", str(pair.standby.data)), comments=True)
             assert words[0] == "edupulse"
             done = CliRunner().invoke(cli.main, [*words[1:], "--home", str(tmp_path)], input="n\n")
             assert done.exit_code == code, (line, done.output, done.exception)
             return done.output
 
-        status, promote, check, verify, create = commands()
-        assert "is a standby; the slot edupulse_standby keeps WAL for it" in typed(create)
+        make, look = commands("A standby")
+        status, promote, check, verify, create = commands("Promote the standby")
+        assert "is a standby; the slot edupulse_standby keeps WAL for it" in typed(make)
         pair.standby.start()
         pair.wait_until_it_follows()
+        assert "The standby follows: " in typed(look)
         assert "The standby follows: " in typed(status)
         assert "The primary answers" in typed(promote, code=1)
         pair.primary.stop("immediate")
