@@ -111,7 +111,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 
     yield of_size
     if os.path.ismount(folder):
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # what is pooled may hold a file of it open
 
 
 @pytest.fixture(scope="session")
