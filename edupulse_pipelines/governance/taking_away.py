@@ -6,7 +6,6 @@ Whose rows they are is known by keys (`storage.erased`); who is taken away, and 
 
 from __future__ import annotations
 
-import uuid
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from edupulse_pipelines.ingest.archived_file import (
     archive_facts,
     hash_of_archive,
     rewrite_archive,
+    temporary_beside,
     unfinished_files,
 )
 from edupulse_pipelines.ingest.kept_as_it_came import encrypt_kept
@@ -92,7 +92,7 @@ def mend_bundles(
             continue
         mended += 1
         if content is not None:
-            temporary = path.with_name(f"{uuid.uuid4().hex}.zip")
+            temporary = temporary_beside(path)  # which is removed after a kill
             temporary.write_bytes(content)
             temporary.chmod(path.stat().st_mode & 0o777)
             bundles = bundles_kept(temporary, tenant.files)

@@ -1,8 +1,8 @@
 """The raw archive: every landed file of a week kept as it came, once, and entered in the manifest.
 
 `<raw>/<tenant>/<table>/<delivery date>/<file>.<hash>.parquet` (see `archived_file`). A file that is refused is kept
-byte for byte beside it (`….refused`), the bundle that rows were converted from under `<raw>/<tenant>/originals`; how
-is in `kept_as_it_came`.
+byte for byte beside it (`….refused`), how is in `kept_as_it_came`; bundles that rows were converted from are in
+`kept_bundles`.
 Nothing is validated here beyond what reading needs, and no format is known: that is `sources`.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.encryption.archives import rows_in_archive
-from edupulse_pipelines.errors import DeliveryUnfinished, LandingError, PermanentError
+from edupulse_pipelines.errors import DeliveryUnfinished, LandingError
 from edupulse_pipelines.ingest.archived_file import (
     ERASED_ROWS,
     archive_facts,
@@ -31,7 +31,8 @@ from edupulse_pipelines.ingest.archived_file import (
 )
 from edupulse_pipelines.ingest.changed_files import changed_files, renamed
 from edupulse_pipelines.ingest.erased_rows import ErasedRows
-from edupulse_pipelines.ingest.kept_as_it_came import keep, readable_copy
+from edupulse_pipelines.ingest.kept_as_it_came import keep
+from edupulse_pipelines.ingest.kept_bundles import KeptBundles
 from edupulse_pipelines.ingest.landing import Delivery, landed_deliveries, readable
 from edupulse_pipelines.progress import Progress
 from edupulse_pipelines.schema.delivery import DELIVERED
@@ -40,7 +41,7 @@ from edupulse_pipelines.schema.tables import ARCHIVED, KNOWN, LOADED, REFUSED
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.sources.contents import COMPRESSION_BOMB, TOO_LARGE
 from edupulse_pipelines.sources.file_names import name_outside, path_outside
-from edupulse_pipelines.sources.landed_files import LandedFile, bundles_kept
+from edupulse_pipelines.sources.landed_files import LandedFile
 from edupulse_pipelines.sources.records import SYSTEM_COLUMNS, RecordSource, RefusedFile
 from edupulse_pipelines.storage import manifest
 from edupulse_pipelines.storage.erased import read_erased
@@ -206,14 +207,14 @@ class _Archive:
         with work.reading() as connection:
             self._erased = read_erased(connection, work, raw_dir.parent)
         self._deliveries = renamed(deliveries, self._erased)
-        self._copies = ExitStack()
-        """Kept bundles as they can be read, until the archiving is done."""
+        self._bundles = KeptBundles(raw_dir / work.tenant, tenant, self._deliveries)
 
     def __enter__(self) -> _Archive:
+        self._bundles.__enter__()
         return self
 
-    def __exit__(self, *_raised: object) -> None:
-        self._copies.close()
+    def __exit__(self, *raised: object) -> None:
+        self._bundles.__exit__(*raised)
 
     def add(self, delivery: Delivery, file: LandedFile, steps: _Steps) -> ArchivedFile:
         """Archive one file, or find it archived, and enter it in the manifest."""
@@ -254,7 +255,7 @@ class _Archive:
                 self._write(delivery, file, sha256, read_with, state, steps)
             made += [target] if shared != target else []
             if file.is_bundle and not self._erased:  # as with refused files, below
-                made += self._keep_original(delivery, file, sha256)
+                made += self._bundles.keep(delivery, file, sha256)
             of_file = archive_facts(target)
             values |= {
                 "status": ARCHIVED,
@@ -348,7 +349,7 @@ class _Archive:
         source = file.open(
             self._tenant,
             delivered_on=delivery.delivered_on,
-            earlier=self._bundles_before(delivery) if file.is_delta else (),
+            earlier=self._bundles.before(delivery) if file.is_delta else (),
             on_bytes=steps.read,
         )
         _refuse_reserved_columns(source)
@@ -410,54 +411,6 @@ class _Archive:
         if complete_from is None or self._table in delivery.no_snapshots:
             return None
         return {"from": complete_from or self._tenant.first_week.isoformat(), "to": delivery.delivered_on.isoformat()}
-
-    def _originals(self, delivered_on: dt.date) -> Path:
-        return self._raw_dir / self._work.tenant / "originals" / delivered_on.isoformat()
-
-    def _keep_original(self, delivery: Delivery, file: LandedFile, sha256: str) -> list[Path]:
-        """Keep the bundle itself, once for all the tables it has rows for; the file that was made, if any."""
-        name = file.paths[0].stem if len(file.paths) == 1 else "bundle"
-        kept = self._originals(delivery.delivered_on) / f"{name}.{sha256[:16]}.zip"
-        if kept.exists():
-            return []
-        keep(file, kept)
-        return [kept]
-
-    def _bundles_before(self, delivery: Delivery) -> list[LandedFile]:
-        """The bundles delivered before, oldest first, from the last one on that holds everything.
-
-        Those that have been cleared away from the landing folder are taken from what was kept of them.
-        """
-        kept: dict[dt.date, list[Path]] = {}
-        for path in sorted(self._originals(delivery.delivered_on).parent.glob("*/*.zip")):
-            kept.setdefault(dt.date.fromisoformat(path.parent.name), []).append(path)
-        landed: dict[dt.date, list[LandedFile]] = {}
-        for other in self._deliveries:
-            bundles = [file for files in other.files.values() for file in files if file.is_bundle]
-            if bundles:
-                landed[other.delivered_on] = bundles
-        before: list[LandedFile] = []
-        for day in sorted((day for day in {*kept, *landed} if day < delivery.delivered_on), reverse=True):
-            of_day = landed.get(day) or [file for path in kept[day] for file in self._kept_bundles(path)]
-            # Of one bundle there is a landed file for each table.
-            distinct = {file.contents: file for file in of_day if file.format == "oneroster"}
-            before[:0] = distinct.values()
-            if any(not file.is_delta for file in distinct.values()):
-                break
-        return before
-
-    def _kept_bundles(self, path: Path) -> list[LandedFile]:
-        """The bundle that was kept in a zip, for each of its tables. PermanentError when it is not the one any more."""
-        copy = self._copies.enter_context(readable_copy(path))
-        bundles = bundles_kept(copy, self._tenant.files)
-        sha256 = path.suffixes[-2].removeprefix(".")  # the beginning of it, see `_keep_original`
-        if not bundles or not bundles[0].fingerprint()[0].startswith(sha256):
-            raise PermanentError(
-                f"The bundle that was kept of the delivery of {path.parent.name} is damaged (in {path.parent}), and "
-                "the changes delivered after it cannot be read without it. Land that delivery again under its date, or "
-                "restore the raw archive."
-            )
-        return bundles
 
     def _report(
         self,

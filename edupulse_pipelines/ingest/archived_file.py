@@ -127,11 +127,16 @@ def temporary_beside(target: Path) -> Path:
 
     What processes of this machine that were killed have left under such names is removed.
     """
-    for left in target.parent.glob("*.tmp"):
+    remove_left_behind(target.parent)
+    return target.with_suffix(f".{_host()}_{os.getpid()}_{uuid.uuid4().hex[:12]}.tmp")
+
+
+def remove_left_behind(folder: Path) -> None:
+    """Remove what processes of this machine that were killed have left in a folder under temporary names."""
+    for left in folder.glob("*.tmp"):
         writer = _writer(left)
         if writer is not None and not _is_running(writer):
             left.unlink(missing_ok=True)
-    return target.with_suffix(f".{_host()}_{os.getpid()}_{uuid.uuid4().hex[:12]}.tmp")
 
 
 def unfinished_files(folder: Path) -> list[Path]:

@@ -5,25 +5,34 @@ Encrypted by age where the home has a key, under the name that they have in plai
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from edupulse_pipelines.encryption.files import decrypted_copy, encrypt_file
+from edupulse_pipelines.encryption.files import decrypted_copy, encrypt_file, encrypt_stream
 from edupulse_pipelines.encryption.keyring import DataKey, data_key_for_file
 from edupulse_pipelines.ingest.archived_file import temporary_beside
 from edupulse_pipelines.sources.landed_files import LandedFile
-from edupulse_pipelines.whole_files import put_in_place, sync_file
+from edupulse_pipelines.whole_files import new_file, put_in_place, to_disk
 
 
 def keep(file: LandedFile, target: Path) -> None:
     """Keep the bytes a landed file came as. KeyUnusable when they are to be encrypted and the key cannot be had."""
     target.parent.mkdir(parents=True, exist_ok=True)
+    key = data_key_for_file(target)
     temporary = temporary_beside(target)
     try:
-        file.keep(temporary)
-        encrypt_kept(temporary, target)
-        sync_file(temporary)
+        with new_file(temporary, 0o666) as kept:
+            if key is None:
+                file.keep_in(kept)
+            else:
+                # In plain it has no name: nothing of it is left when the process is killed.
+                with tempfile.TemporaryFile(dir=target.parent) as plain:
+                    file.keep_in(plain)
+                    plain.seek(0)
+                    encrypt_stream(plain, kept, key)
+            to_disk(kept)
         put_in_place(temporary, target)
     finally:
         temporary.unlink(missing_ok=True)

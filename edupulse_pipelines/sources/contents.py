@@ -85,13 +85,12 @@ class Content:
             bounded = _Bounded(stream, self.packed, limits, consumed, on_bytes, opened.pop_all())
         return io.BufferedReader(bounded, _BUFFER)
 
-    def copy_to(self, target: Path, limits: FilesSettings) -> None:
+    def copy_to(self, kept: BinaryIO, limits: FilesSettings) -> None:
         """Keep the bytes as they came: the file itself, compressed as it is, or the member of the zip unpacked."""
-        target.parent.mkdir(parents=True, exist_ok=True)
         if self.packed != "zip":
-            copy_plain(self.path, target)
+            copy_plain(self.path, kept)
             return
-        with self.open(limits) as source, target.open("wb") as kept:
+        with self.open(limits) as source:
             shutil.copyfileobj(source, kept, _BUFFER)
 
     def _entry(self) -> zipfile.ZipInfo:

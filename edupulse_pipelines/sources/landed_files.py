@@ -9,7 +9,6 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import shutil
-import uuid
 import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -172,26 +171,22 @@ class LandedFile:
             for stat in [path.stat()]
         ]
 
-    def keep(self, target: Path) -> None:
-        """Keep the bytes it came as: several files as a zip of them, a member that is damaged with its whole zip."""
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f"{target.name}.{uuid.uuid4().hex[:12]}.tmp")
-        try:
-            if self.member is not None:
-                try:
-                    self.contents[0][1].copy_to(temporary, self.limits)
-                except RefusedFile:
-                    copy_plain(self.paths[0], temporary)
-            elif len(self.paths) == 1:
-                copy_plain(self.paths[0], temporary)
-            else:
-                with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-                    for path in self.paths:
-                        with open_plain(path) as source, archive.open(path.name, "w", force_zip64=True) as kept:
-                            shutil.copyfileobj(source, kept, _BUFFER)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+    def keep_in(self, kept: BinaryIO) -> None:
+        """Write the bytes it came as into an empty file: several files as a zip, a damaged member as its whole zip."""
+        if self.member is not None:
+            try:
+                self.contents[0][1].copy_to(kept, self.limits)
+            except RefusedFile:
+                kept.seek(0)
+                kept.truncate()
+                copy_plain(self.paths[0], kept)
+        elif len(self.paths) == 1:
+            copy_plain(self.paths[0], kept)
+        else:
+            with zipfile.ZipFile(kept, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+                for path in self.paths:
+                    with open_plain(path) as source, archive.open(path.name, "w", force_zip64=True) as member:
+                        shutil.copyfileobj(source, member, _BUFFER)
 
     def _openers(self, on_bytes: OnBytes | None = None) -> dict[str, Callable[[], BinaryIO]]:
         return {name: partial(content.open, self.limits, on_bytes) for name, content in self.contents}
@@ -211,7 +206,7 @@ class LandedFile:
 
 
 def bundles_kept(path: Path, limits: FilesSettings) -> list[LandedFile]:
-    """The bundles in a zip that `LandedFile.keep` has kept."""
+    """The bundles in a zip that `LandedFile.keep_in` has kept."""
     return [file for file in _in_zip(path, None, limits)[0] if file.is_bundle]
 
 

@@ -31,9 +31,9 @@ def open_plain(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def copy_plain(path: Path, target: Path) -> None:
-    """Copy the bytes of a plain file; raises like `open_plain`."""
-    with open_plain(path) as source, target.open("wb") as kept:
+def copy_plain(path: Path, kept: BinaryIO) -> None:
+    """Copy the bytes of a plain file into a stream; raises like `open_plain`."""
+    with open_plain(path) as source:
         shutil.copyfileobj(source, kept, 1 << 20)
 
 

@@ -20,8 +20,9 @@ from edupulse_pipelines.governance.at_rest import at_rest, encrypt_all
 from edupulse_pipelines.governance.disclosures import Circumstances
 from edupulse_pipelines.governance.erasure import erase
 from edupulse_pipelines.governance.inspection import inspect
+from edupulse_pipelines.ingest import kept_as_it_came
 from edupulse_pipelines.ingest.archive import archive_files
-from edupulse_pipelines.ingest.archived_file import hash_of_archive
+from edupulse_pipelines.ingest.archived_file import hash_of_archive, temporary_beside
 from edupulse_pipelines_tests.encryption.rings import identity, settings_at
 from edupulse_pipelines_tests.governance import canaries
 from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, FIRST_WEEK, STUDENT_HEADER, District
@@ -67,6 +68,31 @@ def kinds(district: District) -> set[tuple[str, bool]]:
 
 def rows(district: District) -> list[tuple[str, int, int]]:
     return sorted((row["table_name"], row["rows_read"], row["rows_inserted"] or 0) for row in district.manifest())
+
+
+def test_a_kill_leaves_nothing_in_plain(district: District, monkeypatch: pytest.MonkeyPatch) -> None:
+    key(district)
+    plain: list[Path] = []
+    encrypting = kept_as_it_came.encrypt_stream
+
+    def looked_at(*streams: Any) -> None:
+        """What lies there, should the process be killed now."""
+        plain.extend(path for path in files(district) if path.stat().st_size and not is_encrypted(path))
+        encrypting(*streams)
+
+    monkeypatch.setattr(kept_as_it_came, "encrypt_stream", looked_at)
+    for table in ("grades", "students"):
+        archive_files(district.work, district.raw, district.tenant, table, WEEKS)
+    assert kinds(district) == {(".parquet", True), (".refused", True), (".zip", True)}
+    assert plain == []
+    # The bundle in plain, of a process that was killed while it read a delta: whatever is archived next removes it.
+    (bundle,) = (district.raw / district.tenant.name / "originals").rglob("*.zip")
+    ours = temporary_beside(bundle)
+    left = ours.with_name(ours.name.replace(f"_{os.getpid()}_", "_4194305_"))
+    for path in (ours, left):
+        path.write_bytes(b"plain")
+    archive_files(district.work, district.raw, district.tenant, "attendance_records", WEEKS)
+    assert (ours.exists(), left.exists()) == (True, False)
 
 
 def test_everything_of_a_district_lies_encrypted_and_does_its_work(district: District, tmp_path: Path) -> None:

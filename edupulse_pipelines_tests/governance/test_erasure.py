@@ -438,7 +438,7 @@ def test_what_was_being_archived_during_an_erasure_leaves_no_file(
         (folder.with_name("2025-09-22") / "roster.zip").write_bytes(canaries.zipped(canaries.roster()))
     else:
         district.land(3, students=STUDENTS.replace("Other", "Another"))
-    where, name = (LandedFile, "keep") if kind in ("refused", "bundle") else (archive, "write_archive")
+    where, name = (LandedFile, "keep_in") if kind in ("refused", "bundle") else (archive, "write_archive")
     write = getattr(where, name)
 
     def erased_meanwhile(*given: Any, **named: Any) -> Any:
