@@ -45,6 +45,12 @@ def keep_keys(settings: Settings) -> list[str]:
     return said
 
 
+def not_kept(settings: Settings) -> list[str]:
+    """The names of the home's data keys that backups have no copy of yet."""
+    ring = key_ring(settings)
+    return sorted(set(ring.names()) - {copy.stem for copy in ring.copied()})
+
+
 def bring_keys(settings: Settings, home: Path) -> None:
     """Write the data keys that backups keep into a restored home."""
     for copy in key_ring(settings).copied():

@@ -11,6 +11,7 @@ from edupulse_pipelines.errors import EduPulseError
 from edupulse_pipelines.operations.backup import base_backups
 from edupulse_pipelines.operations.backup.contents import Contents
 from edupulse_pipelines.operations.backup.home_files import other_backups
+from edupulse_pipelines.operations.backup.key_copies import not_kept
 from edupulse_pipelines.operations.backup.moments import Moment, all_moments, plain_manifests, ring_of
 from edupulse_pipelines.operations.recovery.scratch import is_left
 from edupulse_pipelines.settings import Settings
@@ -86,6 +87,11 @@ def standing(settings: Settings, now: dt.datetime | None = None) -> Standing:
         found.warnings.append(
             f"The newest moment is {age / 3600:,.0f} hours old ([backup] max_age_hours is "
             f"{settings.backup.max_age_hours})."
+        )
+    if newest is not None and (alone := not_kept(settings)):
+        found.warnings.append(
+            f"The data keys {', '.join(alone)} are in the home alone, and what they encrypt is lost with them: "
+            "`edupulse backup create` copies them."
         )
     if newest is not None and newest.damaged:
         found.warnings.append(f"{len(newest.damaged)} archives of the home are damaged: `edupulse backup verify`.")

@@ -366,15 +366,18 @@ def _amcheck(server: RestoredServer, noted: _Noted, report: _Report) -> None:
 
 
 def _read_files(settings: Settings, moment: Moment | None, report: _Report) -> None:
-    """Read the files of a moment that was there before the drill, each to its end and by its hash."""
+    """Read the files of a moment from before the drill, and of the oldest, each to its end and by its hash."""
+    first, unreadable = moment_files.oldest(settings)
+    report.findings += unreadable
     if moment is None:
         report.unproven.append(
             "No file of the home was read back: there was no moment before (`edupulse backup create`)."
         )
         return
-    with report.step("files", f"Reading the files of {moment.id}"):
-        report.findings += [f"Files of {moment.id}: {what}" for what in moment_files.damaged(settings, moment)]
-    report.sizes["files"] = len(moment.files)
+    moments = [moment] if first is None or first.id == moment.id else [moment, first]
+    with report.step("files", f"Reading the files of {' and '.join(one.id for one in moments)}"):
+        report.sizes["files"], damaged = moment_files.damaged(settings, moments)
+        report.findings += damaged
 
 
 def _champions(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from edupulse_pipelines.operations.backup.contents import Contents
-from edupulse_pipelines.operations.backup.moments import DATABASE, Moment, newest_moment, ring_of
+from edupulse_pipelines.operations.backup.moments import DATABASE, Moment, all_moments, newest_moment, ring_of
 from edupulse_pipelines.operations.backup.taking import take_moment
 from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.storage.database import Database
@@ -24,11 +24,26 @@ def take(
     return take_moment(settings, database, tell=tell, copy=copy).moment
 
 
-def damaged(settings: Settings, moment: Moment) -> list[str]:
-    """Read every file of a moment to its end; what is wrong, a sentence each."""
+def oldest(settings: Settings) -> tuple[Moment | None, list[str]]:
+    """The oldest moment, None without any; and of manifests that cannot be read why, a sentence each."""
+    there, unreadable = all_moments(settings)
+    return next(iter(there), None), [one.why for one in unreadable]
+
+
+def damaged(settings: Settings, moments: Sequence[Moment]) -> tuple[int, list[str]]:
+    """Read every file of some moments to its end: how many contents that were; what is wrong, a sentence each.
+
+    What several hold is read once, and told of the first of them.
+    """
     contents = Contents(settings.backup_dir, ring_of(settings))
-    found = (contents.trouble(sha256) for sha256 in sorted({file.sha256 for file in moment.files}))
-    return [trouble for trouble in found if trouble is not None]
+    read: set[str] = set()
+    found = []
+    for moment in moments:
+        new = {file.sha256 for file in moment.files} - read
+        read |= new
+        told = (contents.trouble(sha256) for sha256 in sorted(new))
+        found += [f"Files of {moment.id}: {trouble}" for trouble in told if trouble is not None]
+    return len(read), found
 
 
 def write_database(settings: Settings, moment: Moment, to: Path) -> int:

@@ -83,6 +83,26 @@ def test_the_copy_of_a_moment_is_compared_and_its_models_score(tmp_path: Path, m
     engine.dispose()
 
 
+def test_the_oldest_moment_is_read_too_and_one_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    settings, engine, registry = filled(tmp_path, f"sqlite:///{tmp_path / 'edupulse.db'}", champion=False)
+    database = Database(settings.database_url)
+    settings.config_path.write_text("# as it was first\n", encoding="utf-8")
+    first = taking.take_moment(settings, database).moment
+    settings.config_path.write_text("# as it is\n", encoding="utf-8")
+    taking.take_moment(settings, database)
+    stored = first.file("edupulse.toml")
+    assert stored is not None
+    content = settings.backup_dir / "files" / stored.sha256[:2] / stored.sha256
+    flip(content, 2)
+    (found,) = drill(settings, database, registry).findings
+    assert found == f"Files of {first.id}: {content} is damaged: it has another content."
+    flip(content, 2)
+    flip(settings.backup_dir / "moments" / f"{first.id}.json", 40)
+    (found,) = drill(settings, database, registry).findings
+    assert f"{first.id}.json is damaged" in found
+    engine.dispose()
+
+
 def test_the_moment_that_is_read_is_not_thrown_away_meanwhile(tmp_path: Path) -> None:
     settings, engine, registry = filled(tmp_path, f"sqlite:///{tmp_path / 'edupulse.db'}", champion=False)
     only_one = BackupSettings.model_validate({"retention": "REDUNDANCY 1", "keep_at_least": 1})
