@@ -7,6 +7,7 @@ them changes what is backed up. Those after it need a server of another kind or 
 from __future__ import annotations
 
 import datetime as dt
+import fcntl
 import shutil
 import stat
 import tempfile
@@ -21,7 +22,7 @@ import sqlalchemy as sa
 from edupulse_pipelines.errors import ConfigurationError, DatabaseBusy, DiskFull, PermanentError
 from edupulse_pipelines.governance.role_names import RoleNames
 from edupulse_pipelines.operations.backup import barman_backups, barman_restore
-from edupulse_pipelines.operations.backup.barman import configuration_of, server_folder
+from edupulse_pipelines.operations.backup.barman import configuration_of, home_of, server_folder
 from edupulse_pipelines.operations.backup.barman_configuration import conninfo, write_configuration
 from edupulse_pipelines.operations.backup.barman_setup import set_up_barman
 from edupulse_pipelines.operations.backup.base_backups import (
@@ -255,6 +256,14 @@ def test_too_little_space_is_told_before_anything_is_written(
 def test_two_at_once_are_one(history: History) -> None:
     with barman_backups._alone(history.backed.settings), pytest.raises(DatabaseBusy):
         take_base_backup(history.backed.settings)
+    # One that cron or a person has started by Barman itself, which has a lock of its own.
+    settings = history.backed.settings
+    before = base_backups(settings)
+    with (home_of(settings) / f".{settings.backup.server}-backup.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(DatabaseBusy, match="has to wait: Another backup process is running"):
+            take_base_backup(settings)
+    assert base_backups(settings) == before
 
 
 def test_a_flipped_byte_is_found_in_a_backup_and_in_wal(history: History) -> None:

@@ -9,10 +9,12 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -20,7 +22,7 @@ from typing import Any, cast
 import pytest
 
 from edupulse_pipelines.errors import ConfigurationError, DiskFull, PermanentError
-from edupulse_pipelines.operations.backup import barman_restore, barman_setup, wal
+from edupulse_pipelines.operations.backup import barman_backups, barman_restore, barman_setup, wal
 from edupulse_pipelines.operations.backup.barman import server_folder
 from edupulse_pipelines.operations.backup.barman_configuration import slot_of, write_configuration
 from edupulse_pipelines.operations.backup.barman_setup import (
@@ -44,6 +46,7 @@ from edupulse_pipelines.operations.backup.base_backups import (
     verify_base_backups,
     wal_state,
 )
+from edupulse_pipelines.settings import Settings
 from edupulse_pipelines_tests.operations.backed_up import DATABASE, GRANTS, backed_up_server, run_sql, started_copy
 from edupulse_pipelines_tests.operations.test_base_backups import (
     RUN,
@@ -234,6 +237,25 @@ def test_a_slot_that_was_given_up_leaves_a_gap_and_the_way_out_is_told() -> None
         for other in (replace(newest, timeline=7), replace(newest, system_id="7")):
             assert "of before a promotion" in (cannot_lead_to_now(settings, other) or "")
         assert restore_plan(settings, Target.latest()).backup == base_backups(settings)[-1]
+
+
+def test_a_slot_that_goes_while_a_backup_waits_ends_it_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with backed_up_server("wheel") as backed:
+        taken = take_base_backup(backed.settings)
+        receives = barman_backups._demand_receiver
+
+        def and_is_gone(settings: Settings) -> None:
+            receives(settings)
+            backed.stop_receiving()
+            backed.run(f"SELECT pg_drop_replication_slot('{slot_of(settings)}')")
+
+        monkeypatch.setattr(barman_backups, "_demand_receiver", and_is_gone)
+        monkeypatch.setattr(barman_backups, "_ASKED_EVERY_SECONDS", 0.5)
+        began = time.monotonic()
+        with pytest.raises(PermanentError, match=r"slot \S+ is gone.*backup setup.*create --full"):
+            make_restore_point(backed.settings, "never-arrives")
+        assert time.monotonic() - began < barman_backups.ARRIVAL_SECONDS / 2
+        assert base_backups(backed.settings) == [taken]
 
 
 def test_another_server_under_the_same_name_is_refused_before_anything_is_written(place: Path) -> None:
@@ -472,6 +494,58 @@ def test_a_gap_in_wal_blames_no_segment_that_is_there(
     monkeypatch.setattr(wal, "_unpacked", unpacked)
     monkeypatch.setattr(wal, "_waldump", waldump)
     assert list(wal.broken_segments(there, cast("Any", None), cast("Any", None))) == []
+
+
+def test_the_segment_with_the_flipped_byte_is_blamed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A record goes over from one segment into the next: what is whole is not called damaged."""
+    with new_server("wheel", settings={"max_wal_size": "1GB"}) as server:
+        run_sql(
+            server.url(),
+            "CREATE TABLE much (text text)",
+            "SELECT pg_switch_wal()",
+            "INSERT INTO much SELECT repeat('x', 700) FROM generate_series(1, 60000)",
+        )
+        written = sorted((server.data / "pg_wal").glob("0*"))
+        kept = [Path(shutil.copy(path, tmp_path)) for path in written]
+        programs = server.programs
+    size = 16 << 20
+    there = [
+        wal.Segment(path.name, 1, wal._number(path.name, size), path, False, False, dt.datetime.now(dt.UTC))
+        for path in kept
+    ]
+    settings = cast("Any", SimpleNamespace(backup=SimpleNamespace(server="x")))
+    monkeypatch.setattr(wal, "server_folder", lambda _: tmp_path)
+
+    def lines(*segments: wal.Segment) -> list[str]:
+        return wal._waldump(programs, tmp_path, segments, []).stdout.splitlines()
+
+    def begins(line: str) -> int:
+        return int(re.search(r"lsn: 0/([0-9A-F]+)", line)[1], 16)  # type: ignore[index]
+
+    def blamed(path: Path, offset: int) -> list[tuple[str, ...]]:
+        with damaged(path, offset):
+            return [names for names, _ in wal.broken_segments(pair, settings, programs)]
+
+    for first, second in pairwise(there):
+        records = [begins(line) for line in lines(first, second)]
+        over = max((place for place in records if place < second.number * size), default=0)
+        if wal._goes_over(first.path, over % size, size) and len(records) > 20:
+            break
+    else:
+        raise AssertionError("no record goes over")
+    pair = [first, second]
+    for segment in pair:  # in an insert in the middle, of which the record lies in one page
+        inside = [place for place in records if place // size == segment.number and 2000 < place % 8192 < 5000]
+        middle = inside[len(inside) // 2]
+        assert blamed(segment.path, middle % size + 100) == [(segment.name,)], segment
+    # In the part of the record that lies in the first one, and in the second.
+    assert blamed(first.path, size - 20) == [(first.name, second.name)]
+    assert blamed(second.path, 60) == [(first.name, second.name)]
+    # In the header of that record, and of the page in between: its magic, its address, whether a record goes on there,
+    # and how much of it is left.
+    assert blamed(first.path, over % size + 9) == [(first.name,)]
+    for offset in (0, 9, 2, 16):
+        assert blamed(second.path, offset) == [(second.name,)], offset
 
 
 def test_lines_to_paste_are_of_this_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,6 +39,9 @@ _PAUSE_SECONDS = 0.3
 FIRST_WITH_INCREMENTS = 17
 _POINT_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,62}")
 _READABLE, _GIVEN_UP = "DONE", "FAILED"
+_SEE_THE_RECEIVER = "See whether the receiver runs (`edupulse backup status`)."
+_ASKED_EVERY_SECONDS = 5.0
+"""How often the server is asked for the slot while WAL is awaited."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ def take_base_backup(settings: Settings, *, full: bool = False) -> BaseBackup:
     if found is None:
         raise PermanentError(
             f"The base backup {taken} is copied, but the WAL that it needs has not arrived within {ARRIVAL_SECONDS} "
-            "seconds, so it cannot be restored yet: see whether the receiver runs (`edupulse backup status`)."
+            f"seconds, so it cannot be restored yet. {_slot_gone(settings) or _SEE_THE_RECEIVER}"
         )
     return found
 
@@ -211,7 +214,7 @@ def await_restore_point(settings: Settings, point: RestorePoint) -> None:
         if not _archive_now(settings, point.wal):
             raise PermanentError(
                 f"The restore point {point.name!r} is made, but its WAL {point.wal} has not arrived within "
-                f"{ARRIVAL_SECONDS} seconds: see whether the receiver runs (`edupulse backup status`)."
+                f"{ARRIVAL_SECONDS} seconds. {_SEE_THE_RECEIVER}"
             )
         return
     deadline = time.monotonic() + ARRIVAL_SECONDS
@@ -439,11 +442,17 @@ def failed_checks(settings: Settings) -> list[str]:
 def _archive_now(settings: Settings, wal: str | None = None) -> bool:
     """Have the server close its segment, and wait until that, or the one of the given name, has arrived.
 
-    Whether it has in time. Without a name it is for the first one of all, and a change is made for it.
+    Whether it has in time. Without a name it is for the first one of all, and a change is made for it. PermanentError,
+    at once, where the slot has gone meanwhile: then it never arrives.
     """
     tell_barman(settings, "switch-wal", *([] if wal else ["--force"]), settings.backup.server)
     deadline = time.monotonic() + ARRIVAL_SECONDS
+    asked = time.monotonic()
     while time.monotonic() < deadline:
+        if time.monotonic() - asked > _ASKED_EVERY_SECONDS:
+            if (gone := _slot_gone(settings)) is not None:
+                raise PermanentError(gone)
+            asked = time.monotonic()
         there = read_wal(settings)
         if wal in there.archived if wal else there.archived:
             return True
@@ -453,6 +462,18 @@ def _archive_now(settings: Settings, wal: str | None = None) -> bool:
         else:
             time.sleep(_PAUSE_SECONDS)
     return False
+
+
+def _slot_gone(settings: Settings) -> str | None:
+    """That the slot is gone, by which WAL is fetched, and what to do; None where it is there, or nobody can know."""
+    asked = _ask_server(settings)
+    if asked is None or asked["wal_status"] not in (None, "lost"):
+        return None
+    state = "is gone" if asked["wal_status"] is None else "is lost: the server has thrown away WAL that it was to keep"
+    return (
+        f"The replication slot {slot_of(settings)} {state}. WAL since then does not arrive: make the slot again "
+        "(`edupulse backup setup`), then take a whole base backup (`edupulse backup create --full`)."
+    )
 
 
 def _ask_server(settings: Settings) -> dict[str, Any] | None:

@@ -76,11 +76,15 @@ def _damaged_wal(settings: Settings, backups: list[BaseBackup]) -> Iterator[Dama
     segments = [segment for segment in wal.segments if segment.number >= first]
     try:
         programs = programs_of(settings, backups[-1].server_version)
-        for name, said in broken_segments(segments, settings, programs):
-            number = wal.number_of(name)
-            needed_by = [b.id for b in backups if wal.number_of(b.begin_wal) <= number <= wal.number_of(b.end_wal)]
-            place = next(segment.path for segment in segments if segment.name == name)
-            yield Damage(needed_by[0] if needed_by else None, f"The WAL {place} is damaged: {said}.")
+        for names, said in broken_segments(segments, settings, programs):
+            numbers = [wal.number_of(name) for name in names]
+            needed_by = [
+                b.id
+                for b in backups
+                if any(wal.number_of(b.begin_wal) <= number <= wal.number_of(b.end_wal) for number in numbers)
+            ]
+            places = " or ".join(str(segment.path) for segment in segments if segment.name in names)
+            yield Damage(needed_by[0] if needed_by else None, f"The WAL {places} is damaged: {said}.")
     except EduPulseError as error:
         yield Damage(None, f"WAL was not checked: {error}")
 

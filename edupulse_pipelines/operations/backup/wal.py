@@ -36,6 +36,13 @@ _TIME = re.compile(r"(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?) UTC")
 _POINT = re.compile(r"tx:\s*\d+, lsn: ([0-9A-F]+)/([0-9A-F]+), .*?desc: RESTORE_POINT (.*)")
 _BROKEN_IN = re.compile(r"in (?:WAL|log) segment ([0-9A-F]{24})")
 _BROKEN_AT = re.compile(r"(?:at|after|lsn) ([0-9A-F]+)/([0-9A-F]+)")
+_LAST_WHOLE = re.compile(r"^error in WAL record at [0-9A-F]+/[0-9A-F]+: ")
+_PAGE_BYTES, _PAGE_HEADER_BYTES = 8192, 24
+"""Of pages of WAL; the first of a segment has a longer header, and no record that is asked about begins before it."""
+_MOST_BYTES_OF_A_RECORD = 1020 << 20
+_HEADER_BYTES = 24
+_OF_HEADER = re.compile(r"prev-link|resource manager ID|invalid record length")
+"""What is found wrong before the rest of a record is read."""
 
 
 @dataclass(frozen=True)
@@ -188,36 +195,77 @@ def end_of_target(
     return None
 
 
-def broken_segments(segments: Sequence[Segment], settings: Settings, programs: Programs) -> Iterator[tuple[str, str]]:
+def broken_segments(
+    segments: Sequence[Segment], settings: Settings, programs: Programs
+) -> Iterator[tuple[tuple[str, ...], str]]:
     """The names of segments whose records are not what was written, each with what `pg_waldump` says.
 
-    The one that is still being filled ends where it ends, and is not judged.
+    Two names: a record goes over from the one into the other, and one of them is damaged. The segment that is still
+    being filled ends where it ends, and is not judged.
     """
     for batch in _batches([segment for segment in segments if not segment.partial]):
         rest = list(batch)
         with _unpacked(rest, settings) as folder:
             for segment in list(rest):
                 if not (folder / segment.name).exists():
-                    yield segment.name, "it cannot be unpacked"
+                    yield (segment.name,), "it cannot be unpacked"
                     rest.remove(segment)
+            either: tuple[tuple[Segment, ...], str] | None = None
             while rest:
                 ended = _waldump(programs, folder, rest, ["--quiet"])
-                if ended.returncode == 0:
+                blamed: tuple[Segment, ...] = ()
+                said = ""
+                if ended.returncode != 0:
+                    lines = ended.stderr.strip().splitlines()[-1:] or [f"pg_waldump ended with {ended.returncode}"]
+                    said = lines[0].removeprefix("pg_waldump: error: ")
+                    blamed = _blamed(rest, folder, said, settings)
+                if either is not None and blamed != either[0][1:]:  # else it is the second one, which cannot be read
+                    yield tuple(segment.name for segment in either[0]), either[1]
+                either = None
+                if not blamed:
                     break
-                said = ended.stderr.strip().splitlines()[-1:] or [f"pg_waldump ended with {ended.returncode}"]
-                bad = _blamed(rest, said[0], settings)
-                yield bad.name, said[0].removeprefix("pg_waldump: error: ")
-                rest = rest[rest.index(bad) + 1 :]
+                if len(blamed) > 1:
+                    either = blamed, said
+                    rest = rest[rest.index(blamed[-1]) :]
+                else:
+                    yield (blamed[0].name,), said
+                    rest = rest[rest.index(blamed[0]) + 1 :]
+            if either is not None:
+                yield tuple(segment.name for segment in either[0]), either[1]
 
 
-def _blamed(rest: Sequence[Segment], said: str, settings: Settings) -> Segment:
-    """The segment that `pg_waldump` speaks of: a page is in the one that it names, a record in the one it begins in."""
+def _blamed(rest: Sequence[Segment], folder: Path, said: str, settings: Settings) -> tuple[Segment, ...]:
+    """The segment that `pg_waldump` speaks of, or the two that a record or its continuation goes over."""
     named = _BROKEN_IN.search(said)
     of_page = [segment for segment in rest if named is not None and segment.name == named[1]]
     if of_page:
-        return of_page[0]
-    place = _BROKEN_AT.search(said)
-    return _holding(rest, place[1], place[2], settings) if place else rest[0]
+        return (of_page[0],)
+    # What it begins with is the last record that is whole.
+    places = _BROKEN_AT.findall(_LAST_WHOLE.sub("", said)) or _BROKEN_AT.findall(said)
+    if not places:
+        return (rest[0],)
+    high, low = places[-1]
+    begins = _holding(rest, high, low, settings)
+    after = [segment for segment in rest if segment.number == begins.number + 1]
+    size = _segment_bytes(server_folder(settings))
+    length = _HEADER_BYTES if _OF_HEADER.search(said) else None
+    if after and _goes_over(folder / begins.name, int(low, 16) % size, size, length):
+        return (begins, after[0])
+    return (begins,)
+
+
+def _goes_over(segment: Path, offset: int, segment_bytes: int, length: int | None = None) -> bool:
+    """Whether the record that begins there ends in the next segment.
+
+    length: how much of it is asked about; without one as much as it says itself that it has.
+    """
+    if length is None:
+        with segment.open("rb") as stream:
+            stream.seek(offset)
+            length = int.from_bytes(stream.read(4), "little")
+    of_page = _PAGE_BYTES - offset % _PAGE_BYTES
+    pages_after = (segment_bytes - offset - of_page) // _PAGE_BYTES
+    return of_page + pages_after * (_PAGE_BYTES - _PAGE_HEADER_BYTES) < length <= _MOST_BYTES_OF_A_RECORD
 
 
 def _dump(batch: Sequence[Segment], settings: Settings, programs: Programs, kind: str) -> Iterator[str]:
