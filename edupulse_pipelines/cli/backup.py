@@ -272,15 +272,30 @@ def restore(
 
 @backup.command("open")
 @click.option("--reason", callback=words_given, required=True, help="Why it may be read now; name no student.")
+@click.option(
+    "--with-erased",
+    is_flag=True,
+    help="Also where students are in it who were erased, or nobody can see whether they are.",
+)
 @json_option
 @command
-def open_home(reason: str, as_json: bool, home: Path | None) -> None:
-    """Open a home that a restore has left closed, once everybody who was erased since has been erased again."""
-    from edupulse_pipelines.operations.backup.after_restore import open_closed
+def open_home(reason: str, with_erased: bool, as_json: bool, home: Path | None) -> None:
+    """Open a home that a restore has left closed, once everybody who was erased since has been erased again.
 
-    settings = settings_of(home)
-    path = open_closed(settings, reason)
-    answer(f"Open. Who opened it and why stands in {path}.", {"open": True, "noted_in": str(path)}, as_json)
+    It looks for them first, by the notes of erasures that the restore has brought along; exit 1 while one is there.
+    """
+    from edupulse_pipelines.operations.backup.opening import open_closed
+
+    opened = open_closed(settings_of(home), reason, with_erased=with_erased)
+    remaining = opened.remaining
+    facts = {
+        "open": True,
+        "noted_in": str(opened.noted_in),
+        "erased_students_in_it": None if remaining.not_known else remaining.students,
+        "erasures": list(remaining.erasures),
+        "not_known": remaining.not_known,
+    }
+    answer(f"Open. {remaining.sentence} Who opened it and why stands in {opened.noted_in}.", facts, as_json)
 
 
 def _settings(home: Path | None, folder: Path | None) -> Settings:

@@ -3,12 +3,12 @@
 Whoever was erased after the moment is in its database again. Their hashes are in the live home, and in the newest
 moment; by them they are erased again. Where the live home cannot be asked and no moment is newer than what was
 restored, nobody knows who it was, and the home stays closed to all but the keeper (`storage.closed`). Which deliveries
-came after the newest moment is known by the live database alone. Nothing here writes outside the restored home.
+came after the newest moment is known by the live database alone. `opening` opens a closed home. Nothing here writes
+outside the restored home.
 """
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import os
 import shutil
@@ -33,7 +33,6 @@ from edupulse_pipelines.operations.backup.database_facts import DatabaseFacts, r
 from edupulse_pipelines.operations.backup.moments import DATABASE, SERVER_FOLDER, SETTINGS, Moment, ring_of
 from edupulse_pipelines.operations.backup.restoring import (
     DATA_FOLDER,
-    UNFINISHED,
     Plan,
     Told,
     restored_settings,
@@ -45,12 +44,9 @@ from edupulse_pipelines.storage import closed
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines.storage.engine import is_absent
 from edupulse_pipelines.storage.erased import FOLDER, KEY_FILE
-from edupulse_pipelines.storage.work import operating_system_user
 from edupulse_pipelines.whole_files import make_folder, write_new
 
 _HOURS_TO_REPLAY = 24.0
-OPENED = "opened.jsonl"
-"""In a restored home: who opened it, when and why."""
 _CLOSED = (
     "It was restored, and who has been erased since cannot be known: neither the live home nor a newer moment can be "
     "read. Erase again whoever the office has on its list (`edupulse privacy erase`), then, also when that is nobody, "
@@ -231,27 +227,6 @@ def _take_away(home: Path, owner: int) -> None:
 
 def _names(settings: Settings) -> RoleNames:
     return RoleNames(settings.roles.prefix, tuple(sorted({*settings.tenants, *settings.broken_tenants})))
-
-
-def open_closed(settings: Settings, reason: str) -> Path:
-    """Open a home that a restore has left closed, and note who did so and why; where that stands.
-
-    PermanentError for one that is not closed, or whose restore was not finished.
-    """
-    database, data = settings.home / DATABASE, settings.home / DATA_FOLDER
-    because = closed.why(database) or closed_server.why(data)
-    if because is None:
-        raise PermanentError(f"{settings.home} is not closed.")
-    if because == UNFINISHED:
-        raise PermanentError(f"{settings.home} is not whole. {UNFINISHED}")
-    noted = settings.home / OPENED
-    moment = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
-    with noted.open("a", encoding="utf-8") as stream:
-        stream.write(json.dumps({"opened_at": moment, "opened_by": operating_system_user(), "reason": reason}) + "\n")
-    closed.open_again(database)
-    if closed_server.why(data) is not None:
-        closed_server.open_again(data)
-    return noted
 
 
 def _make_landing(plan: Plan) -> None:

@@ -6,6 +6,7 @@ Starting it and copying it take half a minute of the processor, so these tests a
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines_tests.cli.house import ATTENDANCE, STUDENTS
 from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, FIRST_WEEK, STUDENT_HEADER, District
 from edupulse_pipelines_tests.operations.backed_up import DATABASE, BackedUp, backed_up_server, run_sql, started_copy
+from edupulse_pipelines_tests.operations.backup.test_runbooks import commands
 from edupulse_pipelines_tests.prepared import put_mlflow_store
 
 pytestmark = pytest.mark.heavy
@@ -205,7 +207,11 @@ def test_where_nobody_can_know_who_was_erased_its_server_lets_in_the_keeper_alon
         "edupulse_keeper",
     ]
     assert (data / "pg_hba.closed.conf").stat().st_uid == data.stat().st_uid
-    house("backup", "open", "--reason", "erased again by the office's list", home=back)
+    by = ("backup", "open", "--reason", "erased again by the office's list")
+    refused = house(*by, home=back, code=1)
+    assert "names no server over" in " ".join(refused.output.split())  # it is the live one
+    assert (data / "pg_hba.closed.conf").exists()
+    house(*by, "--with-erased", home=back)
     assert "hba_file" not in (data / "postgresql.auto.conf").read_text()
     assert not (data / "pg_hba.closed.conf").exists()
     assert (back / "opened.jsonl").exists()
@@ -315,3 +321,29 @@ def test_a_load_and_an_erasure_between_database_and_files(
     assert told["in_order"], told
     with started_copy(house.backed, back / DATA_FOLDER) as copy:
         assert "New" not in last_names(copy.url(DATABASE))
+
+
+def test_the_server_is_gone_and_the_runbook_is_typed(house: House, back: Path) -> None:
+    """A server is started over the restored folder where the page says so, and named in the URL from then on."""
+    house("backup", "create")
+    url = house.backed.settings.database_url
+    places = {"/srv/backups": str(house.settings.backup_dir), "/srv/edupulse": str(back)}
+
+    def typed(line: str) -> None:
+        for place, instead in places.items():
+            line = line.replace(place, instead)
+        variables = {"EDUPULSE_DATABASE_URL": url, "EDUPULSE_HOME": str(house.home)}
+        done = CliRunner(env=variables).invoke(cli.main, shlex.split(line)[1:])
+        assert done.exit_code == 0, (line, done.output, done.exception)
+
+    lines = commands("The server is gone")
+    place = next(number for number, line in enumerate(lines) if line.startswith("edupulse db upgrade"))
+    for line in lines[:place]:
+        typed(line)
+    with started_copy(house.backed, back / DATA_FOLDER) as copy:
+        url = copy.url(DATABASE)
+        checks = [line for line in lines[place:] if " backup " not in line]  # it has no receiver of WAL here
+        for line in checks:
+            typed(line)
+        assert [line.split()[1] for line in checks] == ["db", "db", "model", "audit"]
+        assert last_names(url) == last_names(house.backed.settings.database_url)

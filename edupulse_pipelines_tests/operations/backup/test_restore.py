@@ -421,6 +421,32 @@ def test_where_nobody_can_know_it_stays_closed_to_all_but_the_keeper(home: Backe
     assert json.loads((back / "opened.jsonl").read_text())["reason"].startswith("erased again")
 
 
+def test_it_is_not_opened_over_the_erased_unless_somebody_says_so(home: BackedUp, tmp_path: Path) -> None:
+    from edupulse_pipelines.governance import holds
+
+    holds.place(home.district.work, "1002", "court order")
+    before = take(home)
+    holds.release(home.district.work, "1002")
+    erase_student(home)
+    (note,) = (home.home / "erasures" / "north").glob("*.json")
+    back = tmp_path / "back"
+    home("backup", "restore", "--to", str(back), "--point", before.id, code=1)
+    by = ("backup", "open", "--reason", "the office wants it")
+    said = " ".join(home(*by, home=back, code=1).output.split())
+    assert f"1 students who were erased are in it again (erasures {note.stem})" in said
+    assert "1002" not in said.replace(note.stem, "")
+    key = back / "privacy.key"
+    kept = key.read_bytes()
+    key.unlink()
+    assert "cannot be seen" in " ".join(home(*by, home=back, code=1).output.split())
+    key.write_bytes(kept)
+    assert "is closed" in home("students", "list", home=back, code=1).output
+    facts = json.loads(home(*by, "--with-erased", "--json", home=back).stdout)
+    assert (facts["erased_students_in_it"], facts["erasures"]) == (1, [note.stem])
+    assert json.loads((back / "opened.jsonl").read_text())["erasures"] == [note.stem]
+    home("students", "list", home=back)
+
+
 def test_a_hold_that_the_backup_has_keeps_it_closed(home: BackedUp, tmp_path: Path) -> None:
     from edupulse_pipelines.governance import holds
 
@@ -514,6 +540,27 @@ def test_a_home_that_lost_its_key_takes_it_from_its_backups(home: BackedUp, key:
     home("backup", "verify")
     for moment in moments(home.settings):
         home("backup", "restore", "--to", str(tmp_path / moment.id), "--point", moment.id)
+
+
+def test_a_key_that_is_made_between_two_moments_is_kept_at_once(home: BackedUp, key: Path) -> None:
+    from edupulse_pipelines.encryption.keyring import key_ring
+
+    home("backup", "create")
+    copies = home.backups / "keys"
+    assert [path.stem for path in copies.glob("*.age")] == ["_home"]
+    ring = key_ring(home.settings)
+    ring.key_for_writing("north")
+    assert (copies / "north.age").read_bytes() == ring.path_of("north").read_bytes()
+    # Where whoever loads may not write, it is told, and the next moment copies it.
+    shutil.rmtree(copies)
+    copies.touch()
+    ring.key_for_writing("south")
+    copies.unlink()
+    told_of = json.loads(home("backup", "status", "--json", code=1).stdout)["warnings"]
+    assert any("_home, north, south are in the home alone" in sentence for sentence in told_of)
+    home("backup", "create")
+    assert {path.stem for path in copies.glob("*.age")} == {"_home", "north", "south"}
+    home("backup", "status")
 
 
 def test_no_new_key_is_made_where_backups_need_one_that_is_gone(home: BackedUp, key: Path) -> None:
