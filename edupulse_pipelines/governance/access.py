@@ -25,6 +25,7 @@ from edupulse_pipelines.governance.role_names import RoleNames, fitting
 from edupulse_pipelines.schema.objects.guards import GUARDED, OWNER_POLICY, POLICY_PREFIX
 from edupulse_pipelines.schema.objects.months import FOR_WRITERS
 from edupulse_pipelines.schema.tables import TABLES
+from edupulse_pipelines.storage.sql_names import quoted
 
 OF_TRANSACTION = "tenant_id = (SELECT nullif(current_setting('app.tenant', true), ''))"
 """The rows of the district that the transaction is for. After a transaction the setting is an empty text, not NULL."""
@@ -69,11 +70,6 @@ class Grant:
             f"REVOKE ALL ON {self.table} FROM {quoted(self.role)}",
             f"GRANT {self.privileges} ON {self.table} TO {quoted(self.role)}",
         )
-
-
-def quoted(name: str) -> str:
-    """A name as an identifier of PostgreSQL."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def literal(text: str) -> str:

@@ -23,13 +23,14 @@ from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.governance import access
-from edupulse_pipelines.governance.access import literal, quoted
+from edupulse_pipelines.governance.access import literal
 from edupulse_pipelines.governance.role_names import RoleNames
 from edupulse_pipelines.schema.objects import tables_schema
 from edupulse_pipelines.schema.objects.audit import SEQUENCE
 from edupulse_pipelines.schema.objects.function_names import FUNCTION_NAMES
 from edupulse_pipelines.schema.objects.guards import GUARDED
 from edupulse_pipelines.storage.engine import INSUFFICIENT_PRIVILEGE, driver_code
+from edupulse_pipelines.storage.sql_names import quoted
 from edupulse_pipelines.storage.version_1 import is_version_1
 from edupulse_pipelines.storage.work import Work
 

@@ -40,7 +40,7 @@ from edupulse_pipelines.sizes_in_words import in_bytes
 if TYPE_CHECKING:
     from edupulse_pipelines.operations.upkeep.findings import LogSetting
     from edupulse_pipelines.operations.upkeep.growth import Forecast
-    from edupulse_pipelines.operations.upkeep.maintenance import State
+    from edupulse_pipelines.operations.upkeep.maintenance import DatabaseState
     from edupulse_pipelines.operations.upkeep.tasks import Upkeep
 
 MAINTENANCE = "maintenance"
@@ -374,7 +374,7 @@ def _upkeep_metadata(done: "Upkeep") -> dict[str, Any]:
     return metadata
 
 
-def _state_metadata(found: "State") -> dict[str, Any]:
+def _state_metadata(found: "DatabaseState") -> dict[str, Any]:
     metadata: dict[str, Any] = {f"{area}_gib": _gib(size) for area, size in found.sizes.areas.items()}
     for one in found.forecasts:
         metadata[f"{one.disk}_free_gib"] = _gib(one.free)
@@ -414,7 +414,7 @@ def _state_metadata(found: "State") -> dict[str, Any]:
     return metadata
 
 
-def _plots(found: "State") -> dict[str, MetadataValue]:
+def _plots(found: "DatabaseState") -> dict[str, MetadataValue]:
     days = [*(point.at.date() for point in found.before), found.sizes.at.date()]
     areas = [*(point.areas for point in found.before), found.sizes.areas]
     free = [

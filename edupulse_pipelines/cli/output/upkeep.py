@@ -10,7 +10,7 @@ from edupulse_pipelines.cli.output.drawing import counted, show_lines, table_of_
 from edupulse_pipelines.sizes_in_words import in_bytes
 
 if TYPE_CHECKING:
-    from edupulse_pipelines.operations.upkeep.maintenance import State
+    from edupulse_pipelines.operations.upkeep.maintenance import DatabaseState
     from edupulse_pipelines.operations.upkeep.tasks import Task, Upkeep
 
 _TABLES_SHOWN = 10
@@ -44,7 +44,7 @@ def show_upkeep(on: Console, done: Upkeep) -> None:
     _show_notes(on, done.notes)
 
 
-def show_state(on: Console, state: State, fewest_days: int) -> None:
+def show_state(on: Console, state: DatabaseState, fewest_days: int) -> None:
     """Sizes with their growth, disks, what the server's log would hold, and what takes its time."""
     drawn = table_of_figures("size", "MiB", "MiB a week")
     for area, size in state.sizes.areas.items():

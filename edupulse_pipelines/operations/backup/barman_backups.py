@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ast
 import datetime as dt
-import fcntl
 import json
 import re
 import time
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edupulse_pipelines.errors import ConfigurationError, DatabaseBusy, DiskFull, EduPulseError, PermanentError
-from edupulse_pipelines.file_locks import only_one
+from edupulse_pipelines.file_locks import if_free, only_one
 from edupulse_pipelines.operations.backup.barman import (
     ask_barman,
     demand_configuration,
@@ -511,11 +510,9 @@ def _alone(settings: Settings) -> Iterator[None]:
     """Only one base backup at a time; DatabaseBusy, at once, for the second."""
     home = home_of(settings)
     home.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (home / "base-backup.lock").open("a") as opened:
-        try:
-            fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise DatabaseBusy("Another base backup is being taken; this one was not begun.") from None
+    with if_free(home / "base-backup.lock") as free:
+        if not free:
+            raise DatabaseBusy("Another base backup is being taken; this one was not begun.")
         yield
 
 

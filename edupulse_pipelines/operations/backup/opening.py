@@ -19,7 +19,7 @@ from edupulse_pipelines.errors import EduPulseError, PermanentError
 from edupulse_pipelines.governance.erased_again import back_again
 from edupulse_pipelines.operations.backup import closed_server
 from edupulse_pipelines.operations.backup.moments import DATABASE
-from edupulse_pipelines.operations.backup.restoring import DATA_FOLDER, UNFINISHED
+from edupulse_pipelines.operations.backup.restoring import DATA_FOLDER, STOPPED_HALFWAY
 from edupulse_pipelines.settings import Settings
 from edupulse_pipelines.storage import closed
 from edupulse_pipelines.storage.database import Database
@@ -119,8 +119,8 @@ def open_closed(settings: Settings, reason: str, *, with_erased: bool = False) -
     because = closed.why(database) or closed_server.why(data)
     if because is None:
         raise PermanentError(f"{settings.home} is not closed.")
-    if because == UNFINISHED:
-        raise PermanentError(f"{settings.home} is not whole. {UNFINISHED}")
+    if because == STOPPED_HALFWAY:
+        raise PermanentError(f"{settings.home} is not whole. {STOPPED_HALFWAY}")
     remaining = who_remains(settings)
     if (remaining.students or remaining.not_known) and not with_erased:
         raise PermanentError(

@@ -45,7 +45,7 @@ DATA_FOLDER = f"{SERVER_FOLDER}/data"
 """In the restored home: the data folder of a PostgreSQL."""
 RESTORED = "restored.json"
 """In a restored home: the moment that it was brought back from, and the time of that."""
-UNFINISHED = (
+STOPPED_HALFWAY = (
     "It is being restored, or a restore of it was stopped. Take the folder away and restore again, or wait until the "
     "restore is done."
 )
@@ -139,7 +139,7 @@ def restore(settings: Settings, plan: Plan, tell: Told = lambda _: None) -> None
     has been written by then stays, closed: take it away.
     """
     plan.to.mkdir(mode=0o700, parents=True, exist_ok=True)
-    closed.close(plan.to / DATABASE, UNFINISHED)
+    closed.close(plan.to / DATABASE, STOPPED_HALFWAY)
     contents = Contents(settings.backup_dir, ring_of(settings))
     tell(f"{len(plan.files):,} files …")
     for file in plan.files:
@@ -159,7 +159,7 @@ def restore(settings: Settings, plan: Plan, tell: Told = lambda _: None) -> None
         tell("Database …")
         (plan.to / SERVER_FOLDER).mkdir(mode=0o700)
         base_backups.restore_database(settings, plan.to / DATA_FOLDER, plan.target)
-        closed_server.close(plan.to / DATA_FOLDER, UNFINISHED)
+        closed_server.close(plan.to / DATA_FOLDER, STOPPED_HALFWAY)
 
 
 def restored_from(home: Path) -> dt.datetime | None:
@@ -282,7 +282,7 @@ def _demand_empty(settings: Settings, to: Path) -> None:
                 f"{to} is in the {what} ({folder}): a restore never writes there. Name another folder."
             )
     if closed.marker(to / DATABASE).exists():
-        unfinished = closed.why(to / DATABASE) == UNFINISHED
+        unfinished = closed.why(to / DATABASE) == STOPPED_HALFWAY
         what = "a restore that is not finished: take it away" if unfinished else "a restored home that is closed"
         raise PermanentError(f"{to} holds {what}. Or name another folder.")
     if (to / "postmaster.pid").exists() or (to / DATA_FOLDER / "postmaster.pid").exists():

@@ -25,10 +25,11 @@ from edupulse_pipelines.schema import migrations
 from edupulse_pipelines.schema.catalogs import read_catalog
 from edupulse_pipelines.storage.bulk import counted_hash_of_rows
 from edupulse_pipelines.storage.engine import database_error_in_words
+from edupulse_pipelines.storage.sql_names import quoted
 
 
 @dataclass(frozen=True)
-class Contents:
+class TableContents:
     """How many rows a table or a partition has, and the hash of them."""
 
     rows: int
@@ -43,7 +44,7 @@ class State:
     hashing took.
     """
 
-    tables: dict[str, Contents]
+    tables: dict[str, TableContents]
     sequences: dict[str, int]
     revision: str | None
     definitions: dict[str, str]
@@ -85,7 +86,7 @@ def read_state(connection: Connection, sequences: dict[str, int] | None = None) 
     )
 
 
-def _contents(connection: Connection) -> Iterator[tuple[str, Contents]]:
+def _contents(connection: Connection) -> Iterator[tuple[str, TableContents]]:
     if connection.dialect.name == "sqlite":
         names = connection.exec_driver_sql(
             "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' ORDER BY name"
@@ -95,10 +96,10 @@ def _contents(connection: Connection) -> Iterator[tuple[str, Contents]]:
                 contents = _contents_on_sqlite(connection, name)
             yield name, contents
         return
-    for name, quoted in connection.exec_driver_sql(_TABLES).all():
+    for name, identifier in connection.exec_driver_sql(_TABLES).all():
         with _naming(name):
-            rows, *sums = connection.exec_driver_sql(_SUMS.format(table=quoted.replace("%", "%%"))).one()
-        yield name, Contents(rows, " ".join(str(one) for one in sums))
+            rows, *sums = connection.exec_driver_sql(_SUMS.format(table=identifier.replace("%", "%%"))).one()
+        yield name, TableContents(rows, " ".join(str(one) for one in sums))
 
 
 @contextmanager
@@ -112,11 +113,10 @@ def _naming(table: str) -> Iterator[None]:
         raise PermanentError(f"{table} cannot be read to its end: {database_error_in_words(error)}") from None
 
 
-def _contents_on_sqlite(connection: Connection, name: str) -> Contents:
-    quoted = '"' + name.replace('"', '""') + '"'
-    info = connection.exec_driver_sql(f"PRAGMA table_info({quoted})").all()
+def _contents_on_sqlite(connection: Connection, name: str) -> TableContents:
+    info = connection.exec_driver_sql(f"PRAGMA table_info({quoted(name)})").all()
     key = ", ".join(str(column[0] + 1) for column in sorted(info, key=lambda column: column[5]) if column[5])
-    return Contents(*counted_hash_of_rows(connection, f"SELECT * FROM {quoted} ORDER BY {key or 'rowid'}"))
+    return TableContents(*counted_hash_of_rows(connection, f"SELECT * FROM {quoted(name)} ORDER BY {key or 'rowid'}"))
 
 
 def read_sequences(connection: Connection) -> dict[str, int]:
@@ -124,8 +124,8 @@ def read_sequences(connection: Connection) -> dict[str, int]:
     if connection.dialect.name == "sqlite":
         return {}
     found = {}
-    for name, quoted in connection.exec_driver_sql(_SEQUENCES).all():
-        last, called = connection.exec_driver_sql(f"SELECT last_value, is_called FROM {quoted}").one()
+    for name, identifier in connection.exec_driver_sql(_SEQUENCES).all():
+        last, called = connection.exec_driver_sql(f"SELECT last_value, is_called FROM {identifier}").one()
         found[name] = last if called else last - 1
     return found
 

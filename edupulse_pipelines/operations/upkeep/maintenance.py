@@ -21,7 +21,7 @@ from edupulse_pipelines.storage.work import Work
 
 
 @dataclass
-class State:
+class DatabaseState:
     """What was measured, and what it means. Growth is in bytes a day, by area and by table, of those that are known.
 
     statements: None where nobody counts them. before: the measurements on record, the oldest first.
@@ -95,7 +95,7 @@ def keep_up(
     return upkeep
 
 
-def state_of(work: Work, loaders: Work, settings: Settings, at: dt.datetime, *, keep: bool = True) -> State:
+def state_of(work: Work, loaders: Work, settings: Settings, at: dt.datetime, *, keep: bool = True) -> DatabaseState:
     """Measure the database and the home, and compare with what is on record.
 
     work: of whoever may see most of the server, the keeper. loaders: of the pipelines, whose statements the server's
@@ -115,7 +115,7 @@ def state_of(work: Work, loaders: Work, settings: Settings, at: dt.datetime, *, 
         except OSError as error:
             notes.append(f"The sizes are not kept for comparison: {settings.home} {error.strerror}.")
     area_growth, table_growth = growth(before, now)
-    return State(
+    return DatabaseState(
         sizes=sizes,
         before=before,
         area_growth=area_growth,

@@ -29,6 +29,7 @@ from edupulse_pipelines.settings.maintenance import MaintenanceSettings
 from edupulse_pipelines.sizes_in_words import in_bytes
 from edupulse_pipelines.storage.engine import INSUFFICIENT_PRIVILEGE, LOCK_SQLSTATES, driver_code, is_gone
 from edupulse_pipelines.storage.months import PARTITIONED
+from edupulse_pipelines.storage.sql_names import quoted
 from edupulse_pipelines.storage.turns import transactions_under_way, writers_of
 
 _FEW_ROWS = 1000
@@ -245,7 +246,7 @@ def _estimated(connection: Connection) -> Measure:
 
 
 def _name(name: str) -> str:
-    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else '"' + name.replace('"', '""') + '"'
+    return name if re.fullmatch(r"[a-z_][a-z0-9_]*", name) else quoted(name)
 
 
 # Doing it
