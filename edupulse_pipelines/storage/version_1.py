@@ -21,6 +21,7 @@ from edupulse_pipelines.errors import PermanentError, SchemaBehind
 from edupulse_pipelines.schema import migrations
 from edupulse_pipelines.schema.declaration import TENANT
 from edupulse_pipelines.schema.tables import TABLES
+from edupulse_pipelines.storage.sql_names import quoted
 
 SCHEMA = "v1_0"
 """The schema that the old tables go to; on SQLite, which has none, the beginning of their names, before a `_`."""
@@ -125,11 +126,6 @@ class Adopted(NamedTuple):
 def old_name(dialect_name: str, table: str) -> str:
     """The name, as SQL has it, of an old table that has been moved."""
     return f"{SCHEMA}.{quoted(table)}" if dialect_name == "postgresql" else quoted(f"{SCHEMA}_{table}")
-
-
-def quoted(name: str) -> str:
-    """A name as SQL has it, whatever is in it."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def is_version_1(connection: Connection) -> bool:

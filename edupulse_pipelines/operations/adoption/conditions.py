@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from edupulse_pipelines.errors import PermanentError
+from edupulse_pipelines.storage.sql_names import quoted
 from edupulse_pipelines.storage.version_1 import (
     OLD_TABLES,
     STUDENTS,
@@ -18,7 +19,6 @@ from edupulse_pipelines.storage.version_1 import (
     is_version_1,
     old_name,
     other_schemas,
-    quoted,
     refuse_what_is_in_the_way,
 )
 

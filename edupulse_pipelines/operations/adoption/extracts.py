@@ -26,7 +26,8 @@ from edupulse_pipelines.schema.delivery import DELETED, DELIVERED, STUDENT_NUMBE
 from edupulse_pipelines.schema.source_formats import VERSION_1
 from edupulse_pipelines.sources.records import LINE_NUMBER, archive_schema
 from edupulse_pipelines.storage.bulk import write_csv_of
-from edupulse_pipelines.storage.version_1 import OLD_TABLES, STUDENTS, columns_of, old_name, quoted
+from edupulse_pipelines.storage.sql_names import quoted
+from edupulse_pipelines.storage.version_1 import OLD_TABLES, STUDENTS, columns_of, old_name
 
 _BLOCK_BYTES = 8 << 20
 _ISO_MOMENT = r"\A\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\z"

@@ -41,7 +41,8 @@ from edupulse_pipelines.schema.tables import LOADED, RISK_CATEGORIES
 from edupulse_pipelines.storage.bulk import copy_rows
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.storage.manifest import Entry
-from edupulse_pipelines.storage.version_1 import STUDENTS, quoted
+from edupulse_pipelines.storage.sql_names import quoted
+from edupulse_pipelines.storage.version_1 import STUDENTS
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines.weeks import WEEK, feature_date, week_start
 
