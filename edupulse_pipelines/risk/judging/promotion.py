@@ -7,14 +7,12 @@ its sentences are made in `telling.decisions`. It is recorded by `book.decisions
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import betainc
 from scipy.stats import bootstrap
 
 from edupulse_pipelines.risk.judging.evaluation import (
@@ -25,19 +23,13 @@ from edupulse_pipelines.risk.judging.evaluation import (
     calibration_groups,
     list_size,
     listed,
-    subgroup_rows,
 )
+from edupulse_pipelines.risk.judging.fairness import Missed, judged_subgroups, subgroup_condition
+from edupulse_pipelines.risk.judging.replicates import NOTHING, figure
 from edupulse_pipelines.risk.rounding import DIGITS
 from edupulse_pipelines.settings import PromotionSettings
 
-SUBGROUP_CERTAINTY = 0.95
-"""How sure it must be that a subgroup is missed too often before that stops a promotion."""
-INTERVAL = (0.025, 0.975)
-"""Quantiles of the replicates that the stored intervals `low` to `high` span."""
-
 _PERFECT_QUANTILE = 0.95
-# Below this a difference is the rounding of a sum, not a lead.
-_NOTHING = 1e-9
 # Replicates at a time: the weights of a batch stay small, and every week's part of them in the processor's cache.
 _BATCH = 64
 
@@ -103,13 +95,13 @@ def decide(
     if not len(actual):
         return Decision(False, numbers)
 
-    shown, suppressed = _judged_subgroups(subgroups, codes, settings.minimum_subgroup)
+    shown, suppressed = judged_subgroups(subgroups, codes, settings.minimum_subgroup)
     replicated = _replicate(scores, actual, week, codes, [rows for _, rows in shown], settings, seed)
     passed = [
         _auc_condition(challenger, actual, settings, numbers),
         _precision_conditions(replicated, settings, numbers),
         _calibration_condition(challenger, actual, codes, settings, seed, numbers),
-        _subgroup_condition(shown, suppressed, replicated, actual, codes, settings, numbers),
+        subgroup_condition(shown, suppressed, replicated.missed, actual, codes, settings, numbers),
     ]
     numbers["false_negative_rate"]["audited"] = list(subgroups)
     return Decision(all(passed), numbers)
@@ -158,19 +150,6 @@ def _fitting(
             raise ValueError(f"{name}: not every score is a probability")
 
 
-def _judged_subgroups(
-    subgroups: Mapping[str, NDArray[Any]], student: NDArray[np.int64], minimum: int
-) -> tuple[list[tuple[str, NDArray[np.int64]]], list[str]]:
-    """(subgroup, rows) of those with enough students, and the names of those that are too small even together."""
-    shown, suppressed = [], []
-    for subgroup, rows in subgroup_rows(subgroups, student, minimum):
-        if len(np.unique(student[rows])) >= minimum:
-            shown.append((subgroup, rows))
-        else:
-            suppressed.append(subgroup)
-    return shown, suppressed
-
-
 def _auc_condition(
     challenger: Floats, actual: NDArray[np.bool_], settings: PromotionSettings, numbers: dict[str, Any]
 ) -> bool:
@@ -183,16 +162,16 @@ def _auc_condition(
 def _precision_conditions(replicated: _Replicates, settings: PromotionSettings, numbers: dict[str, Any]) -> bool:
     precision = replicated.precision
     numbers["precision_at_capacity"] = {
-        name: _figure(values) for name, values in precision.items() if name != "champion"
-    } | {"champion": _figure(precision["champion"]) if "champion" in precision else None}
+        name: figure(values) for name, values in precision.items() if name != "champion"
+    } | {"champion": figure(precision["champion"]) if "champion" in precision else None}
     numbers["against"] = {"champion": None}
     for name in ("champion", "rule"):
         if name not in precision:
             continue
         lead = precision["challenger"] - precision[name]
-        certainty = float(np.mean(lead[1:] > _NOTHING) + np.mean(np.abs(lead[1:]) <= _NOTHING) / 2)
-        passed = bool(lead[0] > _NOTHING) and certainty >= settings.certainty - _NOTHING
-        numbers["against"][name] = {**_figure(lead), "certainty": round(certainty, DIGITS), "passed": passed}
+        certainty = float(np.mean(lead[1:] > NOTHING) + np.mean(np.abs(lead[1:]) <= NOTHING) / 2)
+        passed = bool(lead[0] > NOTHING) and certainty >= settings.certainty - NOTHING
+        numbers["against"][name] = {**figure(lead), "certainty": round(certainty, DIGITS), "passed": passed}
     return all(against["passed"] for against in numbers["against"].values() if against)
 
 
@@ -213,102 +192,14 @@ def _calibration_condition(
     return passed
 
 
-def _subgroup_condition(
-    shown: Sequence[tuple[str, NDArray[np.int64]]],
-    suppressed: Sequence[str],
-    replicated: _Replicates,
-    actual: NDArray[np.bool_],
-    student: NDArray[np.int64],
-    settings: PromotionSettings,
-    numbers: dict[str, Any],
-) -> bool:
-    everybody = replicated.missed_share
-    rows_of: list[dict[str, Any]] = []
-    for i, (subgroup, rows) in enumerate(shown):
-        rates = replicated.missed_share_of[i]
-        bounds = {"gap": everybody + settings.fnr_gap}
-        if settings.maximum_false_negative_rate is not None:
-            bounds["maximum"] = np.full_like(everybody, settings.maximum_false_negative_rate)
-        certainty = {
-            name: _certainty_above(rates, bound, replicated.missed, rows[actual[rows]], student)
-            for name, bound in bounds.items()
-        }
-        over = [name for name, sure in certainty.items() if sure is not None and sure >= SUBGROUP_CERTAINTY]
-        rows_of.append(
-            {
-                "subgroup": subgroup,
-                "students": len(np.unique(student[rows])),
-                **_figure(rates),
-                **{f"certainty_above_{name}": sure for name, sure in certainty.items()},
-                "passed": not over,
-            }
-        )
-    passed = all(row["passed"] for row in rows_of)
-    numbers["false_negative_rate"] = {
-        "everybody": _figure(everybody),
-        "gap": settings.fnr_gap,
-        "maximum": settings.maximum_false_negative_rate,
-        "certainty": SUBGROUP_CERTAINTY,
-        "subgroups": rows_of,
-        "minimum_subgroup": settings.minimum_subgroup,
-        "suppressed": list(suppressed),
-        "passed": passed,
-    }
-    return passed
-
-
-def _certainty_above(
-    rates: Floats,
-    bounds: Floats,
-    missed: Floats,
-    events: NDArray[np.int64],
-    student: NDArray[np.int64],
-) -> float | None:
-    """How sure it is that a rate lies above its bound: the lesser of bootstrap and exact test; 0 when it does not.
-
-    `rates` and `bounds` by replicate, the data themselves first; `missed` per row, in the data; `events` the subgroup's
-    rows with an event. None without any.
-    """
-    if not len(events):
-        return None
-    if rates[0] - bounds[0] <= _NOTHING:
-        return 0.0
-    defined = ~np.isnan(rates[1:])
-    if not defined.any():
-        return None
-    replicates = float(np.mean((rates[1:] - bounds[1:] > _NOTHING)[defined]))
-    # One trial a student, because the weeks of one student are no independent trials.
-    _, who = np.unique(student[events], return_inverse=True)
-    trials = int(who.max()) + 1
-    misses = float(np.sum(np.bincount(who, weights=missed[events]) / np.bincount(who)))
-    # The binomial tail P(X >= misses), which the incomplete beta function continues between whole numbers.
-    by_chance = float(betainc(misses, trials - misses + 1, bounds[0])) if misses > 0 else 1.0
-    return round(min(replicates, 1 - by_chance), DIGITS)
-
-
-def _figure(values: Floats) -> dict[str, float | None]:
-    """The figure of the data (first) with the interval of the replicates (the rest); None where undefined."""
-    rest = values[1:][~np.isnan(values[1:])]
-    low, high = np.quantile(rest, INTERVAL) if len(rest) else (math.nan, math.nan)
-    return {"value": _number(values[0]), "low": _number(low), "high": _number(high)}
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else round(float(value), DIGITS) + 0.0
-
-
 @dataclass(frozen=True)
 class _Replicates:
     """Figures of the data (position 0) and of each replicate; NaN = not defined there."""
 
     precision: dict[str, Floats]
     """By scores: share of events among the listed, shape (1 + replicates,)."""
-    missed_share: Floats
-    """The challenger's false-negative rate of everybody, shape (1 + replicates,)."""
-    missed_share_of: Floats
-    """The same of each subgroup, shape (subgroups, 1 + replicates)."""
-    missed: Floats
-    """In the data: per row, how surely the challenger's list leaves it out, 0 to 1."""
+    missed: Missed
+    """Of the challenger's lists."""
 
 
 @dataclass(frozen=True)
@@ -402,7 +293,7 @@ def _replicate(
     with np.errstate(invalid="ignore", divide="ignore"):
         missed_share = 1 - caught / happened
     missed = np.where(actual, 1 - listed(scores["challenger"], week, settings.capacity), 0.0)
-    return _Replicates(dict(zip(scores, precision, strict=True)), missed_share[0], missed_share[1:], missed)
+    return _Replicates(dict(zip(scores, precision, strict=True)), Missed(missed_share[0], missed_share[1:], missed))
 
 
 def _times_drawn(draws: NDArray[np.int64], students: int) -> NDArray[np.int32]:
