@@ -12,7 +12,6 @@ from edupulse_pipelines.settings import (
     AttendanceSettings,
     CalendarSettings,
     LabelSettings,
-    RuleSettings,
     TenantSettings,
     absence_rule,
 )
@@ -116,11 +115,8 @@ def test_a_rule_that_the_horizon_cannot_meet_is_refused_with_an_advice_that_work
     assert tenant(label={"rule": "pennsylvania", "horizon_weeks": 15}, calendar=saturdays)
 
 
-def test_the_day_rule_and_the_flag_follow_the_label_unless_the_tenant_says_otherwise() -> None:
-    assert (tenant().absent_day, tenant().flagged_absence) == ("half", absence_rule("federal"))
-    california = tenant(label={"rule": "california"})
-    assert (california.absent_day, california.flagged_absence) == ("all", absence_rule("california"))
-    own = tenant(label={"attendance_below": 0.9})
-    assert (own.absent_day, own.flagged_absence) == ("half", None)
-    told = tenant(attendance=AttendanceSettings(absent_day="any"), rule=RuleSettings(attendance_below=0.95))
-    assert (told.absent_day, told.flagged_absence) == ("any", None)
+def test_the_day_rule_follows_the_label_unless_the_tenant_says_otherwise() -> None:
+    assert tenant().absent_day == "half"
+    assert tenant(label={"rule": "california"}).absent_day == "all"
+    assert tenant(label={"attendance_below": 0.9}).absent_day == "half"
+    assert tenant(attendance=AttendanceSettings(absent_day="any")).absent_day == "any"

@@ -252,13 +252,13 @@ def model_reproduce(version: str, as_recorded: bool, tenant_name: str | None, as
     were known then: it takes as long as computing them did. A student who has been erased since is not among them.
     """
     from edupulse_pipelines.governance.past_records import past_records
-    from edupulse_pipelines.risk.book.records import model_record, trained_models
+    from edupulse_pipelines.risk.book.records import model_record, scorers
     from edupulse_pipelines.risk.book.reproduction import reproduce
 
     with _models(home, tenant_name) as (settings, tenant, work):
         if as_recorded:
             with work.reading() as connection:
-                record = model_record(trained_models(connection, work), version, work.tenant)
+                record = model_record(scorers(connection, work), version, work.tenant)
             with past_records(work, tenant, record.trained_at) as records:
                 reproduction = reproduce(work, tenant, version, _registry(settings), records)
         else:

@@ -34,6 +34,8 @@ FILES_READABLE = "files_readable"
 ACCOUNTING_IDENTITY = "accounting_identity"
 EXPECTATIONS = "expectations"
 EVERY_COHORT_STUDENT_SCORED = "every_cohort_student_scored"
+WEEKS_BY_SCORER = "weeks_by_scorer"
+"""In its metadata: how many weeks' lists were made by what (`made_by`, in words)."""
 REGISTRY_MATCHES_TABLE = "registry_matches_table"
 DEFAULT_PARTITION_EMPTY = "default_partition_empty"
 STUDENTS_ENROLLED = "students_enrolled"
@@ -147,8 +149,9 @@ def prediction_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:
             EVERY_COHORT_STUDENT_SCORED,
             asset=asset,
             description=(
-                "Every student of the week's cohort (enrolled, with enough school weeks of data) has a score. Weeks "
-                "for which no model was known yet are left out, and listed."
+                "Every student of the week's cohort (enrolled, with enough school weeks of data) has a score, given by "
+                "the best that may: the champion, else a transferred model, else the rule; which one it was is named. "
+                "Fails too where a model that should have scored could not be used and another one did."
             ),
         )
     ]
@@ -371,29 +374,51 @@ def registry_matches_table(differences: Sequence[str]) -> AssetCheckResult:
 
 
 def every_cohort_student_scored(
-    cohort: Mapping[dt.date, int], scored: Mapping[dt.date, int], without_model: Sequence[dt.date]
+    cohort: Mapping[dt.date, int],
+    scored: Mapping[dt.date, int],
+    without_model: Sequence[dt.date],
+    made: Mapping[dt.date, str],
+    unavailable: Mapping[dt.date, str],
 ) -> AssetCheckResult:
-    """Passed when, in each week that had a model, as many students were scored as its cohort holds."""
+    """Passed when, in each week, as many students were scored as its cohort holds, and by the best that should have.
+
+    `without_model`: weeks of which nothing could be scored (no vectors). `made`: what made the list of each scored
+    week, in words. `unavailable`: by week what is wrong with a model that should have scored; it fails the check also
+    where the next best has made the list.
+    """
     weeks = sorted(week for week in cohort if week not in set(without_model))
     missing = {week: cohort[week] - scored.get(week, 0) for week in weeks if cohort[week] != scored.get(week, 0)}
+    kinds = Counter(made[week] for week in weeks if week in made and cohort[week])
     metadata: dict[str, Any] = {
         "weeks": len(weeks),
         "cohort": sum(cohort[week] for week in weeks),
         "scored": sum(scored.get(week, 0) for week in weeks),
         "weeks_without_model": len(without_model),
     }
+    if kinds:
+        metadata[WEEKS_BY_SCORER] = table([{"made_by": kind, "weeks": count} for kind, count in kinds.items()])
     if missing:
         metadata["weeks_that_differ"] = table(
             [{"week": str(week), "cohort": cohort[week], "scored": scored.get(week, 0)} for week in missing]
         )
+    if unavailable:
+        metadata["unavailable"] = table([{"week": str(week), "why": why} for week, why in sorted(unavailable.items())])
     if not weeks:
-        verdict = "No model was known for these weeks yet; nothing to score"
+        verdict = "No vectors are stored for these weeks; nothing to score"
     elif missing:
         verdict = f"Students of the cohort without a score in {counted(len(missing), 'week')}"
     else:
         verdict = f"{counted(metadata['scored'], 'score')} over {counted(len(weeks), 'week')}, none missing"
+    if kinds:
+        by_kind = [f"{counted(count, 'week')} by {kind}" for kind, count in kinds.items()]
+        verdict += f" ({', '.join(by_kind)})"
+    if unavailable:
+        verdict += f"; the model of {counted(len(unavailable), 'week')} could not be used"
     return AssetCheckResult(
-        check_name=EVERY_COHORT_STUDENT_SCORED, passed=not missing, metadata=metadata, description=verdict
+        check_name=EVERY_COHORT_STUDENT_SCORED,
+        passed=not missing and not unavailable,
+        metadata=metadata,
+        description=verdict,
     )
 
 

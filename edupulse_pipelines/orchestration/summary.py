@@ -12,7 +12,13 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from edupulse_pipelines.orchestration.checks import EXPECTATIONS, FILES_READABLE, STUDENTS_ENROLLED
+from edupulse_pipelines.orchestration.checks import (
+    EVERY_COHORT_STUDENT_SCORED,
+    EXPECTATIONS,
+    FILES_READABLE,
+    STUDENTS_ENROLLED,
+    WEEKS_BY_SCORER,
+)
 from edupulse_pipelines.orchestration.recorded_runs import RecordedRun, RunOutcome
 from edupulse_pipelines.schema.reasons import REASONS
 from edupulse_pipelines.schema.tables import ACCOUNTS, ERASED_STUDENT, RECORD_TABLES
@@ -57,6 +63,7 @@ def summarise(database: Database, tenant: TenantSettings, outcome: RunOutcome) -
         model = shown_model(connection, work)
         predictions = latest_predictions(connection, work, tenant.cohort.minimum_weeks_of_data, closed)
     week = predictions.pop("week")
+    lists = recorded.asset("predictions").checks.get(EVERY_COHORT_STUDENT_SCORED, {}).get(WEEKS_BY_SCORER, [])
     return {
         "tenant": tenant.name,
         "weeks": len(outcome.weeks),
@@ -76,6 +83,7 @@ def summarise(database: Database, tenant: TenantSettings, outcome: RunOutcome) -
         "warned_checks": [asdict(check) for check in recorded.warned_checks],
         "run_id": outcome.run_id,
         "audit_head": str(audit_head) if audit_head else None,
+        "lists": {row["made_by"]: row["weeks"] for row in lists},
     }
 
 

@@ -43,7 +43,7 @@ from edupulse_pipelines.risk.judging.evaluation import (
 from edupulse_pipelines.risk.rounding import DIGITS
 from edupulse_pipelines.risk.samples.assembly import RESOLVED_SHARE
 from edupulse_pipelines.risk.samples.cohorts import feature_weeks, read_week
-from edupulse_pipelines.risk.samples.feedback import feedback_measures, known_by, verdicts
+from edupulse_pipelines.risk.samples.feedback import FLAGGED_CATEGORIES, feedback_measures, known_by, verdicts
 from edupulse_pipelines.risk.samples.labels import labels
 from edupulse_pipelines.schema.sqlalchemy_tables import model_evaluations, model_metadata, predictions, students
 from edupulse_pipelines.settings import TenantSettings
@@ -168,13 +168,15 @@ def _drift(
     """The week's measures of scope `health`."""
     table = predictions.c
     rows = connection.execute(
-        sa.select(table.risk_score).where(
+        sa.select(table.risk_score, table.risk_category).where(
             table.tenant_id == work.tenant,
             table.feature_date == feature_date(week),
             table.model_version == recorded.model_version,
         )
-    )
-    score = np.array(sorted(rows.scalars()), dtype=np.float64)
+    ).all()
+    # A rule without labels gives categories and no probability.
+    score = np.array(sorted(row.risk_score for row in rows if row.risk_score is not None), dtype=np.float64)
+    flagged = np.array([row.risk_category in FLAGGED_CATEGORIES for row in rows], dtype=bool)
     reference = as_reference(recorded.hyperparameters.get("reference"))
     drifted: dict[str, float | None] = {}
     of_score = None
@@ -188,7 +190,7 @@ def _drift(
         Measure("psi_changed_share", "", "", None if changed is None else round(changed, DIGITS), len(cohort)),
         Measure("score_psi", "", "", of_score, len(score)),
         Measure("predicted_event_rate", "", "", _mean(score), len(score)),
-        Measure("flagged_share", "", "", _mean(score >= tenant.categories.high), len(score)),
+        Measure("flagged_share", "", "", _mean(flagged), len(flagged)),
     ]
 
 
@@ -237,6 +239,7 @@ def _matured(
             model.training_date,
             person.district_id,
             table.risk_score,
+            table.rule_score,
             as_text(table.student_id).label("student_id"),
         )
         .join_from(predictions, students, sa.and_(person.tenant_id == table.tenant_id, person.id == table.student_id))
@@ -273,27 +276,35 @@ def _matured(
         numbers = np.array([row.district_id for row in mine], dtype=object)
         outcome = adverse[np.searchsorted(happened.district_ids, numbers)].astype(np.int8)
         score = np.array([row.risk_score for row in mine], dtype=np.float64)
+        # The order where there is no probability; of one version either all have one or none has.
+        order = np.array([row.rule_score for row in mine], dtype=np.float64) if np.isnan(score).any() else score
         reference = as_reference(recorded[version].hyperparameters.get("reference"))
         change = None if reference is None else event_rate_change(reference["event_rate"], outcome)
-        by_version.append((version, _matured_measures(score, outcome, change, tenant.promotion.capacity)))
+        by_version.append((version, _matured_measures(score, order, outcome, change, tenant.promotion.capacity)))
     return by_version
 
 
 def _matured_measures(
-    score: Floats, outcome: NDArray[np.int8], change: tuple[float, float, float] | None, capacity: float
+    score: Floats,
+    order: Floats,
+    outcome: NDArray[np.int8],
+    change: tuple[float, float, float] | None,
+    capacity: float,
 ) -> list[Measure]:
+    """`score`: probabilities, NaN where there are none; `order`: what lists are sorted by."""
+    no_probability = bool(np.isnan(score).any())
     actual, week = outcome.astype(bool), np.zeros(len(outcome), dtype=np.int64)
     difference, low, high = change or (None, None, None)
-    hit = precision_at(score, actual, week, 100 * capacity)
+    hit = precision_at(order, actual, week, 100 * capacity)
     values: list[tuple[str, str, float | None]] = [
         ("event_rate", "", _mean(actual)),
         ("event_rate_change", "", difference),
         ("event_rate_change", "low", low),
         ("event_rate_change", "high", high),
-        ("auc_roc", "", auc_roc(score, actual)),
-        ("average_precision", "", average_precision(score, actual)),
-        ("brier_score", "", brier_score(score, actual)),
-        ("calibration_error", "", calibration_error(score, outcome)),
+        ("auc_roc", "", auc_roc(order, actual)),
+        ("average_precision", "", average_precision(order, actual)),
+        ("brier_score", "", None if no_probability else brier_score(score, actual)),
+        ("calibration_error", "", None if no_probability else calibration_error(score, outcome)),
         ("precision_at", CAPACITY, hit),
     ]
     return [Measure(metric, parameter, "", value, len(outcome)) for metric, parameter, value in values]

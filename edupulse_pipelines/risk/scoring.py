@@ -1,12 +1,14 @@
-"""Scoring: each week's cohort, scored by the model that could have known it then, with its reasons.
+"""Scoring: each week's cohort, scored by the best that could have known it then, with its reasons.
 
-Reads the week's cohort and the registered model, writes `predictions`. Never trains and never guesses: a week without
-a model is skipped and says so, and so is one whose model is gone from the registry or is not the one that was
-registered; its last good predictions stay as they are.
+Reads the week's cohort and the registered model, writes `predictions`. Never trains and never guesses. What scores a
+week is its champion, else a transferred model, else the rule (`champion.scorers_of`), so that no week is without a
+list. Where a model is gone from the registry or is not the one that was registered, its last good predictions stay as
+they are; a week without any gets the next best, and it is said.
 
-Definitions. `risk_score`: the calibrated probability of an adverse event within the horizon. `risk_factors`: see
-`explanations`. `confidence`: how sure the prediction is of the side its category takes; see `confidence`. `rescored`:
-the model knows later data than the week it scored, so the score is hindsight.
+Definitions. `risk_score`: the calibrated probability of an adverse event within the horizon; none of a rule that could
+not learn one yet, whose categories go by its score (`baseline.BANDS`). `rule_score`: the graded score of a rule.
+`risk_factors`: see `explanations` and `rule_reasons`. `confidence`: how sure the prediction is of the side its category
+takes; see `confidence`. `rescored`: the model knows later data than the week it scored, so the score is hindsight.
 """
 
 from __future__ import annotations
@@ -23,15 +25,18 @@ from numpy.typing import NDArray
 
 from edupulse_pipelines.errors import ModelArtifactError
 from edupulse_pipelines.progress import Progress
-from edupulse_pipelines.risk.book.champion import scoring_model
-from edupulse_pipelines.risk.book.records import ModelRecord, load_recorded, trained_models
+from edupulse_pipelines.risk.book.champion import Scorer, scorers_of
+from edupulse_pipelines.risk.book.records import ModelRecord, load_recorded, scorers
 from edupulse_pipelines.risk.book.registry import Registry
+from edupulse_pipelines.risk.book.rules import rule_without_labels
 from edupulse_pipelines.risk.judging.confidence import ConfidenceMap, confidence
+from edupulse_pipelines.risk.models.baseline import BANDS, RuleModel
 from edupulse_pipelines.risk.models.model import RiskModel
 from edupulse_pipelines.risk.rounding import DIGITS
 from edupulse_pipelines.risk.samples.cohorts import read_weeks
 from edupulse_pipelines.risk.samples.feedback import FLAGGED_CATEGORIES
 from edupulse_pipelines.risk.statuses import (
+    CHAMPION,
     MODEL_UNAVAILABLE,
     NO_FEATURES,
     NO_MODEL,
@@ -39,8 +44,10 @@ from edupulse_pipelines.risk.statuses import (
     SKIPPED,
     ScoringStatus,
     SkippedBecause,
+    Standing,
 )
 from edupulse_pipelines.risk.telling.explanations import risk_factors
+from edupulse_pipelines.risk.telling.rule_reasons import rule_factors
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions
 from edupulse_pipelines.schema.tables import RISK_CATEGORIES
 from edupulse_pipelines.settings import CategorySettings, TenantSettings
@@ -70,9 +77,16 @@ class WeekScores:
     reason: SkippedBecause | None = None
     """Why the week was skipped."""
     detail: str = ""
-    """In words, what is wrong with the model that is unavailable."""
+    """In words, what is wrong with the model that is unavailable, whether another one has scored in its place or none.
+    """
     model_version: str | None = None
     """The model that scored, or should have."""
+    kind: str | None = None
+    """The `model_type` of what scored."""
+    standing: Standing | None = None
+    """By what right it scored."""
+    probabilities: bool = False
+    """Whether what scored gives probabilities."""
     rescored: bool = False
     scored: int = 0
     insufficient_data: int = 0
@@ -105,37 +119,89 @@ def score_weeks(
     progress: Progress | None = None,
     after: AfterWeek | None = None,
 ) -> ScoringReport:
-    """Score `weeks` (Mondays), each by the newest promoted model whose data end by that week.
+    """Score `weeks` (Mondays), each by the best whose data end by that week (`champion.scorers_of`).
 
     Such a model has trained and validated on earlier weeks only. `rescore` takes the active model for every week
-    instead; rows of weeks before its data end are marked. A prediction that exists for (student, week, model) is
-    updated in place when something changed: id and prediction_date stay, so that feedback finds it. Each week is one
-    transaction. `progress` gets (weeks done, weeks in all). `after` is called in the transaction of each week that was
-    scored, once its predictions are written.
+    instead, where there is one; rows of weeks before its data end are marked. A prediction that exists for (student,
+    week, model) is updated in place when something changed: id and prediction_date stay, so that feedback finds it.
+    Each week is one transaction. `progress` gets (weeks done, weeks in all). `after` is called in the transaction of
+    each week that was scored, once its predictions are written.
 
-    A week whose model's artifact is gone or was changed is skipped (`model_unavailable`): no other model takes its
-    place, and its predictions stay. RegistryUnavailable when the registry does not answer; weeks before stay scored.
+    A week whose model's artifact is gone or was changed, and that has predictions, is skipped (`model_unavailable`):
+    they stay. Without any, the next best scores it, and `detail` says what is wrong with the better one.
+    RegistryUnavailable when the registry does not answer; weeks before stay scored.
     """
     with work.reading() as connection:
-        recorded = trained_models(connection, work)
+        recorded = scorers(connection, work)
     loaded: dict[str, RiskModel | ModelArtifactError] = {}
     report = []
     ordered = sorted(set(weeks))
     for done, (week, enrolled) in enumerate(_enrolled(work, tenant, ordered), start=1):
-        chosen = _model_for(week, recorded, rescore)
-        if chosen is not None and chosen.model_version not in loaded:
-            loaded[chosen.model_version] = _load(registry, work.tenant, chosen)
+        chosen, detail = None, ""
+        if not enrolled.empty:
+            with work.reading() as connection:
+                before = _scored_by(connection, work, week)
+            active = next((model for model in recorded if model.is_active), None) if rescore else None
+            choices = [Scorer(active, CHAMPION)] if active else scorers_of(recorded, week, tenant, before)
+            chosen, detail = _chosen(registry, work.tenant, choices, enrolled, loaded, others=not before)
+            if chosen is None or (chosen.model is None and not before and not active):
+                with work.writing() as connection:
+                    recorded = [rule_without_labels(connection, work, tenant), *recorded]
+                rule = scorers_of(recorded, week, tenant)[-1:]
+                chosen, _ = _chosen(registry, work.tenant, rule, enrolled, loaded, others=True)
         with work.writing() as connection:
-            model = loaded[chosen.model_version] if chosen is not None else None
-            scores = _score_week(connection, work, tenant, week, enrolled, chosen, model)
+            scores = _score_week(connection, work, tenant, week, enrolled, chosen, detail)
             if chosen is not None and scores.status == SCORED:
                 scores = _in_all(connection, work, scores)
                 if after is not None:
-                    after(connection, week, chosen, enrolled)
+                    after(connection, week, chosen.scorer.record, enrolled)
         report.append(scores)
         if progress is not None:
             progress(done, len(ordered))
     return ScoringReport(tuple(report))
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """What is to score a week; `model` None: it should, and cannot."""
+
+    scorer: Scorer
+    model: RiskModel | None
+
+
+def _chosen(
+    registry: Registry,
+    tenant_name: str,
+    choices: Sequence[Scorer],
+    enrolled: pd.DataFrame,
+    loaded: dict[str, RiskModel | ModelArtifactError],
+    *,
+    others: bool,
+) -> tuple[_Chosen | None, str]:
+    """The first of the choices that can score the week, and what is wrong with better ones.
+
+    `loaded`: models by version, for all weeks. `others`: whether another one may take the first one's place.
+    """
+    problems: list[str] = []
+    for scorer in choices if others else choices[:1]:
+        version = scorer.record.model_version
+        if version not in loaded:
+            loaded[version] = _load(registry, tenant_name, scorer.record)
+        model = loaded[version]
+        problem = _problem(model, scorer.record, enrolled)
+        if not problem and not isinstance(model, ModelArtifactError):
+            return _Chosen(scorer, model), " ".join(problems)
+        problems.append(problem)
+    return (_Chosen(choices[0], None) if choices else None), " ".join(problems)
+
+
+def _scored_by(connection: sa.Connection, work: Work, week: dt.date) -> set[str]:
+    """The versions that have predictions of the week."""
+    table = predictions.c
+    query = sa.select(table.model_version).distinct()
+    return set(
+        connection.scalars(query.where(table.tenant_id == work.tenant, table.feature_date == feature_date(week)))
+    )
 
 
 def _in_all(connection: sa.Connection, work: Work, scores: WeekScores) -> WeekScores:
@@ -170,12 +236,6 @@ def categories(score: NDArray[np.float64], settings: CategorySettings) -> NDArra
     return np.searchsorted([settings.medium, settings.high, settings.critical], score, side="right")
 
 
-def _model_for(week: dt.date, recorded: Sequence[ModelRecord], rescore: bool) -> ModelRecord | None:
-    if rescore:
-        return next((model for model in recorded if model.is_active), None)
-    return scoring_model(recorded, week)
-
-
 def _load(registry: Registry, tenant: str, recorded: ModelRecord) -> RiskModel | ModelArtifactError:
     """The model, or why there is none: other weeks may have another model that can score them."""
     try:
@@ -203,22 +263,22 @@ def _score_week(
     tenant: TenantSettings,
     week: dt.date,
     enrolled: pd.DataFrame,
-    recorded: ModelRecord | None,
-    model: RiskModel | ModelArtifactError | None,
+    chosen: _Chosen | None,
+    detail: str,
 ) -> WeekScores:
     if enrolled.empty:
         return WeekScores(week, SKIPPED, NO_FEATURES)
     in_cohort = enrolled["in_cohort"].to_numpy(bool)
     insufficient = int((~in_cohort).sum())
-    if recorded is None or model is None:
+    if chosen is None:
         return WeekScores(week, SKIPPED, NO_MODEL, insufficient_data=insufficient)
-    problem = _problem(model, recorded, enrolled)
-    if isinstance(model, ModelArtifactError) or problem:
+    recorded, model = chosen.scorer.record, chosen.model
+    if model is None:
         return WeekScores(
             week,
             SKIPPED,
             MODEL_UNAVAILABLE,
-            detail=problem,
+            detail=detail,
             model_version=recorded.model_version,
             insufficient_data=insufficient,
         )
@@ -265,7 +325,11 @@ def _score_week(
     return WeekScores(
         week,
         SCORED,
+        detail=detail,
         model_version=recorded.model_version,
+        kind=recorded.model_type,
+        standing=chosen.scorer.standing,
+        probabilities=model.has_probabilities,
         rescored=rescored,
         scored=len(cohort),
         insufficient_data=insufficient,
@@ -280,6 +344,18 @@ def _rows(
     part: pd.DataFrame, model: RiskModel, tenant: TenantSettings, checked: ConfidenceMap
 ) -> tuple[NDArray[np.int64], list[dict[str, Any]]]:
     """Category positions, and the prediction values of each student of `part`."""
+    levels = {name: values for name, values in tenant.inputs.metadata.items() if values != "number"}
+    graded: list[float] | list[None] = [None] * len(part)
+    if isinstance(model, RuleModel):
+        grades = model.grades(part)
+        graded = grades.tolist()
+        factors = rule_factors(model, part)
+        if not model.has_probabilities:
+            category = np.searchsorted(BANDS, grades, side="right")
+            nothing: list[float | None] = [None] * len(part)
+            return category, _values(nothing, category, nothing, factors, graded)
+    else:
+        factors = risk_factors(model, part, levels)
     score = np.round(model.probabilities(part), DIGITS)
     category = categories(score, tenant.categories)
     sure = confidence(
@@ -289,16 +365,26 @@ def _rows(
         part["data_quality"].to_numpy(float),
         part["weeks_of_data"].to_numpy(float),
     )
-    levels = {name: values for name, values in tenant.inputs.metadata.items() if values != "number"}
-    return category, [
+    return category, _values(score.tolist(), category, sure.tolist(), factors, graded)
+
+
+def _values(
+    score: Sequence[float | None],
+    category: NDArray[np.int64],
+    sure: Sequence[float | None],
+    factors: Sequence[Any],
+    graded: Sequence[float | None],
+) -> list[dict[str, Any]]:
+    return [
         {
             "risk_score": probability,
             "risk_category": RISK_CATEGORIES[position],
             "confidence": how_sure,
-            "risk_factors": factors,
+            "risk_factors": told,
+            "rule_score": grade,
         }
-        for probability, position, how_sure, factors in zip(
-            score.tolist(), category.tolist(), sure.tolist(), risk_factors(model, part, levels), strict=True
+        for probability, position, how_sure, told, grade in zip(
+            score, category.tolist(), sure, factors, graded, strict=True
         )
     ]
 
@@ -317,6 +403,7 @@ def _stored(
             table.confidence,
             table.risk_factors,
             table.rescored,
+            table.rule_score,
         ).where(table.tenant_id == work.tenant, table.feature_date == day, table.model_version == model_version)
     )
     return {
@@ -328,7 +415,8 @@ def _stored(
                 "confidence": how_sure,
                 "risk_factors": factors,
                 "rescored": bool(rescored),
+                "rule_score": graded,
             },
         )
-        for student, prediction, score, category, how_sure, factors, rescored in rows
+        for student, prediction, score, category, how_sure, factors, rescored, graded in rows
     }

@@ -40,6 +40,7 @@ from edupulse_pipelines.risk.models.model import CALIBRATION_FOLDS, CannotLearn,
 from edupulse_pipelines.risk.rounding import DIGITS
 from edupulse_pipelines.risk.samples.assembly import SEED, Samples, Usable, read_samples
 from edupulse_pipelines.risk.samples.cohorts import model_features
+from edupulse_pipelines.risk.stand_in import stand_in_rule
 from edupulse_pipelines.risk.statuses import NO_MODEL, TRAINED, UNCHANGED, TrainingStatus
 from edupulse_pipelines.risk.telling.compared import compared_candidates, evaluations_table, metrics_by_dataset
 from edupulse_pipelines.risk.telling.decisions import decision_words
@@ -220,6 +221,7 @@ def _loaded(attempt: _Attempt) -> RiskModel | None:
 def _no_model(attempt: _Attempt, reason: str, force: bool) -> TrainingOutcome:
     """Record that nothing could be learned, once for the same data and settings unless `force`."""
     name, registry = attempt.tenant.name, attempt.registry
+    stand_in_rule(attempt.work, attempt.tenant, registry, attempt.samples, attempt.usable, attempt.point)
     run_id = None
     if not force:
         run_id = registry.find_run(name, {**attempt.identifying_tags, "status": NO_MODEL})
@@ -306,6 +308,19 @@ def _log_and_record(attempt: _Attempt, result: TrainingResult, *, champion: bool
     logged = _log(attempt, result, record, report)
     decision, champion = _record(attempt, result, replace(record, mlflow=logged), champion)
     words = decision_words(decision)
+    if not decision.promoted:
+        rule = stand_in_rule(
+            attempt.work,
+            attempt.tenant,
+            attempt.registry,
+            attempt.samples,
+            attempt.usable,
+            attempt.point,
+            refused=attempt.version,
+            metrics={**judged.metrics["rule"], "baseline": judged.metrics["rule"]},
+        )
+        if rule is not None:
+            words = f"{words} Nothing beats the rule, which is champion ({rule.model_version})."
     if decision.promoted and not champion:
         words = f"{words} The champion knows newer data, so this model scores its own weeks only."
     return TrainingOutcome(
@@ -353,7 +368,7 @@ def _log(attempt: _Attempt, result: TrainingResult, record: ModelRecord, report:
         figures=report.figures,
         tables={"evaluations.json": evaluations_table(result.figures)},
         datasets=report.datasets,
-        candidates=compared_candidates(tuned, judged.metrics, judged.rule.probability_by_flags),
+        candidates=compared_candidates(tuned, judged.metrics, judged.rule.rule.as_json()),
         record=record.as_document(),
         description=report.description,
     )
@@ -428,7 +443,7 @@ def _hyperparameters(attempt: _Attempt, result: TrainingResult) -> dict[str, Any
             judged.predicted,
             judged.student,
         ),
-        "baseline_probability_by_flags": list(judged.rule.probability_by_flags),
+        "baseline": judged.rule.rule.as_json(),
         "leakage": result.proof.as_json(),
     }
     if tuned.kind == "logistic":

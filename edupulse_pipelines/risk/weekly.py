@@ -25,6 +25,7 @@ from edupulse_pipelines.risk.judging.retraining import retraining_due
 from edupulse_pipelines.risk.samples.feedback import propose_reviews
 from edupulse_pipelines.risk.samples.splits import training_points
 from edupulse_pipelines.risk.scoring import ScoringReport, score_weeks
+from edupulse_pipelines.risk.stand_in import keep_rule
 from edupulse_pipelines.risk.training import TrainingOutcome, train_risk_models
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions
 from edupulse_pipelines.settings import TenantSettings
@@ -99,6 +100,7 @@ def train_when_due(
     change a training is due at once. Without any model a training is tried, so that the reason why there is none is
     recorded.
     """
+    keep_rule(work, tenant, registry)
     with work.reading() as connection:
         recorded = trained_models(connection, work)
         active = active_model(connection, work)

@@ -20,6 +20,7 @@ from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.features.schools import School, schools_on
 from edupulse_pipelines.risk.book.learned_label import learned_another_label
 from edupulse_pipelines.risk.book.records import model_records
+from edupulse_pipelines.risk.statuses import RULE
 from edupulse_pipelines.schema.delivery import GRADE_CODE
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions, student_features, students
 from edupulse_pipelines.schema.tables import RISK_CATEGORIES
@@ -47,9 +48,12 @@ class ListedStudent:
     """0 (kindergarten) to 12, or the code of another grade; None: not known."""
     school: School | None
     category: str
-    score: float
-    """The calibrated probability of an adverse event."""
-    confidence: float
+    score: float | None
+    """The calibrated probability of an adverse event; None: none could be learned yet."""
+    confidence: float | None
+    """None without a probability."""
+    rule_score: float | None
+    """The graded score, where the rule scored: what students of one category without a probability are sorted by."""
     reasons: tuple[str, ...]
     """What raises the risk, heaviest first; where nothing does, the factor that weighs most."""
     recommendations: tuple[str, ...]
@@ -68,7 +72,10 @@ class ListedStudent:
 
 @dataclass(frozen=True)
 class WeeklyList:
-    """The list of one week, sorted by school (none known: last), risk (highest first) and student number."""
+    """The list of one week, sorted by school (none known: last), risk (highest first) and student number.
+
+    Risk: by category, then by probability (none known: last), then by the rule's score.
+    """
 
     tenant: str
     week: dt.date
@@ -80,6 +87,18 @@ class WeeklyList:
     """Students enrolled at the week's end, there too, who were not: little is known yet, or the grade is not scored."""
     other_label: bool
     """Whether a model that scored learned another label than the one the settings name now."""
+    kinds: tuple[str, ...] = ()
+    """What scored (`model_type`): one, or several where students were scored at different times."""
+
+    @property
+    def without_probability(self) -> bool:
+        """Whether somebody on the list has a category and no probability."""
+        return any(student.score is None for student in self.students)
+
+    @property
+    def by_rule(self) -> bool:
+        """Whether the rule made the list, and no model."""
+        return self.kinds == (RULE,)
 
     @property
     def by_category(self) -> dict[str, int]:
@@ -125,7 +144,7 @@ def weekly_list(
         records = {record.model_version: record for record in model_records(connection, work)}
     there = _of_schools(everybody, schools, week)
     there = _of_grades(there, grades, week)
-    scored = [student for student in there if student.score is not None]
+    scored = [student for student in there if student.category is not None]
     listed = [student.listed() for student in scored if student.category in LISTED_CATEGORIES]
     versions = {student.model_version for student in listed}
     return WeeklyList(
@@ -135,13 +154,15 @@ def weekly_list(
         scored=len(scored),
         not_scored=len(there) - len(scored),
         other_label=any(learned_another_label(records[version], tenant) for version in versions),
+        kinds=tuple(sorted({str(records[student.model_version].model_type) for student in scored})),  # type: ignore[index]
     )
 
 
-def _place(student: ListedStudent) -> tuple[bool, str, str, float, str]:
+def _place(student: ListedStudent) -> tuple[bool, str, str, int, bool, float, float, str]:
     school = student.school
     by_school = (True, "", "") if school is None else (False, school.name or school.number, school.number)
-    return *by_school, -student.score, student.number
+    by_risk = (-RISK_CATEGORIES.index(student.category), student.score is None, -(student.score or 0.0))
+    return *by_school, *by_risk, -(student.rule_score or 0.0), student.number
 
 
 @dataclass(frozen=True)
@@ -156,14 +177,14 @@ class _Enrolled:
     category: str | None
     score: float | None
     confidence: float | None
+    rule_score: float | None
     factors: Any
     model_version: str | None
     rescored: bool | None
 
     def listed(self) -> ListedStudent:
         """As the list has a student who was scored."""
-        assert self.category is not None and self.score is not None
-        assert self.confidence is not None and self.model_version is not None
+        assert self.category is not None and self.model_version is not None
         factors = _told(self.factors)
         reasons = [factor for factor in factors if factor.get("direction") == "raises"] or factors[:1]
         return ListedStudent(
@@ -175,6 +196,7 @@ class _Enrolled:
             self.category,
             self.score,
             self.confidence,
+            self.rule_score,
             _distinct(reasons, "description"),
             _distinct(reasons, "recommendation"),
             _distinct([factor for factor in factors if factor.get("protective") is True], "description"),
@@ -205,7 +227,7 @@ def _scored_week(connection: Connection, work: Work, week: dt.date | None) -> dt
     ).one()
     if not count:
         raise PermanentError(
-            f"{work.tenant} has no predictions yet: `edupulse run` makes them, once there is a model that may score."
+            f"{work.tenant} has no predictions yet: `edupulse run` makes them, once there are enough weeks of data."
         )
     if week is None:
         return week_start(last)
@@ -243,14 +265,14 @@ def _enrolled(connection: Connection, work: Work, week: dt.date) -> list[_Enroll
             row.last_name,
             row.grade_code if row.grade_level is None else str(row.grade_level),
             school_of.get(row.id),
-            *latest.get(row.id, (None,) * 6),
+            *latest.get(row.id, (None,) * 7),
         )
         for row in rows
     ]
 
 
 def _latest_predictions(connection: Connection, work: Work, day: dt.date) -> dict[uuid.UUID, tuple[Any, ...]]:
-    """By student, of the latest prediction for the day, the last six fields of `_Enrolled`."""
+    """By student, of the latest prediction for the day, the last seven fields of `_Enrolled`."""
     table = predictions.c
     rows = connection.execute(
         sa.select(
@@ -258,6 +280,7 @@ def _latest_predictions(connection: Connection, work: Work, day: dt.date) -> dic
             table.risk_category,
             table.risk_score,
             table.confidence,
+            table.rule_score,
             # Only of those on the list: the explanations of all would be most of what is read.
             sa.case((table.risk_category.in_(LISTED_CATEGORIES), table.risk_factors)),
             table.model_version,

@@ -1,4 +1,4 @@
-"""The words in which tables are declared: Table, Column, Record, Unique, ForeignKey, Index. Plain data only.
+"""The words in which tables are declared: Table, Column, Record, Unique, ForeignKey, Index, Check. Plain data only.
 
 What is said here holds everywhere: the DDL, the expectations, the column schema in Dagster and the data dictionary are
 all derived from it. How a rule is enforced is the business of the deriving module.
@@ -95,6 +95,14 @@ class Index:
     columns: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class Check:
+    """What has to be true of several columns of a row together; `condition` is SQL that both databases read."""
+
+    name: str
+    condition: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
     """What makes a table one of records that a district delivers: which record a row is, and what depends on it."""
@@ -170,6 +178,7 @@ class Table:
     uniques: tuple[Unique, ...] = ()
     foreign_keys: tuple[ForeignKey, ...] = ()
     indexes: tuple[Index, ...] = ()
+    checks: tuple[Check, ...] = ()
     dropped_indexes: dict[str, str] = field(default_factory=dict)
     """Indexes of the seed that are not made, each with the reason."""
     partition_by_month: str | None = None

@@ -185,6 +185,7 @@ def _build(table: Table, metadata: sa.MetaData) -> sa.Table:
         ),
         sa.PrimaryKeyConstraint(*table.primary_key, name=f"pk_{table.name}"),
         *(check for column in table.columns for check in _checks(table, column)),
+        *(sa.CheckConstraint(check.condition, name=f"ck_{table.name}_{check.name}") for check in table.checks),
         *(
             sa.ForeignKeyConstraint(
                 key.columns,

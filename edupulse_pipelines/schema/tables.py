@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal, get_args
 
-from edupulse_pipelines.schema.declaration import Column, ColumnType, ForeignKey, Index, Record, Table, Unique
+from edupulse_pipelines.schema.declaration import Check, Column, ColumnType, ForeignKey, Index, Record, Table, Unique
 
 ATTENDANCE_STATUSES = ("present", "absent", "tardy", "excused")
 EXIT_TYPES = ("completed", "transferred", "dropped_out", "failed", "other")
@@ -845,7 +845,7 @@ MODEL_METADATA = Table(
 
 PREDICTIONS = Table(
     name="predictions",
-    comment="One risk score per student, school week and model version, with its explanation.",
+    comment="What a model, or the rule, says of a student in a school week: category, probability and explanation.",
     columns=(
         _ID,
         _TENANT,
@@ -860,10 +860,14 @@ PREDICTIONS = Table(
         Column(
             name="risk_score",
             type="number",
+            nullable=True,
             minimum=0,
             maximum=1,
             pii="indirect",
-            comment="How likely the event is that the district wants to prevent: 0 (never) to 1 (certain).",
+            comment=(
+                "How likely the event is that the district wants to prevent: 0 (never) to 1 (certain). NULL: the rule "
+                "scored before anything was known of which probabilities could be learned."
+            ),
         ),
         Column(
             name="risk_category",
@@ -871,16 +875,20 @@ PREDICTIONS = Table(
             length=20,
             values=RISK_CATEGORIES,
             pii="indirect",
-            comment="The score in words, from bounds that the district has set; high and critical are flagged.",
+            comment=(
+                "The score in words, from bounds that the district has set (without a probability from those of the "
+                "rule's score); high and critical are flagged."
+            ),
         ),
         Column(
             name="confidence",
             type="number",
+            nullable=True,
             minimum=0,
             maximum=1,
             comment=(
                 "How sure the model is that flagged, or not flagged, is right: of past predictions with so much, at "
-                "least this share was. The less is known of the student, the lower."
+                "least this share was. The less is known of the student, the lower. NULL without a probability."
             ),
         ),
         Column(
@@ -900,6 +908,17 @@ PREDICTIONS = Table(
         ),
         _CREATED,
         _UPDATED,
+        Column(
+            name="rule_score",
+            type="number",
+            nullable=True,
+            minimum=0,
+            pii="indirect",
+            comment=(
+                "The graded score of the rule: 0 far from every threshold, 1 as at one of them, more beyond. It makes "
+                "the order of a list where probabilities are equal or missing. NULL where a model scored."
+            ),
+        ),
     ),
     primary_key=("id",),
     uniques=(Unique(("tenant_id", "student_id", "feature_date", "model_version")), Unique(("tenant_id", "id"))),
@@ -908,6 +927,10 @@ PREDICTIONS = Table(
         ForeignKey(("tenant_id", "model_version"), "model_metadata", ("tenant_id", "model_version")),
     ),
     indexes=(Index(("tenant_id", "feature_date", "risk_category")), Index(("tenant_id", "model_version"))),
+    checks=(
+        Check("probability", "(risk_score IS NULL) = (confidence IS NULL)"),
+        Check("order", "risk_score IS NOT NULL OR rule_score IS NOT NULL"),
+    ),
     dropped_indexes={
         "idx_predictions_student": "a prefix of the unique constraint on (tenant_id, student_id, …)",
         "idx_predictions_date": "lists go by feature_date; the index on (tenant_id, feature_date, …) serves them",

@@ -148,13 +148,15 @@ DEFAULT_ATTENDANCE_BELOW = _DEFAULT_RATE
 
 
 class RuleSettings(Section):
-    """The simple attendance-behaviour-course rule that every model is measured beside."""
+    """Thresholds of the rule (`risk.models.baseline`), where they are to be others than the label's."""
 
     attendance_below: float | None = Field(None, gt=0, le=1)
-    """Attendance rate of the last four school weeks; by default the flag is chronic absence by the label's rule, this
-    school year so far, or `DEFAULT_ATTENDANCE_BELOW` where the label names no authority's rule."""
-    incidents_at_least: int = Field(2, ge=1)
-    failing_below: float = Field(60.0, gt=0, le=100)
+    """Attendance rate of this school year so far; by default absence is that of the label's rule, or by
+    `DEFAULT_ATTENDANCE_BELOW` where the label has none."""
+    incidents_at_least: int | None = Field(None, ge=1)
+    """By default as many as the label counts, or 2."""
+    failing_below: float | None = Field(None, gt=0, le=100)
+    """By default the label's, or 60."""
 
 
 class TrainingSettings(Section):

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, field_validator, model_validator
 
-from edupulse_pipelines.settings.absence_rules import AbsenceRule, DayRule
+from edupulse_pipelines.settings.absence_rules import DayRule
 from edupulse_pipelines.settings.audit import AuditSettings
 from edupulse_pipelines.settings.calendar import AttendanceSettings, CalendarSettings
 from edupulse_pipelines.settings.files import FilesSettings
@@ -128,11 +128,6 @@ class TenantSettings(Section):
                     f"{weeks * a_week}; set horizon_weeks = {-(-needed // a_week)} or more"
                 )
         return self
-
-    @property
-    def flagged_absence(self) -> AbsenceRule | None:
-        """The authority's rule that the simple rule flags absence by; None: an attendance rate."""
-        return self.label.absence_rule if self.rule.attendance_below is None else None
 
     @property
     def absent_day(self) -> DayRule:

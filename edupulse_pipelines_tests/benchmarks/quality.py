@@ -31,10 +31,10 @@ from edupulse_pipelines.features.weekly_activity import update_weekly_activity
 from edupulse_pipelines.ingest.archive import archive_files
 from edupulse_pipelines.ingest.landing import landed_deliveries
 from edupulse_pipelines.ingest.load import load_records
-from edupulse_pipelines.risk.judging.evaluation import evaluate
-from edupulse_pipelines.risk.models.baseline import fit_baseline
+from edupulse_pipelines.risk.judging.evaluation import evaluate, listed
+from edupulse_pipelines.risk.models.baseline import calibrated_rule, uncalibrated_rule
 from edupulse_pipelines.risk.models.tuning import Tuned, tune
-from edupulse_pipelines.risk.samples.assembly import Usable, read_samples
+from edupulse_pipelines.risk.samples.assembly import Samples, Usable, read_samples
 from edupulse_pipelines.risk.samples.cohorts import (
     FeatureMatrix,
     directions,
@@ -237,8 +237,8 @@ def compare(tenant: TenantSettings, learners: Learners, train: Sequence[str], te
         if beside and len(rows) != COHORTS[week]:
             raise RuntimeError(f"week {week}: {len(rows)} learners are tested, the yardstick has {COHORTS[week]}")
         scores = {kind: model.probabilities(matrix.frame(rows)) for kind, model in fitted[week].fitted.items()}
-        scores["rule"] = fit_baseline(
-            frame, learners.outcome[learned], tenant.rule, tenant.flagged_absence
+        scores["rule"] = calibrated_rule(
+            tenant, frame, learners.outcome[learned], matrix.student[learned]
         ).probabilities(matrix.frame(rows))
         in_training = np.isin(learners.module[rows], seen)
         found[week] = {kind: figures_of(score, learners.outcome[rows], in_training) for kind, score in scores.items()}
@@ -361,8 +361,11 @@ def synthetic_district(students: int, *, weeks: int = DISTRICT_WEEKS, futures: i
     outcome, week = usable.outcome[rows], matrix.week[rows]
     frame = matrix.frame(rows)
     scores = {kind: model.probabilities(frame) for kind, model in tuned.fitted.items()}
-    rule = fit_baseline(
-        matrix.frame(usable.training), usable.outcome[usable.training], tenant.rule, tenant.flagged_absence
+    rule = calibrated_rule(
+        tenant,
+        matrix.frame(usable.training),
+        usable.outcome[usable.training],
+        matrix.student[usable.training],
     )
     scores["rule"] = rule.probabilities(frame)
     # `again` is independent of `probability`: a score judged by its own luck would look better than it is.
@@ -377,6 +380,12 @@ def synthetic_district(students: int, *, weeks: int = DISTRICT_WEEKS, futures: i
             "ece": told["calibration_error"],
         }
     _print_district(table, tuned.kind, usable, judged, len(rows))
+    by_week = rule_by_week(samples)
+    print(
+        "the rule alone, precision at capacity by week (from week "
+        f"{tenant.cohort.minimum_weeks_of_data + 1} on, whose outcomes are known): "
+        + " ".join(f"{share:.2f}" for share in by_week.values())
+    )
     ours, bound = table[tuned.kind], table["best_possible"]
     return {
         "winner": tuned.kind,
@@ -385,7 +394,21 @@ def synthetic_district(students: int, *, weeks: int = DISTRICT_WEEKS, futures: i
         "sides": table,
         "gap": _gap(bound["auc"], ours["auc"]),
         "expected_gap": _gap(bound["expected_auc"], ours["expected_auc"]),
+        "rule_precision_by_week": {str(week): round(share, 3) for week, share in by_week.items()},
+        "rule_precision": round(float(np.mean(list(by_week.values()))), 3),
     }
+
+
+def rule_by_week(samples: Samples) -> dict[dt.date, float]:
+    """Of each week whose outcomes are known the share of events on the list that the rule makes without any label."""
+    tenant, matrix = samples.tenant, samples.matrix
+    grades = uncalibrated_rule(tenant).grades(matrix.frame(np.arange(len(matrix.student))))
+    found = {}
+    for number, week in enumerate(matrix.weeks):
+        rows = np.flatnonzero(matrix.week == number)
+        on_list = listed(grades[rows], np.zeros(len(rows)), tenant.promotion.capacity)
+        found[week] = float(on_list @ samples.derived[rows] / on_list.sum())
+    return found
 
 
 def weighted_auc(score: Floats, probability: Floats) -> float:

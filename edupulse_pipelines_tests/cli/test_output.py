@@ -21,6 +21,7 @@ def summary(**more: Any) -> dict[str, Any]:
         "unmapped_codes": {},
         "model": None,
         "predictions": {"week": None},
+        "lists": {},
         "warnings": ["grades: 9 rows are quarantined", "grades: a column is not quarantined, only unknown"],
         "audit_head": "4:00c1",
         "warned_checks": [{"asset": "grades", "check": "expectations", "warning": "grades: 9 rows are quarantined"}],

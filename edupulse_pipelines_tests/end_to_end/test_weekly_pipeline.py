@@ -117,9 +117,9 @@ def state(district: District) -> dict[str, list[tuple[Any, ...]]]:
             )
         ],
         "predictions": [
-            (number, str(day), score, category, confidence, json.loads(factors))
-            for number, day, score, category, confidence, factors in district.query(
-                "SELECT s.district_id, p.feature_date, p.risk_score, p.risk_category, p.confidence,"
+            (number, str(day), score, category, confidence, rule_score, json.loads(factors))
+            for number, day, score, category, confidence, rule_score, factors in district.query(
+                "SELECT s.district_id, p.feature_date, p.risk_score, p.risk_category, p.confidence, p.rule_score,"
                 " CAST(p.risk_factors AS TEXT) FROM predictions p JOIN students s ON s.id = p.student_id"
                 " ORDER BY s.district_id, p.feature_date, p.model_version"
             )

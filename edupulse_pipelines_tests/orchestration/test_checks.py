@@ -155,6 +155,14 @@ def test_registry_differences_are_an_error() -> None:
 
 def test_every_cohort_student_scored() -> None:
     week, later = MONDAY, MONDAY + dt.timedelta(days=7)
-    assert checks.every_cohort_student_scored({week: 5, later: 4}, {later: 4}, [week]).passed
-    assert checks.every_cohort_student_scored({week: 5}, {}, [week]).passed
-    assert not checks.every_cohort_student_scored({week: 5, later: 4}, {week: 5, later: 3}, []).passed
+    made = {week: "the rule, without probabilities", later: "logistic model"}
+    both = checks.every_cohort_student_scored({week: 5, later: 4}, {week: 5, later: 4}, [], made, {})
+    assert both.passed
+    assert str(both.description).endswith("(1 week by the rule, without probabilities, 1 week by logistic model)")
+    assert checks.every_cohort_student_scored({week: 5, later: 4}, {later: 4}, [week], made, {}).passed
+    assert checks.every_cohort_student_scored({week: 5}, {}, [week], {}, {}).passed
+    assert not checks.every_cohort_student_scored({week: 5, later: 4}, {week: 5, later: 3}, [], made, {}).passed
+    # Everybody has a score, but not of the model that should have given it.
+    stood_in = checks.every_cohort_student_scored({later: 4}, {later: 4}, [], made, {later: "Its files are gone."})
+    assert not stood_in.passed
+    assert "could not be used" in str(stood_in.description)

@@ -233,6 +233,7 @@ def test_a_training_between_two_that_are_scheduled(
     model = SimpleNamespace(data_through=newest, settings_hash=settings_hash_of(tenant))
     other = SimpleNamespace(data_through=week + WEEK, settings_hash="of another label")
     monkeypatch.setattr(weekly, "trained_models", lambda *_: [model, other])
+    monkeypatch.setattr(weekly, "keep_rule", lambda *_: None)
     monkeypatch.setattr(weekly, "train_risk_models", train)
     monkeypatch.setattr(weekly, "retraining_due", lambda *_: due)
     monkeypatch.setattr(mirror, "differences", lambda *_: [])

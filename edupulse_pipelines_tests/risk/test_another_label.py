@@ -42,7 +42,8 @@ def test_after_a_change_of_the_label(engine: sa.Engine, registry: Registry) -> N
     assert learned_another_label(old, now)
     # It goes on scoring; what became of its predictions is not held against the new label.
     measured = score_and_measure(work, now, [week(13), week(22), week(23)], registry)
-    assert [one.model_version for one in measured.report.weeks] == [None, old.model_version, old.model_version]
+    assert [one.standing for one in measured.report.weeks] == ["rule", "champion", "champion"]
+    assert {one.model_version for one in measured.report.weeks[1:]} == {old.model_version}
     with engine.connect() as connection:
         matured = health_series(connection, work, now)
         evaluated = connection.scalars(

@@ -30,7 +30,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import (
     students,
 )
 from edupulse_pipelines.schema.tables import RISK_CATEGORIES
-from edupulse_pipelines.settings import CategorySettings, TenantSettings
+from edupulse_pipelines.settings import CategorySettings, LabelSettings, RuleSettings, TenantSettings
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.weeks import WEEK, feature_date
 from edupulse_pipelines_tests.prepared import put_mlflow_store
@@ -102,13 +102,13 @@ def made_up_model(engine: sa.Engine, tenant: TenantSettings, weeks: list[dt.date
 def record(
     engine: sa.Engine, tenant: TenantSettings, version: str, through: dt.date, *, promoted: bool = True, **columns: Any
 ) -> None:
+    columns = {"model_type": "logistic", **columns}
     with engine.begin() as connection:
         connection.execute(
             sa.insert(model_metadata).values(
                 id=new_ids(1)[0],
                 tenant_id=tenant.name,
                 model_version=version,
-                model_type="logistic",
                 training_date=dt.datetime(2025, 6, 1, tzinfo=dt.UTC),
                 performance_metrics={},
                 hyperparameters={"confidence": CHECKED.as_json()},
@@ -143,15 +143,25 @@ def test_every_week_is_scored_by_the_model_that_knew_it(
     by_week = {one.week: one for one in report.weeks}
     assert list(by_week) == ALL
     for number in range(21):
-        assert (by_week[week(number)].status, by_week[week(number)].reason) == ("skipped", "no_model")
+        by_rule = by_week[week(number)]
+        assert (by_rule.status, by_rule.kind, by_rule.standing, by_rule.probabilities) == (
+            "scored",
+            "rule",
+            "rule",
+            False,
+        )
     assert by_week[week(0)].insufficient_data > 40
     assert {by_week[week(number)].model_version for number in range(21, 25)} == {FIRST_MODEL}
     assert by_week[LAST].model_version == CHAMPION
-    rows = stored(engine, tenant)
-    assert len(rows) == report.scored == sum(one.inserted for one in report.weeks)
-    assert all(not row["rescored"] for row in rows)
+    assert (by_week[LAST].kind, by_week[LAST].standing, by_week[LAST].probabilities) == ("logistic", "champion", True)
+    everything = stored(engine, tenant)
+    assert len(everything) == report.scored
+    check_rows_of_the_rule([row for row in everything if row["model_version"].startswith("rule-")])
+    rows = [row for row in everything if not row["model_version"].startswith("rule-")]
+    assert report.scored == sum(one.inserted for one in report.weeks)
+    assert all(not row["rescored"] for row in everything)
     for one in report.weeks:
-        here = [row for row in rows if row["feature_date"] == feature_date(one.week)]
+        here = [row for row in everything if row["feature_date"] == feature_date(one.week)]
         assert dict(Counter(row["risk_category"] for row in here)) == {k: v for k, v in one.by_category.items() if v}
         assert sum(one.by_category.values()) == one.scored == len(here)
         assert list(one.by_category) == list(RISK_CATEGORIES)
@@ -171,11 +181,29 @@ def test_every_week_is_scored_by_the_model_that_knew_it(
             row["risk_category"],
             row["confidence"],
             row["risk_factors"],
+            row["rule_score"],
             row["model_version"],
         )
-        for row in rows
+        for row in everything
     ]
     assert across_databases.setdefault("predictions", found) == found
+
+
+def check_rows_of_the_rule(rows: list[dict]) -> None:
+    """Category and reasons, no probability; the category goes by the graded score."""
+    assert rows
+    for row in rows:
+        assert row["risk_score"] is None
+        assert row["confidence"] is None
+        at_least = {"low": 0, "medium": 1, "high": 2, "critical": 3}[row["risk_category"]]
+        assert at_least <= row["rule_score"] < (at_least + 1 if at_least < 3 else np.inf)
+        factors = row["risk_factors"]
+        assert all(factor["direction"] == "raises" and not factor["protective"] for factor in factors[:-1])
+        if row["risk_category"] in ("high", "critical"):
+            assert factors[0]["direction"] == "raises"
+            assert (
+                "the rule's limit is" in factors[0]["description"] or "classmates" in factors[0]["description"].lower()
+            )
 
 
 def test_predictions_that_retention_has_taken_away_are_not_made_again(
@@ -229,8 +257,8 @@ def test_the_last_try_of_a_run_reports_what_its_tries_did_in_all(
     """The first try stops after its first commit, the second after its second, and so on."""
     weeks = [week(20), week(21), week(24), LAST]
     expected = score_and_measure(work_of(engine, tenant, "undisturbed"), tenant, weeks, shelf)
-    assert [scores.inserted > 0 for scores in expected.report.weeks] == [False, True, True, True]
-    assert all(expected.proposed[scored] > 0 for scored in weeks[1:])
+    assert all(scores.inserted > 0 for scores in expected.report.weeks)
+    assert all(expected.proposed[scored] > 0 for scored in weeks)
     with engine.begin() as connection:
         for table in (review_proposals, predictions, model_evaluations):
             connection.execute(sa.delete(table))
@@ -253,14 +281,14 @@ def test_the_last_try_of_a_run_reports_what_its_tries_did_in_all(
 def test_a_week_the_model_learned_from_is_scored_only_on_demand_and_marked(
     engine: sa.Engine, tenant: TenantSettings, shelf: Shelf
 ) -> None:
-    assert score_weeks(work_of(engine, tenant), tenant, [week(10)], shelf).weeks[0].reason == "no_model"
+    assert score_weeks(work_of(engine, tenant), tenant, [week(10)], shelf).weeks[0].kind == "rule"
     normal = score_weeks(work_of(engine, tenant), tenant, [week(23), LAST], shelf)
     rescored = score_weeks(work_of(engine, tenant), tenant, [week(10), week(23), LAST], shelf, rescore=True)
     assert {one.model_version for one in rescored.weeks} == {CHAMPION}
     assert [one.rescored for one in rescored.weeks] == [True, True, False]
     # Where the champion is the model of the week anyway, there is nothing to rescore.
     assert rescored.weeks[2].unchanged == normal.weeks[1].scored
-    rows = stored(engine, tenant)
+    rows = [row for row in stored(engine, tenant) if row["rule_score"] is None]
     assert {(row["feature_date"], row["model_version"], row["rescored"]) for row in rows} == {
         (feature_date(week(10)), CHAMPION, True),
         (feature_date(week(23)), CHAMPION, True),
@@ -269,22 +297,92 @@ def test_a_week_the_model_learned_from_is_scored_only_on_demand_and_marked(
     }
 
 
-def test_a_week_without_features_or_model_is_skipped_with_its_reason(engine: sa.Engine, shelf: Shelf) -> None:
+def test_a_week_without_features_is_skipped_and_one_without_a_model_is_scored_by_the_rule(
+    engine: sa.Engine, shelf: Shelf
+) -> None:
     tenant = tenant_settings()
     write(engine, tenant, made_up_district(count=40, weeks=8))
     record(engine, tenant, "refused", week(1), promoted=False)
     done: list[tuple[int, int]] = []
     report = score_weeks(
-        work_of(engine, tenant), tenant, [week(2), week(30)], shelf, progress=lambda *at: done.append(at)
+        work_of(engine, tenant), tenant, [week(2), week(7), week(30)], shelf, progress=lambda *at: done.append(at)
     )
-    assert [(one.status, one.reason, one.scored) for one in report.weeks] == [
-        ("skipped", "no_model", 0),
-        ("skipped", "no_features", 0),
+    assert [(one.status, one.reason, one.kind) for one in report.weeks] == [
+        ("scored", None, "rule"),
+        ("scored", None, "rule"),
+        ("skipped", "no_features", None),
     ]
     assert report.weeks[0].insufficient_data > 0
-    assert report.scored == 0
-    assert done == [(1, 2), (2, 2)]
-    assert score_weeks(work_of(engine, tenant), tenant, [week(2)], shelf, rescore=True).weeks[0].reason == "no_model"
+    assert report.scored == report.weeks[1].scored > 20
+    assert done == [(1, 3), (2, 3), (3, 3)]
+    # Without an active model there is nothing to rescore with.
+    (again,) = score_weeks(work_of(engine, tenant), tenant, [week(7)], shelf, rescore=True).weeks
+    assert (again.kind, again.unchanged, again.rescored) == ("rule", report.scored, False)
+    assert shelf.asked == [], "a rule is what its row says"
+
+
+def test_a_week_keeps_the_rule_that_scored_it_when_label_or_rule_change(engine: sa.Engine, shelf: Shelf) -> None:
+    tenant = tenant_settings()
+    write(engine, tenant, made_up_district(count=40, weeks=9))
+    (before,) = score_weeks(work_of(engine, tenant), tenant, [week(7)], shelf).weeks
+    said = stored(engine, tenant)
+    for changed in (
+        tenant.model_copy(update={"rule": RuleSettings(failing_below=80)}),
+        tenant.model_copy(update={"label": LabelSettings(failing_below=80)}),
+    ):
+        old, new = score_weeks(work_of(engine, tenant), changed, [week(7), week(8)], shelf).weeks
+        assert (old.model_version, old.unchanged) == (before.model_version, before.scored)
+        assert new.model_version != before.model_version
+        assert [row for row in stored(engine, tenant) if row["feature_date"] == feature_date(week(7))] == said
+        (other,) = score_weeks(work_of(engine, tenant), changed, [week(6)], shelf).weeks
+        assert other.model_version == new.model_version
+        with engine.begin() as connection:
+            connection.execute(predictions.delete().where(predictions.c.feature_date != feature_date(week(7))))
+
+
+def test_the_order_is_champion_then_transferred_then_rule(
+    engine: sa.Engine, tenant: TenantSettings, shelf: Shelf
+) -> None:
+    shelf.models["elsewhere"] = shelf.models[FIRST_MODEL]
+    record(engine, tenant, "elsewhere", week(12), promoted=False, model_type="transferred")
+    record(engine, tenant, "other label", week(13), promoted=False, model_type="transferred", label_hash="another")
+    weeks = [week(11), week(12), week(20), week(21)]
+    report = score_weeks(work_of(engine, tenant), tenant, weeks, shelf)
+    assert [(one.standing, one.kind) for one in report.weeks] == [
+        ("rule", "rule"),
+        ("transferred", "transferred"),
+        ("transferred", "transferred"),
+        ("champion", "logistic"),
+    ]
+
+
+def test_without_classmates_or_anything_recorded_the_rule_says_nothing(engine: sa.Engine, shelf: Shelf) -> None:
+    tenant = tenant_settings()
+    write(engine, tenant, made_up_district(count=1, weeks=8))
+    (alone,) = score_weeks(work_of(engine, tenant), tenant, [week(7)], shelf).weeks
+    rows = stored(engine, tenant)
+    assert len(rows) == alone.scored <= 1
+    assert all(factor["factor"] != "missing_work" for row in rows for factor in row["risk_factors"])
+
+
+def test_a_row_has_probability_and_confidence_or_neither_and_always_an_order(
+    engine: sa.Engine, tenant: TenantSettings, shelf: Shelf
+) -> None:
+    score_weeks(work_of(engine, tenant), tenant, [week(10), LAST], shelf)
+    for wrong in (
+        {"risk_score": None},
+        {"confidence": None},
+        {"risk_score": None, "confidence": None},
+    ):
+        with pytest.raises(sa.exc.IntegrityError), engine.begin() as connection:
+            connection.execute(
+                sa.update(predictions).where(predictions.c.feature_date == feature_date(LAST)).values(**wrong)
+            )
+    for wrong in ({"rule_score": None}, {"rule_score": -1.0}, {"risk_score": 0.5}, {"confidence": 0.5}):
+        with pytest.raises(sa.exc.IntegrityError), engine.begin() as connection:
+            connection.execute(
+                sa.update(predictions).where(predictions.c.feature_date == feature_date(week(10))).values(**wrong)
+            )
 
 
 def test_a_week_without_a_cohort_is_scored_for_nobody(engine: sa.Engine, shelf: Shelf) -> None:
@@ -297,7 +395,7 @@ def test_a_week_without_a_cohort_is_scored_for_nobody(engine: sa.Engine, shelf: 
     assert later.scored == len(stored(engine, tenant)) > 0
 
 
-def test_a_model_that_is_gone_or_changed_scores_nobody_and_nothing_takes_its_place(
+def test_a_model_that_is_gone_or_changed_leaves_what_it_said_and_else_the_next_best_scores(
     engine: sa.Engine, tenant: TenantSettings, shelf: Shelf
 ) -> None:
     score_weeks(work_of(engine, tenant), tenant, [week(24), LAST], shelf)
@@ -311,6 +409,10 @@ def test_a_model_that_is_gone_or_changed_scores_nobody_and_nothing_takes_its_pla
     (rescored,) = score_weeks(work_of(engine, tenant), tenant, [week(23)], shelf, rescore=True).weeks
     assert rescored.reason == "model_unavailable"
     assert stored(engine, tenant) == before
+    # A week that nobody has scored yet is not left without a list, and what is wrong is said all the same.
+    shelf.models[FIRST_MODEL] = ModelArtifactError("Its files are gone.")
+    (new,) = score_weeks(work_of(engine, tenant), tenant, [week(22)], shelf).weeks
+    assert (new.status, new.kind, new.detail, new.scored > 20) == ("scored", "rule", "Its files are gone.", True)
 
 
 def test_an_artifact_that_was_deleted_or_tampered_with_is_refused(

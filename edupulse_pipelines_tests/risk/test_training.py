@@ -58,8 +58,8 @@ from edupulse_pipelines_tests.risk.samples.test_assembly import modules, stored,
 LAST = week(25)
 QUICK = TrainingSettings(candidates=("logistic",), tuning_fits=0)
 """One candidate without a search: what these tests are about does not depend on it."""
-LENIENT = PromotionSettings(capacity=0.3, certainty=0.5, calibration_error=0.5)
-"""Among the first tenth of this made-up district nearly everybody has an event, whatever orders it."""
+LENIENT = PromotionSettings(capacity=0.6, certainty=0.5, calibration_error=0.5)
+"""Among the first tenths of this made-up district nearly everybody has an event, whatever orders it."""
 
 one_database = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 """For what has nothing to do with SQL: a training takes seconds."""
@@ -93,10 +93,11 @@ def contradictions(engine: sa.Engine, tenant: TenantSettings, registry: Registry
 
 
 def rows_of(engine: sa.Engine, tenant: TenantSettings) -> list[sa.Row]:
+    """The models; rules that stand in for one are tested in `test_stand_in`."""
     with engine.connect() as connection:
         return connection.execute(
             sa.select(model_metadata)
-            .where(model_metadata.c.tenant_id == tenant.name)
+            .where(model_metadata.c.tenant_id == tenant.name, model_metadata.c.model_type != "rule")
             .order_by(model_metadata.c.training_date)
         ).all()
 
@@ -168,7 +169,8 @@ def test_what_mlflow_shows(engine: sa.Engine, tenant: TenantSettings, registry: 
         "settings.json",
         "coefficients.json",
     }
-    version = client.get_model_version_by_alias(f"edupulse-{tenant.name}", "champion")
+    (number,) = registry.model_versions(tenant.name)[str(outcome.model_version)]
+    version = client.get_model_version(f"edupulse-{tenant.name}", number)
     assert version.tags["data_through"] == LAST.isoformat()
     info = mlflow.models.get_model_info(f"models:/edupulse-{tenant.name}/{version.version}")
     assert info.signature.inputs.input_names()[0] == "attendance_rate_1w"
@@ -330,7 +332,7 @@ def test_a_model_below_the_gate_is_recorded_but_not_champion(
     assert "below 0.999" in outcome.reason
     (row,) = rows_of(engine, tenant)
     assert not row.is_active
-    assert registry.champion(tenant.name) is None
+    assert str(registry.champion(tenant.name)).startswith(f"{LAST}-rule-")
     assert contradictions(engine, tenant, registry) == []
 
 
@@ -421,13 +423,15 @@ def test_nothing_is_written_to_the_records(engine: sa.Engine, tenant: TenantSett
 
 
 def recorded(engine: sa.Engine, tenant: TenantSettings) -> dict[str, list[dict[str, Any]]]:
-    """Everything that training writes."""
+    """Everything that training writes of models."""
     with engine.connect() as connection:
         return {
             table.name: [
                 dict(row)
                 for row in connection.execute(
-                    sa.select(table).where(table.c.tenant_id == tenant.name).order_by(*table.primary_key.columns)
+                    sa.select(table)
+                    .where(table.c.tenant_id == tenant.name, table.c.model_version.not_like("%rule-%"))
+                    .order_by(*table.primary_key.columns)
                 ).mappings()
             ]
             for table in (model_metadata, model_evaluations, promotion_decisions)
@@ -450,8 +454,8 @@ def test_every_figure_is_written_in_long_form(engine: sa.Engine, tenant: TenantS
             .where(students.c.tenant_id == tenant.name, students.c.district_id.like("%3_"))
             .values(gender="F")
         )
-    first, newest = train_risk_models(work_of(engine, tenant), tenant, [week(21), LAST], registry)
-    assert (first.promoted, newest.metrics is not None) == (True, True)
+    *_, newest = train_risk_models(work_of(engine, tenant), tenant, [week(21), LAST], registry)
+    assert newest.metrics is not None
     (row,) = [one for one in rows_of(engine, tenant) if one.model_version == newest.model_version]
     validation = [dt.date.fromisoformat(one) for one in row.hyperparameters["validation_weeks"]]
     frame = pd.DataFrame(recorded(engine, tenant)["model_evaluations"])
@@ -525,7 +529,7 @@ def test_the_decision_is_written_with_its_numbers_and_comes_out_the_same_again(
     assert (decision["kind"], decision["model_version"], decision["run_id"]) == (
         "gate", outcome.model_version, "run-9"
     )  # fmt: skip
-    assert (decision["promoted"], decision["reason"]) == (outcome.promoted, outcome.reason)
+    assert (decision["promoted"], outcome.reason.startswith(decision["reason"])) == (outcome.promoted, True)
     assert decision["previous_version"] is None
     assert decision["numbers"] == json.loads(json.dumps(outcome.decision.numbers))
     assert decision["numbers"]["leakage"]["passed"] is True
@@ -695,7 +699,7 @@ def test_a_district_of_twelve_students(engine: sa.Engine, registry: Registry) ->
         ("trained", False),
     ]
     assert all(one.reason for one in outcomes)
-    assert registry.champion(tenant.name) is None
+    assert str(registry.champion(tenant.name)).startswith(f"{LAST}-rule-")
     of_groups = [one for one in recorded(engine, tenant)["model_evaluations"] if one["subgroup"]]
     assert {one["value"] for one in of_groups if one["samples"] is None} <= {None}
 
@@ -766,7 +770,7 @@ def test_a_leak_is_never_promoted(
     assert row.hyperparameters["leakage"]["passed"] is False
     (decision,) = recorded(engine, tenant)["promotion_decisions"]
     assert (decision["promoted"], decision["numbers"]["leakage"]["passed"]) == (False, False)
-    assert registry.champion(tenant.name) is None
+    assert registry.champion(tenant.name) != outcome.model_version
 
 
 @one_database

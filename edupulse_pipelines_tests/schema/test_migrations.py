@@ -526,6 +526,73 @@ def test_attendance_from_before_schools_is_as_it_was_and_may_have_one_more_recor
     engine.dispose()
 
 
+def test_0014_keeps_every_prediction_with_its_feedback_and_lets_one_be_without_a_probability(
+    empty_database_url: str,
+) -> None:
+    engine = create_engine(empty_database_url)
+    with writing(engine) as connection:
+        migrations.run_versions(connection, "0013")
+    ids = {name: uuid.UUID(int=number).hex for number, name in enumerate(("student", "model", "review"), start=1)}
+    made = "2025-09-08 06:00:00"
+    with writing(engine) as connection:
+        connection.execute(
+            sa.text(
+                "INSERT INTO students (id, tenant_id, district_id, first_name, last_name, date_of_birth, delivered_on)"
+                " VALUES (:student, 'lake', 'Z1', '-', '-', '2010-01-01', '2025-09-01')"
+            ),
+            ids,
+        )
+        connection.execute(
+            sa.text("INSERT INTO model_metadata (id, tenant_id, model_version) VALUES (:model, 'lake', 'm1')"), ids
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO predictions (id, tenant_id, student_id, feature_date, prediction_date, risk_score,"
+                " risk_category, confidence, risk_factors, model_version, created_at, updated_at)"
+                " VALUES (:id, 'lake', :student, :day, :made, :score, 'low', 0.75, '[]', 'm1', :made, :made)"
+            ),
+            [
+                {"id": uuid.UUID(int=10 + n).hex, "day": f"2025-09-{7 * n:02d}", "score": 0.1 / n, "made": made, **ids}
+                for n in range(1, 4)
+            ],
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO training_feedback (id, tenant_id, prediction_id, record_key, delivered_on, created_at,"
+                " updated_at) VALUES (:model, 'lake', :prediction, 'id:1', '2025-09-15', :made, :made)"
+            ),
+            {**ids, "prediction": uuid.UUID(int=12).hex, "made": made},
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO review_proposals (id, tenant_id, prediction_id, feature_date, drawn_from, proposed_at)"
+                " VALUES (:review, 'lake', :prediction, '2025-09-07', 4, :made)"
+            ),
+            {**ids, "prediction": uuid.UUID(int=11).hex, "made": made},
+        )
+    tables = {
+        "predictions": "id, tenant_id, student_id, feature_date, prediction_date, risk_score, risk_category,"
+        " confidence, CAST(risk_factors AS TEXT), model_version, rescored, created_at, updated_at",
+        "training_feedback": "id, tenant_id, prediction_id, record_key, delivered_on, created_at, updated_at",
+        "review_proposals": "id, tenant_id, prediction_id, feature_date, drawn_from, proposed_at",
+    }
+    queries = [sa.text(f"SELECT {columns} FROM {name} ORDER BY id") for name, columns in tables.items()]
+    with engine.connect() as connection:
+        before = [connection.execute(query).all() for query in queries]
+    versions.upgrade(engine)
+    assert versions.check(engine) == []
+    with engine.connect() as connection:
+        assert [connection.execute(query).all() for query in queries] == before
+        assert connection.scalar(sa.text("SELECT count(rule_score) FROM predictions")) == 0
+    with pytest.raises(sa.exc.IntegrityError), writing(engine) as connection:
+        connection.exec_driver_sql("DELETE FROM predictions")
+    with pytest.raises(sa.exc.IntegrityError), writing(engine) as connection:
+        connection.exec_driver_sql("UPDATE predictions SET risk_score = NULL, rule_score = 1")
+    with writing(engine) as connection:
+        connection.exec_driver_sql("UPDATE predictions SET risk_score = NULL, confidence = NULL, rule_score = 1")
+    engine.dispose()
+
+
 @pytest.mark.parametrize("dialect", sorted(ddl.DIALECTS))
 def test_the_committed_sql_is_what_the_declaration_makes(dialect: str) -> None:
     committed = (ROOT / "sql" / "schema" / f"{dialect}.sql").read_text(encoding="utf-8")

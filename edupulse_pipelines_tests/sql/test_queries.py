@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import datetime as dt
 import uuid
 from pathlib import Path
@@ -10,8 +11,10 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from edupulse_pipelines.cli.output.weekly_list import list_as_csv, list_as_table
 from edupulse_pipelines.features import update_weekly_activity
 from edupulse_pipelines.risk.samples.feedback import feedback_measures, verdicts
+from edupulse_pipelines.risk.telling.list_page import list_page
 from edupulse_pipelines.risk.weekly_list import weekly_list
 from edupulse_pipelines.schema import sqlalchemy_tables as tables
 from edupulse_pipelines.settings import FeedbackSettings
@@ -215,6 +218,43 @@ def test_weekly_list_by_school_is_what_the_command_prints(engine: sa.Engine) -> 
         (next(iter(student.reasons), None), next(iter(student.recommendations), None)) for student in listed
     ]
     assert len(found) == 7
+
+
+def test_without_probabilities_lists_go_by_category_and_the_rules_score(engine: sa.Engine) -> None:
+    tenant = district()
+    fill(engine, tenant.name)
+    table = tables.predictions
+    with engine.begin() as connection:
+        connection.execute(sa.update(tables.model_metadata).values(model_type="rule"))
+        # Within a category the other way round than the probabilities were; two students are equal.
+        for number, score in ((101, 3.25), (102, 2.5), (103, 1.25), (104, 1.5), (105, 3.0), (109, 3.5), (111, 2.5)):
+            of_row = table.c.id == identifier(number)
+            connection.execute(
+                sa.update(table).where(of_row).values(risk_score=None, confidence=None, rule_score=score)
+            )
+    listed = weekly_list(Work(engine, tenant.name), tenant)
+    assert (listed.without_probability, listed.by_rule, listed.scored) == (True, True, 8)
+    found = [row["district_id"] for row in rows(engine, "weekly_list_by_school")]
+    assert found == [student.number for student in listed.students]
+    # Elm Street (0103, 0104), North <High> (0101 critical, 0102 and 0111 equal), the one without a name, none known.
+    assert found == ["0104", "0103", "0101", "0102", "0111", "0109", "0105"]
+    current = [(row["district_id"], row["risk_score"], row["rule_score"]) for row in rows(engine, "current_risk")]
+    assert [one for one in current if one[0] != "0108"] == [
+        ("0109", None, 3.5),
+        ("0101", None, 3.25),
+        ("0105", None, 3.0),
+        ("0102", None, 2.5),
+        ("0111", None, 2.5),
+    ]
+    by_grade = [row["district_id"] for row in rows(engine, "weekly_list_by_grade_level")]
+    assert by_grade == ["0104", "0101", "0103", "0102", "0111", "0109", "0105"]
+    page = list_page(listed, tenant, dt.datetime(2025, 3, 10, 8, tzinfo=dt.UTC))
+    assert "Made by the district's rule, without probabilities" in page.replace("&#39;", "'")
+    assert "%</span>" not in page
+    assert "Made by the rule, without probabilities" in list_as_table(listed)
+    header, first, *_ = list_as_csv(listed).splitlines()
+    cells = dict(zip(header.split(","), next(csv.reader([first])), strict=False))
+    assert (cells["risk_score"], cells["confidence"], cells["risk_category"]) == ("", "", "medium")
 
 
 def test_the_lists_by_school_and_by_grade_level_name_the_same_students(engine: sa.Engine) -> None:

@@ -10,8 +10,10 @@ WITH latest AS (
     FROM predictions p
 )
 SELECT s.tenant_id, s.district_id, s.first_name, s.last_name, s.grade_level,
-       l.risk_score, l.risk_category, l.feature_date, l.prediction_date
+       l.risk_score, l.rule_score, l.risk_category, l.feature_date, l.prediction_date
 FROM students s
 JOIN latest l ON l.tenant_id = s.tenant_id AND l.student_id = s.id AND l.newest = 1
 WHERE l.risk_category IN ('high', 'critical') AND s.deleted_on IS NULL
-ORDER BY s.tenant_id, l.risk_score DESC, s.district_id;
+ORDER BY s.tenant_id,
+         CASE l.risk_category WHEN 'critical' THEN 0 WHEN 'high' THEN 1 WHEN 'medium' THEN 2 ELSE 3 END,
+         l.risk_score DESC NULLS LAST, l.rule_score DESC NULLS LAST, s.district_id;

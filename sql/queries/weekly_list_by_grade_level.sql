@@ -18,7 +18,7 @@ this_week AS (
     JOIN newest_week w ON w.tenant_id = p.tenant_id AND w.feature_date = p.feature_date
 )
 SELECT s.tenant_id, s.grade_level, s.district_id, s.first_name, s.last_name,
-       t.feature_date, t.risk_category, t.risk_score, t.confidence,
+       t.feature_date, t.risk_category, t.risk_score, t.confidence, t.rule_score,
        t.risk_factors -> 0 ->> 'description' AS main_factor
 FROM this_week t
 JOIN students s ON s.tenant_id = t.tenant_id AND s.id = t.student_id
@@ -27,4 +27,6 @@ WHERE t.newest = 1 AND t.risk_category IN ('medium', 'high', 'critical')
   AND EXISTS (
       SELECT 1 FROM student_features f WHERE f.student_id = t.student_id AND f.feature_date = t.feature_date
   )
-ORDER BY s.tenant_id, s.grade_level NULLS LAST, t.risk_score DESC, s.district_id;
+ORDER BY s.tenant_id, s.grade_level NULLS LAST,
+         CASE t.risk_category WHEN 'critical' THEN 0 WHEN 'high' THEN 1 WHEN 'medium' THEN 2 ELSE 3 END,
+         t.risk_score DESC NULLS LAST, t.rule_score DESC NULLS LAST, s.district_id;

@@ -43,7 +43,7 @@ listed AS (
     WHERE t.newest = 1 AND t.risk_category IN ('medium', 'high', 'critical')
 )
 SELECT s.tenant_id, l.school_id, c.name AS school_name, s.grade_level, s.district_id, s.first_name, s.last_name,
-       l.feature_date, l.risk_category, l.risk_score, l.confidence,
+       l.feature_date, l.risk_category, l.risk_score, l.confidence, l.rule_score,
        l.factor ->> 'description' AS main_reason, l.factor ->> 'recommendation' AS recommendation
 FROM listed l
 JOIN students s ON s.tenant_id = l.tenant_id AND s.id = l.student_id
@@ -52,4 +52,6 @@ WHERE s.deleted_on IS NULL
   AND EXISTS (
       SELECT 1 FROM student_features f WHERE f.student_id = l.student_id AND f.feature_date = l.feature_date
   )
-ORDER BY s.tenant_id, l.school_id IS NULL, COALESCE(c.name, l.school_id), l.school_id, l.risk_score DESC, s.district_id;
+ORDER BY s.tenant_id, l.school_id IS NULL, COALESCE(c.name, l.school_id), l.school_id,
+         CASE l.risk_category WHEN 'critical' THEN 0 WHEN 'high' THEN 1 WHEN 'medium' THEN 2 ELSE 3 END,
+         l.risk_score DESC NULLS LAST, l.rule_score DESC NULLS LAST, s.district_id;

@@ -1284,20 +1284,21 @@ BEGIN
     END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'predictions', CAST(OLD.id AS text), OLD.student_id, OLD.change_id, number,
-        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'feature_date', OLD.feature_date, 'prediction_date', OLD.prediction_date, 'risk_score', OLD.risk_score, 'risk_category', OLD.risk_category, 'confidence', OLD.confidence, 'risk_factors', OLD.risk_factors, 'model_version', OLD.model_version, 'rescored', OLD.rescored, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'change_id', OLD.change_id),
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'feature_date', OLD.feature_date, 'prediction_date', OLD.prediction_date, 'risk_score', OLD.risk_score, 'risk_category', OLD.risk_category, 'confidence', OLD.confidence, 'risk_factors', OLD.risk_factors, 'model_version', OLD.model_version, 'rescored', OLD.rescored, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'rule_score', OLD.rule_score, 'change_id', OLD.change_id),
         encode(salt, 'hex'), encode(sha256(salt
-        || '\x000b'::bytea
+        || '\x000c'::bytea
         || ('\x00000010'::bytea || uuid_send(OLD.id))
         || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
         || ('\x00000010'::bytea || uuid_send(OLD.student_id))
         || ('\x00000004'::bytea || date_send(OLD.feature_date))
         || ('\x00000008'::bytea || timestamptz_send(OLD.prediction_date))
-        || ('\x00000008'::bytea || float8send(OLD.risk_score))
+        || coalesce('\x00000008'::bytea || float8send(OLD.risk_score), '\xffffffff'::bytea)
         || (int4send(octet_length(OLD.risk_category)) || convert_to(OLD.risk_category, 'UTF8'))
-        || ('\x00000008'::bytea || float8send(OLD.confidence))
+        || coalesce('\x00000008'::bytea || float8send(OLD.confidence), '\xffffffff'::bytea)
         || coalesce(int4send(octet_length(jsonb_send(OLD.risk_factors))) || jsonb_send(OLD.risk_factors), '\xffffffff'::bytea)
         || (int4send(octet_length(OLD.model_version)) || convert_to(OLD.model_version, 'UTF8'))
-        || ('\x00000001'::bytea || boolsend(OLD.rescored))), 'hex'));
+        || ('\x00000001'::bytea || boolsend(OLD.rescored))
+        || coalesce('\x00000008'::bytea || float8send(OLD.rule_score), '\xffffffff'::bytea)), 'hex'));
     IF TG_OP = 'UPDATE' THEN
         NEW.change_id := number;
         RETURN NEW;
@@ -1319,7 +1320,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'predictions', 'delete', piece.rows, 11, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'predictions', 'delete', piece.rows, 12, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -1328,25 +1329,26 @@ BEGIN
         SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
         FROM (
             SELECT r.tenant_id, r.change_id,
-        '\x000b'::bytea
+        '\x000c'::bytea
         || ('\x00000010'::bytea || uuid_send(r.id))
         || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
         || ('\x00000010'::bytea || uuid_send(r.student_id))
         || ('\x00000004'::bytea || date_send(r.feature_date))
         || ('\x00000008'::bytea || timestamptz_send(r.prediction_date))
-        || ('\x00000008'::bytea || float8send(r.risk_score))
+        || coalesce('\x00000008'::bytea || float8send(r.risk_score), '\xffffffff'::bytea)
         || (int4send(octet_length(r.risk_category)) || convert_to(r.risk_category, 'UTF8'))
-        || ('\x00000008'::bytea || float8send(r.confidence))
+        || coalesce('\x00000008'::bytea || float8send(r.confidence), '\xffffffff'::bytea)
         || coalesce(int4send(octet_length(jsonb_send(r.risk_factors))) || jsonb_send(r.risk_factors), '\xffffffff'::bytea)
         || (int4send(octet_length(r.model_version)) || convert_to(r.model_version, 'UTF8'))
-        || ('\x00000001'::bytea || boolsend(r.rescored)) AS sent
+        || ('\x00000001'::bytea || boolsend(r.rescored))
+        || coalesce('\x00000008'::bytea || float8send(r.rule_score), '\xffffffff'::bytea) AS sent
             FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
             OFFSET 0 -- so that the bytes are made once, and not again for the hash
         ) written
         GROUP BY 1, 2
     LOOP
         PERFORM edupulse_audit_record(
-            piece.change_id, piece.tenant_id, 'predictions', lower(TG_OP), piece.rows, 11, piece.content,
+            piece.change_id, piece.tenant_id, 'predictions', lower(TG_OP), piece.rows, 12, piece.content,
             CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
         );
     END LOOP;
@@ -3733,19 +3735,23 @@ CREATE TABLE predictions (
     student_id UUID NOT NULL,
     feature_date DATE NOT NULL,
     prediction_date TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
-    risk_score DOUBLE PRECISION NOT NULL,
+    risk_score DOUBLE PRECISION,
     risk_category VARCHAR(20) NOT NULL,
-    confidence DOUBLE PRECISION NOT NULL,
+    confidence DOUBLE PRECISION,
     risk_factors JSONB DEFAULT '[]',
     model_version VARCHAR(50) NOT NULL,
     rescored BOOLEAN DEFAULT false NOT NULL,
     created_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    rule_score DOUBLE PRECISION,
     change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
     CONSTRAINT pk_predictions PRIMARY KEY (id),
     CONSTRAINT ck_predictions_risk_score_range CHECK (risk_score >= 0 AND risk_score <= 1),
     CONSTRAINT ck_predictions_risk_category_values CHECK (risk_category IN ('low', 'medium', 'high', 'critical')),
     CONSTRAINT ck_predictions_confidence_range CHECK (confidence >= 0 AND confidence <= 1),
+    CONSTRAINT ck_predictions_rule_score_range CHECK (rule_score >= 0),
+    CONSTRAINT ck_predictions_probability CHECK ((risk_score IS NULL) = (confidence IS NULL)),
+    CONSTRAINT ck_predictions_order CHECK (risk_score IS NOT NULL OR rule_score IS NOT NULL),
     CONSTRAINT fk_predictions_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT,
     CONSTRAINT fk_predictions_model_metadata FOREIGN KEY(tenant_id, model_version) REFERENCES model_metadata (tenant_id, model_version) ON DELETE RESTRICT,
     CONSTRAINT uq_predictions_student_id_feature_date_model_version UNIQUE (tenant_id, student_id, feature_date, model_version),
@@ -3756,7 +3762,7 @@ CREATE INDEX ix_predictions_feature_date_risk_category ON predictions (tenant_id
 
 CREATE INDEX ix_predictions_model_version ON predictions (tenant_id, model_version);
 
-COMMENT ON TABLE predictions IS 'One risk score per student, school week and model version, with its explanation.';
+COMMENT ON TABLE predictions IS 'What a model, or the rule, says of a student in a school week: category, probability and explanation.';
 
 COMMENT ON COLUMN predictions.id IS 'System-generated, time-ordered identifier.';
 
@@ -3768,11 +3774,11 @@ COMMENT ON COLUMN predictions.feature_date IS 'As-of date of the features that w
 
 COMMENT ON COLUMN predictions.prediction_date IS 'When the student was first scored for the week by this model.';
 
-COMMENT ON COLUMN predictions.risk_score IS 'How likely the event is that the district wants to prevent: 0 (never) to 1 (certain).';
+COMMENT ON COLUMN predictions.risk_score IS 'How likely the event is that the district wants to prevent: 0 (never) to 1 (certain). NULL: the rule scored before anything was known of which probabilities could be learned.';
 
-COMMENT ON COLUMN predictions.risk_category IS 'The score in words, from bounds that the district has set; high and critical are flagged.';
+COMMENT ON COLUMN predictions.risk_category IS 'The score in words, from bounds that the district has set (without a probability from those of the rule''s score); high and critical are flagged.';
 
-COMMENT ON COLUMN predictions.confidence IS 'How sure the model is that flagged, or not flagged, is right: of past predictions with so much, at least this share was. The less is known of the student, the lower.';
+COMMENT ON COLUMN predictions.confidence IS 'How sure the model is that flagged, or not flagged, is right: of past predictions with so much, at least this share was. The less is known of the student, the lower. NULL without a probability.';
 
 COMMENT ON COLUMN predictions.risk_factors IS 'What raised or lowered the score, with the largest contribution first.';
 
@@ -3784,9 +3790,11 @@ COMMENT ON COLUMN predictions.created_at IS 'When the row was first written.';
 
 COMMENT ON COLUMN predictions.updated_at IS 'When the row last changed; kept by the database.';
 
+COMMENT ON COLUMN predictions.rule_score IS 'The graded score of the rule: 0 far from every threshold, 1 as at one of them, more beyond. It makes the order of a list where probabilities are equal or missing. NULL where a model scored.';
+
 COMMENT ON COLUMN predictions.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
 
-CREATE OR REPLACE TRIGGER tr_predictions_updated_at BEFORE UPDATE OF student_id, feature_date, prediction_date, risk_score, risk_category, confidence, risk_factors, model_version, rescored
+CREATE OR REPLACE TRIGGER tr_predictions_updated_at BEFORE UPDATE OF student_id, feature_date, prediction_date, risk_score, risk_category, confidence, risk_factors, model_version, rescored, rule_score
 ON predictions FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
 CREATE OR REPLACE TRIGGER tr_predictions_audit_begin BEFORE INSERT OR UPDATE OR DELETE
@@ -3805,7 +3813,7 @@ CREATE OR REPLACE TRIGGER tr_predictions_audit_truncate BEFORE TRUNCATE
 ON predictions FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
 
 CREATE OR REPLACE TRIGGER tr_predictions_audit_row BEFORE UPDATE
-ON predictions FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.student_id IS DISTINCT FROM NEW.student_id OR OLD.feature_date IS DISTINCT FROM NEW.feature_date OR OLD.prediction_date IS DISTINCT FROM NEW.prediction_date OR OLD.risk_score IS DISTINCT FROM NEW.risk_score OR OLD.risk_category IS DISTINCT FROM NEW.risk_category OR OLD.confidence IS DISTINCT FROM NEW.confidence OR OLD.risk_factors IS DISTINCT FROM NEW.risk_factors OR OLD.model_version IS DISTINCT FROM NEW.model_version OR OLD.rescored IS DISTINCT FROM NEW.rescored OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+ON predictions FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.student_id IS DISTINCT FROM NEW.student_id OR OLD.feature_date IS DISTINCT FROM NEW.feature_date OR OLD.prediction_date IS DISTINCT FROM NEW.prediction_date OR OLD.risk_score IS DISTINCT FROM NEW.risk_score OR OLD.risk_category IS DISTINCT FROM NEW.risk_category OR OLD.confidence IS DISTINCT FROM NEW.confidence OR OLD.risk_factors IS DISTINCT FROM NEW.risk_factors OR OLD.model_version IS DISTINCT FROM NEW.model_version OR OLD.rescored IS DISTINCT FROM NEW.rescored OR OLD.rule_score IS DISTINCT FROM NEW.rule_score OR OLD.change_id IS DISTINCT FROM NEW.change_id)
 EXECUTE FUNCTION edupulse_audit_row_predictions();
 
 CREATE OR REPLACE TRIGGER tr_predictions_audit_removed BEFORE DELETE

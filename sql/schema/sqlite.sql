@@ -481,19 +481,23 @@ CREATE TABLE predictions (
     student_id CHAR(32) NOT NULL,
     feature_date DATE NOT NULL,
     prediction_date DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
-    risk_score DOUBLE NOT NULL,
+    risk_score DOUBLE,
     risk_category VARCHAR(20) NOT NULL,
-    confidence DOUBLE NOT NULL,
+    confidence DOUBLE,
     risk_factors JSON DEFAULT '[]',
     model_version VARCHAR(50) NOT NULL,
     rescored BOOLEAN DEFAULT 0 NOT NULL,
     created_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
     updated_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
+    rule_score DOUBLE,
     change_id BIGINT DEFAULT 0 NOT NULL,
     CONSTRAINT pk_predictions PRIMARY KEY (id),
     CONSTRAINT ck_predictions_risk_score_range CHECK (risk_score >= 0 AND risk_score <= 1),
     CONSTRAINT ck_predictions_risk_category_values CHECK (risk_category IN ('low', 'medium', 'high', 'critical')),
     CONSTRAINT ck_predictions_confidence_range CHECK (confidence >= 0 AND confidence <= 1),
+    CONSTRAINT ck_predictions_rule_score_range CHECK (rule_score >= 0),
+    CONSTRAINT ck_predictions_probability CHECK ((risk_score IS NULL) = (confidence IS NULL)),
+    CONSTRAINT ck_predictions_order CHECK (risk_score IS NOT NULL OR rule_score IS NOT NULL),
     CONSTRAINT fk_predictions_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT,
     CONSTRAINT fk_predictions_model_metadata FOREIGN KEY(tenant_id, model_version) REFERENCES model_metadata (tenant_id, model_version) ON DELETE RESTRICT,
     CONSTRAINT uq_predictions_student_id_feature_date_model_version UNIQUE (tenant_id, student_id, feature_date, model_version),
@@ -506,18 +510,18 @@ CREATE INDEX ix_predictions_model_version ON predictions (tenant_id, model_versi
 
 CREATE INDEX ix_predictions_change_id ON predictions (change_id);
 
-CREATE TRIGGER tr_predictions_updated_at AFTER UPDATE OF student_id, feature_date, prediction_date, risk_score, risk_category, confidence, risk_factors, model_version, rescored
+CREATE TRIGGER tr_predictions_updated_at AFTER UPDATE OF student_id, feature_date, prediction_date, risk_score, risk_category, confidence, risk_factors, model_version, rescored, rule_score
 ON predictions FOR EACH ROW
 BEGIN
     UPDATE predictions SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
 END;
 
-CREATE TRIGGER tr_predictions_audit_row AFTER UPDATE OF id, tenant_id, student_id, feature_date, prediction_date, risk_score, risk_category, confidence, risk_factors, model_version, rescored
-ON predictions FOR EACH ROW WHEN OLD.id IS NOT NEW.id OR OLD.tenant_id IS NOT NEW.tenant_id OR OLD.student_id IS NOT NEW.student_id OR OLD.feature_date IS NOT NEW.feature_date OR OLD.prediction_date IS NOT NEW.prediction_date OR OLD.risk_score IS NOT NEW.risk_score OR OLD.risk_category IS NOT NEW.risk_category OR OLD.confidence IS NOT NEW.confidence OR OLD.risk_factors IS NOT NEW.risk_factors OR OLD.model_version IS NOT NEW.model_version OR OLD.rescored IS NOT NEW.rescored
+CREATE TRIGGER tr_predictions_audit_row AFTER UPDATE OF id, tenant_id, student_id, feature_date, prediction_date, risk_score, risk_category, confidence, risk_factors, model_version, rescored, rule_score
+ON predictions FOR EACH ROW WHEN OLD.id IS NOT NEW.id OR OLD.tenant_id IS NOT NEW.tenant_id OR OLD.student_id IS NOT NEW.student_id OR OLD.feature_date IS NOT NEW.feature_date OR OLD.prediction_date IS NOT NEW.prediction_date OR OLD.risk_score IS NOT NEW.risk_score OR OLD.risk_category IS NOT NEW.risk_category OR OLD.confidence IS NOT NEW.confidence OR OLD.risk_factors IS NOT NEW.risk_factors OR OLD.model_version IS NOT NEW.model_version OR OLD.rescored IS NOT NEW.rescored OR OLD.rule_score IS NOT NEW.rule_score
 BEGIN
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt)
     VALUES (OLD.tenant_id, 'predictions', CAST(OLD.id AS text), OLD.student_id, OLD.change_id, coalesce((SELECT id * 1048576 FROM audit_changes WHERE link IS NULL), 0),
-        json_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'feature_date', OLD.feature_date, 'prediction_date', OLD.prediction_date, 'risk_score', CASE WHEN OLD.risk_score IS NULL THEN NULL ELSE printf('%!.17g', OLD.risk_score) END, 'risk_category', OLD.risk_category, 'confidence', CASE WHEN OLD.confidence IS NULL THEN NULL ELSE printf('%!.17g', OLD.confidence) END, 'risk_factors', OLD.risk_factors, 'model_version', OLD.model_version, 'rescored', OLD.rescored, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'change_id', OLD.change_id), lower(hex(randomblob(16))));
+        json_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'feature_date', OLD.feature_date, 'prediction_date', OLD.prediction_date, 'risk_score', CASE WHEN OLD.risk_score IS NULL THEN NULL ELSE printf('%!.17g', OLD.risk_score) END, 'risk_category', OLD.risk_category, 'confidence', CASE WHEN OLD.confidence IS NULL THEN NULL ELSE printf('%!.17g', OLD.confidence) END, 'risk_factors', OLD.risk_factors, 'model_version', OLD.model_version, 'rescored', OLD.rescored, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'rule_score', CASE WHEN OLD.rule_score IS NULL THEN NULL ELSE printf('%!.17g', OLD.rule_score) END, 'change_id', OLD.change_id), lower(hex(randomblob(16))));
     UPDATE predictions SET change_id = coalesce((SELECT id * 1048576 FROM audit_changes WHERE link IS NULL), 0) WHERE rowid = NEW.rowid;
 END;
 
@@ -526,7 +530,7 @@ ON predictions FOR EACH ROW
 BEGIN
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt)
     VALUES (OLD.tenant_id, 'predictions', CAST(OLD.id AS text), OLD.student_id, OLD.change_id, coalesce((SELECT id * 1048576 FROM audit_changes WHERE link IS NULL), 0),
-        json_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'feature_date', OLD.feature_date, 'prediction_date', OLD.prediction_date, 'risk_score', CASE WHEN OLD.risk_score IS NULL THEN NULL ELSE printf('%!.17g', OLD.risk_score) END, 'risk_category', OLD.risk_category, 'confidence', CASE WHEN OLD.confidence IS NULL THEN NULL ELSE printf('%!.17g', OLD.confidence) END, 'risk_factors', OLD.risk_factors, 'model_version', OLD.model_version, 'rescored', OLD.rescored, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'change_id', OLD.change_id), lower(hex(randomblob(16))));
+        json_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'feature_date', OLD.feature_date, 'prediction_date', OLD.prediction_date, 'risk_score', CASE WHEN OLD.risk_score IS NULL THEN NULL ELSE printf('%!.17g', OLD.risk_score) END, 'risk_category', OLD.risk_category, 'confidence', CASE WHEN OLD.confidence IS NULL THEN NULL ELSE printf('%!.17g', OLD.confidence) END, 'risk_factors', OLD.risk_factors, 'model_version', OLD.model_version, 'rescored', OLD.rescored, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'rule_score', CASE WHEN OLD.rule_score IS NULL THEN NULL ELSE printf('%!.17g', OLD.rule_score) END, 'change_id', OLD.change_id), lower(hex(randomblob(16))));
 END;
 
 CREATE TABLE training_feedback (

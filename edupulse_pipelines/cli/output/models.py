@@ -41,7 +41,7 @@ def show_model(on: Console, model: Mapping[str, Any] | None) -> None:
         "it learned from[/]"
     )
     if model.get("promoted") is False:
-        on.print(f"  [yellow]not champion, so it scores nobody:[/] {escape(model['reason'])}")
+        on.print(f"  [yellow]not champion, so the rule scores:[/] {escape(model['reason'])}", soft_wrap=True)
     on.print()
 
 

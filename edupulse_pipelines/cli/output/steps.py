@@ -6,6 +6,8 @@ On a terminal with a moving line for the running step; elsewhere plain lines, an
 from __future__ import annotations
 
 import time
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -15,7 +17,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from edupulse_pipelines.cli.output.drawing import NAME_WIDTH, counted
 from edupulse_pipelines.orchestration.progress import Pace
 from edupulse_pipelines.orchestration.progress import Progress as StepProgress
-from edupulse_pipelines.risk.statuses import MODEL_UNAVAILABLE, NO_MODEL, SCORED, TRAINED, UNCHANGED
+from edupulse_pipelines.risk.statuses import MODEL_UNAVAILABLE, SCORED, TRAINED, UNCHANGED, made_by
 from edupulse_pipelines.schema.tables import KNOWN, RECORD_TABLES
 
 STEPS = 2 * len(RECORD_TABLES) + 4
@@ -131,14 +133,23 @@ def describe(asset: str, report: Any) -> tuple[str, str]:
         return _training(report)
     if asset == "predictions":
         scored = [week for week in report.weeks if week.status == SCORED]
-        without = sum(week.reason == NO_MODEL for week in report.weeks)
         parts = [f"{counted(sum(week.scored for week in scored), 'score')} over {counted(len(scored), 'week')}"]
-        parts += [f"[dim]{counted(without, 'week')} before the first model[/]"] if without else []
-        broken = [week for week in report.weeks if week.reason == MODEL_UNAVAILABLE]
+        parts += [f"[dim]{made}[/]" for made in _made_by(scored)]
+        broken = [week for week in report.weeks if week.detail]
         if broken:
-            parts.append(f"[red]{counted(len(broken), 'week')} not scored: {escape(broken[-1].detail)}[/]")
+            unscored = sum(week.reason == MODEL_UNAVAILABLE for week in broken)
+            how = "not scored" if unscored else "scored by the next best"
+            parts.append(f"[red]{counted(len(broken), 'week')} {how}: {escape(broken[-1].detail)}[/]")
         return ("[red]✗[/]" if broken else good if scored else nothing), " · ".join(parts)
     return _records(report)
+
+
+def _made_by(scored: Sequence[Any]) -> list[str]:
+    """What made the lists, in the order of the weeks: how many by which kind; weeks without anybody to score apart."""
+    made = Counter(made_by(week.kind, week.probabilities) for week in scored if week.scored)
+    parts = [f"{counted(weeks, 'week')} by {name}" for name, weeks in made.items()]
+    nobody = sum(not week.scored for week in scored)
+    return parts + ([f"{counted(nobody, 'week')} with too little data"] if nobody else [])
 
 
 def _records(report: Any) -> tuple[str, str]:

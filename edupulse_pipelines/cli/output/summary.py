@@ -40,6 +40,10 @@ def show_summary(on: Console, summary: Mapping[str, Any], look: str) -> None:
     _show_quarantine(on, summary["quarantine_reasons"], summary["unmapped_codes"], look)
     show_model(on, summary["model"])
     _show_risk(on, summary["predictions"])
+    if lists := summary["lists"]:
+        made = ", ".join(f"{counted(weeks, 'week')} by {name}" for name, weeks in lists.items())
+        on.print(f"[bold]Lists[/]  {escape(made)}", soft_wrap=True)
+        on.print()
     # Quarantined rows are in the table of reasons already.
     repeated = {
         warned["warning"]
@@ -123,6 +127,9 @@ def _show_risk(on: Console, predictions: Mapping[str, Any]) -> None:
         listed.add_row(category, f"{count:,}", Text(bar, style=style))
     listed.add_row("[dim]not scored[/]", f"[dim]{predictions['insufficient_data']:,}[/]", "[dim]too little data yet[/]")
     on.print(listed)
+    if made := predictions.get("made_by"):
+        told = ", ".join(name if len(made) == 1 else f"{name} ({count:,})" for name, count in made.items())
+        on.print(f"  [dim]made by {escape(told)}[/]", soft_wrap=True)
     on.print()
 
 

@@ -32,8 +32,10 @@ CSV_COLUMNS = (
     "strengths",
     "model_version",
     "rescored",
+    "rule_score",
 )
-"""The header of the CSV; `week` is its Monday."""
+"""The header of the CSV; `week` is its Monday. A row of the rule has its score, and before any outcome is known neither
+probability nor confidence."""
 _FILE_WIDTH = 100
 _STYLES = {"critical": "bold red", "high": "bold", "medium": ""}
 
@@ -61,13 +63,14 @@ def list_as_csv(listed: WeeklyList) -> str:
                     student.last_name,
                     student.first_name,
                     student.category,
-                    f"{student.score:.6g}",
-                    f"{student.confidence:.6g}",
+                    "" if student.score is None else f"{student.score:.6g}",
+                    "" if student.confidence is None else f"{student.confidence:.6g}",
                     "\n".join(student.reasons),
                     "\n".join(student.recommendations),
                     "\n".join(student.strengths),
                     student.model_version,
                     "true" if student.rescored else "false",
+                    "" if student.rule_score is None else f"{student.rule_score:.6g}",
                 ),
             )
         )
@@ -99,6 +102,12 @@ def show_list(on: Console, listed: WeeklyList) -> None:
             f"  [dim]{listed.not_scored:,} more enrolled, not scored: little known yet, or a grade not scored[/]",
             soft_wrap=True,
         )
+    if listed.without_probability:
+        on.print(
+            "  Made by the rule, without probabilities: no outcome to learn one from is known yet.", soft_wrap=True
+        )
+    elif listed.by_rule:
+        on.print("  Made by the rule: no model that does better is there for this week.", soft_wrap=True)
     if listed.other_label:
         on.print("  [yellow]![/] A model scored that learned another label than the settings name now.", soft_wrap=True)
     if not listed.students:
@@ -122,7 +131,7 @@ def _table(there: list[ListedStudent]) -> Table:
     made.add_column("Reasons (•), what to do (→), strengths (+)", ratio=8)
     for student in there:
         name = f"{printable(student.last_name)}, {printable(student.first_name)}"
-        score = percent(student.score) + ("*" if student.rescored else "")
+        score = ("" if student.score is None else percent(student.score)) + ("*" if student.rescored else "")
         made.add_row(
             Group(Text(name), Text(printable(student.number), style="dim")),
             escape(printable(grade_in_words(student.grade))),

@@ -11,7 +11,7 @@ from edupulse_pipelines.orchestration import charts, checks, model_checks, repor
 from edupulse_pipelines.orchestration.partitions import asset_key, weekly_asset, weeks_of
 from edupulse_pipelines.orchestration.resources import Database, ModelRegistry, Progress
 from edupulse_pipelines.orchestration.steps import step
-from edupulse_pipelines.risk.statuses import MODEL_UNAVAILABLE, SKIPPED
+from edupulse_pipelines.risk.statuses import MODEL_UNAVAILABLE, SKIPPED, made_by
 from edupulse_pipelines.settings import TenantSettings
 
 if TYPE_CHECKING:
@@ -199,6 +199,7 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
                 "unchanged": scored.unchanged,
                 "reviews_proposed": measured.proposed.get(scored.week, 0),
                 "skipped": scored.reason or "",
+                "made_by": made_by(scored.kind, scored.probabilities) if scored.kind else "",
             }
         plots = {"categories_by_week": charts.categories("Students per risk category by week", shown)}
         plots |= {name: charts.embedded(name.replace("_", " "), png) for name, png in drawn.items()}
@@ -209,11 +210,17 @@ def _predictions(tenant: TenantSettings) -> AssetsDefinition:
         }
         for detail in sorted({scored.detail for scored in report.weeks if scored.detail}):
             context.log.error(detail)
-        # A week whose model cannot be loaded is not without a model: its students have no score, and the check says so.
+        # A week whose model cannot be loaded and that keeps its earlier scores is not without a model.
         skipped = [
             scored.week for scored in report.weeks if scored.status == SKIPPED and scored.reason != MODEL_UNAVAILABLE
         ]
-        complete = checks.every_cohort_student_scored(cohort, stored_scores, skipped)
+        complete = checks.every_cohort_student_scored(
+            cohort,
+            stored_scores,
+            skipped,
+            {one.week: made_by(one.kind, one.probabilities) for one in report.weeks if one.kind is not None},
+            {one.week: one.detail for one in report.weeks if one.detail},
+        )
         return reporting.materialized(
             stored,
             check_results=[

@@ -7,7 +7,7 @@ Whether a model deserves it is not asked here; `promotion` asks, or a person say
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,13 @@ import sqlalchemy as sa
 
 from edupulse_pipelines.errors import ConfigurationError, ModelArtifactError, PermanentError
 from edupulse_pipelines.risk.book.decisions import champion_before, record_decision
+from edupulse_pipelines.risk.book.learned_label import learned_another_label
 from edupulse_pipelines.risk.book.records import ModelRecord, model_record, model_records, write_marks
 from edupulse_pipelines.risk.book.registry import Registry
+from edupulse_pipelines.risk.book.rules import is_rule_of
+from edupulse_pipelines.risk.statuses import CHAMPION, RULE, TRANSFERRED, Standing
 from edupulse_pipelines.schema.tables import DecisionKind
+from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.work import Work
 
 
@@ -33,17 +37,54 @@ class ChampionChange:
     """Models that had been promoted, know newer data than the champion, and do not score any more."""
 
 
-def scoring_model(records: Sequence[ModelRecord], week: dt.date) -> ModelRecord | None:
-    """The model that scores a week (Monday): the newest promoted one whose data end by then. None when there is none.
+@dataclass(frozen=True)
+class Scorer:
+    """What scores a week, and by what right."""
 
-    `records` as `trained_models` gives them.
+    record: ModelRecord
+    standing: Standing
+
+
+def scoring_model(records: Sequence[ModelRecord], week: dt.date) -> ModelRecord | None:
+    """The champion of a week (Monday): the newest promoted model whose data end by then. None when there is none.
+
+    `records` as `trained_models` or `scorers` gives them.
     """
-    able = [
-        record
-        for record in records
-        if record.promoted and record.data_through is not None and record.data_through <= week
-    ]
+    able = [record for record in records if record.promoted and _knows_no_more_than(record, week)]
     return able[-1] if able else None
+
+
+def scorers_of(
+    records: Sequence[ModelRecord], week: dt.date, tenant: TenantSettings, scored_by: Collection[str] = ()
+) -> list[Scorer]:
+    """What may score a week (Monday), the best first: its champion, a transferred model, the rule.
+
+    `records` as `scorers` gives them. A transferred model and a rule are those of the tenant's label and rule now. Only
+    a week that a rule of earlier settings has scored (`scored_by`: the versions with predictions of it) keeps that one:
+    what was said then was said by the rule of then.
+    """
+    able = [record for record in records if _knows_no_more_than(record, week)]
+    found = []
+    champion = scoring_model(able, week)
+    if champion is not None:
+        found.append(Scorer(champion, CHAMPION))
+    transferred = [
+        record
+        for record in able
+        if record.model_type == TRANSFERRED and not record.promoted and not learned_another_label(record, tenant)
+    ]
+    found += [Scorer(record, TRANSFERRED) for record in transferred[-1:]]
+    rules = [record for record in able if record.model_type == RULE]
+    present = [record for record in rules if is_rule_of(record, tenant)]
+    before = [record for record in rules if record.model_version in scored_by]
+    keeps = before and not any(record in present for record in before)
+    found += [Scorer(record, RULE) for record in (before if keeps else present)[-1:]]
+    return [one for number, one in enumerate(found) if one.record not in [other.record for other in found[:number]]]
+
+
+def _knows_no_more_than(record: ModelRecord, week: dt.date) -> bool:
+    """Whether a model's data end by the week; the rule has none before it learned anything."""
+    return record.data_through is None or record.data_through <= week
 
 
 def marks(connection: sa.Connection, work: Work, *, without: str, lock: bool = False) -> dict[str, tuple[bool, bool]]:
@@ -150,7 +191,7 @@ def make_champion(
 
 
 def remove_champion(work: Work, registry: Registry, *, kind: DecisionKind, reason: str) -> ChampionChange:
-    """Let no model be champion: nothing is scored any more, and the alias is taken away. Recorded like a promotion.
+    """Let no model be champion: the rule scores from now on, and the alias is taken away. Recorded like a promotion.
 
     Every promoted model loses its mark: otherwise the one before the champion would score, and nobody decided that.
     """

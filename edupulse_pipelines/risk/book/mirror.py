@@ -24,7 +24,7 @@ from edupulse_pipelines.risk.book.records import (
 )
 from edupulse_pipelines.risk.book.registry import RECORD_DOCUMENT, LoggedRun, RegisteredVersion, Registry
 from edupulse_pipelines.risk.judging.evaluation import flat_metrics
-from edupulse_pipelines.risk.statuses import TRAINED
+from edupulse_pipelines.risk.statuses import RULE, TRAINED
 from edupulse_pipelines.storage.work import Work
 
 Source = Literal["table", "registry"]
@@ -83,7 +83,8 @@ def differences(
     lost = active is None and alias in by_name and alias not in {row.model_version for row in rows}
     if (champion := _champion_difference(active, alias, "registry" if lost else source)) is not None:
         disagreements.append(champion)
-    mirrored = [row for row in rows if not row.set_aside]
+    # A rule that scored before a training came to register it is no model that MLflow has lost.
+    mirrored = [row for row in rows if not row.set_aside and (row.mlflow is not None or row.model_type != RULE)]
     disagreements += [_row_without_version(row, source) for row in mirrored if row.model_version not in by_name]
     recorded = {row.model_version for row in rows}
     disagreements += [_version_without_row(name, by_name[name][-1]) for name in sorted(by_name) if name not in recorded]

@@ -18,7 +18,8 @@ from edupulse_pipelines.errors import ModelArtifactError
 from edupulse_pipelines.hashing import hash_of_file
 from edupulse_pipelines.risk.book.mlflow_connection import FLUENT
 from edupulse_pipelines.risk.book.mlflow_failures import in_words, is_beside_the_files
-from edupulse_pipelines.risk.models.model import RiskModel, risk_model_of
+from edupulse_pipelines.risk.models.model import RiskModel
+from edupulse_pipelines.risk.models.saved import risk_model_of
 from edupulse_pipelines.risk.models.sklearn_private import SKOPS_TRUSTED_TYPES
 
 _MODEL_FILE = "model.skops"

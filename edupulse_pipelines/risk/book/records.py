@@ -13,9 +13,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from edupulse_pipelines.errors import PermanentError
+from edupulse_pipelines.errors import ModelArtifactError, PermanentError
 from edupulse_pipelines.risk.book.registry import LoggedRun, Registry
+from edupulse_pipelines.risk.models.baseline import rule_of
 from edupulse_pipelines.risk.models.model import RiskModel
+from edupulse_pipelines.risk.statuses import RULE, TRANSFERRED
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.storage.work import Work
@@ -47,7 +49,8 @@ class ModelRecord:
     hyperparameters: Mapping[str, Any] = field(repr=False)
     """What the model was made with and of: settings, weeks, configuration, coefficients, reference distributions."""
     data_through: dt.date | None = None
-    """Monday of the newest week that it knew; None of a row that no training of ours wrote."""
+    """Monday of the newest week that it knew; None of the rule before it learned anything, and of a row that no
+    training of ours wrote."""
     data_hash: str | None = None
     settings_hash: str | None = None
     label_hash: str | None = None
@@ -127,9 +130,21 @@ def model_records(connection: sa.Connection, work: Work, *, lock: bool = False) 
 
 
 def trained_models(connection: sa.Connection, work: Work) -> list[ModelRecord]:
-    """The models that a training of ours made and that were not set aside, in the order of `model_records`."""
+    """The models that a training of ours made of the tenant's own data and that were not set aside, in the order of
+    `model_records`: neither rules nor, until they are promoted, models that were learned elsewhere."""
     return [
-        record for record in model_records(connection, work) if record.data_through is not None and not record.set_aside
+        record
+        for record in scorers(connection, work)
+        if record.model_type != RULE and (record.model_type != TRANSFERRED or record.promoted)
+    ]
+
+
+def scorers(connection: sa.Connection, work: Work) -> list[ModelRecord]:
+    """Everything that may be chosen to score a week (`champion.scorer_of`), in the order of `model_records`."""
+    return [
+        record
+        for record in model_records(connection, work)
+        if not record.set_aside and (record.data_through is not None or record.model_type == RULE)
     ]
 
 
@@ -142,7 +157,15 @@ def model_record(records: Sequence[ModelRecord], model_version: str, tenant: str
 
 
 def load_recorded(registry: Registry, tenant: str, record: ModelRecord) -> RiskModel:
-    """The registered model; ModelArtifactError when it is gone, or not the one that was recorded."""
+    """The registered model; ModelArtifactError when it is gone, or not the one that was recorded.
+
+    A rule is what its row says, so that it scores even when MLflow does not answer.
+    """
+    if record.model_type == RULE:
+        try:
+            return rule_of(record.hyperparameters["rule"])
+        except (KeyError, TypeError):
+            raise ModelArtifactError(f"The row of the rule {record.model_version} does not say what it is.") from None
     return registry.load_model(tenant, record.model_version, record.registry_version, record.artifact_sha256)
 
 

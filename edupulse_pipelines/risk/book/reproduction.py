@@ -12,12 +12,15 @@ import numpy as np
 import sqlalchemy as sa
 
 from edupulse_pipelines.risk.book.identity import data_hash_of, settings_hash_of
-from edupulse_pipelines.risk.book.records import ModelRecord, load_recorded, model_record, trained_models
+from edupulse_pipelines.risk.book.records import ModelRecord, load_recorded, model_record, scorers
 from edupulse_pipelines.risk.book.registry import Registry
+from edupulse_pipelines.risk.book.rules import is_rule_of, labelled_rows
+from edupulse_pipelines.risk.models.baseline import calibrated_rule, rule_of
 from edupulse_pipelines.risk.models.model import fit_candidate
 from edupulse_pipelines.risk.rounding import DIGITS
-from edupulse_pipelines.risk.samples.assembly import read_samples
+from edupulse_pipelines.risk.samples.assembly import Samples, Usable, read_samples
 from edupulse_pipelines.risk.samples.cohorts import directions, model_features
+from edupulse_pipelines.risk.statuses import RULE
 from edupulse_pipelines.schema.sqlalchemy_tables import erasures
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.work import Work
@@ -51,8 +54,10 @@ def reproduce(
     model; ModelArtifactError when its files are gone.
     """
     with work.reading() as connection:
-        record = model_record(trained_models(connection, work), model_version, work.tenant)
-    assert record.data_through is not None
+        record = model_record(scorers(connection, work), model_version, work.tenant)
+    if record.data_through is None:
+        sentence = f"The rule {model_version} has learned nothing: it is what its row says."
+        return Reproduction(model_version, True, is_rule_of(record, tenant), 0.0, sentence)
     newest = dt.date.fromisoformat(record.hyperparameters.get("samples_read_for", f"{record.data_through}"))
     records = records or work
     with records.reading() as connection:
@@ -71,6 +76,8 @@ def reproduce(
             None,
             f"Model {model_version} cannot be made again: {changed} are not those it was trained with.{gone}",
         )
+    if record.model_type == RULE:
+        return _of_rule(tenant, record, samples, usable)
     candidate = record.hyperparameters["candidate"]
     rows = samples.rows_to_fit(usable)
     model, _ = fit_candidate(
@@ -92,6 +99,23 @@ def reproduce(
         difference,
         f"Model {model_version} was fitted again: on {len(frame):,} student-weeks its probabilities differ by at most "
         f"{difference:.1e}.",
+    )
+
+
+def _of_rule(tenant: TenantSettings, record: ModelRecord, samples: Samples, usable: Usable) -> Reproduction:
+    """Learn once more which probability belongs to a score of the rule."""
+    rows = labelled_rows(usable)
+    frame, student = samples.matrix.frame(rows), samples.matrix.student[rows]
+    again = calibrated_rule(tenant, frame, usable.outcome[rows], student, samples.course_groups(rows))
+    recorded = rule_of(record.hyperparameters[RULE])
+    difference = float(np.abs(again.probabilities(frame) - recorded.probabilities(frame)).max(initial=0.0))
+    return Reproduction(
+        record.model_version,
+        True,
+        True,
+        difference,
+        f"The rule {record.model_version} learned its probabilities again: on {len(frame):,} student-weeks they differ "
+        f"by at most {difference:.1e}.",
     )
 
 

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from edupulse_pipelines.risk.book.decisions import decisions
 from edupulse_pipelines.risk.book.records import ModelRecord, model_records
+from edupulse_pipelines.risk.statuses import RULE
 from edupulse_pipelines.storage.work import Work
 
 if TYPE_CHECKING:
@@ -22,16 +23,18 @@ def active_model(connection: sa.Connection, work: Work) -> dict[str, Any] | None
 def shown_model(connection: sa.Connection, work: Work) -> dict[str, Any] | None:
     """The model that a summary shows: the champion or, without one, the model that was trained last.
 
-    `version`, `metrics`, `promoted`, and `reason` where it is not champion. None when there is no model at all, or none
-    but those of version 1.0, which nobody trained here.
+    A rule that stands in is none: what made the lists is said beside it. `version`, `metrics`, `promoted`, and `reason`
+    where it is not champion. None when there is no model at all, or none but those of version 1.0, which nobody trained
+    here.
     """
     records = [row for row in model_records(connection, work) if row.data_through is not None or not row.set_aside]
     active = _active(records)
     if active is not None:
         return {**active, "promoted": True, "reason": ""}
-    if not records:
+    models = [record for record in records if record.model_type != RULE]
+    if not models:
         return None
-    newest = max(records, key=lambda record: (record.trained_at, record.model_version))
+    newest = max(models, key=lambda record: (record.trained_at, record.model_version))
     decided = decisions(connection, work, newest.model_version)
     reason = decided[-1].reason if decided else ""
     return {"version": newest.model_version, "metrics": dict(newest.metrics), "promoted": False, "reason": reason}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from edupulse_pipelines.risk.judging.confidence import ConfidenceMap, fit_confidence
 from edupulse_pipelines.risk.judging.evaluation import Floats, Measure, Metrics, evaluate, measures
-from edupulse_pipelines.risk.models.baseline import Baseline, fit_baseline
+from edupulse_pipelines.risk.models.baseline import RuleModel, calibrated_rule
 from edupulse_pipelines.risk.models.model import CannotLearn, RiskModel, fit_candidate
 from edupulse_pipelines.risk.models.tuning import Tuned, tune
 from edupulse_pipelines.risk.rounding import DIGITS
@@ -35,7 +35,7 @@ class Judged:
     """What was fitted on the training rows, and everything that was measured on the validation rows."""
 
     tuned: Tuned
-    rule: Baseline
+    rule: RuleModel
     frame: pd.DataFrame
     """The validation's features."""
     outcome: NDArray[np.int8]
@@ -92,7 +92,9 @@ def judge(samples: Samples, usable: Usable, champion: RiskModel | None) -> Judge
         seed=SEED,
         max_rows=len(training),
     )
-    rule = fit_baseline(train_frame, train_outcome, tenant.rule, tenant.flagged_absence)
+    rule = calibrated_rule(
+        tenant, train_frame, train_outcome, matrix.student[training], samples.course_groups(training)
+    )
     frame, outcome = matrix.frame(validation), usable.outcome[validation]
     week = matrix.week[validation]
     scores = {kind: model.probabilities(frame) for kind, model in tuned.fitted.items()}

@@ -101,6 +101,11 @@ class RiskModel:
         return [str(name) for name in self.pipeline.steps[0][1].feature_names_in_]
 
     @property
+    def has_probabilities(self) -> bool:
+        """Whether it gives probabilities; the rule does not before labels exist."""
+        return True
+
+    @property
     def intercept(self) -> float:
         """Mean log-odds of the training set; what contributions are added to."""
         return float(self._explainer.intercept)
@@ -152,11 +157,6 @@ class RiskModel:
             return _Regression(self.pipeline)
         trees = self.pipeline.named_steps["trees"]
         return ShapeFunctions(trees) if self.kind == "additive" else ShapleyTables(trees)
-
-
-def risk_model_of(pipeline: Pipeline) -> RiskModel:
-    """The risk model around a saved pipeline, of whatever kind it is; ValueError when it is none of ours."""
-    return RiskModel(pipeline)
 
 
 def fit_candidate(

@@ -14,8 +14,13 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 # Reviewed: a dtype is a description of numbers and runs nothing; a TreePredictor holds a tree's nodes as an array of
-# numbers and only compares and adds. Everything else in the pipelines is on skops' own list.
-SKOPS_TRUSTED_TYPES = ["numpy.dtype", "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor"]
+# numbers and only compares and adds; a GradedRule holds thresholds. Everything else in the pipelines is on skops' own
+# list.
+SKOPS_TRUSTED_TYPES = [
+    "numpy.dtype",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "edupulse_pipelines.risk.models.baseline.GradedRule",
+]
 """The types that a saved model may hold beside those that skops trusts by itself."""
 
 

@@ -14,11 +14,11 @@ import pandas as pd
 
 from edupulse_pipelines.risk.book.run_contents import TRAINING, VALIDATION, LoggedCandidate
 from edupulse_pipelines.risk.judging.evaluation import Measure, flat_metrics
+from edupulse_pipelines.risk.statuses import RULE
 
 if TYPE_CHECKING:
     from edupulse_pipelines.risk.models.tuning import Tuned
 
-RULE = "rule"
 # The figures of a training that describe the training rows; all others are of the validation.
 _OF_TRAINING = ("training_samples", "training_event_rate")
 _COLUMNS = ["candidate", "scope", "as_of", *(field.name for field in dataclasses.fields(Measure))]
@@ -33,12 +33,12 @@ def metrics_by_dataset(metrics: Mapping[str, float]) -> dict[str, dict[str, floa
 
 
 def compared_candidates(
-    tuned: Tuned, metrics: Mapping[str, Mapping[str, Any]], rule: Sequence[float]
+    tuned: Tuned, metrics: Mapping[str, Mapping[str, Any]], rule: Mapping[str, Any]
 ) -> list[LoggedCandidate]:
     """Everything that a training compared, in a fixed order.
 
     The candidates, those without a model with the reason why; then what else has `metrics` (of the validation, by
-    name): the rule, whose probabilities by count of flags are `rule`, and the champion of the time.
+    name): the rule, which is all in `rule`, and the champion of the time.
     """
     candidates = []
     for kind in [*tuned.fitted, *(kind for kind in tuned.left_out if kind not in tuned.fitted)]:
@@ -55,7 +55,7 @@ def compared_candidates(
         candidates.append(LoggedCandidate(kind, params, {**tuning, **_of_validation(metrics.get(kind, {}))}, tags))
     for name, measured in metrics.items():
         if name not in tuned.fitted:
-            params = {"probability_by_flags": list(rule)} if name == RULE else {}
+            params = dict(rule) if name == RULE else {}
             candidates.append(LoggedCandidate(name, params, _of_validation(measured), {"chosen": "false"}))
     return candidates
 

@@ -47,7 +47,7 @@ Positions = NDArray[np.int64]
 
 _MISSING_LOWERS = "No action; nothing was recorded, so look at the other factors"
 _NOT_ALONE = "No reason for concern by itself; look at it together with the other factors"
-_NOTHING: RiskFactor = {
+NOTHING_TOLD: RiskFactor = {
     "factor": NOTHING_STANDS_OUT,
     "weight": 0.0,
     "value": None,
@@ -58,6 +58,7 @@ _NOTHING: RiskFactor = {
     "protective": False,
     "unit": None,
 }
+"""The only factor of a student about whom no other can be told."""
 
 
 class ExplainedModel(Protocol):
@@ -106,7 +107,7 @@ def risk_factors(
     # Stable: factors of equal size stay in the order of the registry.
     order = np.argsort(-size, axis=1, kind="stable")[:, :MAXIMUM_FACTORS]
     shown = np.take_along_axis(size, order, axis=1) > 0
-    explained: list[list[RiskFactor]] = [[_NOTHING] * max(1, count) for count in shown.sum(axis=1).tolist()]
+    explained: list[list[RiskFactor]] = [[NOTHING_TOLD] * max(1, count) for count in shown.sum(axis=1).tolist()]
     for position, (teller, facts) in enumerate(zip(telling, told, strict=True)):
         rows, places = np.nonzero((order == position) & shown)
         if not len(rows):
@@ -136,7 +137,7 @@ def risk_factors(
                 "protective": protective,
                 "unit": unit,
             }
-    return [[dict(_NOTHING)] if factors[0] is _NOTHING else factors for factors in explained]
+    return [[dict(NOTHING_TOLD)] if factors[0] is NOTHING_TOLD else factors for factors in explained]
 
 
 def factor_contributions(model: ExplainedModel, features: pd.DataFrame) -> pd.DataFrame:

@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edupulse_pipelines.risk.judging.evaluation import CAPACITY, SMALLER_GROUPS, Measure
+from edupulse_pipelines.risk.models.baseline import graded_rule
 from edupulse_pipelines.risk.telling.card_facts import CardFacts
 from edupulse_pipelines.risk.telling.card_page import (
     Block,
@@ -27,13 +28,14 @@ from edupulse_pipelines.risk.telling.card_page import (
     page_html,
 )
 from edupulse_pipelines.risk.telling.label_words import adverse_events
-from edupulse_pipelines.settings import DEFAULT_ATTENDANCE_BELOW, METADATA, DayRule
+from edupulse_pipelines.risk.telling.rule_card import thresholds
+from edupulse_pipelines.settings import METADATA, DayRule
 
 KIND_WORDS = {
     "logistic": "Logistic regression with missing indicators",
     "additive": "Glass-box additive model: one step function per feature",
     "boosting": "Gradient-boosted trees that never go against a known direction",
-    "rule": "The simple attendance-behaviour-course rule",
+    "rule": "The graded attendance-behaviour-course rule",
     "champion": "The champion at that time",
 }
 _SHOWN = (
@@ -313,14 +315,9 @@ def _metrics(facts: CardFacts, *, short: bool = False) -> list[Block]:
         details.append(f"The champion compared with is {facts.champion_version}.")
     if facts.unseen_measures:
         details.append("Unseen students: the same kind of model without the students it was then measured on.")
-    rule, absence = facts.rule, facts.label.absence_rule
-    if rule.attendance_below is None and absence is not None:
-        flag = f"chronic absence by the rule {absence.name} in the school year so far"
-    else:
-        flag = f"attendance below {_percent(rule.attendance_below or DEFAULT_ATTENDANCE_BELOW)}"
+    limits = thresholds(graded_rule(facts.label, facts.rule))
     details.append(
-        f"The simple rule counts flags: {flag}, at least "
-        f"{_count(rule.incidents_at_least, 'incident')}, a course below {rule.failing_below:g}."
+        f"The rule grades the distances to thresholds, nothing in it is trained: {'; '.join(limits.values())}."
     )
     return [*blocks, Text(" ".join(details))]
 

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from edupulse_pipelines.features.store import read_features
+from edupulse_pipelines.risk.statuses import made_by
 from edupulse_pipelines.schema import sqlalchemy_tables as tables
 from edupulse_pipelines.schema.tables import RISK_CATEGORIES
 from edupulse_pipelines.storage.work import Work
@@ -80,7 +81,8 @@ def latest_predictions(
 ) -> dict[str, Any]:
     """The newest week up to `last_week` with feature vectors: how many students were scored, by category, how many not.
 
-    `week` (None without any data), `scored`, `insufficient_data` (students under the cohort's minimum), `by_category`.
+    `week` (None without any data), `scored`, `insufficient_data` (students under the cohort's minimum), `by_category`,
+    and `made_by`: what scored them, in words, by number of students.
     A student scored by several models counts once, with the newest score.
     """
     features = tables.student_features
@@ -89,7 +91,7 @@ def latest_predictions(
     )
     day = connection.execute(query).scalar_one()
     if day is None:
-        return {"week": None, "scored": 0, "insufficient_data": 0, "by_category": {}}
+        return {"week": None, "scored": 0, "insufficient_data": 0, "by_category": {}, "made_by": {}}
     week = week_start(day)
     by_category = categories_by_week(connection, work, [week]).get(week, {})
     vectors = read_features(connection, work, [week])
@@ -98,4 +100,34 @@ def latest_predictions(
         "scored": sum(by_category.values()),
         "insufficient_data": int((vectors["weeks_of_data"] < minimum_weeks_of_data).sum()),
         "by_category": {category: by_category.get(category, 0) for category in RISK_CATEGORIES},
+        "made_by": _made_by(connection, work, day),
     }
+
+
+def _made_by(connection: sa.Connection, work: Work, day: dt.date) -> dict[str, int]:
+    """What made the newest prediction of each student for a day, in words, and how many students."""
+    scores, model = tables.predictions, tables.model_metadata.c
+    newest = sa.func.row_number().over(
+        partition_by=scores.c.student_id, order_by=(scores.c.prediction_date.desc(), scores.c.id.desc())
+    )
+    ranked = (
+        sa.select(scores.c.model_version, scores.c.risk_score.is_not(None).label("known"), newest.label("rank"))
+        .where(scores.c.tenant_id == work.tenant, scores.c.feature_date == day, _of_enrolled())
+        .subquery()
+    )
+    query = (
+        sa.select(model.model_type, ranked.c.known, sa.func.count())
+        .join_from(
+            ranked,
+            tables.model_metadata,
+            sa.and_(model.tenant_id == work.tenant, model.model_version == ranked.c.model_version),
+        )
+        .where(ranked.c.rank == 1)
+        .group_by(model.model_type, ranked.c.known)
+        .order_by(model.model_type, ranked.c.known)
+    )
+    found: dict[str, int] = {}
+    for kind, known, students in connection.execute(query):
+        name = made_by(kind, bool(known))
+        found[name] = found.get(name, 0) + students
+    return found

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,9 +25,7 @@ from edupulse_pipelines.risk.judging.evaluation import (
     subgroup_rows,
     wilson,
 )
-from edupulse_pipelines.risk.models.baseline import Baseline, fit_baseline, flags
 from edupulse_pipelines.risk.telling.calibration_plot import calibration_plot
-from edupulse_pipelines.settings import RuleSettings
 
 # The seed's nine, then ours.
 SEED_KEYS = [
@@ -369,36 +366,3 @@ def test_calibration_plot_is_a_png() -> None:
     png = calibration_plot("a title", model, np.full(200, 0.5), outcome)
     assert png.startswith(b"\x89PNG")
     assert len(png) < 100_000
-
-
-def _features(rows: list[tuple[float, float, float]]) -> pd.DataFrame:
-    return pd.DataFrame(rows, columns=["attendance_rate_4w", "incidents_8w", "grade_mean_8w"], dtype=float)
-
-
-def test_the_rule_counts_flags_among_the_domains_that_are_known() -> None:
-    nan = float("nan")
-    rows = [(0.95, 0, 80), (0.9, 1, 60), (0.89, 1, 60), (0.5, 2, 59.9), (nan, 2, 10), (nan, nan, nan)]
-    assert flags(_features(rows), RuleSettings()).tolist() == [0, 0, 1, 3, 2, 0]
-
-
-def test_the_rules_probabilities_are_smoothed_event_rates() -> None:
-    frame = _features([(0.95, 0, 80)] * 98 + [(0.5, 0, 80)] * 98)
-    outcome = np.array([1] * 8 + [0] * 90 + [1] * 48 + [0] * 50, dtype=np.int8)
-    rule = fit_baseline(frame, outcome, RuleSettings())
-    overall = 56 / 196
-    assert rule.probability_by_flags[0] == pytest.approx((8 + 2 * overall) / 100)
-    assert rule.probability_by_flags[1] == pytest.approx((48 + 2 * overall) / 100 * 100 / 104 + 4 * overall / 104)
-    assert list(rule.probability_by_flags) == sorted(rule.probability_by_flags)
-    assert isinstance(rule, Baseline)
-    assert rule.probabilities(frame)[[0, -1]].tolist() == list(rule.probability_by_flags[:2])
-
-
-def test_more_flags_never_mean_less_risk() -> None:
-    """Rates that fall are pooled by the number of students (and two more each); those that rise stay."""
-    one_flag, two_flags, three_flags = (0.5, 0, 80), (0.5, 2, 80), (0.5, 2, 10)
-    frame = _features([(0.95, 0, 80)] * 8 + [one_flag] * 28 + [two_flags] * 3 + [three_flags] * 3)
-    outcome = np.array([1] * 4 + [0] * 4 + [1] * 5 + [0] * 23 + [0] * 3 + [1] * 3, dtype=np.int8)
-    overall = 12 / 42
-    pooled = (4 + 5 + 0 + 6 * overall) / (10 + 30 + 5)
-    expected = [pooled] * 3 + [(3 + 2 * overall) / 5]
-    assert fit_baseline(frame, outcome, RuleSettings()).probability_by_flags == pytest.approx(expected, abs=1e-9)

@@ -28,8 +28,8 @@ from edupulse_pipelines.risk.models.model import (
     folds_of,
     learner_of,
     one_thread,
-    risk_model_of,
 )
+from edupulse_pipelines.risk.models.saved import risk_model_of
 from edupulse_pipelines.risk.models.sklearn_private import SKOPS_TRUSTED_TYPES, start, tree_nodes
 from edupulse_pipelines_tests.risk.models.untuned import fit_model
 
