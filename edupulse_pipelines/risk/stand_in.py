@@ -71,7 +71,7 @@ def stand_in_rule(
     known = [record for record in recorded if record.data_through is not None and record.data_through <= point]
     if any(record.promoted and record.model_type != RULE for record in known):
         return None
-    rows = labelled_rows(usable)
+    rows = labelled_rows(samples, usable, point)
     outcome = usable.outcome[rows]
     events = int(outcome.sum())
     if min(events, len(rows) - events) < tenant.training.minimum_train_per_class:

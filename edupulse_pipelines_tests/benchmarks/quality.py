@@ -383,7 +383,7 @@ def synthetic_district(students: int, *, weeks: int = DISTRICT_WEEKS, futures: i
     by_week = rule_by_week(samples)
     print(
         "the rule alone, precision at capacity by week (from week "
-        f"{tenant.cohort.minimum_weeks_of_data + 1} on, whose outcomes are known): "
+        f"{tenant.cohort.minimum_weeks_of_data} on, whose outcomes are known): "
         + " ".join(f"{share:.2f}" for share in by_week.values())
     )
     ours, bound = table[tuned.kind], table["best_possible"]

@@ -104,7 +104,8 @@ def reproduce(
 
 def _of_rule(tenant: TenantSettings, record: ModelRecord, samples: Samples, usable: Usable) -> Reproduction:
     """Learn once more which probability belongs to a score of the rule."""
-    rows = labelled_rows(usable)
+    assert record.data_through is not None
+    rows = labelled_rows(samples, usable, record.data_through)
     frame, student = samples.matrix.frame(rows), samples.matrix.student[rows]
     again = calibrated_rule(tenant, frame, usable.outcome[rows], student, samples.course_groups(rows))
     recorded = rule_of(record.hyperparameters[RULE])

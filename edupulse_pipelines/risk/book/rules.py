@@ -18,10 +18,12 @@ from numpy.typing import NDArray
 from edupulse_pipelines.risk.book.learned_label import label_hash_of, learned_another_label
 from edupulse_pipelines.risk.book.records import ModelRecord, model_records, write_record
 from edupulse_pipelines.risk.models.baseline import uncalibrated_rule
-from edupulse_pipelines.risk.samples.assembly import Usable
+from edupulse_pipelines.risk.models.tuning import sample_rows
+from edupulse_pipelines.risk.samples.assembly import UNKNOWN, Samples, Usable
 from edupulse_pipelines.risk.statuses import RULE
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.work import Work
+from edupulse_pipelines.weeks import WEEK
 
 _CALIBRATION = "calibration"
 
@@ -64,6 +66,16 @@ def rule_without_labels(connection: sa.Connection, work: Work, tenant: TenantSet
     return record
 
 
-def labelled_rows(usable: Usable) -> NDArray[np.int64]:
-    """The rows, ascending, from which a rule learns its probabilities: all of known outcome that train or validate."""
-    return np.union1d(usable.training, usable.validation)
+def labelled_rows(samples: Samples, usable: Usable, point: dt.date) -> NDArray[np.int64]:
+    """The rows, ascending, from which a rule learns its probabilities: all whose outcome is known by the week `point`.
+
+    Also of the weeks that a model leaves out between training and validation: nothing is validated on them here. At
+    most `max_training_rows`, a random part of more.
+    """
+    matrix, horizon = samples.matrix, samples.tenant.label.weeks
+    if horizon is None:
+        rows = np.union1d(usable.training, usable.validation)
+    else:
+        passed = np.array([monday + horizon * WEEK <= point for monday in matrix.weeks], dtype=bool)
+        rows = np.flatnonzero(passed[matrix.week] & (usable.outcome != UNKNOWN))
+    return rows[sample_rows(len(rows), samples.tenant.training.max_training_rows)]
