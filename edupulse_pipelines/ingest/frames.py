@@ -178,7 +178,7 @@ def fingerprints(piece: Piece) -> npt.NDArray[Any]:
 
     Rows that could not be read have neither. Equal hashes of different keys would quarantine a row too many, and of
     different contents of one key take a conflict for a repeat: with 64 bits, less than once in a billion deliveries.
-    A row without a key of its own has its content, `_deleted` aside, for a key.
+    A row without a key of its own has its content, `_deleted` aside, for a key; its content is what identifies it.
     """
     contract = DELIVERED[piece.table]
     count = len(piece)
@@ -188,7 +188,7 @@ def fingerprints(piece: Piece) -> npt.NDArray[Any]:
     key = np.full(count, 1, dtype=np.uint64)
     content = np.full(count, 2, dtype=np.uint64)
     unkeyed = np.full(count, 3, dtype=np.uint64)
-    for position, name in enumerate(contract.column_names):
+    for position, (name, declared) in enumerate(zip(contract.column_names, contract.columns, strict=True)):
         if name not in piece.columns:
             continue
         column = piece.columns[name]
@@ -198,8 +198,8 @@ def fingerprints(piece: Piece) -> npt.NDArray[Any]:
         hashes = np.append(per_value, np.uint64(0))[column.codes]
         if name in contract.naming_columns:
             key = np.where(there, _mixed(key, hashes), key)
-        content = np.where(there, _mixed(content, hashes), content)
-        if name != DELETED:
+        content = np.where(there & (declared.identifies | prints["keyed"]), _mixed(content, hashes), content)
+        if name != DELETED and declared.identifies:
             unkeyed = np.where(there, _mixed(unkeyed, hashes), unkeyed)
     prints["key"] = np.where(prints["keyed"], key, unkeyed)
     prints["content"] = content
@@ -370,9 +370,9 @@ def former_record_keys(piece: Piece, rows: Integers) -> pa.Array | None:
 
 
 def _content_texts(piece: Piece, rows: Integers) -> list[str]:
-    """Everything the contract knows of each row but `_deleted`, as one text; absent and empty are the same."""
+    """All that identifies each row by the contract, but `_deleted`, as one text; absent and empty are the same."""
     parts = []
-    for name in DELIVERED[piece.table].column_names:
+    for name in (column.name for column in DELIVERED[piece.table].columns if column.identifies):
         if name in piece.columns and name != DELETED:
             column = piece.columns[name]
             spelled = [f"{name}\x1f{text}\x1e" for text in canonical_texts(column.texts, piece.table, name)]

@@ -37,6 +37,9 @@ class Column:
     is spelled like somebody's name."""
     delivered: bool = False
     """Whether a district's file may carry it (the landing contract)."""
+    identifies: bool = True
+    """Whether the content of a record without an id of its own has a part in it; without that the record is the same
+    one whatever the column says, so that a district may begin to send it."""
     codes_in: Literal["codes", "grade_levels"] = "codes"
     """The part of a tenant's profile that says what the district's codes for it mean; `codes` is for any column."""
     exact_text: bool = False

@@ -619,6 +619,26 @@ GRADES = Table(
         _CREATED,
         _UPDATED,
         _DELETED_ON,
+        _CHANGE,
+        Column(
+            name="assignment_id",
+            type="text",
+            length=100,
+            nullable=True,
+            coded=True,
+            identifies=False,
+            delivered=True,
+            comment="The piece of work: classmates who had the same one have the same value. Optional.",
+        ),
+        Column(
+            name="due_date",
+            type="date",
+            nullable=True,
+            pii="indirect",
+            identifies=False,
+            delivered=True,
+            comment="The day by which the work had to be handed in; may lie ahead. Optional.",
+        ),
     ),
     record=Record(refers_to="students", event_date="submission_date", domain="academic"),
     primary_key=("id",),
@@ -1823,7 +1843,9 @@ AUDIT_IMAGES = Table(
 
 def _with_change(table: Table) -> Table:
     """The table as it is stored: one that is audited has `change_id` behind its other columns."""
-    return table if table.audit == "none" else replace(table, columns=(*table.columns, _CHANGE))
+    if table.audit == "none" or CHANGE_ID in table.column_names:  # there already, where columns were added later
+        return table
+    return replace(table, columns=(*table.columns, _CHANGE))
 
 
 RETENTION_REMOVALS = Table(

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from edupulse_pipelines.schema.declaration import Column
-from edupulse_pipelines.schema.delivery import DELIVERED, DeliveredTable
+from edupulse_pipelines.schema.delivery import ASSIGNMENT, DELIVERED, DeliveredTable
 from edupulse_pipelines.settings.section import Section, plain_date
 
 ISO_DATE = "%Y-%m-%d"
@@ -46,6 +46,9 @@ class ProfileSettings(Section):
     letter_grades: dict[str, float] = Field(default_factory=dict)
     missing_date_of_birth: dt.date | Literal["quarantine"] = "quarantine"
     extra_credit: Literal["cap", "quarantine"] = "cap"
+    assignment_from: Literal["assignment_id", "source_record_id"] = "assignment_id"
+    """Where a grade says which piece of work it is for; `source_record_id`: where it is not said otherwise, the part of
+    that before its last `-`."""
 
     @field_validator("encoding", mode="before")
     @classmethod
@@ -173,9 +176,16 @@ class ProfileSettings(Section):
 
     def fingerprint(self, table: str) -> str:
         """A hash of what decides what the rows of a table's files mean; a file loaded under another is loaded again."""
-        meaning = self.model_dump(mode="json", exclude={"encoding", "delimiter", "extra_credit", "columns", "codes"})
+        elsewhere = {"encoding", "delimiter", "extra_credit", "columns", "codes", "assignment_from"}
+        meaning = self.model_dump(mode="json", exclude=elsewhere)
         meaning |= {"columns": self.columns.get(table, {}), "codes": self.codes.get(table, {})}
+        if self.names_work(table):  # only then, so that files loaded before there was the setting are not loaded again
+            meaning["assignment_from"] = self.assignment_from
         return hashlib.sha256(json.dumps(meaning, sort_keys=True).encode()).hexdigest()[:16]
+
+    def names_work(self, table: str) -> bool:
+        """Whether rows of the table that do not name their piece of work get it from their `source_record_id`."""
+        return self.assignment_from != ASSIGNMENT and table in DELIVERED and ASSIGNMENT in DELIVERED[table].column_names
 
     def canonical_name(self, table: str, name: str) -> str:
         """Our name of the column that the district calls `name` in its file of `table`.

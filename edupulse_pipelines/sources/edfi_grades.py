@@ -34,7 +34,7 @@ class EdfiGrades(EdfiSource):
     table = "grades"
     columns = (
         "district_id", "source_record_id", "course_id", "course_name", "grade_value", "grade_letter", "submission_date",
-        "assignment_type",
+        "assignment_type", "assignment_id", "due_date",
     )  # fmt: skip
 
     def tables(self) -> Iterator[pa.Table]:
@@ -102,6 +102,8 @@ class EdfiGrades(EdfiSource):
             "grade_letter": letter,
             "submission_date": self._date(entry, assignment),
             "assignment_type": assignment.kind if assignment else None,
+            "assignment_id": identifier,
+            "due_date": assignment.due if assignment else None,
         }
 
     def _value(self, entry: Element, assignment: _Assignment | None) -> str | None:

@@ -46,6 +46,8 @@ class OneRosterGrades(BundleSource):
             *(("grade_letter",) if self._main.has("textScore") else ()),  # since 1.2
             "submission_date",
             *(("assignment_type",) if has_categories else ()),
+            "assignment_id",
+            "due_date",
             *((DELETED,) if self._takes_back else ()),
         ]
 
@@ -62,9 +64,9 @@ class OneRosterGrades(BundleSource):
         categories = self._bundle.listed("categories.csv", ["title"])
         self._categories = categories["title"]
         lines = self._bundle.listed(
-            "lineItems.csv", ["classSourcedId", "categorySourcedId", "resultValueMin", "resultValueMax"]
+            "lineItems.csv", ["classSourcedId", "categorySourcedId", "dueDate", "resultValueMin", "resultValueMax"]
         )
-        self._line_items = Places(lines[SOURCED_ID])
+        self._line_items, self._due = Places(lines[SOURCED_ID]), lines["dueDate"]
         course_of_class = Places(courses[SOURCED_ID]).of(classes["courseSourcedId"])
         self._course = _picked(course_of_class, Places(classes[SOURCED_ID]).of(lines["classSourcedId"]))
         self._category = Places(categories[SOURCED_ID]).of(lines["categorySourcedId"])
@@ -93,6 +95,8 @@ class OneRosterGrades(BundleSource):
             "grade_letter": rows["textScore"],
             "submission_date": self._days(rows["scoreDate"]),
             "assignment_type": taken(self._categories, _picked(self._category, line)),
+            "assignment_id": rows["lineItemSourcedId"],
+            "due_date": self._days(taken(self._due, line)),
         }
 
     def _grade_value(self, rows: pa.Table, line: np.ndarray, deleted: pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:

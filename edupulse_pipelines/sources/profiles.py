@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from edupulse_pipelines.schema.declaration import Column
-from edupulse_pipelines.schema.delivery import DELETED, DELETED_VALUES, DELIVERED
+from edupulse_pipelines.schema.delivery import ASSIGNMENT, DELETED, DELETED_VALUES, DELIVERED, SOURCE_RECORD
 from edupulse_pipelines.schema.expectations import TYPE_PATTERNS
 from edupulse_pipelines.settings import ProfileSettings
 from edupulse_pipelines.settings.profile import UNUSED
@@ -125,6 +125,8 @@ def apply_profile(
         rows = _with_letter_grades(rows, profile, reasons, unmapped)
     if profile.missing_date_of_birth != "quarantine" and "date_of_birth" in delivered:
         rows = _with_marked_dates_of_birth(rows, profile.missing_date_of_birth)
+    if profile.names_work(table) and SOURCE_RECORD in delivered:
+        rows = _with_work_of_record_id(rows)
     if reasons and DELETED in rows.column_names:
         _forgive_deletions(rows, table, reasons, unmapped)
     return rows, reasons, unmapped
@@ -384,6 +386,18 @@ def _with_letter_grades(
         "grade_value",
         pc.coalesce(values.cast(pa.string()), pa.chunked_array([filled.column])),
     )
+
+
+def _with_work_of_record_id(rows: pa.Table) -> pa.Table:
+    """The rows with the part of `source_record_id` before its last `-` where `assignment_id` is empty."""
+    texts, indices = _distinct(rows.column(SOURCE_RECORD))
+    judged = [_Judged(text.rpartition("-")[0] or None) for text in texts]
+    work = _taken(judged, indices, pa.string())
+    if ASSIGNMENT not in rows.column_names:
+        return rows.append_column(ASSIGNMENT, work)
+    given = rows.column(ASSIGNMENT).cast(pa.string())
+    filled = pc.coalesce(given, pa.chunked_array([work]))
+    return rows.set_column(rows.column_names.index(ASSIGNMENT), ASSIGNMENT, filled)
 
 
 def _with_marked_dates_of_birth(rows: pa.Table, marker: dt.date) -> pa.Table:

@@ -66,6 +66,11 @@ used. Capitals, blanks and punctuation in their names do not matter: `District I
 - The student is named by `district_id`, the number that `students` gives.
 - Give `source_record_id` for grades and incidents if your system has one: then a corrected record is an update.
   Without it a corrected record is a new one beside the old one.
+- Say which piece of work a grade is for (`assignment_id`, the same for all who had it) and by when it was due
+  (`due_date`), if you can. Then what a student has not handed in, and handed in after the others, counts. Without a
+  due date work is due once more than half of the class have handed it in; with one not before that day. Of work that
+  nobody in the class has a grade for yet nothing is known. Neither column tells one record from another: a row without
+  `source_record_id` that comes again with them is the same record, updated.
 """
 
 _ENROLMENTS = """## Schools and enrolments
@@ -158,6 +163,8 @@ F = 50
 
 - `date_format` holds for every date column; a text in another format, ISO included, is `type:<column>`. Unpadded days
   and months are understood where something stands between the numbers (`9/1/2026`).
+- `assignment_from = "source_record_id"`: of grades without an `assignment_id` the part of `source_record_id` before its
+  last `-` names the piece of work (`quiz-7-4711` is the work `quiz-7`). Default: only `assignment_id` does.
 - `decimal = ","` reads `92,5`; a number with a point is then `type:<column>`, for it may mean thousands.
 - `codes` may be given for every column that holds codes (text, whole numbers, grades; not names, dates or JSON). A
   value that is allowed anyway is taken as it is. Anything else is `unmapped_code:<column>`: the row waits in
@@ -273,14 +280,15 @@ Put the export into the delivery's folder as it is: the zip, its files, or a fol
   student's first recorded event counts. `school_id` is the org's `sourcedId`. An enrolment ends by `endDate`, by a
   status `inactive`, and where the next one at the school begins; of classes (1.1) when the last of them has ended. One
   that a full export no longer lists goes on until then. A result that is exempt, submitted, not submitted or graded in
-  part is no grade, and no zero. In a delta `tobedeleted` ends an enrolment, and takes any other record back.
+  part is no grade, and no zero. `assignment_id` and `due_date` are the line item's `sourcedId` and `dueDate`. In a
+  delta `tobedeleted` ends an enrolment, and takes any other record back.
 - **Ed-Fi XML** (data standard 3 or later) gives `students` (Student, with StudentEnrollment for grade level and dates),
   `schools` (School of EducationOrganization; `school_id` is the `SchoolId`), `enrollments` (StudentSchoolAssociation),
   `attendance_records` (StudentAttendance: exceptions only; of a day, and of a section on a day, the worst; the period
   of a section is the number in the name of its class period, else a number of its own; the school is the event's or
   the section's), `discipline_incidents`
-  (StudentDiscipline: perpetrators only; severity 1 to 5 by the behaviour), `grades` (StudentGradebook), and the days of
-  instruction (EducationOrgCalendar).
+  (StudentDiscipline: perpetrators only; severity 1 to 5 by the behaviour), `grades` (StudentGradebook; `assignment_id`
+  and `due_date` are those of the GradebookEntry), and the days of instruction (EducationOrgCalendar).
 
 - Of several rows for one thing equal ones count once; where they contradict each other nothing is believed, and they
   are counted by name. Several races are `Two or more races`. `1`, `Yes`, `TRUE`, `Y` are yes, `0`, `No`, `FALSE`, `N`

@@ -65,6 +65,8 @@ HEADERS: dict[str, tuple[str, ...]] = {
         "grade_letter",
         "submission_date",
         "assignment_type",
+        "assignment_id",
+        "due_date",
     ),
     "discipline_incidents": (
         "source_record_id",
@@ -314,6 +316,8 @@ class Export:
                         _letter(value),
                         date.isoformat(),
                         ASSIGNMENT_TYPES[year.assignment[grade_level, number, slot]],
+                        f"{code}-{grade_level:02d}-W{number + 1:02d}",
+                        date.isoformat(),
                     ]
                 )
         return rows
@@ -372,7 +376,7 @@ class Export:
             if kind == "grade_over_100":
                 soiled.append([*row[:4], f"{value * 10 if value > 10 else value + 900:g}", *row[5:]])
             elif kind == "impossible_date":
-                soiled.append([*row[:6], f"{row[6][:4]}-13-45", row[7]])
+                soiled.append([*row[:6], f"{row[6][:4]}-13-45", *row[7:]])
             elif kind == "exact_repeat":
                 soiled.extend([row, row])
             elif kind == "corrected_grade":

@@ -55,6 +55,8 @@ COLUMNS: dict[str, dict[str, tuple[str, bool, Any]]] = {
         "grade_value": ("number", False, (0, 100)),
         "grade_letter": ("text", False, 2),
         "submission_date": ("date", True, None),
+        "assignment_id": ("text", False, 100),
+        "due_date": ("date", False, None),
     },
     "discipline_incidents": {
         "district_id": ("text", True, 50),
@@ -64,6 +66,8 @@ COLUMNS: dict[str, dict[str, tuple[str, bool, Any]]] = {
         "resolution": ("text", False, 200),
     },
 }
+TELL_NO_RECORDS_APART = {"assignment_id", "due_date"}
+"""Columns that may say anything of a record without an id of its own."""
 HAPPENED = {
     "students": "date_of_birth",
     "attendance_records": "date",
@@ -258,7 +262,8 @@ def _key(table: str, row: Row) -> tuple[Any, Any]:
         return ("content", says), content
     if given("source_record_id"):
         return ("key", given("source_record_id")), content
-    return ("content", says), content
+    says = tuple(said for said in says if said[0] not in TELL_NO_RECORDS_APART)
+    return ("content", says), (says, content[1])
 
 
 def _spelled(table: str, name: str, text: str) -> str:

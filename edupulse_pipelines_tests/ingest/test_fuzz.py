@@ -86,6 +86,8 @@ SAID: dict[str, dict[str, tuple[list[str], list[str]]]] = {
         "grade_value": (["", "50", "50.0", "5e1", "100"], ["101", "-0.1", "NaN", "A"]),
         "grade_letter": (["", "A"], ["A++"]),
         "submission_date": (EVENT_DAYS, BAD_DAYS),
+        "assignment_id": (["", "w1", "w2"], ["w" * 101]),
+        "due_date": (["", "2025-09-05", "2026-09-05"], ["2025-02-30"]),
     },
     "discipline_incidents": {
         "district_id": (NUMBERS, [""]),

@@ -44,7 +44,7 @@ SNAPSHOT = {
     ),
     "grades": (
         "district_id", "record_key", "source_record_id", "course_id", "submission_date", "grade_value",
-        "grade_letter", "delivered_on", "field_deliveries",
+        "grade_letter", "assignment_id", "due_date", "delivered_on", "field_deliveries",
     ),
     "discipline_incidents": (
         "district_id", "record_key", "incident_date", "severity_level", "resolution", "delivered_on",
@@ -98,6 +98,8 @@ COLUMNS: dict[str, tuple[dict[str, st.SearchStrategy[str]], dict[str, st.SearchS
             "source_record_id": IDS,
             "grade_value": st.sampled_from(["", "50", "50.0"]),
             "grade_letter": st.sampled_from(["", "A"]),
+            "assignment_id": st.sampled_from(["", "w1", "w2"]),
+            "due_date": st.sampled_from(["", "2025-09-05"]),
         },
     ),
     "discipline_incidents": (

@@ -593,6 +593,38 @@ def test_0014_keeps_every_prediction_with_its_feedback_and_lets_one_be_without_a
     engine.dispose()
 
 
+BEFORE_DUE_WORK = "0013"
+"""A revision at which grades say neither of which work nor by when it was due."""
+
+
+def test_grades_from_before_due_work_are_as_they_were(empty_database_url: str) -> None:
+    engine = create_engine(empty_database_url)
+    kept = sa.text("SELECT id, record_key, grade_value, submission_date, updated_at, deleted_on, change_id FROM grades")
+    with writing(engine) as connection:
+        migrations.run_versions(connection, BEFORE_DUE_WORK)
+        connection.execute(
+            sa.text(
+                "INSERT INTO students (id, tenant_id, district_id, first_name, last_name, date_of_birth, delivered_on)"
+                " VALUES (:id, 'north', 'ZQ1', '-', '-', '2010-01-01', '2025-09-01')"
+            ),
+            {"id": uuid.UUID(int=1).hex},
+        )
+        connection.execute(
+            sa.text(
+                "INSERT INTO grades (id, tenant_id, student_id, record_key, course_id, grade_value, submission_date,"
+                " delivered_on, updated_at, change_id)"
+                " VALUES (:id, 'north', :student, 'hash:1#0', 'm', 81.5, '2025-09-02', '2025-09-08', :written, 7)"
+            ),
+            {"id": uuid.UUID(int=2).hex, "student": uuid.UUID(int=1).hex, "written": "2025-09-08 06:00:00"},
+        )
+        before = connection.execute(kept).all()
+    versions.upgrade(engine)
+    with engine.connect() as connection:
+        assert connection.execute(kept).all() == before
+        assert connection.execute(sa.text("SELECT assignment_id, due_date FROM grades")).all() == [(None, None)]
+    engine.dispose()
+
+
 @pytest.mark.parametrize("dialect", sorted(ddl.DIALECTS))
 def test_the_committed_sql_is_what_the_declaration_makes(dialect: str) -> None:
     committed = (ROOT / "sql" / "schema" / f"{dialect}.sql").read_text(encoding="utf-8")

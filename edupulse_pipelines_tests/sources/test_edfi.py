@@ -697,7 +697,10 @@ def test_a_grade() -> None:
         "grade_letter": "C",
         "submission_date": "2025-09-01",
         "assignment_type": "Quiz",
+        "assignment_id": "G1",
+        "due_date": None,
     }
+    assert grade({"NumericGradeEarned": "74"}, {"DueDate": "2025-09-08"})["due_date"] == "2025-09-08"
 
 
 @pytest.mark.parametrize(

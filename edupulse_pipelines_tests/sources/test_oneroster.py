@@ -463,8 +463,15 @@ def test_a_grade(version: str) -> None:
         **({"grade_letter": None} if version == "1.2" else {}),
         "submission_date": "2025-09-05",
         "assignment_type": "Quiz",
+        "assignment_id": "l1",
+        "due_date": None,
     }
     assert (row[LINE_NUMBER], getattr(opened, "snapshot")) == (2, True)  # noqa: B009
+
+
+def test_work_is_due_when_its_line_item_says() -> None:
+    due = only_grade(result(), line={"dueDate": "2025-09-04T23:59:00.000Z"}, tenant=TENANT)["due_date"]
+    assert due == "2025-09-04"
 
 
 @pytest.mark.parametrize(("version", "table"), [("1.1", "students"), ("1.2", "students"), ("1.2", "grades")])

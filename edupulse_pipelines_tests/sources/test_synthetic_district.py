@@ -104,7 +104,7 @@ def test_the_default_story_does_not_change(tmp_path: Path) -> None:
     digest = hashlib.sha256()
     for name, content in files(tmp_path).items():
         digest.update(name.encode() + content)
-    assert digest.hexdigest() == "291fba38ab63ff721e944b3ec1fe64823b88cc0dc75df44349ff47018be6a4b4"
+    assert digest.hexdigest() == "c7a55033db1af85965dbf684547fc2f59cef98c5d671e0478d1c22d8bb148003"
 
 
 def test_headers_are_the_landing_contract() -> None:

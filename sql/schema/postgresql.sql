@@ -935,9 +935,9 @@ BEGIN
     END IF;
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt, hash)
     VALUES (OLD.tenant_id, 'grades', CAST(OLD.id AS text), OLD.student_id, OLD.change_id, number,
-        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'record_key', OLD.record_key, 'source_record_id', OLD.source_record_id, 'course_id', OLD.course_id, 'course_name', OLD.course_name, 'grade_value', OLD.grade_value, 'grade_letter', OLD.grade_letter, 'submission_date', OLD.submission_date, 'assignment_type', OLD.assignment_type, 'delivered_on', OLD.delivered_on, 'field_deliveries', OLD.field_deliveries, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'deleted_on', OLD.deleted_on, 'change_id', OLD.change_id),
+        jsonb_build_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'record_key', OLD.record_key, 'source_record_id', OLD.source_record_id, 'course_id', OLD.course_id, 'course_name', OLD.course_name, 'grade_value', OLD.grade_value, 'grade_letter', OLD.grade_letter, 'submission_date', OLD.submission_date, 'assignment_type', OLD.assignment_type, 'delivered_on', OLD.delivered_on, 'field_deliveries', OLD.field_deliveries, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'deleted_on', OLD.deleted_on, 'change_id', OLD.change_id, 'assignment_id', OLD.assignment_id, 'due_date', OLD.due_date),
         encode(salt, 'hex'), encode(sha256(salt
-        || '\x000c'::bytea
+        || '\x000e'::bytea
         || ('\x00000010'::bytea || uuid_send(OLD.id))
         || (int4send(octet_length(OLD.tenant_id)) || convert_to(OLD.tenant_id, 'UTF8'))
         || ('\x00000010'::bytea || uuid_send(OLD.student_id))
@@ -949,7 +949,9 @@ BEGIN
         || coalesce(int4send(octet_length(OLD.grade_letter)) || convert_to(OLD.grade_letter, 'UTF8'), '\xffffffff'::bytea)
         || ('\x00000004'::bytea || date_send(OLD.submission_date))
         || coalesce(int4send(octet_length(OLD.assignment_type)) || convert_to(OLD.assignment_type, 'UTF8'), '\xffffffff'::bytea)
-        || coalesce('\x00000004'::bytea || date_send(OLD.deleted_on), '\xffffffff'::bytea)), 'hex'));
+        || coalesce('\x00000004'::bytea || date_send(OLD.deleted_on), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(OLD.assignment_id)) || convert_to(OLD.assignment_id, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || date_send(OLD.due_date), '\xffffffff'::bytea)), 'hex'));
     IF TG_OP = 'UPDATE' THEN
         NEW.change_id := number;
         RETURN NEW;
@@ -971,7 +973,7 @@ BEGIN
     IF TG_OP = 'DELETE' THEN
         FOR piece IN SELECT tenant_id, count(*) AS rows FROM audit_images WHERE replaced_by = number GROUP BY 1 LOOP
             PERFORM edupulse_audit_record(
-                number, piece.tenant_id, 'grades', 'delete', piece.rows, 12, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
+                number, piece.tenant_id, 'grades', 'delete', piece.rows, 14, NULL, edupulse_audit_images(number, piece.tenant_id), NULL
             );
         END LOOP;
         RETURN NULL;
@@ -980,7 +982,7 @@ BEGIN
         SELECT tenant_id, change_id, count(*) AS rows, encode(sha256(string_agg(sent, ''::bytea ORDER BY sent)), 'hex') AS content
         FROM (
             SELECT r.tenant_id, r.change_id,
-        '\x000c'::bytea
+        '\x000e'::bytea
         || ('\x00000010'::bytea || uuid_send(r.id))
         || (int4send(octet_length(r.tenant_id)) || convert_to(r.tenant_id, 'UTF8'))
         || ('\x00000010'::bytea || uuid_send(r.student_id))
@@ -992,14 +994,16 @@ BEGIN
         || coalesce(int4send(octet_length(r.grade_letter)) || convert_to(r.grade_letter, 'UTF8'), '\xffffffff'::bytea)
         || ('\x00000004'::bytea || date_send(r.submission_date))
         || coalesce(int4send(octet_length(r.assignment_type)) || convert_to(r.assignment_type, 'UTF8'), '\xffffffff'::bytea)
-        || coalesce('\x00000004'::bytea || date_send(r.deleted_on), '\xffffffff'::bytea) AS sent
+        || coalesce('\x00000004'::bytea || date_send(r.deleted_on), '\xffffffff'::bytea)
+        || coalesce(int4send(octet_length(r.assignment_id)) || convert_to(r.assignment_id, 'UTF8'), '\xffffffff'::bytea)
+        || coalesce('\x00000004'::bytea || date_send(r.due_date), '\xffffffff'::bytea) AS sent
             FROM added r WHERE TG_OP = 'INSERT' OR r.change_id = number
             OFFSET 0 -- so that the bytes are made once, and not again for the hash
         ) written
         GROUP BY 1, 2
     LOOP
         PERFORM edupulse_audit_record(
-            piece.change_id, piece.tenant_id, 'grades', lower(TG_OP), piece.rows, 12, piece.content,
+            piece.change_id, piece.tenant_id, 'grades', lower(TG_OP), piece.rows, 14, piece.content,
             CASE TG_OP WHEN 'UPDATE' THEN edupulse_audit_images(number, piece.tenant_id) END, NULL
         );
     END LOOP;
@@ -3397,6 +3401,8 @@ CREATE TABLE grades (
     updated_at TIMESTAMP WITH TIME ZONE DEFAULT CURRENT_TIMESTAMP NOT NULL,
     deleted_on DATE,
     change_id BIGINT DEFAULT CAST(coalesce(nullif(current_setting('app.audit_insert', true), ''), '0') AS bigint) NOT NULL,
+    assignment_id VARCHAR(100),
+    due_date DATE,
     CONSTRAINT pk_grades PRIMARY KEY (id),
     CONSTRAINT ck_grades_grade_value_range CHECK (grade_value >= 0 AND grade_value <= 100),
     CONSTRAINT fk_grades_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT,
@@ -3443,7 +3449,11 @@ COMMENT ON COLUMN grades.deleted_on IS 'Delivery that took the record back (`_de
 
 COMMENT ON COLUMN grades.change_id IS 'What wrote the row as it is: the number of the change (`audit_changes`) times 1,048,576, plus that of the statement (`audit_entries`). 0: from before changes were on record, or (SQLite) not by the pipelines.';
 
-CREATE OR REPLACE TRIGGER tr_grades_updated_at BEFORE UPDATE OF student_id, record_key, source_record_id, course_id, course_name, grade_value, grade_letter, submission_date, assignment_type, deleted_on
+COMMENT ON COLUMN grades.assignment_id IS 'The piece of work: classmates who had the same one have the same value. Optional.';
+
+COMMENT ON COLUMN grades.due_date IS 'The day by which the work had to be handed in; may lie ahead. Optional.';
+
+CREATE OR REPLACE TRIGGER tr_grades_updated_at BEFORE UPDATE OF student_id, record_key, source_record_id, course_id, course_name, grade_value, grade_letter, submission_date, assignment_type, deleted_on, assignment_id, due_date
 ON grades FOR EACH ROW EXECUTE FUNCTION edupulse_touch_updated_at();
 
 CREATE OR REPLACE TRIGGER tr_grades_audit_begin BEFORE INSERT OR UPDATE OR DELETE
@@ -3462,7 +3472,7 @@ CREATE OR REPLACE TRIGGER tr_grades_audit_truncate BEFORE TRUNCATE
 ON grades FOR EACH STATEMENT EXECUTE FUNCTION edupulse_audit_refuse_truncate();
 
 CREATE OR REPLACE TRIGGER tr_grades_audit_row BEFORE UPDATE
-ON grades FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.student_id IS DISTINCT FROM NEW.student_id OR OLD.record_key IS DISTINCT FROM NEW.record_key OR OLD.source_record_id IS DISTINCT FROM NEW.source_record_id OR OLD.course_id IS DISTINCT FROM NEW.course_id OR OLD.course_name IS DISTINCT FROM NEW.course_name OR OLD.grade_value IS DISTINCT FROM NEW.grade_value OR OLD.grade_letter IS DISTINCT FROM NEW.grade_letter OR OLD.submission_date IS DISTINCT FROM NEW.submission_date OR OLD.assignment_type IS DISTINCT FROM NEW.assignment_type OR OLD.deleted_on IS DISTINCT FROM NEW.deleted_on OR OLD.change_id IS DISTINCT FROM NEW.change_id)
+ON grades FOR EACH ROW WHEN (OLD.id IS DISTINCT FROM NEW.id OR OLD.tenant_id IS DISTINCT FROM NEW.tenant_id OR OLD.student_id IS DISTINCT FROM NEW.student_id OR OLD.record_key IS DISTINCT FROM NEW.record_key OR OLD.source_record_id IS DISTINCT FROM NEW.source_record_id OR OLD.course_id IS DISTINCT FROM NEW.course_id OR OLD.course_name IS DISTINCT FROM NEW.course_name OR OLD.grade_value IS DISTINCT FROM NEW.grade_value OR OLD.grade_letter IS DISTINCT FROM NEW.grade_letter OR OLD.submission_date IS DISTINCT FROM NEW.submission_date OR OLD.assignment_type IS DISTINCT FROM NEW.assignment_type OR OLD.deleted_on IS DISTINCT FROM NEW.deleted_on OR OLD.assignment_id IS DISTINCT FROM NEW.assignment_id OR OLD.due_date IS DISTINCT FROM NEW.due_date OR OLD.change_id IS DISTINCT FROM NEW.change_id)
 EXECUTE FUNCTION edupulse_audit_row_grades();
 
 CREATE OR REPLACE TRIGGER tr_grades_audit_removed BEFORE DELETE

@@ -299,6 +299,8 @@ CREATE TABLE grades (
     updated_at DATETIME DEFAULT CURRENT_TIMESTAMP NOT NULL,
     deleted_on DATE,
     change_id BIGINT DEFAULT 0 NOT NULL,
+    assignment_id VARCHAR(100),
+    due_date DATE,
     CONSTRAINT pk_grades PRIMARY KEY (id),
     CONSTRAINT ck_grades_grade_value_range CHECK (grade_value >= 0 AND grade_value <= 100),
     CONSTRAINT fk_grades_students FOREIGN KEY(tenant_id, student_id) REFERENCES students (tenant_id, id) ON DELETE RESTRICT,
@@ -311,18 +313,18 @@ CREATE INDEX ix_grades_student_id_submission_date ON grades (tenant_id, student_
 
 CREATE INDEX ix_grades_change_id ON grades (change_id);
 
-CREATE TRIGGER tr_grades_updated_at AFTER UPDATE OF student_id, record_key, source_record_id, course_id, course_name, grade_value, grade_letter, submission_date, assignment_type, deleted_on
+CREATE TRIGGER tr_grades_updated_at AFTER UPDATE OF student_id, record_key, source_record_id, course_id, course_name, grade_value, grade_letter, submission_date, assignment_type, deleted_on, assignment_id, due_date
 ON grades FOR EACH ROW
 BEGIN
     UPDATE grades SET updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') WHERE rowid = NEW.rowid;
 END;
 
-CREATE TRIGGER tr_grades_audit_row AFTER UPDATE OF id, tenant_id, student_id, record_key, source_record_id, course_id, course_name, grade_value, grade_letter, submission_date, assignment_type, deleted_on
-ON grades FOR EACH ROW WHEN OLD.id IS NOT NEW.id OR OLD.tenant_id IS NOT NEW.tenant_id OR OLD.student_id IS NOT NEW.student_id OR OLD.record_key IS NOT NEW.record_key OR OLD.source_record_id IS NOT NEW.source_record_id OR OLD.course_id IS NOT NEW.course_id OR OLD.course_name IS NOT NEW.course_name OR OLD.grade_value IS NOT NEW.grade_value OR OLD.grade_letter IS NOT NEW.grade_letter OR OLD.submission_date IS NOT NEW.submission_date OR OLD.assignment_type IS NOT NEW.assignment_type OR OLD.deleted_on IS NOT NEW.deleted_on
+CREATE TRIGGER tr_grades_audit_row AFTER UPDATE OF id, tenant_id, student_id, record_key, source_record_id, course_id, course_name, grade_value, grade_letter, submission_date, assignment_type, deleted_on, assignment_id, due_date
+ON grades FOR EACH ROW WHEN OLD.id IS NOT NEW.id OR OLD.tenant_id IS NOT NEW.tenant_id OR OLD.student_id IS NOT NEW.student_id OR OLD.record_key IS NOT NEW.record_key OR OLD.source_record_id IS NOT NEW.source_record_id OR OLD.course_id IS NOT NEW.course_id OR OLD.course_name IS NOT NEW.course_name OR OLD.grade_value IS NOT NEW.grade_value OR OLD.grade_letter IS NOT NEW.grade_letter OR OLD.submission_date IS NOT NEW.submission_date OR OLD.assignment_type IS NOT NEW.assignment_type OR OLD.deleted_on IS NOT NEW.deleted_on OR OLD.assignment_id IS NOT NEW.assignment_id OR OLD.due_date IS NOT NEW.due_date
 BEGIN
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt)
     VALUES (OLD.tenant_id, 'grades', CAST(OLD.id AS text), OLD.student_id, OLD.change_id, coalesce((SELECT id * 1048576 FROM audit_changes WHERE link IS NULL), 0),
-        json_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'record_key', OLD.record_key, 'source_record_id', OLD.source_record_id, 'course_id', OLD.course_id, 'course_name', OLD.course_name, 'grade_value', CASE WHEN OLD.grade_value IS NULL THEN NULL ELSE printf('%!.17g', OLD.grade_value) END, 'grade_letter', OLD.grade_letter, 'submission_date', OLD.submission_date, 'assignment_type', OLD.assignment_type, 'delivered_on', OLD.delivered_on, 'field_deliveries', OLD.field_deliveries, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'deleted_on', OLD.deleted_on, 'change_id', OLD.change_id), lower(hex(randomblob(16))));
+        json_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'record_key', OLD.record_key, 'source_record_id', OLD.source_record_id, 'course_id', OLD.course_id, 'course_name', OLD.course_name, 'grade_value', CASE WHEN OLD.grade_value IS NULL THEN NULL ELSE printf('%!.17g', OLD.grade_value) END, 'grade_letter', OLD.grade_letter, 'submission_date', OLD.submission_date, 'assignment_type', OLD.assignment_type, 'delivered_on', OLD.delivered_on, 'field_deliveries', OLD.field_deliveries, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'deleted_on', OLD.deleted_on, 'change_id', OLD.change_id, 'assignment_id', OLD.assignment_id, 'due_date', OLD.due_date), lower(hex(randomblob(16))));
     UPDATE grades SET change_id = coalesce((SELECT id * 1048576 FROM audit_changes WHERE link IS NULL), 0) WHERE rowid = NEW.rowid;
 END;
 
@@ -331,7 +333,7 @@ ON grades FOR EACH ROW
 BEGIN
     INSERT INTO audit_images (tenant_id, table_name, row_key, student_id, written_by, replaced_by, image, salt)
     VALUES (OLD.tenant_id, 'grades', CAST(OLD.id AS text), OLD.student_id, OLD.change_id, coalesce((SELECT id * 1048576 FROM audit_changes WHERE link IS NULL), 0),
-        json_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'record_key', OLD.record_key, 'source_record_id', OLD.source_record_id, 'course_id', OLD.course_id, 'course_name', OLD.course_name, 'grade_value', CASE WHEN OLD.grade_value IS NULL THEN NULL ELSE printf('%!.17g', OLD.grade_value) END, 'grade_letter', OLD.grade_letter, 'submission_date', OLD.submission_date, 'assignment_type', OLD.assignment_type, 'delivered_on', OLD.delivered_on, 'field_deliveries', OLD.field_deliveries, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'deleted_on', OLD.deleted_on, 'change_id', OLD.change_id), lower(hex(randomblob(16))));
+        json_object('id', OLD.id, 'tenant_id', OLD.tenant_id, 'student_id', OLD.student_id, 'record_key', OLD.record_key, 'source_record_id', OLD.source_record_id, 'course_id', OLD.course_id, 'course_name', OLD.course_name, 'grade_value', CASE WHEN OLD.grade_value IS NULL THEN NULL ELSE printf('%!.17g', OLD.grade_value) END, 'grade_letter', OLD.grade_letter, 'submission_date', OLD.submission_date, 'assignment_type', OLD.assignment_type, 'delivered_on', OLD.delivered_on, 'field_deliveries', OLD.field_deliveries, 'created_at', OLD.created_at, 'updated_at', OLD.updated_at, 'deleted_on', OLD.deleted_on, 'change_id', OLD.change_id, 'assignment_id', OLD.assignment_id, 'due_date', OLD.due_date), lower(hex(randomblob(16))));
 END;
 
 CREATE TABLE discipline_incidents (
