@@ -9,7 +9,7 @@ import os
 import shutil
 import zipfile
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, BinaryIO, cast
 
 import pyarrow.parquet as pq
 import pytest
@@ -342,8 +342,8 @@ def test_names_that_people_wrote_are_kept_in_the_database_and_told_by_number(dis
 
 def test_a_kept_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Landed:
-        def keep(self, target: Path) -> None:
-            target.write_bytes(b"as it came")
+        def keep_in(self, kept: BinaryIO) -> None:
+            kept.write(b"as it came")
 
     synced: list[str] = []
 
