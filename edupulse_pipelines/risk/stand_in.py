@@ -20,7 +20,13 @@ from edupulse_pipelines.risk.book.identity import data_hash_of, settings_hash_of
 from edupulse_pipelines.risk.book.learned_label import label_hash_of
 from edupulse_pipelines.risk.book.records import ModelRecord, model_records, scorers, write_record
 from edupulse_pipelines.risk.book.registry import Registry
-from edupulse_pipelines.risk.book.rules import is_rule_of, labelled_rows, rule_version, rule_without_labels
+from edupulse_pipelines.risk.book.rules import (
+    is_rule_of,
+    labelled_rows,
+    present_rule,
+    rule_version,
+    rule_without_labels,
+)
 from edupulse_pipelines.risk.book.run_contents import VALIDATION, RunContents
 from edupulse_pipelines.risk.judging.confidence import fit_confidence
 from edupulse_pipelines.risk.judging.drift import model_reference
@@ -41,8 +47,12 @@ def keep_rule(work: Work, tenant: TenantSettings, registry: Registry) -> None:
 
     RegistryUnavailable when MLflow does not answer; the row is there all the same.
     """
-    with work.writing() as connection:
-        record = rule_without_labels(connection, work, tenant)
+    with work.reading() as connection:
+        found = present_rule(connection, work, tenant)
+    if found is None:
+        with work.writing() as connection:
+            found = rule_without_labels(connection, work, tenant)
+    record = found
     if record.mlflow is None and not record.set_aside:
         logged = _logged(tenant, registry, work, record, {})
         with work.writing() as connection:

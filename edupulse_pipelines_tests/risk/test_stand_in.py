@@ -102,6 +102,11 @@ def test_when_nothing_beats_the_rule_it_is_champion_until_something_does(
     assert {"auc_roc", "baseline"} <= set(rule.metrics)
     assert by_standing(engine, tenant, registry, 24) == [("champion", "rule", True)]
     assert differences(work, registry) == []
+    # Under another label the present rule is there at once; a week that was scored keeps what scored it.
+    other = tenant.model_copy(update={"label": LabelSettings(failing_below=70)})
+    old, new = score_weeks(work, other, [week(24), LAST], registry).weeks
+    assert (old.model_version, old.inserted) == (rule.model_version, 0)
+    assert (new.standing, new.kind, new.probabilities) == ("rule", "rule", False)
 
     refuse(monkeypatch, promoted=True)
     train_risk_models(work, tenant, [LAST], registry)

@@ -66,7 +66,8 @@ def scorers_of(
     able = [record for record in records if _knows_no_more_than(record, week)]
     found = []
     champion = scoring_model(able, week)
-    if champion is not None:
+    # A model of another label goes on until the next training. A rule need not: the present one is there at once.
+    if champion is not None and (champion.model_type != RULE or is_rule_of(champion, tenant)):
         found.append(Scorer(champion, CHAMPION))
     transferred = [
         record

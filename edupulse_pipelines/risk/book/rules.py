@@ -48,14 +48,19 @@ def rule_version(tenant: TenantSettings, learned: dict[str, Any] | None, data_th
     return name if data_through is None else f"{data_through:%Y-%m-%d}-{name}"
 
 
-def rule_without_labels(connection: sa.Connection, work: Work, tenant: TenantSettings) -> ModelRecord:
-    """The row of the tenant's rule as it is before any outcome is known; written where it is not there yet."""
+def present_rule(connection: sa.Connection, work: Work, tenant: TenantSettings) -> ModelRecord | None:
+    """The row of the tenant's rule as it is before any outcome is known; None where it is not there yet."""
     version = rule_version(tenant, None, None)
-    for record in model_records(connection, work):
-        if record.model_version == version:
-            return record
+    return next((record for record in model_records(connection, work) if record.model_version == version), None)
+
+
+def rule_without_labels(connection: sa.Connection, work: Work, tenant: TenantSettings) -> ModelRecord:
+    """`present_rule`; written where it is not there yet."""
+    found = present_rule(connection, work, tenant)
+    if found is not None:
+        return found
     record = ModelRecord(
-        model_version=version,
+        model_version=rule_version(tenant, None, None),
         model_type=RULE,
         trained_at=dt.datetime.now(dt.UTC),
         metrics={},
