@@ -374,13 +374,19 @@ class _Archive:
         present = {
             (delivery.delivered_on, file.name) for delivery in asked for file in delivery.files.get(self._table, [])
         }
-        with self._work.writing() as connection:
-            gone = [
+
+        def missing(connection: Connection) -> list[manifest.Entry]:
+            return [
                 file
                 for file in manifest.refused(connection, self._work, self._table)
                 if week_of_delivery(file.delivered_on) in weeks and (file.delivered_on, file.file_name) not in present
             ]
-            manifest.withdraw(connection, gone)
+
+        with self._work.reading() as connection:
+            if not missing(connection):
+                return
+        with self._work.writing() as connection:
+            manifest.withdraw(connection, missing(connection))
 
     def _path(self, delivered_on: dt.date, file_name: str, sha256: str) -> Path:
         return archive_path(self._raw_dir, self._work.tenant, self._table, delivered_on, file_name, sha256)
