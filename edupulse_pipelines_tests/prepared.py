@@ -1,7 +1,7 @@
 """What takes seconds to make and is the same every time, made once per process: tests get copies, or the same answer.
 
-An MLflow store with its tables, the verdicts of Great Expectations, leakage proofs, the plots of trainings, and
-Dagster's storage in memory. Databases of ours are in `conftest`.
+An MLflow store with its tables, the verdicts of Great Expectations, leakage proofs, the plots of trainings, the texts
+of SQLAlchemy's statements, and Dagster's storage in memory. Databases of ours are in `conftest`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 from unittest import mock
 from weakref import WeakKeyDictionary
 
@@ -24,6 +24,7 @@ from edupulse_pipelines.schema.expectations import NUMBER_SUFFIX
 if TYPE_CHECKING:
     import pandas as pd
     import pytest
+    import sqlalchemy as sa
     from dagster import DagsterInstance
 
     from edupulse_pipelines.ingest.validation import Expectations
@@ -54,7 +55,50 @@ def _mlflow_template() -> Path:
     # MLflow writes its URI into the environment, where settings of the test that comes first would find it.
     with mock.patch.dict(os.environ):
         assert Registry(f"sqlite:///{path}").find_run("nobody", {"asked": "once"}) is None
+    from mlflow.store.db import utils
+
+    # Which revision is the newest, MLflow finds by reading fifty modules of migrations, twice for each store it opens.
+    utils._get_latest_schema_revision = lru_cache(utils._get_latest_schema_revision)
     return path
+
+
+class CompiledStatements:
+    """What SQLAlchemy keeps of the statements that it has made text of, for all engines of a kind of database.
+
+    Each engine has a cache of its own; nearly every test has an engine of its own, and so has every event that Dagster
+    stores in SQLite. A kind is what the text of a statement and the reading of its result depend on.
+    """
+
+    _known: ClassVar[dict[tuple[object, ...], Any]] = {}
+
+    def __init__(self, dialect: sa.Dialect) -> None:
+        self._kind = (
+            type(dialect),
+            dialect.server_version_info,
+            *(
+                getattr(getattr(dialect, f"_json_{name}", None), "__code__", None)
+                for name in ("serializer", "deserializer")
+            ),
+        )
+
+    def get(self, key: tuple[object, ...]) -> Any:
+        """The statement that is known by this key, of which the first part is the engine's own dialect."""
+        return self._known.get((self._kind, *key[1:]))
+
+    def __setitem__(self, key: tuple[object, ...], compiled: Any) -> None:
+        self._known[(self._kind, *key[1:])] = compiled
+
+    @classmethod
+    def share(cls) -> None:
+        """Let every engine of this process use them from now on."""
+        import sqlalchemy as sa
+
+        if not sa.event.contains(sa.Engine, "engine_connect", cls._use):
+            sa.event.listen(sa.Engine, "engine_connect", cls._use)
+
+    @classmethod
+    def _use(cls, connection: sa.Connection) -> None:
+        connection.execution_options(compiled_cache=cls(connection.dialect))
 
 
 def remembering(judge: Judge) -> Judge:

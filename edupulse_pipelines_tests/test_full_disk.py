@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +19,7 @@ from edupulse_pipelines.orchestration.execution import run_weekly_job
 from edupulse_pipelines.private_home import keep_private
 from edupulse_pipelines.settings import load_settings
 from edupulse_pipelines.storage.engine import create_engine, reachable
+from edupulse_pipelines_tests import forked
 from edupulse_pipelines_tests.test_private_home import STUDENTS, a_district, edupulse
 
 SAID = "No space is left on the disk of "
@@ -150,14 +148,7 @@ def test_a_run_on_a_full_disk_says_so_in_one_line_and_the_next_ends_as_it_should
 def test_a_limit_on_the_size_of_files(tmp_path: Path) -> None:
     """A cheap stand-in for a full disk, where nothing can be mounted: no write beyond so many bytes succeeds."""
     a_district(tmp_path)
-    script = "from edupulse_pipelines.cli import main; main()"
-    ran = subprocess.run(
-        [sys.executable, "-c", script, "run", "--all", "--home", str(tmp_path)],
-        capture_output=True,
-        text=True,
-        check=False,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
-    )
+    ran = forked.edupulse("run", "--all", "--home", tmp_path, largest_file=20_000).finish()
     assert ran.returncode == 1
     assert "Traceback" not in ran.stdout + ran.stderr
 

@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import tomllib
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -61,9 +62,16 @@ def room(path: Path) -> str:
     return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
 
 
+@cache
+def syntax(path: Path) -> ast.Module:
+    """What a file consists of."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
 def imports(path: Path, *, at_module_level: bool = False) -> set[str]:
     """Full names of what a file imports: anywhere, or only what importing the file itself imports."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = syntax(path)
     found: set[str] = set()
     package = [PACKAGE.name, *path.relative_to(PACKAGE).parent.parts]
 
@@ -144,7 +152,7 @@ def test_no_module_takes_what_another_keeps_to_itself() -> None:
 def _opens_connections(path: Path) -> list[str]:
     """The places of a file that make an engine, or open a connection or a transaction on one."""
     found = [full for full in imports(path) if full.rpartition(".")[2] in {"create_engine", "Engine"}]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(syntax(path)):
         if not isinstance(node, ast.Attribute):
             continue
         of = ast.unparse(node.value)
@@ -159,8 +167,8 @@ def test_no_program_is_given_our_secrets() -> None:
     started = {
         f"{path.relative_to(ROOT)}, line {node.lineno}": {word.arg: ast.unparse(word.value) for word in node.keywords}
         for path in MODULES
-        if "subprocess" in (text := path.read_text(encoding="utf-8"))
-        for node in ast.walk(ast.parse(text))
+        if "subprocess" in path.read_text(encoding="utf-8")
+        for node in ast.walk(syntax(path))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in ("subprocess.run", "subprocess.Popen")
     }
     assert len(started) > 5
@@ -228,7 +236,7 @@ def test_every_public_module_says_what_it_is(folder: str) -> None:
         str(path.relative_to(ROOT))
         for path in sorted((ROOT / folder).rglob("*.py"))
         if path.read_text(encoding="utf-8").strip()
-        and ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) is None
+        and ast.get_docstring(syntax(path)) is None
         # A file of tests has a name that says it; a room's module has to tell what does not live in it, too.
         and not path.name.startswith(("test_", "conftest"))
         and "versions" not in path.parts

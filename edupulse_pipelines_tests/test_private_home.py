@@ -15,6 +15,7 @@ from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.private_home import as_senders_write, keep_private
 from edupulse_pipelines.settings import load_settings
 from edupulse_pipelines.storage.engine import create_engine
+from edupulse_pipelines_tests import forked
 from edupulse_pipelines_tests.prepared import put_mlflow_store
 
 STUDENTS = 29
@@ -66,14 +67,8 @@ def a_district(home: Path, toml: str = TOML) -> None:
 
 
 def edupulse(home: Path, *words: str, umask: int) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "edupulse_pipelines.cli", *words, "--home", str(home)],
-        capture_output=True,
-        text=True,
-        umask=umask,
-        check=False,
-        env={name: value for name, value in os.environ.items() if not name.startswith(("EDUPULSE_", "MLFLOW_"))},
-    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("EDUPULSE_", "MLFLOW_"))}
+    return forked.edupulse(*words, "--home", home, umask=umask, environment=environment).finish()
 
 
 def test_a_home_is_for_its_owner_alone(tmp_path: Path) -> None:

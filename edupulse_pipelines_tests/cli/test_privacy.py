@@ -17,7 +17,8 @@ from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.governance.disclosures import Circumstances
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.weeks import feature_date, last_closed_week
-from edupulse_pipelines_tests.cli.house import House
+from edupulse_pipelines_tests.cli.house import House, load
+from edupulse_pipelines_tests.conftest import Scene
 from edupulse_pipelines_tests.ingest.district import STUDENT_HEADER
 from edupulse_pipelines_tests.roles import roles_of
 
@@ -27,6 +28,11 @@ EXITS = (
     "1001,Ann,Lee,2010-01-01,2020-09-01,2021-06-18,completed\n"
     "1002,Bertram,Ray,2010-01-02,2020-09-01,2021-06-18,\n1003,Cleo,Moss,2010-01-03,2020-09-01,,\n"
 )
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return load
 
 
 @pytest.fixture

@@ -5,8 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +15,8 @@ from click.testing import CliRunner, Result
 
 from edupulse_pipelines import cli
 from edupulse_pipelines.storage.engine import create_engine, writing
+from edupulse_pipelines_tests import forked
+from edupulse_pipelines_tests.conftest import Scene
 from edupulse_pipelines_tests.ingest.district import FIRST_WEEK, SECRET, STUDENT_HEADER, District
 
 STUDENTS = f"{STUDENT_HEADER}\nZQ1,ZQ,ZQ,2010-02-03\nZQ2,ZQ,ZQ,2010-02-04\n"
@@ -61,12 +61,20 @@ class House:
         return [(number, str(day), status) for number, day, status in rows]
 
 
+def _load(engine: sa.Engine, folder: Path) -> None:
+    district = District(engine, folder, name="north")
+    district.land(1, students=STUDENTS, attendance_records=DAYS)
+    district.run("students", "attendance_records")
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return _load
+
+
 @pytest.fixture
 def house(tmp_path: Path, database_url: str, engine: sa.Engine) -> House:
-    made = House(tmp_path, database_url, engine)
-    made.district.land(1, students=STUDENTS, attendance_records=DAYS)
-    made.district.run("students", "attendance_records")
-    return made
+    return House(tmp_path, database_url, engine)
 
 
 def mend(path: Path, **by_line: dict[str, str]) -> Path:
@@ -247,22 +255,13 @@ def test_an_empty_file_has_no_quarantine_and_stays_empty(
 def test_two_replays_at_once_load_every_row_once(house: House) -> None:
     house("export", "--out", house.home)
     path = mend(house.home / "attendance_records.csv", **MENDED)
-    command = [sys.executable, "-m", "edupulse_pipelines.cli", "quarantine", "replay", str(path), "--json"]
-    both = [
-        subprocess.Popen(
-            [*command, "--home", str(house.home)],
-            env={**os.environ, "EDUPULSE_DATABASE_URL": house.url},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(2)
-    ]
+    environment = {**os.environ, "EDUPULSE_DATABASE_URL": house.url}
+    command = ("quarantine", "replay", path, "--json", "--home", house.home)
+    both = [forked.edupulse(*command, environment=environment) for _ in range(2)]
     answers = []
-    for process in both:
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
-        answers.append(json.loads(out.splitlines()[-1]))
+    for ended in [replay.finish() for replay in both]:
+        assert ended.returncode == 0, ended.stderr
+        answers.append(json.loads(ended.stdout.splitlines()[-1]))
     assert sum(count["loaded"] for answer in answers for count in answer["tables"].values()) == 3
     assert len(house.days()) == 4
     assert house.json("list", "--all")["open"] == 0

@@ -321,6 +321,7 @@ def test_a_delivery_that_came_after_its_week_was_run_is_not_forgotten(district: 
     assert "taken along" not in district.run("run").output
 
 
+@mostly_sqlite
 @pytest.mark.usefixtures("runs_in_memory")
 def test_a_corrected_file_is_taken_along_though_its_name_is_known(district: District) -> None:
     """The header is wrong at first; the correction of the same name comes when nothing else does."""
@@ -422,6 +423,7 @@ def _land_enrolment(district: District, name: str, row: list[Any]) -> None:
         writer.writerow(row)
 
 
+@mostly_sqlite
 @pytest.mark.usefixtures("runs_in_memory")
 def test_absences_without_a_calendar_have_no_rate_and_with_one_they_do(district: District) -> None:
     for path in district.home.glob(f"landing/{TENANT}/*/attendance_records.csv"):

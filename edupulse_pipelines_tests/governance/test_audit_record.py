@@ -17,6 +17,7 @@ from edupulse_pipelines.operations.partitions import attach_month, detach_month
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.schema.tables import AUDITED, RECORD_TABLES, TABLES
 from edupulse_pipelines.storage.work import EVERY_TENANT, Work
+from edupulse_pipelines_tests.conftest import Scene
 from edupulse_pipelines_tests.ingest.conftest import quick_judge  # noqa: F401 - a fixture
 from edupulse_pipelines_tests.ingest.district import SECRET, STUDENT_HEADER, District
 from edupulse_pipelines_tests.storage.attendance import SEPTEMBER, TABLE, work_for
@@ -24,12 +25,20 @@ from edupulse_pipelines_tests.storage.attendance import SEPTEMBER, TABLE, work_f
 ON_POSTGRESQL = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
-@pytest.fixture
-def district(engine: sa.Engine, tmp_path: Path) -> District:
-    made = District(engine, tmp_path)
+def _load(engine: sa.Engine, folder: Path) -> None:
+    made = District(engine, folder)
     made.land(1, students=f"{STUDENT_HEADER}\n1,{SECRET}Ada,{SECRET},2010-01-01\n2,{SECRET}Ben,{SECRET},2010-01-02\n")
     made.run("students")
-    return made
+
+
+@pytest.fixture
+def scene(request: pytest.FixtureRequest) -> Scene | None:
+    return _load if "district" in request.fixturenames else None
+
+
+@pytest.fixture
+def district(engine: sa.Engine, tmp_path: Path) -> District:
+    return District(engine, tmp_path)
 
 
 def test_every_table_is_on_record_or_says_why_not() -> None:
@@ -207,9 +216,12 @@ _STEPS = st.lists(
 )
 
 
-@settings(max_examples=8, deadline=None)
-@given(steps=_STEPS)
-def _holds(steps: list[Any], engine: sa.Engine, folder: Path, number: list[int]) -> None:
+def _holds(examples: int) -> Any:
+    """The function below, for as many examples."""
+    return settings(max_examples=examples, deadline=None)(given(steps=_STEPS)(_check_steps))
+
+
+def _check_steps(steps: list[Any], engine: sa.Engine, folder: Path, number: list[int]) -> None:
     number[0] += 1
     district = District(engine, folder / str(number[0]), name=f"lake{number[0]}")
     was: list[tuple[dt.datetime, dict[str, list[str]]]] = []
@@ -254,7 +266,12 @@ def test_the_tables_as_recorded_at_each_step_are_those_that_were_there(
     tmp_path: Path,
     quick_judge: None,  # noqa: F811
 ) -> None:
-    _holds(engine=engine, folder=tmp_path, number=[0])
+    _holds(3)(engine=engine, folder=tmp_path, number=[0])
+
+
+@pytest.mark.heavy
+def test_so_are_those_of_many_steps(engine: sa.Engine, tmp_path: Path, quick_judge: None) -> None:  # noqa: F811
+    _holds(40)(engine=engine, folder=tmp_path, number=[0])
 
 
 @ON_POSTGRESQL

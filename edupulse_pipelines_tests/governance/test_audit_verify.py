@@ -13,6 +13,7 @@ from edupulse_pipelines.governance.audit_verify import Anchor, Verification, ver
 from edupulse_pipelines.schema.declaration import Column
 from edupulse_pipelines.schema.tables import TABLES
 from edupulse_pipelines.storage.work import Work
+from edupulse_pipelines_tests.conftest import Scene
 from edupulse_pipelines_tests.governance.tampering import past_triggers
 from edupulse_pipelines_tests.ingest.district import SECRET, STUDENT_HEADER, District
 
@@ -28,16 +29,24 @@ def _attendance(day: dt.date, status: str = "present") -> str:
     return "\n".join(["district_id,date,status", *(f"{number},{day},{status}" for number in range(len(NAMES))), ""])
 
 
-@pytest.fixture
-def district(engine: sa.Engine, tmp_path: Path) -> District:
-    """A district of four students and two weeks: the second one corrects a name and a day, and repeats the rest."""
-    made = District(engine, tmp_path)
+def _load(engine: sa.Engine, folder: Path) -> None:
+    made = District(engine, folder)
     first = dt.date(2025, 9, 2)
     made.land(1, students=_students(*NAMES), attendance_records=_attendance(first))
     made.run("students", "enrollments", "attendance_records")
     made.land(2, students=_students("Adam", *NAMES[1:]), attendance_records=_attendance(first, "absent"))
     made.run("students", "enrollments", "attendance_records")
-    return made
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return _load
+
+
+@pytest.fixture
+def district(engine: sa.Engine, tmp_path: Path) -> District:
+    """A district of four students and two weeks: the second one corrects a name and a day, and repeats the rest."""
+    return District(engine, tmp_path)
 
 
 def _found(work: Work, **options: object) -> list[str]:

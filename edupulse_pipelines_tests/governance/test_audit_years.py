@@ -17,6 +17,7 @@ from edupulse_pipelines.governance.audit_years import Retired, retire
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.storage import changes
 from edupulse_pipelines.storage.work import EVERY_TENANT, Work
+from edupulse_pipelines_tests.conftest import Scene
 from edupulse_pipelines_tests.governance.tampering import past_triggers
 from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, SECRET, STUDENT_HEADER, District
 
@@ -33,10 +34,8 @@ def _attendance(status: str, day: int = 2) -> str:
     return f"{ATTENDANCE_HEADER}\n0,2025-09-0{day},{status}\n1,2025-09-0{day},{status}\n"
 
 
-@pytest.fixture
-def district(engine: sa.Engine, tmp_path: Path) -> District:
-    """What was delivered twice, and corrected, is on record since 2019; something later since today."""
-    made = District(engine, tmp_path)
+def _load(engine: sa.Engine, folder: Path) -> None:
+    made = District(engine, folder)
     made.land(1, students=_students("Ada", "Ben"), attendance_records=_attendance("present"))
     made.run("students", "enrollments", "attendance_records")
     made.land(2, students=_students("Adam", "Ben"), attendance_records=_attendance("absent"))
@@ -44,7 +43,17 @@ def district(engine: sa.Engine, tmp_path: Path) -> District:
     _make_old(engine)
     made.land(3, students=_students("Adam", "Benno"), attendance_records=_attendance("tardy", 3))
     made.run("students", "enrollments", "attendance_records")
-    return made
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return _load
+
+
+@pytest.fixture
+def district(engine: sa.Engine, tmp_path: Path) -> District:
+    """What was delivered twice, and corrected, is on record since 2019; something later since today."""
+    return District(engine, tmp_path)
 
 
 def _make_old(engine: sa.Engine) -> None:

@@ -24,6 +24,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.sources.landed_files import LandedFile
 from edupulse_pipelines.storage import erased, manifest
 from edupulse_pipelines.storage.work import EVERY_TENANT, Work
+from edupulse_pipelines_tests.conftest import Scene
 from edupulse_pipelines_tests.governance import canaries
 from edupulse_pipelines_tests.governance.tampering import past_triggers
 from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, STUDENT_HEADER, District, balanced
@@ -42,14 +43,22 @@ GRADES = (
 )
 
 
-@pytest.fixture
-def district(engine: sa.Engine, tmp_path: Path) -> District:
-    """A district with the canary and another child, loaded."""
-    made = District(engine, tmp_path)
+def _load(engine: sa.Engine, folder: Path) -> None:
+    made = District(engine, folder)
     made.land(1, students=STUDENTS, attendance_records=ATTENDANCE, grades=GRADES)
     made.land(2, attendance_records=MORE)
     made.run()
-    return made
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return _load
+
+
+@pytest.fixture
+def district(engine: sa.Engine, tmp_path: Path) -> District:
+    """A district with the canary and another child, loaded."""
+    return District(engine, tmp_path)
 
 
 def erasing(district: District, number: str = NUMBER, **changes: Any) -> Erased:
@@ -58,10 +67,10 @@ def erasing(district: District, number: str = NUMBER, **changes: Any) -> Erased:
 
 
 def held(district: District) -> list[str]:
-    """Where the canary is found outside of landing: files and tables."""
+    """Where the canary is found outside of landing: files and tables. SQLite's log is a part of its file."""
     files = canaries.in_files(district.raw.parent)
     outside = [name for name in files if not (district.raw.parent / name).is_relative_to(district.landing)]
-    return [*outside, *canaries.in_tables(district.engine)]
+    return [*dict.fromkeys(name.removesuffix("-wal") for name in outside), *canaries.in_tables(district.engine)]
 
 
 def accounts(district: District) -> list[tuple[str, int, int, int]]:

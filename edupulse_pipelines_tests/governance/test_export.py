@@ -19,6 +19,7 @@ from edupulse_pipelines.governance.disclosures import Circumstances, disclosures
 from edupulse_pipelines.schema.sqlalchemy_tables import student_features, weekly_activity
 from edupulse_pipelines.schema.sqlalchemy_tables import students as students_table
 from edupulse_pipelines.weeks import feature_date
+from edupulse_pipelines_tests.conftest import Scene
 from edupulse_pipelines_tests.ingest.district import FIRST_WEEK, STUDENT_HEADER, District
 
 CIRCUMSTANCES = Circumstances(recipient="a university", purpose="a study", legal_basis="an agreement")
@@ -46,9 +47,18 @@ def filled(engine: sa.Engine, folder: Path, count: int) -> District:
     return made
 
 
+def _fill(engine: sa.Engine, folder: Path) -> None:
+    filled(engine, folder, 121)
+
+
+@pytest.fixture
+def scene(request: pytest.FixtureRequest) -> Scene | None:
+    return _fill if "district" in request.fixturenames else None
+
+
 @pytest.fixture
 def district(engine: sa.Engine, tmp_path: Path) -> District:
-    return filled(engine, tmp_path, 121)
+    return District(engine, tmp_path)
 
 
 def read(path: Path) -> list[dict[str, str]]:

@@ -20,6 +20,7 @@ from edupulse_pipelines.ingest.joining import join
 from edupulse_pipelines.schema.sqlalchemy_tables import metadata
 from edupulse_pipelines.settings import ProfileSettings
 from edupulse_pipelines.storage.erased import key_for
+from edupulse_pipelines_tests.conftest import Scene
 from edupulse_pipelines_tests.ingest.district import STUDENT_HEADER, District
 
 CIRCUMSTANCES = Circumstances(recipient="a parent", purpose="asked", legal_basis="a law")
@@ -31,15 +32,23 @@ INCIDENTS = (
 )
 
 
-@pytest.fixture
-def district(engine: sa.Engine, tmp_path: Path) -> District:
-    """Ann (1001) and Bertram (1002), each with incidents, one of which names both."""
-    made = District(engine, tmp_path)
+def _load(engine: sa.Engine, folder: Path) -> None:
+    made = District(engine, folder)
     students = f"{STUDENT_HEADER}\n1001,Ann,Lee,2010-01-01\n1002,Bertram,Ray,2010-01-02\n"
     made.land(1, students=students, discipline_incidents=INCIDENTS)
     made.land(2, students=f"{STUDENT_HEADER},=cmd\n1001,Ann,Lee,2010-01-01,=1+1\n1001,Ann,Leigh,2010-01-01,\n")
     made.run()
-    return made
+
+
+@pytest.fixture
+def scene(request: pytest.FixtureRequest) -> Scene | None:
+    return _load if "district" in request.fixturenames else None
+
+
+@pytest.fixture
+def district(engine: sa.Engine, tmp_path: Path) -> District:
+    """Ann (1001) and Bertram (1002), each with incidents, one of which names both."""
+    return District(engine, tmp_path)
 
 
 def sheet(out: Path, name: str) -> list[dict[str, str]]:

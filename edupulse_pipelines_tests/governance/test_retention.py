@@ -24,6 +24,7 @@ from edupulse_pipelines.schema.sqlalchemy_tables import metadata, model_metadata
 from edupulse_pipelines.settings.retention import RetentionSettings
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.storage.work import EVERY_TENANT, Work
+from edupulse_pipelines_tests.conftest import Scene
 from edupulse_pipelines_tests.governance import canaries
 from edupulse_pipelines_tests.ingest.district import FIRST_WEEK, District
 
@@ -49,14 +50,23 @@ LEFT = dt.date(2025, 9, 19)
 A_YEAR_ON = dt.date(2026, 9, 19)
 
 
-def made(engine: sa.Engine, folder: Path, **periods: Any) -> District:
-    district = District(engine, folder, retention=RetentionSettings.model_validate(periods))
+def _load(engine: sa.Engine, folder: Path) -> None:
+    district = District(engine, folder)
     district.land(1, students=STUDENTS, attendance_records=ATTENDANCE + BAD_ROWS)
     district.land(2, grades=GRADES, discipline_incidents=INCIDENTS)
     district.run()
     compute(district)
     predict(district)
-    return district
+
+
+@pytest.fixture
+def scene() -> Scene:
+    return _load
+
+
+def made(engine: sa.Engine, folder: Path, **periods: Any) -> District:
+    """The district of the scene, with these periods."""
+    return District(engine, folder, retention=RetentionSettings.model_validate(periods))
 
 
 def compute(district: District) -> None:

@@ -72,7 +72,7 @@ class District:
         self.engine = engine
         self.raw = folder / "raw"
         self.landing = folder / name / "landing"
-        self.landing.mkdir(parents=True)
+        self.landing.mkdir(parents=True, exist_ok=True)
         self.tenant = TenantSettings(
             name=name, timezone="America/New_York", first_week=FIRST_WEEK, landing=self.landing, **settings
         )

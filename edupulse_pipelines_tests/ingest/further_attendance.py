@@ -1,9 +1,9 @@
 """A process in which attendance is declared with further fields of every type, and deliveries leave some of them out.
 
-    python -m edupulse_pipelines_tests.ingest.further_attendance URL FOLDER
+    python -m edupulse_pipelines_tests.ingest.further_attendance FOLDER "URL URL"
 
-prints as its last line, by the order in which three deliveries are loaded, what is stored then, and what a fourth one
-does that says the same as the record (JSON).
+prints as its last line, for each of these databases by the order in which three deliveries are loaded, what is stored
+then, and what a fourth one does that says the same as the record (JSON).
 """
 
 from __future__ import annotations
@@ -99,4 +99,5 @@ def load(url: str, folder: Path) -> dict[str, object]:
 
 if __name__ == "__main__":
     declare()
-    print(orjson.dumps(load(sys.argv[1], Path(sys.argv[2]))).decode())
+    folders = {url: Path(sys.argv[1], str(number)) for number, url in enumerate(sys.argv[2].split())}
+    print(orjson.dumps([load(url, folder) for url, folder in folders.items()]).decode())

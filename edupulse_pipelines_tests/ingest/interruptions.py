@@ -7,7 +7,6 @@ the code that is tested knows nothing of it, and a test names what happens (`aft
 from __future__ import annotations
 
 import datetime as dt
-import multiprocessing
 import os
 import re
 import signal
@@ -34,12 +33,9 @@ from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.engine import create_engine
 from edupulse_pipelines.storage.months import PARTITIONED
 from edupulse_pipelines.storage.work import Work
+from edupulse_pipelines_tests.forked import CONTEXT, PATIENCE_SECONDS
 from edupulse_pipelines_tests.ingest.district import District
 
-# A process that has imported everything and has no thread: a child of it starts in milliseconds.
-_CONTEXT = multiprocessing.get_context("forkserver")
-_CONTEXT.set_forkserver_preload([__name__, "edupulse_pipelines_tests.ingest.warm_process"])
-_PATIENCE_SECONDS = 60
 _STATEMENT = re.compile(
     r"\s*(INSERT INTO|UPDATE|DELETE FROM|COPY|TRUNCATE|ANALYZE|LOCK TABLE"
     r"|(?:CREATE|ALTER|DROP)(?: TEMPORARY)? TABLE(?: IF (?:NOT )?EXISTS)?|CREATE(?: UNIQUE)? INDEX(?=.*? ON)"
@@ -87,7 +83,7 @@ class Pause:
 
     def happen(self) -> None:
         self.reached.set()
-        assert self.go_on.wait(_PATIENCE_SECONDS), "nobody lets the process go on"
+        assert self.go_on.wait(PATIENCE_SECONDS), "nobody lets the process go on"
 
 
 Interruption = Kill | Meet | Pause
@@ -95,12 +91,12 @@ Interruption = Kill | Meet | Pause
 
 def event() -> Any:
     """An event that a child can be given."""
-    return _CONTEXT.Event()
+    return CONTEXT.Event()
 
 
 def barrier(parties: int) -> Any:
     """A barrier that children can be given."""
-    return _CONTEXT.Barrier(parties)
+    return CONTEXT.Barrier(parties)
 
 
 # The processes
@@ -162,7 +158,7 @@ class Child:
 
     def join(self) -> int:
         """Its exit code: 0 done, 1 an exception (see `told`), -9 killed."""
-        self.process.join(_PATIENCE_SECONDS)
+        self.process.join(PATIENCE_SECONDS)
         if self.process.is_alive():
             self.process.kill()
             self.process.join()
@@ -183,7 +179,7 @@ class Child:
 
 def start(job: Any, log: Path, *interruptions: Interruption, judge: Callable[..., Any] | None = None) -> Child:
     """Start a process that does the job; `judge` stands in for Great Expectations."""
-    process = _CONTEXT.Process(target=_run, args=(job, log, interruptions, judge))
+    process = CONTEXT.Process(target=_run, args=(job, log, interruptions, judge))
     process.start()
     return Child(process, log)
 

@@ -2,9 +2,9 @@
 
 Only the declaration is changed, before anything that derives from it is imported.
 
-    python -m edupulse_pipelines_tests.ingest.one_column_more URL FOLDER TABLE...
+    python -m edupulse_pipelines_tests.ingest.one_column_more FOLDER "URL URL" TABLE...
 
-prints as its last line, by table, where the column was found (JSON).
+prints as its last line, for each of these databases by table, where the column was found (JSON).
 """
 
 from __future__ import annotations
@@ -117,7 +117,16 @@ def load(url: str, folder: Path, names: list[str]) -> dict[str, dict[str, object
     }
 
 
-if __name__ == "__main__":
-    names = sys.argv[3:]
+def main(names: list[str]) -> None:
+    """Declare the column, and try it on every database."""
     declare(names)
-    print(orjson.dumps(load(sys.argv[1], Path(sys.argv[2]), names)).decode())
+    from edupulse_pipelines.ingest.validation import Expectations
+    from edupulse_pipelines_tests.prepared import remembering
+
+    Expectations.judge = remembering(Expectations.judge)  # type: ignore[method-assign]
+    folders = {url: Path(sys.argv[1], str(number)) for number, url in enumerate(sys.argv[2].split())}
+    print(orjson.dumps([load(url, folder, names) for url, folder in folders.items()]).decode())
+
+
+if __name__ == "__main__":
+    main(sys.argv[3:])

@@ -18,6 +18,7 @@ from edupulse_pipelines.ingest.doubt import attendance_in_doubt
 from edupulse_pipelines.ingest.writers import attendance
 from edupulse_pipelines.storage import months
 from edupulse_pipelines.weeks import WEEK
+from edupulse_pipelines_tests.conftest import Scene
 from edupulse_pipelines_tests.ingest.district import FIRST_WEEK, STUDENT_HEADER, District, delivery_day
 
 DAY = "2025-09-02"
@@ -45,10 +46,18 @@ def landed(district: District, **files: str) -> dict[str, Any]:
     return district.run(weeks=[FIRST_WEEK + (number - 1) * WEEK])
 
 
+def _load(engine: sa.Engine, folder: Path) -> None:
+    landed(District(engine, folder), students=STUDENTS)
+
+
+@pytest.fixture
+def scene(request: pytest.FixtureRequest) -> Scene | None:
+    return _load if "school_day" in request.fixturenames else None
+
+
 @pytest.fixture
 def school_day(district: District) -> District:
     """A district with two students and nothing recorded."""
-    landed(district, students=STUDENTS)
     return district
 
 
@@ -228,21 +237,29 @@ def snapshot(district: District) -> list[Any]:
     return district.rows("attendance_records", "district_id", *names, "deleted_on")
 
 
-@pytest.mark.usefixtures("quick_judge")
-@settings(
-    max_examples=8,
-    derandomize=True,
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-@given(
+def _examples(count: int) -> settings:
+    """The same examples every time."""
+    return settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+    )
+
+
+_given = given(
     files=st.lists(st.tuples(attendance_files(), st.none() | enrollment_files()), min_size=4, max_size=4),
     order=st.permutations([1, 2, 3, 4]),
     piece=st.sampled_from([1, 99]),
 )
+
+
+@pytest.mark.usefixtures("quick_judge")
+@_examples(3)
+@_given
 @example(
     [
         (rows(WITHOUT, "ZQ1,tardy"), None),
@@ -256,6 +273,20 @@ def snapshot(district: District) -> list[Any]:
 def test_the_records_do_not_depend_on_the_order_of_deliveries(
     engine: sa.Engine, files: list[tuple[str, str | None]], order: list[int], piece: int
 ) -> None:
+    _check_the_order(engine, files, order, piece)
+
+
+@pytest.mark.heavy
+@pytest.mark.usefixtures("quick_judge")
+@_examples(40)
+@_given
+def test_nor_do_those_of_many_districts(
+    engine: sa.Engine, files: list[tuple[str, str | None]], order: list[int], piece: int
+) -> None:
+    _check_the_order(engine, files, order, piece)
+
+
+def _check_the_order(engine: sa.Engine, files: list[tuple[str, str | None]], order: list[int], piece: int) -> None:
     landing: Landing = {
         number: {"attendance_records": attended, **({} if enrolled is None else {"enrollments": enrolled})}
         for number, (attended, enrolled) in enumerate(files, start=1)

@@ -11,6 +11,7 @@ import pytest
 from edupulse_pipelines.ingest import delivery
 from edupulse_pipelines.ingest.snapshots import SNAPSHOT_WAITS
 from edupulse_pipelines_tests.ingest.district import FIRST_WEEK, STUDENT_HEADER, District, delivery_day
+from edupulse_pipelines_tests.repeated import mostly_on_sqlite
 
 pytestmark = pytest.mark.usefixtures("quick_judge")
 
@@ -45,7 +46,7 @@ def declare(district: District, number: int, manifest: dict[str, object]) -> Non
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3))))
+@mostly_on_sqlite("order", list(itertools.permutations((1, 2, 3))), on_postgresql=2)
 def test_the_newest_delivery_says_whether_a_record_stands(district: District, order: tuple[int, ...]) -> None:
     district.enrol("ZQ1", "ZQ2", "ZQ3")
     deliveries = {
@@ -110,7 +111,7 @@ def test_a_row_and_its_deletion_in_one_delivery_contradict_each_other(district: 
     assert district.run()["attendance_records"].delivery.reasons == {"conflicting_duplicate": 2}
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3))))
+@mostly_on_sqlite("order", list(itertools.permutations((1, 2, 3))), on_postgresql=2)
 def test_a_snapshot_takes_back_what_it_no_longer_holds(district: District, order: tuple[int, ...]) -> None:
     """g1 stays, g2 vanishes at the second delivery and is back at the third; g3 lies outside of the days."""
     district.enrol("ZQ1")

@@ -22,6 +22,7 @@ from edupulse_pipelines_tests.ingest.district import (
     District,
     delivery_day,
 )
+from edupulse_pipelines_tests.repeated import mostly_on_sqlite
 
 STUDENTS = f"{STUDENT_HEADER},enrollment_date,exit_date,exit_type"
 ENROLLMENTS = "district_id,school_id,entry_date,exit_date"
@@ -57,7 +58,7 @@ def marked(district: District, number: str) -> dt.date | None:
     return min((week for one, week in district.marks("student_features") if one == number), default=None)
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations([1, 2, 3])))
+@mostly_on_sqlite("order", list(itertools.permutations([1, 2, 3])), on_postgresql=2)
 def test_each_entry_that_students_deliveries_say_is_an_enrolment_of_its_own(
     engine: sa.Engine, tmp_path: Path, order: tuple[int, ...]
 ) -> None:

@@ -292,7 +292,7 @@ _given = given(landing=landings(), runs=_runs)
 
 
 @pytest.mark.usefixtures("small_pieces", "quick_judge")
-@_profile(6)
+@_profile(3)
 @_given
 def test_the_tables_are_what_the_rules_say(
     engine: sa.Engine, landing: Landing, runs: tuple[list[dt.date], set[int], int]
@@ -366,11 +366,22 @@ def _damaged(draw: st.DrawFn, content: bytes) -> bytes:
 
 
 @pytest.mark.usefixtures("small_pieces", "quick_judge")
-@_profile(20)
+@_profile(7)
 @given(wreck=wrecks())
 def test_no_bytes_make_a_load_fall_over(engine: sa.Engine, wreck: tuple[Landing, dict[str, bytes]]) -> None:
     """A file is read or refused, each of its rows is loaded or held back; and the delivery can be loaded again."""
-    landing, wrecked = wreck
+    _load_wreck(engine, *wreck)
+
+
+@pytest.mark.heavy
+@pytest.mark.usefixtures("small_pieces", "quick_judge")
+@_profile(200, shrink=True)
+@given(wreck=wrecks())
+def test_no_bytes_of_hundreds_make_a_load_fall_over(engine: sa.Engine, wreck: tuple[Landing, dict[str, bytes]]) -> None:
+    _load_wreck(engine, *wreck)
+
+
+def _load_wreck(engine: sa.Engine, landing: Landing, wrecked: dict[str, bytes]) -> None:
     with tempfile.TemporaryDirectory() as folder:
         district = District(engine, Path(folder), name=f"f{next(_names)}")
         ((day, landed),) = landing.items()

@@ -11,6 +11,7 @@ import pytest
 from edupulse_pipelines.features import update_student_features, update_weekly_activity
 from edupulse_pipelines.weeks import WEEK
 from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, STUDENT_HEADER, District, delivery_day
+from edupulse_pipelines_tests.repeated import mostly_on_sqlite
 
 
 @dataclass
@@ -55,7 +56,7 @@ def vectors(district: District) -> dict[tuple[str, dt.date], str]:
 
 
 @pytest.mark.usefixtures("quick_judge")
-@pytest.mark.parametrize("seed", [1, 2])
+@mostly_on_sqlite("seed", [1, 2])
 def test_a_later_delivery_changes_no_vector_of_a_week_before_its_facts(district: District, seed: int) -> None:
     rng = random.Random(seed)
     children = [Child(f"ZQ{number}", random.Random(f"{seed} {number}")) for number in range(60)]

@@ -17,6 +17,7 @@ from edupulse_pipelines.storage import numbers
 from edupulse_pipelines.storage.numbers import Span
 from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, STUDENT_HEADER, District
 from edupulse_pipelines_tests.ingest.test_deletions import DAY, weeks
+from edupulse_pipelines_tests.repeated import mostly_on_sqlite
 
 pytestmark = pytest.mark.usefixtures("quick_judge")
 
@@ -55,7 +56,7 @@ DELIVERIES: dict[int, dict[str, str]] = {
 }
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3))))
+@mostly_on_sqlite("order", list(itertools.permutations((1, 2, 3))), on_postgresql=2)
 def test_the_number_stays_with_the_child_of_the_oldest_delivery(district: District, order: tuple[int, ...]) -> None:
     for number in order:
         district.land(number, **DELIVERIES[number])
@@ -82,7 +83,7 @@ def test_the_number_stays_with_the_child_of_the_oldest_delivery(district: Distri
     assert disputes(district) == {"ZQ5": (Span(DAY[2], None),)}
 
 
-@pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2), (2, 3, 1)])
+@mostly_on_sqlite("order", [(3, 1, 2), (1, 2, 3), (2, 3, 1)])
 def test_what_a_person_accepts_is_the_same_child(district: District, order: tuple[int, ...]) -> None:
     """A child who was adopted, and whose date of birth was wrong."""
     for number in order:
@@ -167,15 +168,7 @@ def _what_is_there(district: District) -> dict[str, Any]:
     }
 
 
-@pytest.mark.parametrize(
-    ("database_url", "seed"),
-    [
-        *(("sqlite", seed) for seed in range(3)),
-        ("postgresql", 0),
-        *(pytest.param("postgresql", seed, marks=pytest.mark.heavy) for seed in (1, 2)),
-    ],
-    indirect=["database_url"],
-)
+@mostly_on_sqlite("seed", range(4), ordinary=2)
 def test_the_order_of_deliveries_does_not_matter(district: District, seed: int) -> None:
     """Two numbers, children who change, names that change: four deliveries in any order end with the same tables."""
     draw = random.Random(seed)

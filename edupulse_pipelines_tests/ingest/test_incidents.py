@@ -10,13 +10,14 @@ import pytest
 from edupulse_pipelines.ingest.frames import student_record_key
 from edupulse_pipelines_tests.ingest.district import District
 from edupulse_pipelines_tests.ingest.test_deletions import DAY, weeks
+from edupulse_pipelines_tests.repeated import mostly_on_sqlite
 
 pytestmark = pytest.mark.usefixtures("quick_judge")
 
 HEADER = "source_record_id,district_id,incident_date,severity_level,_deleted"
 
 
-@pytest.mark.parametrize("order", list(itertools.permutations((1, 2, 3))))
+@mostly_on_sqlite("order", list(itertools.permutations((1, 2, 3))), on_postgresql=2)
 def test_each_student_of_an_incident_has_a_record(district: District, order: tuple[int, ...]) -> None:
     district.enrol("ZQ1", "ZQ2", "ZQ3")
     rows = {

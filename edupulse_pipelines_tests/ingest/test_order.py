@@ -164,23 +164,47 @@ def run(district: District, weeks: list[int]) -> None:
     district.run(*TABLES, weeks=[FIRST_WEEK + (number - 1) * WEEK for number in weeks])
 
 
-@pytest.mark.usefixtures("quick_judge")
-@settings(
-    max_examples=5,
-    derandomize=True,  # the same every time: another draw is for who looks for something
-    database=None,
-    phases=[Phase.explicit, Phase.generate],
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-@given(
+def _examples(count: int) -> settings:
+    """The same examples every time: another draw is for who looks for something."""
+    return settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
+_given = given(
     landing=landings(),
     order=st.permutations([1, 2, 3, 4]),
     cuts=st.sets(st.integers(1, 3)),
     chunk=st.sampled_from([2, 99]),
 )
+
+
+@pytest.mark.usefixtures("quick_judge")
+@_examples(3)
+@_given
 def test_the_tables_do_not_depend_on_the_order_or_grouping_of_runs(
+    engine: sa.Engine, landing: dict[int, dict[str, str]], order: list[int], cuts: set[int], chunk: int
+) -> None:
+    _check_the_order(engine, landing, order, cuts, chunk)
+
+
+@pytest.mark.heavy
+@pytest.mark.usefixtures("quick_judge")
+@_examples(30)
+@_given
+def test_nor_do_those_of_many_districts(
+    engine: sa.Engine, landing: dict[int, dict[str, str]], order: list[int], cuts: set[int], chunk: int
+) -> None:
+    _check_the_order(engine, landing, order, cuts, chunk)
+
+
+def _check_the_order(
     engine: sa.Engine, landing: dict[int, dict[str, str]], order: list[int], cuts: set[int], chunk: int
 ) -> None:
     # Whose a record is that two students are named for is decided by what is loaded first: the other is refused.

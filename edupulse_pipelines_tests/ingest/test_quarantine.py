@@ -21,9 +21,12 @@ from edupulse_pipelines.ingest.export import export_rows
 from edupulse_pipelines.ingest.load import replay_quarantine
 from edupulse_pipelines.ingest.quarantine import Selection
 from edupulse_pipelines.ingest.spreadsheets import rewritten_by_spreadsheet
+from edupulse_pipelines.ingest.validation import Expectations
 from edupulse_pipelines.schema.sqlalchemy_tables import quarantined_records
 from edupulse_pipelines.storage.work import Work
+from edupulse_pipelines_tests.conftest import Scene
 from edupulse_pipelines_tests.governance.tampering import past_triggers
+from edupulse_pipelines_tests.ingest.conftest import _judge
 from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, District
 
 pytestmark = pytest.mark.usefixtures("quick_judge")
@@ -31,16 +34,27 @@ pytestmark = pytest.mark.usefixtures("quick_judge")
 GRADES = "district_id,submission_date,course_id,grade_value,note"
 
 
-@pytest.fixture
-def filled(district: District) -> District:
-    """Two files with five open rows: two bad statuses (one also of an unknown student), a bad grade, two misfits."""
+def _fill(engine: sa.Engine, folder: Path) -> None:
+    district = District(engine, folder)
     district.enrol("ZQ1", "ZQ2")
     district.land(
         1,
         attendance_records=f"{ATTENDANCE_HEADER}\nZQ1,2025-09-02,present\nZQ1,2025-09-03,here\nZQ9,2025-09-03,here\n",
         grades=f'{GRADES}\nZQ1,2025-09-02,ZQ7,140,"=1+ZQ"\nZQ2,2025-09-02,ZQ7\nZQ2,"2025-09-03"x,ZQ7,80,\n',
     )
-    district.run("attendance_records", "grades")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Expectations, "judge", _judge)
+        district.run("attendance_records", "grades")
+
+
+@pytest.fixture
+def scene(request: pytest.FixtureRequest) -> Scene | None:
+    return _fill if "filled" in request.fixturenames else None
+
+
+@pytest.fixture
+def filled(district: District) -> District:
+    """Two files with five open rows: two bad statuses (one also of an unknown student), a bad grade, two misfits."""
     return district
 
 

@@ -14,6 +14,7 @@ from edupulse_pipelines.storage.snapshots import Removals
 from edupulse_pipelines_tests.ingest import oracle
 from edupulse_pipelines_tests.ingest.district import STUDENT_HEADER, District, delivery_day
 from edupulse_pipelines_tests.ingest.test_deletions import DAY, declare, weeks
+from edupulse_pipelines_tests.repeated import mostly_on_sqlite
 
 pytestmark = pytest.mark.usefixtures("quick_judge")
 
@@ -155,7 +156,7 @@ def test_only_the_days_of_a_snapshot_count(district: District) -> None:
     assert sum(day is not None for day in district.rows("grades", "deleted_on")) == 6
 
 
-@pytest.mark.parametrize("seed", range(4))
+@mostly_on_sqlite("seed", range(4), ordinary=2)
 def test_the_result_does_not_depend_on_the_order(district: District, seed: int) -> None:
     """Four deliveries, snapshots or not, some accepted: whatever is loaded first, the same records stand."""
     draw = random.Random(seed)
@@ -175,7 +176,7 @@ def test_the_result_does_not_depend_on_the_order(district: District, seed: int) 
     assert all(result == results[0] for result in results), (parts, full, accepted, orders)
 
 
-@pytest.mark.parametrize("seed", range(4))
+@mostly_on_sqlite("seed", range(4), ordinary=2)
 def test_schools_and_enrolments_that_a_snapshot_lacks_are_what_the_rules_say(district: District, seed: int) -> None:
     """Snapshots or not, some accepted, rows that take back; in three orders, and once more when all are there."""
     draw = random.Random(seed)

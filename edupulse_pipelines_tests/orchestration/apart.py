@@ -24,6 +24,7 @@ from edupulse_pipelines.orchestration.partitions import run_tags
 from edupulse_pipelines.orchestration.recorded_runs import RunOutcome
 from edupulse_pipelines.settings import Settings, TenantSettings, load_settings
 from edupulse_pipelines.storage.database import Database
+from edupulse_pipelines_tests.forked import PRELOADED
 
 ROOT = Path(__file__).parents[2]
 """Dagster takes the first entry of `sys.path` away when it imports a job's module, and that is where the tests lie."""
@@ -61,9 +62,8 @@ def apart_job(home: str, tenant_name: str, database_url: str) -> JobDefinition:
 def steps_apart() -> ExecutorDefinition:
     """An executor that gives each step a process of its own, one after another.
 
-    The processes are forked off one that has imported what the steps need, which would take seconds in each.
+    The processes are forked off the one that all tests' are, which has imported what the steps need.
     """
-    preloaded = ["edupulse_pipelines.definitions", "sqlalchemy", "pandas", "great_expectations", "sklearn", "mlflow"]
     return multiprocess_executor.configured(
-        {"max_concurrent": 1, "start_method": {"forkserver": {"preload_modules": preloaded}}}
+        {"max_concurrent": 1, "start_method": {"forkserver": {"preload_modules": PRELOADED}}}
     )

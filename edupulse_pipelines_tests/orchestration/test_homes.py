@@ -8,11 +8,14 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from dagster import DagsterInstance, DagsterRunStatus, job, op
 
-from edupulse_pipelines.orchestration.homes import close_abandoned_runs, process_tags
+from edupulse_pipelines.orchestration.homes import close_abandoned_runs, dagster_instance, process_tags
+from edupulse_pipelines.settings import load_settings
+from edupulse_pipelines_tests import forked
 from edupulse_pipelines_tests.test_private_home import a_district
 
 UNFINISHED = ["NOT_STARTED", "STARTING", "STARTED", "CANCELING"]
@@ -119,39 +122,21 @@ def test_first_runs_at_once_on_a_new_home_both_succeed(tmp_path: Path) -> None:
     """Both make Dagster's store, the database's tables and MLflow's store, or find them made."""
     a_district(tmp_path)
     (tmp_path / "landing" / "north" / "2026-01-12" / "grades.csv").unlink()
-    command = [sys.executable, "-m", "edupulse_pipelines.cli", "run", "--all", "--home", str(tmp_path)]
-    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
-    said = [run.communicate()[0] for run in runs]
-    assert [run.returncode for run in runs] == [0, 0], "\n".join(said)
+    runs = [forked.edupulse("run", "--all", "--home", tmp_path) for _ in range(2)]
+    ended = [run.finish() for run in runs]
+    assert [run.returncode for run in ended] == [0, 0], "\n".join(run.stdout + run.stderr for run in ended)
+
+
+def _open(home: Path, together: Any) -> None:
+    settings = load_settings(home=home)
+    together.wait(forked.PATIENCE_SECONDS)
+    with dagster_instance(settings) as instance:
+        assert instance.get_runs() == []
 
 
 def test_many_openers_of_a_new_home(tmp_path: Path) -> None:
     """Held back until all have imported Dagster, so that they begin at the same moment."""
-    script = """
-import sys, pathlib
-from edupulse_pipelines.orchestration.homes import dagster_instance
-from edupulse_pipelines.settings import load_settings
-print("ready", flush=True)
-input()
-with dagster_instance(load_settings(home=pathlib.Path(sys.argv[1]))) as instance:
-    assert instance.get_runs() == []
-"""
-    openers = [
-        subprocess.Popen(
-            [sys.executable, "-c", script, str(tmp_path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(4)
-    ]
-    for opener in openers:
-        assert opener.stdout is not None
-        assert opener.stdout.readline() == "ready\n"
-    for opener in openers:
-        assert opener.stdin is not None
-        opener.stdin.write("\n")
-        opener.stdin.flush()
-    ends = [opener.communicate() for opener in openers]
-    assert [opener.returncode for opener in openers] == [0] * 4, ends
+    together = forked.CONTEXT.Barrier(4)
+    openers = [forked.Program(_open, tmp_path, together) for _ in range(4)]
+    ended = [opener.finish() for opener in openers]
+    assert [opener.returncode for opener in ended] == [0] * 4, ended

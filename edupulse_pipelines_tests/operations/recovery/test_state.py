@@ -17,17 +17,26 @@ from edupulse_pipelines.storage import turns
 from edupulse_pipelines.storage.months import PARTITIONED
 from edupulse_pipelines.storage.turns import quiet_moment, take_turn
 from edupulse_pipelines.storage.work import EVERY_TENANT, Work
+from edupulse_pipelines_tests.conftest import Scene
 from edupulse_pipelines_tests.ingest.district import ATTENDANCE_HEADER, STUDENT_HEADER, District
 
 STUDENTS = f"{STUDENT_HEADER}\nZQ1,ZQann,ZQlee,2010-01-01\nZQ2,ZQray,ZQmoss,2010-01-02\n"
 ATTENDANCE = f"{ATTENDANCE_HEADER}\nZQ1,2025-09-02,present\nZQ2,2025-09-02,absent\n"
 
 
-@pytest.fixture
-def work(engine: sa.Engine, tmp_path: Path) -> Work:
-    district = District(engine, tmp_path, name="north")
+def _load(engine: sa.Engine, folder: Path) -> None:
+    district = District(engine, folder, name="north")
     district.land(1, students=STUDENTS, attendance_records=ATTENDANCE)
     district.run("students", "attendance_records")
+
+
+@pytest.fixture
+def scene(request: pytest.FixtureRequest) -> Scene | None:
+    return _load if "work" in request.fixturenames else None
+
+
+@pytest.fixture
+def work(engine: sa.Engine) -> Work:
     return Work(engine, EVERY_TENANT)
 
 
