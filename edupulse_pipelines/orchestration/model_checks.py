@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from edupulse_pipelines.risk.training import TrainingOutcome
 
 NO_LEAKAGE = "no_leakage"
+CHAMPION_JUDGED = "champion_judged_lately"
 INPUT_DRIFT = "input_drift"
 SCORE_DRIFT = "score_drift"
 MATURED_CALIBRATION = "matured_calibration"
@@ -33,7 +34,7 @@ Health = Mapping[dt.date, "Sequence[Measure]"]
 
 
 def training_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:
-    """The check of every training."""
+    """The checks of every training."""
     return [
         AssetCheckSpec(
             NO_LEAKAGE,
@@ -42,7 +43,15 @@ def training_check_specs(asset: AssetKey) -> list[AssetCheckSpec]:
                 "Future rows of a sample of students were added, scrambled and removed: no feature, label or score of "
                 "an earlier week moved. A model with a leak never passes the promotion gate."
             ),
-        )
+        ),
+        AssetCheckSpec(
+            CHAMPION_JUDGED,
+            asset=asset,
+            description=(
+                "Within `champion_weeks` the champion was made, or compared with a challenger on weeks whose outcomes "
+                "are known. Past that a training is due whatever the schedule; this warns when none could be."
+            ),
+        ),
     ]
 
 
@@ -108,6 +117,16 @@ def no_leakage(outcomes: Sequence[TrainingOutcome]) -> AssetCheckResult:
     else:
         verdict = f"No leak in {counted(len(proven), 'training')}" if proven else "Nothing was trained"
     return AssetCheckResult(check_name=NO_LEAKAGE, passed=not leaks, metadata=metadata, description=verdict)
+
+
+def champion_judged(stale: str | None) -> AssetCheckResult:
+    """A warning when the champion has not been judged for too long; `stale` says so in words."""
+    return AssetCheckResult(
+        check_name=CHAMPION_JUDGED,
+        passed=stale is None,
+        severity=AssetCheckSeverity.WARN,
+        description=stale or "No champion is older than `champion_weeks` without having been judged again",
+    )
 
 
 def input_drift(health: Health, limit: float) -> AssetCheckResult:

@@ -18,7 +18,7 @@ from edupulse_pipelines.errors import ModelArtifactError
 from edupulse_pipelines.features.definitions import STANDING_COLUMNS
 from edupulse_pipelines.progress import Progress
 from edupulse_pipelines.risk.book.champion import marks, record_gate_decision, scoring_model
-from edupulse_pipelines.risk.book.decisions import record_measures
+from edupulse_pipelines.risk.book.decisions import challengers_of, record_measures
 from edupulse_pipelines.risk.book.identity import Identity, identity_of, settings_of_model
 from edupulse_pipelines.risk.book.learned_label import label_hash_of, learned_another_label
 from edupulse_pipelines.risk.book.records import ModelRecord, load_recorded, trained_models, write_record
@@ -47,7 +47,7 @@ from edupulse_pipelines.risk.telling.decisions import decision_words
 from edupulse_pipelines.risk.telling.reports import CALIBRATION_FIGURE, TrainingReport, TrainingResult, training_report
 from edupulse_pipelines.settings import TenantSettings
 from edupulse_pipelines.storage.work import Work
-from edupulse_pipelines.weeks import feature_date
+from edupulse_pipelines.weeks import WEEK, feature_date
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,8 @@ class _Attempt:
     """The model that scores the week so far: the challenger has to be better than it."""
     marks: Mapping[str, tuple[bool, bool]]
     """Which other models are promoted and active, when the comparison began."""
+    earlier_looks: int = 0
+    """How many challengers this champion was compared with before, in its present term of `champion_weeks`."""
 
     @property
     def point(self) -> dt.date:
@@ -173,7 +175,9 @@ def _train_at(
     # A champion that is trained once more is not compared with itself: a model is never better than itself, so the gate
     # would refuse it, and the district would be left without a champion.
     others = [record for record in trained if record.model_version != identity.model_version]
-    attempt = _Attempt(work, tenant, registry, samples, usable, identity, scoring_model(others, point), marks_before)
+    champion = scoring_model(others, point)
+    looks = _earlier_looks(work, tenant, champion, identity)
+    attempt = _Attempt(work, tenant, registry, samples, usable, identity, champion, marks_before, looks)
     reason = samples.too_little(point, usable)
     if reason is not None:
         return _no_model(attempt, reason, force)
@@ -184,6 +188,20 @@ def _train_at(
     result = _result(attempt, judged)
     newest = all(_knows(record) <= point for record in _active(work))
     return _log_and_record(attempt, result, champion=result.decision.promoted and newest)
+
+
+def _earlier_looks(work: Work, tenant: TenantSettings, champion: ModelRecord | None, identity: Identity) -> int:
+    """How often the champion was compared in its present term; a new term begins every `champion_weeks` of its age."""
+    if champion is None:
+        return 0
+    age, term = identity.data_through - _knows(champion), tenant.training.champion_weeks * WEEK
+    since = _knows(champion) + (age // term) * term
+    with work.reading() as connection:
+        compared = challengers_of(connection, work, champion.model_version)
+    return sum(
+        since <= knew <= identity.data_through and version != identity.model_version
+        for version, knew in compared.items()
+    )
 
 
 def _knows(record: ModelRecord) -> dt.date:
@@ -250,6 +268,7 @@ def _result(attempt: _Attempt, judged: Judged) -> TrainingResult:
         subgroups=judged.subgroups,
         settings=tenant.promotion,
         seed=SEED,
+        earlier_looks=attempt.earlier_looks,
     )
     decision = with_circumstances(
         decision,

@@ -21,7 +21,7 @@ from edupulse_pipelines.risk.book.registry import Registry
 from edupulse_pipelines.risk.book.shown import active_model
 from edupulse_pipelines.risk.health import verdict_health, week_health
 from edupulse_pipelines.risk.judging.evaluation import Measure
-from edupulse_pipelines.risk.judging.retraining import retraining_due
+from edupulse_pipelines.risk.judging.retraining import retraining_due, stale_champion
 from edupulse_pipelines.risk.samples.feedback import propose_reviews
 from edupulse_pipelines.risk.samples.splits import training_points
 from edupulse_pipelines.risk.scoring import ScoringReport, score_weeks
@@ -49,6 +49,8 @@ class Training:
     outcomes: Sequence[TrainingOutcome]
     active: Mapping[str, Any] | None
     """`version` and `metrics` of the model that is active now."""
+    stale: str | None = None
+    """That the champion has not been judged for `champion_weeks`, in words, after all this."""
 
 
 @dataclass(frozen=True)
@@ -116,14 +118,15 @@ def train_when_due(
         because = "The champion learned another label than the one that the settings name now."
     if not points and newest is not None and weeks[-1] > newest:
         with work.reading() as connection:
-            because = retraining_due(connection, work, tenant)
+            because = retraining_due(connection, work, tenant, weeks[-1])
         points = [weeks[-1]] if because else []
     if not points and newest is not None:
         return Training([], None, newest, newest + tenant.training.retrain_weeks * WEEK, [], active)
     outcomes = train_risk_models(work, tenant, points, registry, progress=progress)
     with work.reading() as connection:
         active = active_model(connection, work)
-    return Training(points, because, newest, None, outcomes, active)
+        stale = stale_champion(connection, work, tenant, weeks[-1])
+    return Training(points, because, newest, None, outcomes, active, stale)
 
 
 def score_and_measure(

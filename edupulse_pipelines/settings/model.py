@@ -165,6 +165,9 @@ class TrainingSettings(Section):
     minimum_train_per_class: int = Field(10, ge=2)
     minimum_validation_per_class: int = Field(3, ge=1)
     retrain_weeks: int = Field(8, ge=1)
+    champion_weeks: int = Field(40, ge=1)
+    """How old, in weeks of data, a champion may become: past that it is judged again on the newest weeks whose outcomes
+    are known, whatever the schedule says."""
     candidates: tuple[Literal["logistic", "additive", "boosting"], ...] = Field(
         ("logistic", "additive", "boosting"), min_length=1
     )
@@ -208,7 +211,13 @@ class PromotionSettings(Section):
     capacity: float = Field(0.1, gt=0, le=1)
     """Share of each week's cohort that the school can help."""
     certainty: float = Field(0.8, ge=0.5, lt=1)
-    """Share of bootstrap replicates in which the challenger must be ahead."""
+    """How sure it must be that a challenger is ahead; 1 - this is the chance that any of the equal challengers of one
+    champion takes its place."""
+    minimum_lead: float = Field(0.01, ge=0, lt=1)
+    """Share of the champion's log loss by which a challenger's must be lower: less is no reason for another list."""
+    precision_margin: float = Field(0.03, ge=0, lt=1)
+    """How much lower than the champion's a challenger's precision at capacity may be, if its log
+    loss is lower: on a short list it goes up and down by chance."""
     calibration_error: float = Field(0.1, gt=0, le=1)
     fnr_gap: float = Field(0.2, ge=0, le=1)
     """A subgroup's false-negative rate may lie this much above everybody's."""

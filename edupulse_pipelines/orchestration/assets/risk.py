@@ -106,7 +106,11 @@ def _risk_model(tenant: TenantSettings) -> AssetsDefinition:
         plots = {"metrics": plot, "calibration": calibration}
         reporting.write_week_metadata(context, by_week, rows="", plots=plots)
         return reporting.materialized(
-            check_results=[checks.registry_matches_table(contradictions), model_checks.no_leakage(outcomes)],
+            check_results=[
+                checks.registry_matches_table(contradictions),
+                model_checks.no_leakage(outcomes),
+                model_checks.champion_judged(training.stale),
+            ],
             training=f"trained for {len(training.points)} weeks ({training.because})"
             if training.points
             else f"not due: the newest model has seen data through {training.newest_before}",

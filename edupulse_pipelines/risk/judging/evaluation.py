@@ -266,6 +266,12 @@ def log_loss(probability: Floats, actual: NDArray[np.bool_]) -> float | None:
     return round(float(scikit.log_loss(actual, _inside(probability), labels=[False, True])), DIGITS)
 
 
+def losses(probability: Floats, actual: NDArray[np.bool_]) -> Floats:
+    """The log loss of each row, whose mean `log_loss` is."""
+    inside = _inside(probability)
+    return -np.where(actual, np.log(inside), np.log1p(-inside))
+
+
 def _inside(probability: Floats) -> Floats:
     """Probabilities of which there is a finite logarithm."""
     return np.clip(probability, _SMALLEST_PROBABILITY, 1 - _SMALLEST_PROBABILITY)

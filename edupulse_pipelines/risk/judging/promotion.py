@@ -23,12 +23,22 @@ from edupulse_pipelines.risk.judging.evaluation import (
     calibration_groups,
     list_size,
     listed,
+    losses,
 )
 from edupulse_pipelines.risk.judging.fairness import Missed, judged_subgroups, subgroup_condition
 from edupulse_pipelines.risk.judging.replicates import NOTHING, figure
 from edupulse_pipelines.risk.rounding import DIGITS
 from edupulse_pipelines.settings import PromotionSettings
 
+LOOK_SPENDS = 0.7
+"""The share of the chance of error still left that one look at a champion spends.
+
+Equal challengers come again and again, and at the same demand one of them would win. So the first may err with 70 % of
+1 - `certainty`, the next with 70 % of the rest, and all together never with more than 1 - `certainty`.
+It is the spending function of I. K. Hwang, W. J. Shih and J. S. De Cani, "Group sequential designs using a family of
+type I error probability spending functions" (Statistics in Medicine 9, 1990), whose steps fall by one factor (0.3 here,
+gamma = 1.2 a look), without their division, which would leave nothing after the last planned look. Steps are added up
+(Bonferroni), which holds whatever the looks have in common. 70 % was chosen by simulation (`benchmarks gate`)."""
 _PERFECT_QUANTILE = 0.95
 # Replicates at a time: the weights of a batch stay small, and every week's part of them in the processor's cache.
 _BATCH = 64
@@ -55,19 +65,31 @@ def decide(
     subgroups: Mapping[str, NDArray[Any]],
     settings: PromotionSettings,
     seed: int,
+    earlier_looks: int = 0,
 ) -> Decision:
     """Whether the challenger may become champion, judged beside the champion and the rule on the same student-weeks.
 
     Arrays of equal length, a row a held-out student-week: the three probabilities (`champion` None: there is none),
     `outcome` 0 or 1, `week` a code of the cohort, `student` a code of the student; `subgroups` maps an attribute to its
-    values. Nine arguments by name, and not a `Judged`: that holds fitted models, and the gate needs arrays alone.
-    ValueError for arrays that do not fit or a probability that is no number. All of these must hold:
+    values; `earlier_looks`: how many challengers this champion was compared with before. Ten arguments by name, and not
+    a `Judged`: that holds fitted models, and the gate needs arrays alone. ValueError for arrays that do not fit or a
+    probability that is no number. All of these must hold:
 
     - AUC is at least `minimum_auc` (and defined: both classes occur).
-    - Precision among the `capacity` of each week's cohort is above the champion's and above the rule's, and stays so in
-      at least `certainty` of the replicates of a paired bootstrap over students: each replicate draws as many students
-      as there are, with all their weeks, and compares both on the same draw (an equal result counts half). Students who
-      tie at the edge of a list count as their expectation.
+    - Against the champion: the log loss is lower by at least `minimum_lead` of the champion's, surely enough
+      (`certainty`, more of it with every earlier look: `LOOK_SPENDS`), and the precision among the `capacity` of each
+      week's cohort is not lower by more than `precision_margin`. Log loss, because it uses every student-week and not
+      the edge of a list alone, so that it tells a better model with far fewer students. A lead below `minimum_lead` is
+      none that anybody would notice; without it an equal challenger would win as often in a large district as in a
+      small one.
+    - Against the rule: precision at capacity is higher, in at least `certainty` of the replicates. Where there is a
+      champion, that is what has to be sure, and the lead over the rule only to be one: asked to be sure of both at each
+      look, a better model would often be refused by chance.
+
+      Certainty is that of a paired bootstrap over students: each replicate draws as many students as there are, with
+      all their weeks, and compares both on the same draw (an equal result counts half). Leads of replicates are moved
+      so that their mean is the lead of the data: a student who is drawn twice takes two places of a list, which would
+      lean them to one side. Students who tie at the edge of a list count as their expectation.
     - The calibration error is at most `calibration_error`, or no greater than what chance gives to perfectly calibrated
       probabilities (95th percentile of simulated outcomes). A simulated student keeps one draw through all weeks:
       horizons overlap, so the outcomes of a student go together, and pretending otherwise would refuse small districts.
@@ -99,7 +121,7 @@ def decide(
     replicated = _replicate(scores, actual, week, codes, [rows for _, rows in shown], settings, seed)
     passed = [
         _auc_condition(challenger, actual, settings, numbers),
-        _precision_conditions(replicated, settings, numbers),
+        _leads(replicated, settings, earlier_looks, numbers),
         _calibration_condition(challenger, actual, codes, settings, seed, numbers),
         subgroup_condition(shown, suppressed, replicated.missed, actual, codes, settings, numbers),
     ]
@@ -159,20 +181,50 @@ def _auc_condition(
     return passed
 
 
-def _precision_conditions(replicated: _Replicates, settings: PromotionSettings, numbers: dict[str, Any]) -> bool:
-    precision = replicated.precision
-    numbers["precision_at_capacity"] = {
-        name: figure(values) for name, values in precision.items() if name != "champion"
-    } | {"champion": figure(precision["champion"]) if "champion" in precision else None}
-    numbers["against"] = {"champion": None}
-    for name in ("champion", "rule"):
-        if name not in precision:
-            continue
-        lead = precision["challenger"] - precision[name]
-        certainty = float(np.mean(lead[1:] > NOTHING) + np.mean(np.abs(lead[1:]) <= NOTHING) / 2)
-        passed = bool(lead[0] > NOTHING) and certainty >= settings.certainty - NOTHING
-        numbers["against"][name] = {**figure(lead), "certainty": round(certainty, DIGITS), "passed": passed}
-    return all(against["passed"] for against in numbers["against"].values() if against)
+def required_certainty(certainty: float, earlier_looks: int) -> float:
+    """How sure a lead over the champion has to be after so many earlier looks; see `LOOK_SPENDS`."""
+    return 1 - (1 - certainty) * LOOK_SPENDS * (1 - LOOK_SPENDS) ** earlier_looks
+
+
+def _leads(replicated: _Replicates, settings: PromotionSettings, earlier_looks: int, numbers: dict[str, Any]) -> bool:
+    """The conditions against the champion and the rule."""
+    for measure, of_scores in (
+        ("precision_at_capacity", replicated.precision),
+        ("log_loss", replicated.log_loss),
+    ):
+        numbers[measure] = {"champion": None} | {name: figure(values) for name, values in of_scores.items()}
+    champion = _against_champion(replicated, settings, earlier_looks) if "champion" in replicated.precision else None
+    rule = _lead(replicated.precision["challenger"] - replicated.precision["rule"])
+    required = settings.certainty if champion is None else 0.0
+    rule |= {"required": required, "passed": rule["value"] > 0 and rule["certainty"] >= required - NOTHING}
+    numbers["against"] = {"champion": champion, "rule": rule}
+    return bool(rule["passed"] and (champion is None or champion["passed"]))
+
+
+def _against_champion(replicated: _Replicates, settings: PromotionSettings, earlier_looks: int) -> dict[str, Any]:
+    theirs = replicated.log_loss["champion"]
+    loss = _lead(theirs - replicated.log_loss["challenger"])
+    required = required_certainty(settings.certainty, earlier_looks)
+    least = settings.minimum_lead * float(theirs[0])
+    loss |= {"required": round(required, DIGITS), "minimum": round(least, DIGITS)}
+    loss["passed"] = loss["value"] > 0 and loss["value"] >= least and loss["certainty"] >= required - NOTHING
+    precision = _lead(replicated.precision["challenger"] - replicated.precision["champion"])
+    precision["margin"] = settings.precision_margin
+    precision["passed"] = precision["value"] >= -settings.precision_margin
+    return {
+        "log_loss": loss,
+        "precision_at_capacity": precision,
+        "earlier_looks": earlier_looks,
+        "passed": loss["passed"] and precision["passed"],
+    }
+
+
+def _lead(lead: Floats) -> dict[str, Any]:
+    """A lead with its interval, and the share of replicates that are ahead; moved to have the data's lead as mean."""
+    defined = lead[1:][~np.isnan(lead[1:])]
+    centred = defined - defined.mean() + lead[0] if len(defined) else defined
+    ahead = np.mean(centred > NOTHING) + np.mean(np.abs(centred) <= NOTHING) / 2 if len(defined) else 0.0
+    return {**figure(np.concatenate([lead[:1], centred])), "certainty": round(float(ahead), DIGITS)}
 
 
 def _calibration_condition(
@@ -198,6 +250,8 @@ class _Replicates:
 
     precision: dict[str, Floats]
     """By scores: share of events among the listed, shape (1 + replicates,)."""
+    log_loss: dict[str, Floats]
+    """By scores: mean over the student-weeks, in nats, shape (1 + replicates,)."""
     missed: Missed
     """Of the challenger's lists."""
 
@@ -251,9 +305,11 @@ def _replicate(
     for i, rows in enumerate(subgroups, start=1):
         member[position[rows[actual[rows]]], i] = 1.0
     students = int(student.max()) + 1
+    loss_of = np.array([np.bincount(student, weights=losses(score, actual)) for score in scores.values()])
+    rows_of = np.bincount(student)
 
     def figures(draws: NDArray[np.int64], axis: int = -1) -> Floats:
-        """Of draws of students, shape (draws, students): precisions, events on the list, events; (figures, draws)."""
+        """Of draws of students, shape (draws, students): precisions, log losses, events listed, all events."""
         weights = _times_drawn(draws, students)
         sizes = [_sizes(weights, student[rows], settings.capacity) for rows in weeks]
         places = np.sum(sizes, axis=0)
@@ -271,7 +327,8 @@ def _replicate(
                     caught[position[part.rows[happened]]] = events_on_list
             precisions.append(hits / places)
         drawn = weights[student[events]].astype(float)
-        return np.vstack([*precisions, member.T @ caught, member.T @ drawn])
+        loss = (loss_of @ weights) / (rows_of @ weights)
+        return np.vstack([*precisions, loss, member.T @ caught, member.T @ drawn])
 
     everybody = np.arange(students)
     together = figures(everybody[None])
@@ -289,11 +346,16 @@ def _replicate(
     else:
         # SciPy wants two to draw from. Of one, every draw is the data.
         together = np.repeat(together, 1 + settings.bootstrap, axis=1)
-    precision, caught, happened = np.split(together, [len(scores), len(scores) + member.shape[1]])
+    many = len(scores)
+    precision, loss, caught, happened = np.split(together, [many, 2 * many, 2 * many + member.shape[1]])
     with np.errstate(invalid="ignore", divide="ignore"):
         missed_share = 1 - caught / happened
     missed = np.where(actual, 1 - listed(scores["challenger"], week, settings.capacity), 0.0)
-    return _Replicates(dict(zip(scores, precision, strict=True)), Missed(missed_share[0], missed_share[1:], missed))
+    return _Replicates(
+        dict(zip(scores, precision, strict=True)),
+        dict(zip(scores, loss, strict=True)),
+        Missed(missed_share[0], missed_share[1:], missed),
+    )
 
 
 def _times_drawn(draws: NDArray[np.int64], students: int) -> NDArray[np.int32]:

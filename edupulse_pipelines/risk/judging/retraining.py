@@ -1,14 +1,16 @@
-"""When the schedule does not ask for a training: whether drift or educators' verdicts do.
+"""When the schedule does not ask for a training: whether drift, educators' verdicts or a champion's age do.
 
 Reads what `health` measured; trains nothing.
 """
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Iterable
 
 import sqlalchemy as sa
 
+from edupulse_pipelines.risk.book.decisions import challengers_of
 from edupulse_pipelines.risk.book.identity import settings_hash_of
 from edupulse_pipelines.risk.book.records import trained_models
 from edupulse_pipelines.risk.health import health_series, latest_health
@@ -17,10 +19,12 @@ from edupulse_pipelines.risk.samples.feedback import new_verdicts_since
 from edupulse_pipelines.risk.statuses import CHANGED_INPUTS
 from edupulse_pipelines.settings import TenantSettings, TrainingSettings
 from edupulse_pipelines.storage.work import Work
+from edupulse_pipelines.weeks import WEEK
 
 
-def retraining_due(connection: sa.Connection, work: Work, tenant: TenantSettings) -> str | None:
-    """Why a training is due now, in words; None when nothing asks for one, or there is no model yet.
+def retraining_due(connection: sa.Connection, work: Work, tenant: TenantSettings, week: dt.date) -> str | None:
+    """Why a training is due with data through `week` (Monday), in words; None when nothing asks for one, or there is no
+    model yet.
 
     Drift counts when it was measured of the newest model. Once a challenger was trained because of it and refused, the
     champion's drift waits for the schedule or for verdicts; nearly the same data would give the same answer every week.
@@ -29,10 +33,31 @@ def retraining_due(connection: sa.Connection, work: Work, tenant: TenantSettings
     recorded = [model for model in trained_models(connection, work) if model.settings_hash == settings_hash]
     if not recorded:
         return None
+    if (stale := stale_champion(connection, work, tenant, week)) is not None:
+        return stale
     newest = max(recorded, key=lambda model: model.trained_at)
     series = health_series(connection, work, tenant)
     measured = latest_health(series[series["model_version"] == newest.model_version])
     return retraining_reason(measured, tenant.training, new_verdicts_since(connection, work, newest.trained_at))
+
+
+def stale_champion(connection: sa.Connection, work: Work, tenant: TenantSettings, week: dt.date) -> str | None:
+    """That the champion has not been compared for `champion_weeks`, in words; None when it was, or there is none.
+
+    It was last judged on the weeks that the newest model compared with it knew or, without one, on its own. `week`: the
+    newest one (Monday).
+    """
+    champion = next((model for model in trained_models(connection, work) if model.is_active), None)
+    if champion is None or champion.data_through is None:
+        return None
+    judged = max([champion.data_through, *challengers_of(connection, work, champion.model_version).values()])
+    weeks = (week - judged) // WEEK
+    if weeks < tenant.training.champion_weeks:
+        return None
+    return (
+        f"The champion {champion.model_version} was last judged with data through the week of {judged}, {weeks} weeks "
+        f"ago (champion_weeks = {tenant.training.champion_weeks})."
+    )
 
 
 def retraining_reason(measures: Iterable[Measure], settings: TrainingSettings, new_verdicts: int = 0) -> str | None:

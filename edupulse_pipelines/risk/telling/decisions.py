@@ -35,7 +35,7 @@ def _conditions(numbers: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
     if "auc_roc" in numbers:
         yield _auc(numbers["auc_roc"])
     if "against" in numbers:
-        yield from _precision(numbers)
+        yield from _leads(numbers)
     if "calibration_error" in numbers:
         yield _calibration(numbers["calibration_error"])
     if "false_negative_rate" in numbers:
@@ -49,9 +49,10 @@ def _auc(figures: Mapping[str, Any]) -> tuple[bool, str]:
     return figures["passed"], f"The AUC of {figures['value']:.3f} is {how} {figures['minimum']:g}."
 
 
-def _precision(numbers: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
-    precision, against = numbers["precision_at_capacity"], numbers["against"]
-    if against["champion"] is None:
+def _leads(numbers: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
+    against = numbers["against"]
+    champion, rule = against["champion"], against["rule"]
+    if champion is None:
         version = numbers.get("champion_version")
         why = "could not be loaded or needs other inputs"
         if numbers.get("champion_learned_another_label"):
@@ -60,18 +61,52 @@ def _precision(numbers: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
             True,
             f"The champion {version} {why}, so it was not compared." if version else "There is no champion to beat.",
         )
-    where = f"among the top {_percent(numbers['capacity'])} of each week"
-    for name, called in (("champion", "the champion's"), ("rule", "the simple rule's")):
-        lead = against.get(name)
-        if lead is None:
-            continue
-        how = (
-            f"ahead in {_percent(lead['certainty'])} of {numbers['replicates']} bootstrap replicates, "
-            f"{_percent(numbers['certainty'])} required"
+    else:
+        yield _log_loss(numbers, champion)
+        lead, margin = champion["precision_at_capacity"], champion["precision_at_capacity"]["margin"]
+        how = "not below" if lead["passed"] else "below"
+        yield (
+            lead["passed"],
+            f"{_precision(numbers)} is {how} the champion's {_value(numbers, 'champion')} by more than {margin:g} "
+            f"({_interval(lead)}).",
         )
-        above = "above" if lead["passed"] or lead["value"] > 0 else "not above"
-        ours, theirs = precision["challenger"]["value"], precision[name]["value"]
-        yield lead["passed"], f"Precision {where} is {ours:.3f}, {above} {called} {theirs:.3f} ({how})."
+    sure = f"; {_ahead(numbers, rule)}, {_percent(rule['required'])} required" if rule["required"] else ""
+    how = "above" if rule["value"] > 0 else "not above"
+    yield (
+        rule["passed"],
+        f"{_precision(numbers)} is {how} the simple rule's {_value(numbers, 'rule')} ({_interval(rule)}{sure}).",
+    )
+
+
+def _log_loss(numbers: Mapping[str, Any], champion: Mapping[str, Any]) -> tuple[bool, str]:
+    lead, figures, looks = champion["log_loss"], numbers["log_loss"], champion["earlier_looks"]
+    how = "not below" if lead["value"] <= 0 else "below"
+    if 0 < lead["value"] < lead["minimum"]:
+        how = f"by less than {lead['minimum']:.4f} below"
+    again = f" after {looks} earlier comparison{'s' if looks > 1 else ''} with this champion" if looks else ""
+    return lead["passed"], (
+        f"The log loss of {figures['challenger']['value']:.4f} is {how} the champion's "
+        f"{figures['champion']['value']:.4f} ({_interval(lead, 4)}; {_ahead(numbers, lead)}, "
+        f"{_percent(lead['required'])} required{again})."
+    )
+
+
+def _precision(numbers: Mapping[str, Any]) -> str:
+    value = numbers["precision_at_capacity"]["challenger"]["value"]
+    return f"Precision of {value:.3f} among the top {_percent(numbers['capacity'])} of each week"
+
+
+def _value(numbers: Mapping[str, Any], name: str) -> str:
+    return f"{numbers['precision_at_capacity'][name]['value']:.3f}"
+
+
+def _interval(lead: Mapping[str, Any], digits: int = 3) -> str:
+    low, value, high = (f"{lead[name]:+.{digits}f}" for name in ("low", "value", "high"))
+    return f"lead {value}, 95 % interval {low} to {high}"
+
+
+def _ahead(numbers: Mapping[str, Any], lead: Mapping[str, Any]) -> str:
+    return f"ahead in {_percent(lead['certainty'])} of {numbers['replicates']} bootstrap replicates"
 
 
 def _calibration(figures: Mapping[str, Any]) -> tuple[bool, str]:

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import bootstrap
 
-from edupulse_pipelines.risk.judging.evaluation import calibration_error, listed, measures, precision_at
-from edupulse_pipelines.risk.judging.promotion import Decision, decide
+from edupulse_pipelines.risk.judging.evaluation import calibration_error, log_loss, measures, precision_at
+from edupulse_pipelines.risk.judging.promotion import LOOK_SPENDS, Decision, decide, required_certainty
 from edupulse_pipelines.risk.telling.decisions import decision_words
 from edupulse_pipelines.settings import PromotionSettings
 
@@ -80,7 +80,15 @@ def test_a_clearly_better_challenger_is_promoted(seed: int) -> None:
         assert figure["value"] == precision_at(one[name], actual, one["week"], 10)
         assert figure["low"] <= figure["value"] <= figure["high"]
     assert decision_words(found).startswith("Promoted. ")
-    assert decision_words(found).count("bootstrap replicates") == 2
+    against = found.numbers["against"]["champion"]
+    for figure in (against["log_loss"], against["precision_at_capacity"], found.numbers["against"]["rule"]):
+        assert figure["low"] <= figure["value"] <= figure["high"]
+    ours, theirs = (log_loss(one[name], actual) for name in ("challenger", "champion"))
+    assert ours is not None and theirs is not None
+    assert against["log_loss"]["value"] == pytest.approx(theirs - ours, abs=2e-6)
+    assert against["log_loss"]["minimum"] == pytest.approx(0.01 * theirs, abs=2e-6)
+    assert decision_words(found).count("95 % interval") == 3
+    assert decision_words(found).count("bootstrap replicates") == 1
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -88,19 +96,19 @@ def test_a_clearly_worse_challenger_is_not(seed: int) -> None:
     found = decide(**case(seed=seed, noise=3, champion_noise=0.1))
     assert not found.promoted
     assert "champion" in failed(found)
-    assert "not above the champion's" in decision_words(found)
-    assert decision_words(found).startswith("Not promoted. Precision among the top 10 % of each week is ")
+    assert "is not below the champion's" in decision_words(found)
+    assert decision_words(found).startswith("Not promoted. The log loss of ")
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(0, 10_000), st.integers(12, 80), st.integers(1, 4))
 def test_identical_scores_are_never_promoted(seed: int, students: int, weeks: int) -> None:
     one = setting(case(students, weeks, seed=seed), bootstrap=50)
-    for champion in (one["challenger"], one["challenger"] / 2):  # another scale, the same order
-        found = decide(**one | {"champion": champion})
-        assert not found.promoted
-        assert found.numbers["against"]["champion"]["certainty"] == 0.5
-        assert found.numbers["against"]["champion"]["value"] == 0
+    found = decide(**one | {"champion": one["challenger"]})
+    assert not found.promoted
+    for measure in ("log_loss", "precision_at_capacity"):
+        assert found.numbers["against"]["champion"][measure]["certainty"] == 0.5
+        assert found.numbers["against"]["champion"][measure]["value"] == 0
     assert not decide(**one | {"champion": None, "rule": one["challenger"]}).promoted
 
 
@@ -166,10 +174,11 @@ def test_the_replicates_are_those_of_a_plain_bootstrap() -> None:
         method="percentile",
         rng=np.random.default_rng([one["seed"], 0]),
     )
-    found = decide(**one).numbers["against"]["champion"]
-    interval = drawn.confidence_interval
-    assert (found["low"], found["high"]) == pytest.approx((interval.low, interval.high), abs=2e-6)
-    leads = drawn.bootstrap_distribution
+    found = decide(**one).numbers["against"]["champion"]["precision_at_capacity"]
+    # Moved, so that their mean is the lead of the data.
+    leads = drawn.bootstrap_distribution - drawn.bootstrap_distribution.mean() + lead(np.arange(60))
+    interval = np.quantile(leads, [0.025, 0.975])
+    assert (found["low"], found["high"]) == pytest.approx(tuple(interval), abs=2e-6)
     assert found["certainty"] == pytest.approx(np.mean(leads > 1e-9) + np.mean(np.abs(leads) <= 1e-9) / 2, abs=1e-6)
 
 
@@ -178,30 +187,80 @@ def test_one_student_is_judged_too() -> None:
     assert found["low"] == found["value"] == found["high"]
 
 
+def test_the_replicates_of_log_loss_are_those_of_a_plain_bootstrap() -> None:
+    one = setting(case(60, 2, seed=3), bootstrap=300)
+    losses = {
+        name: -np.where(one["outcome"] == 1, np.log(one[name]), np.log(1 - one[name]))
+        for name in ("challenger", "champion")
+    }
+    of_student = np.array(
+        [(losses["champion"] - losses["challenger"])[one["student"] == student].mean() for student in range(60)]
+    )
+    drawn = bootstrap((of_student,), np.mean, n_resamples=300, rng=np.random.default_rng([one["seed"], 0]))
+    leads = drawn.bootstrap_distribution - drawn.bootstrap_distribution.mean() + of_student.mean()
+    found = decide(**one).numbers["against"]["champion"]["log_loss"]
+    assert (found["low"], found["high"]) == pytest.approx(tuple(np.quantile(leads, [0.025, 0.975])), abs=2e-6)
+    assert found["certainty"] == pytest.approx(np.mean(leads > 0), abs=1e-6)
+
+
 def test_a_small_lead_that_may_be_chance_is_not_enough() -> None:
-    one = case(seed=1)
-    better = one["champion"].copy()
-    # One event that the champion left out changes places with one student without an event on its list.
-    actual = one["outcome"].astype(bool)
-    on_list = listed(better, one["week"], 0.1)
-    first_week = one["week"] == 0
-    leaves = np.flatnonzero(first_week & ~actual & (on_list == 1))[0]
-    enters = np.flatnonzero(first_week & actual & (on_list == 0))[0]
-    better[[leaves, enters]] = better[[enters, leaves]]
-    found = decide(**one | {"challenger": better})
-    lead = found.numbers["against"]["champion"]
+    one = setting(case(80, champion_noise=0.6, seed=4), minimum_lead=0.0, precision_margin=0.5)
+    lead = decide(**one).numbers["against"]["champion"]["log_loss"]
     assert lead["value"] > 0
     certain = lead["certainty"]
     assert 0.5 < certain < 1
-    # The tenant's setting decides which lead is certain enough.
+    # The tenant's setting decides which lead is certain enough; a first look spends 70 % of what it allows.
     for required, passed in ((certain, True), (min(certain + 0.01, 0.999), False)):
-        judged = decide(**setting(one, certainty=required) | {"challenger": better})
+        judged = decide(**setting(one, certainty=1 - (1 - required) / LOOK_SPENDS))
+        assert judged.numbers["against"]["champion"]["log_loss"]["required"] == pytest.approx(required, abs=1e-6)
         assert judged.numbers["against"]["champion"]["passed"] == passed
+
+
+def test_every_look_at_a_champion_demands_more_and_all_together_spend_what_is_allowed() -> None:
+    demanded = [required_certainty(0.8, look) for look in range(12)]
+    assert demanded[:3] == pytest.approx([0.86, 0.958, 0.9874])
+    assert sum(1 - certainty for certainty in demanded) == pytest.approx(0.2, abs=1e-6)
+    one = setting(case(80, champion_noise=0.6, seed=4), minimum_lead=0.0, precision_margin=0.5)
+    certain = decide(**one).numbers["against"]["champion"]["log_loss"]["certainty"]
+    for looks, required in enumerate(demanded):
+        found = decide(**one, earlier_looks=looks)
+        assert found.numbers["against"]["champion"]["passed"] == (certain >= required)
+    assert "required after 11 earlier comparisons with this champion)" in decision_words(found)
+
+
+def test_a_sure_lead_that_nobody_would_notice_is_none() -> None:
+    one = setting(case(champion_noise=None), minimum_lead=0.05)
+    log_odds = np.log(one["challenger"] / (1 - one["challenger"]))
+    # A champion that is a little too sure of itself, in the same order.
+    one["champion"] = _expit(1.15 * log_odds)
+    found = decide(**setting(one, minimum_lead=0.0))
+    lead = found.numbers["against"]["champion"]["log_loss"]
+    assert found.promoted, decision_words(found)
+    assert 0 < lead["value"] < 0.05 * found.numbers["log_loss"]["champion"]["value"]
+    refused = decide(**one)
+    assert failed(refused) == {"champion"}
+    assert "is by less than" in decision_words(refused)
+
+
+def test_a_lower_log_loss_does_not_make_up_for_a_worse_list() -> None:
+    one = case(champion_noise=0.5)
+    # The top fifth in no order: a little more log loss than before, and a list by lot.
+    edge = np.quantile(one["challenger"], 0.7)
+    mean = one["outcome"][one["challenger"] >= edge].mean()
+    one["challenger"] = np.where(one["challenger"] >= edge, mean, one["challenger"])
+    log_odds = np.log(one["champion"] / (1 - one["champion"]))
+    one["champion"] = _expit(3 * log_odds)
+    found = decide(**one)
+    against = found.numbers["against"]["champion"]
+    assert against["log_loss"]["passed"] and not against["precision_at_capacity"]["passed"]
+    assert "champion" in failed(found)
+    assert "below the champion's" in decision_words(found)
+    assert decide(**setting(one, precision_margin=0.9)).numbers["against"]["champion"]["passed"]
 
 
 @pytest.mark.parametrize("shift", [2.0, -2.0])
 def test_a_miscalibrated_challenger_is_refused(shift: float) -> None:
-    one = case()
+    one = case(champion_noise=None)
     log_odds = np.log(one["challenger"] / (1 - one["challenger"]))
     found = decide(**one | {"challenger": _expit(log_odds + shift)})
     assert failed(found) == {"calibration_error"}
@@ -238,7 +297,7 @@ def planted(students: int = 600, members: int = 60, **changed: object) -> Case:
         "ethnicity": np.where(number < members, "unseen", "seen").astype(object),
         "gender": np.where(number % 2, "F", "M").astype(object),
     }
-    one = setting(case(students, subgroups=groups), capacity=0.4, **changed)
+    one = setting(case(students, subgroups=groups, champion_noise=None), capacity=0.4, **changed)
     unseen = one["student"] < members
     one["challenger"] = np.where(unseen, one["challenger"] * 0.02, one["challenger"])
     return one

@@ -9,15 +9,15 @@ import uuid
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.risk.book.decisions import record_measures
+from edupulse_pipelines.risk.book.decisions import challengers_of, record_decision, record_measures
 from edupulse_pipelines.risk.book.identity import settings_hash_of
 from edupulse_pipelines.risk.health import HEALTH, IN_USE, MATURED
 from edupulse_pipelines.risk.judging.evaluation import Measure
-from edupulse_pipelines.risk.judging.retraining import retraining_due, retraining_reason
+from edupulse_pipelines.risk.judging.retraining import retraining_due, retraining_reason, stale_champion
 from edupulse_pipelines.schema.sqlalchemy_tables import model_metadata, predictions, students, training_feedback
 from edupulse_pipelines.settings import LabelSettings, TenantSettings, TrainingSettings
 from edupulse_pipelines.storage.ids import new_ids
-from edupulse_pipelines.weeks import feature_date
+from edupulse_pipelines.weeks import WEEK, feature_date
 from edupulse_pipelines_tests.risk.district import FIRST_WEEK, tenant_settings, week, work_of
 
 CHAMPION, CHALLENGER = "2024-10-28-aaaaaaaa", "2024-12-23-bbbbbbbb"
@@ -117,7 +117,7 @@ def judged(engine: sa.Engine, tenant: TenantSettings, count: int, at: dt.datetim
 
 def due(engine: sa.Engine, tenant: TenantSettings) -> str | None:
     with engine.connect() as connection:
-        return retraining_due(connection, work_of(connection, tenant), tenant)
+        return retraining_due(connection, work_of(connection, tenant), tenant, dt.date.fromisoformat(CHALLENGER[:10]))
 
 
 def test_without_a_model_nothing_but_the_schedule_asks(engine: sa.Engine, tenant: TenantSettings) -> None:
@@ -192,3 +192,59 @@ def test_when_a_training_is_due(
         assert reason is None
     else:
         assert re.search(words, reason)
+
+
+def compare(engine: sa.Engine, tenant: TenantSettings, version: str, *, compared: bool = True) -> None:
+    with engine.begin() as connection:
+        record_decision(
+            connection,
+            work_of(connection, tenant),
+            version,
+            kind="gate",
+            promoted=False,
+            reason="Not promoted.",
+            numbers={"champion_compared": compared},
+            previous_version=CHAMPION,
+        )
+
+
+def test_a_champion_that_was_not_judged_for_long_makes_a_training_due(
+    engine: sa.Engine, tenant: TenantSettings
+) -> None:
+    made = dt.date.fromisoformat(CHAMPION[:10])
+    with engine.begin() as connection:
+        assert stale_champion(connection, work_of(connection, tenant), tenant, made + 100 * WEEK) is None
+    record(engine, tenant, CHAMPION, NOON)
+
+    def stale(weeks: int) -> str | None:
+        with engine.begin() as connection:
+            work = work_of(connection, tenant)
+            said = stale_champion(connection, work, tenant, made + weeks * WEEK)
+            assert retraining_due(connection, work, tenant, made + weeks * WEEK) == said
+        return said
+
+    assert stale(39) is None
+    assert stale(40) == (
+        f"The champion {CHAMPION} was last judged with data through the week of {made}, 40 weeks ago "
+        "(champion_weeks = 40)."
+    )
+    # A challenger that was compared eight weeks later, and refused, begins it anew; one that was not does not.
+    record(engine, tenant, CHALLENGER, NOON)
+    compare(engine, tenant, CHALLENGER, compared=False)
+    assert stale(47) is not None
+    compare(engine, tenant, CHALLENGER)
+    assert stale(47) is None
+    assert stale(48) is not None
+
+
+def test_looks_at_a_champion_are_the_models_that_were_compared_with_it(
+    engine: sa.Engine, tenant: TenantSettings
+) -> None:
+    record(engine, tenant, CHAMPION, NOON)
+    record(engine, tenant, CHALLENGER, NOON)
+    for _ in range(2):
+        compare(engine, tenant, CHALLENGER)
+    with engine.begin() as connection:
+        work = work_of(connection, tenant)
+        assert challengers_of(connection, work, CHAMPION) == {CHALLENGER: dt.date.fromisoformat(CHALLENGER[:10])}
+        assert challengers_of(connection, work, CHALLENGER) == {}
