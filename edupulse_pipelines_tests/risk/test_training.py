@@ -612,7 +612,7 @@ def test_until_exit_groups_that_have_ended_train_and_the_newest_validates(
         f"Up to the week of {week(3)} no week has both students with at least 1 weeks of data and whose outcomes are "
         "known."
     )
-    assert one_part.reason.startswith(f"Up to the week of {week(8)} no group had ended when the newest ended one began")
+    assert one_part.reason.startswith(f"Up to the week of {week(8)} no group has ended that began")
     assert [one.status for one in (early, one_part, outcome)] == ["no_model", "no_model", "trained"]
     assert outcome.leakage is not None and outcome.leakage["passed"]
     (row,) = rows_of(engine, tenant)

@@ -125,8 +125,8 @@ class Samples:
         if not len(usable.training):
             if horizon is None:
                 return (
-                    f"Up to the week of {point} no group had ended when the newest ended one began, so there is "
-                    "nothing to train on that was known before the validation."
+                    f"Up to the week of {point} no group has ended that began before the newest ended one, so there is "
+                    "nothing to train on beside the validation."
                 )
             return (
                 f"Up to the week of {point} outcomes are known for {usable.eligible} week(s); training and validation "

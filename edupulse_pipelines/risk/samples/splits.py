@@ -3,7 +3,8 @@
 An as-of week is usable when its horizon has passed by the data-through week. Validation comes last, and the horizon of
 every training week ends before the first validation week begins: nothing the model learned from overlaps what it is
 judged on. Where the horizon is the exit, groups (a presentation of a course, say) take the place of weeks: the group
-that began last and has ended validates, those that had ended when it began train.
+that began last and has ended validates, and every ended group that began before it trains, though some of these ended
+after it had begun: it is another group, of other students, and a group thrown away costs more than a shared season.
 """
 
 from __future__ import annotations
@@ -91,14 +92,15 @@ class GroupSpan:
 def split_until_exit(groups: Sequence[GroupSpan], data_through: dt.date) -> tuple[list[int], list[int]]:
     """Positions of the groups that train and of those that validate, as known by `data_through`; either may be empty.
 
-    Those that began last among the ended ones validate, together with all that began in the same week.
+    Those that began last among the ended ones validate, together with all that began in the same week; every other
+    ended one trains. So with each group that ends, the one that validated before it is among those that train.
     """
     ended = [number for number, group in enumerate(groups) if group.resolved <= data_through]
     if not ended:
         return [], []
     newest = max(groups[number].first for number in ended)
     validation = [number for number in ended if groups[number].first == newest]
-    training = [number for number in ended if groups[number].resolved <= newest]
+    training = [number for number in ended if groups[number].first < newest]
     return training, validation
 
 

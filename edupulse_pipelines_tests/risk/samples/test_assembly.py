@@ -158,7 +158,7 @@ def test_a_group_is_known_when_nearly_everybody_has_left(engine: sa.Engine, stil
 
 
 def test_which_group_trains_and_which_validates(engine: sa.Engine) -> None:
-    """Of overlapping groups: what had not ended when the validation began is not trained on."""
+    """Of overlapping groups: each ended one but the last trains, and only what was known by the point."""
     tenant = stored(
         engine,
         modules(
@@ -180,16 +180,16 @@ def test_which_group_trains_and_which_validates(engine: sa.Engine) -> None:
     assert found == {
         **dict.fromkeys(range(5), ("", "")),
         **dict.fromkeys(range(5, 9), ("", "a")),
-        9: ("", "b"),  # a ended a week after b had begun
-        10: ("a", "d"),
-        11: ("a", "cd"),  # both began in the same week; b had not ended by then
+        9: ("a", "b"),  # a ended a week after b had begun
+        10: ("ab", "d"),
+        11: ("ab", "cd"),  # both began in the same week
     }
     usable = samples.at(week(11))
-    assert usable.split.training == tuple(week(number) for number in range(5))
+    assert usable.split.training == tuple(week(number) for number in range(9))
     assert usable.split.validation == tuple(week(number) for number in range(6, 11))
-    first = usable.split.validation[0]
     left = samples.matrix.population.left[samples.matrix.student[usable.training]]
-    assert (left <= np.datetime64(feature_date(first))).all()
+    assert (left <= np.datetime64(feature_date(week(11)))).all()
+    assert not set(samples.matrix.student[usable.training]) & set(samples.matrix.student[usable.validation])
 
 
 def test_a_group_begins_with_its_cohort(engine: sa.Engine) -> None:

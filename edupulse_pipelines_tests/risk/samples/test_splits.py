@@ -86,7 +86,7 @@ def test_weeks_that_were_never_delivered_are_no_weeks_without_events() -> None:
     spans=st.lists(st.tuples(st.integers(0, 30), st.integers(1, 20) | st.none()), max_size=8),
     through=st.integers(0, 55),
 )
-def test_of_groups_those_that_had_ended_when_the_newest_began_train(
+def test_of_ended_groups_the_last_validates_and_each_other_one_trains(
     spans: list[tuple[int, int | None]], through: int
 ) -> None:
     groups = [
@@ -99,6 +99,15 @@ def test_of_groups_those_that_had_ended_when_the_newest_began_train(
     assert set(training) | set(validation) <= set(ended)
     for number in validation:
         assert groups[number].first == max(groups[one].first for one in ended)
-        assert all(groups[one].resolved <= groups[number].first for one in training)
-        # Nothing that could have trained is left out.
-        assert {one for one in ended if groups[one].resolved <= groups[number].first} == set(training)
+        assert all(groups[one].first < groups[number].first for one in training)
+    # No ended group is left out.
+    assert set(training) | set(validation) == set(ended)
+
+
+def test_open_university_2013j_trains_when_2014b_validates() -> None:
+    """Presentations from February and October, of nine months each: 2013J ends in the summer of 2014B."""
+    begins = {"2013B": dt.date(2013, 2, 4), "2013J": dt.date(2013, 10, 7), "2014B": dt.date(2014, 2, 3)}
+    groups = [GroupSpan(first, first + 38 * WEEK) for first in begins.values()]
+    assert split_until_exit(groups, dt.date(2013, 12, 2)) == ([], [0])
+    assert split_until_exit(groups, dt.date(2014, 7, 7)) == ([0], [1])
+    assert split_until_exit(groups, dt.date(2014, 11, 3)) == ([0, 1], [2])
