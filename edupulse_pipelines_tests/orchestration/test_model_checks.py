@@ -54,9 +54,18 @@ def test_every_result_belongs_to_a_declared_check() -> None:
         model_checks.label_drift({}).check_name,
     }
     assert made == declared
-    (leakage,) = model_checks.training_check_specs(key)
+    leakage, judged = model_checks.training_check_specs(key)
     assert leakage.name == model_checks.no_leakage([]).check_name == "no_leakage"
+    assert judged.name == model_checks.champion_judged(None).check_name == "champion_judged_lately"
     assert all(one.asset_key == key and one.description for one in model_checks.health_check_specs(key))
+
+
+def test_a_champion_that_nobody_judged_for_long_is_a_warning() -> None:
+    assert model_checks.champion_judged(None).passed
+    result = model_checks.champion_judged("The champion was last judged 41 weeks ago.")
+    assert not result.passed
+    assert result.severity == AssetCheckSeverity.WARN
+    assert result.description == "The champion was last judged 41 weeks ago."
 
 
 def test_a_leak_fails_the_check() -> None:
@@ -258,4 +267,5 @@ def test_a_training_between_two_that_are_scheduled(
     assert {one.check_name: one.passed for one in result.get_asset_check_evaluations()} == {
         "registry_matches_table": True,
         "no_leakage": True,
+        "champion_judged_lately": True,
     }
