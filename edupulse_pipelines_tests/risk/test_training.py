@@ -115,7 +115,7 @@ def test_a_model_is_trained_recorded_and_made_champion(
         (week(21), "trained", True),
         (LAST, "trained", False),
     ]
-    assert "not above the champion's" in outcomes[-1].reason
+    assert "is not below the champion's" in outcomes[-1].reason
     newest = outcomes[-1]
     assert newest.model_version is not None and newest.model_version.startswith("2025-02-24-")
     assert newest.metrics is not None
