@@ -154,7 +154,7 @@ def test_what_a_model_is_made_of_by_default(tmp_path: Path) -> None:
     assert (tenant.cohort.group_by, tenant.cohort.starts) == ((), {})
     assert (tenant.inputs.record, tenant.inputs.metadata) == (None, {})
     training, promotion = tenant.training, tenant.promotion
-    assert training.candidates == ("logistic", "additive", "boosting")
+    assert training.candidates == ("logistic", "additive", "boosting", "averaged")
     assert (training.tuning_fits, training.max_training_rows, training.retrain_weeks) == (24, 300_000, 8)
     assert (training.retrain_on_feedback, training.retrain_on_drift) == (50, 0.25)
     assert (training.minimum_train_per_class, training.minimum_validation_per_class) == (10, 3)

@@ -168,8 +168,8 @@ class TrainingSettings(Section):
     champion_weeks: int = Field(40, ge=1)
     """How old, in weeks of data, a champion may become: past that it is judged again on the newest weeks whose outcomes
     are known, whatever the schedule says."""
-    candidates: tuple[Literal["logistic", "additive", "boosting"], ...] = Field(
-        ("logistic", "additive", "boosting"), min_length=1
+    candidates: tuple[Literal["logistic", "additive", "boosting", "averaged"], ...] = Field(
+        ("logistic", "additive", "boosting", "averaged"), min_length=1
     )
     tuning_fits: int = Field(24, ge=0)
     """How many fits the search inside the training window may take; 0: the simplest candidate as it comes."""

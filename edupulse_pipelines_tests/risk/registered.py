@@ -28,6 +28,7 @@ from edupulse_pipelines_tests.risk.district import tenant_settings, work_of
 
 _TREES = {"learning_rate": 0.1, "leaves": 4, "l2": 1.0, "leaf": 1.0, "iterations": 20}
 CONFIG: dict[str, dict[str, Any]] = {"logistic": {"C": 0.03}, "additive": {**_TREES, "leaves": 2}, "boosting": _TREES}
+CONFIG["averaged"] = {kind: CONFIG[kind] for kind in ("logistic", "boosting")}
 Document = Callable[[ModelRecord], dict[str, Any]]
 METRICS = {"auc_roc": 0.8, "precision_at_k": {"k10": 0.5}, "baseline": {"auc_roc": 0.7}}
 

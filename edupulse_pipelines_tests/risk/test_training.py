@@ -630,7 +630,7 @@ def test_every_candidate_copes_with_a_domain_that_is_not_sent(engine: sa.Engine,
     tenant = tenant_settings(training=every)
     write(engine, tenant, made_up_district(count=40, attendance=False))
     (outcome,) = train_risk_models(work_of(engine, tenant), tenant, [LAST], registry)
-    assert set(outcome.candidates) == {"logistic", "additive", "boosting", "rule"}
+    assert set(outcome.candidates) == {"logistic", "additive", "boosting", "averaged", "rule"}
     assert outcome.model_version is not None
     assert reproduce(work_of(engine, tenant), tenant, outcome.model_version, registry).reproduced
 

@@ -1,8 +1,9 @@
 """The candidates: what is fitted, calibrated and saved, and the questions that can be asked of a fitted model. No I/O.
 
-Three kinds, from simple to flexible: `logistic` (a logistic regression with missing indicators), `additive` (one step
-function per feature, `additive`) and `boosting` (boosted trees with interactions, `boosting`). Trees never go against a
-direction that a feature's declaration claims. Which configuration and which kind is best is decided in `tuning`.
+Four kinds, from simple to flexible: `logistic` (a logistic regression with missing indicators, `signed_regression`),
+`additive` (one step function per feature, `additive`), `boosting` (boosted trees with interactions, `boosting`) and
+`averaged` (the mean log-odds of the logistic and the boosting model, `averaged`). None goes against a direction that a
+feature's declaration claims. Which configuration and which kind is best is decided in `tuning`.
 
 Calibration is a sigmoid fitted on out-of-fold log-odds, where no student is in both the fold and its training part;
 it is folded into the model's own numbers. What is saved is therefore one plain scikit-learn pipeline, and a score
@@ -24,7 +25,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import expit
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GroupKFold
 from sklearn.pipeline import Pipeline
 from sklearn.preprocessing import RobustScaler, StandardScaler
@@ -32,6 +32,8 @@ from threadpoolctl import threadpool_limits
 
 from edupulse_pipelines.features.definitions import MODEL_FEATURES_BY_NAME
 from edupulse_pipelines.risk.models.additive import ShapeFunction, ShapeFunctions
+from edupulse_pipelines.risk.models.averaged import STEP as AVERAGE
+from edupulse_pipelines.risk.models.averaged import average_of, members_of
 from edupulse_pipelines.risk.models.boosting import (
     CHECKPOINTS,
     ShapleyTables,
@@ -40,11 +42,15 @@ from edupulse_pipelines.risk.models.boosting import (
     route_missing,
     staged_log_odds,
 )
+from edupulse_pipelines.risk.models.signed_regression import fit_regression
 
-CANDIDATES: tuple[str, ...] = ("logistic", "additive", "boosting")
+AVERAGED = "averaged"
+MEMBERS: tuple[str, ...] = ("logistic", "boosting")
+"""The kinds whose log-odds an averaged model averages: a smooth one and one that sees interactions."""
+CANDIDATES: tuple[str, ...] = ("logistic", "additive", "boosting", AVERAGED)
 """The kinds of model, the simplest first."""
 # Part of the settings hash: raise it when the same data would give another model.
-MODEL_REVISION = 2
+MODEL_REVISION = 3
 # Inverse strength of the ridge penalty. Overlapping as-of weeks repeat students, so the data look larger than they are.
 # Between 0.01 and 0.1 nothing depends on it in districts of 120 to 13,500 students; at 1 a district's first models are
 # overconfident (log loss 0.85 instead of 0.52 on the first open-university model).
@@ -117,7 +123,7 @@ class RiskModel:
         if isinstance(self._explainer, _Regression):
             medians = self._explainer.medians
         else:
-            medians = self.pipeline.named_steps["medians"].center_
+            medians = self._of_trees.named_steps["medians"].center_
         pairs = zip(self.features, medians, strict=True)
         return {name: None if np.isnan(value) else float(value) for name, value in pairs}
 
@@ -151,8 +157,17 @@ class RiskModel:
         """The calibrated probability of an adverse event within the horizon, per row."""
         return self.pipeline.predict_proba(features[self.features])[:, 1]
 
+    @property
+    def _of_trees(self) -> Pipeline:
+        """The pipeline that ends in trees: that of an averaged model's member."""
+        if self.kind != AVERAGED:
+            return self.pipeline
+        return next(member for _, member in members_of(self.pipeline) if _kind(member) == "boosting")
+
     @cached_property
     def _explainer(self) -> _Explainer:
+        if self.kind == AVERAGED:
+            return _Average(self.pipeline)
         if self.kind == "logistic":
             return _Regression(self.pipeline)
         trees = self.pipeline.named_steps["trees"]
@@ -171,16 +186,44 @@ def fit_candidate(
     """Fit and calibrate one kind of model.
 
     `features`: float columns, NaN = missing; `outcome`: 0 or 1; `student`: an integer per student; `config`: see
-    `logistic` (`C`, the inverse strength of the ridge penalty) and `boosting.fit_trees`; `directions`: the sign that a
-    feature's effect must have in a model of trees, by name, none where it is 0 or absent; `groups`: an integer per
-    course or other group: calibration folds are then by group (`folds_of`), if there are `CALIBRATION_GROUPS` of them.
+    `logistic` (`C`, the inverse strength of the ridge penalty) and `boosting.fit_trees`, of `averaged` the members'
+    by name; `directions`: the sign that a feature's effect must have, by name, none where it is 0 or absent; `groups`:
+    an integer per course or other group: calibration folds are then by group (`folds_of`), if there are
+    `CALIBRATION_GROUPS` of them.
 
     Columns without variation in training (a domain never sent, an indicator always or never set) have no effect.
     CannotLearn when the outcome has one class, nothing varies, events come from fewer than two students, or the
     features do not predict the event for students left out.
     """
+    fit = fit_out_of_fold(kind, features, outcome, student, config, directions, groups)
+    return fit.model, fit.calibration
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A fitted candidate, and what it said of everybody while they were left out."""
+
+    model: RiskModel
+    calibration: Calibration
+    held_out: Floats
+    """Uncalibrated log-odds per row, out of fold."""
+
+
+def fit_out_of_fold(
+    kind: str,
+    features: pd.DataFrame,
+    outcome: NDArray[np.int8],
+    student: NDArray[np.int64],
+    config: Mapping[str, Any],
+    directions: Mapping[str, int],
+    groups: NDArray[np.int64] | None = None,
+) -> Fit:
+    """As `fit_candidate`, with what calibration was learned from."""
     if len(np.unique(outcome)) < 2:
         raise CannotLearn("all training samples have the same outcome")
+    if kind == AVERAGED:
+        data = (features, outcome, student)
+        return averaged_fit([fit_out_of_fold(one, *data, config[one], directions, groups) for one in MEMBERS], outcome)
     with one_thread():
         learner = learner_of(kind, features, directions)
         logits = np.empty(len(outcome))
@@ -188,10 +231,28 @@ def fit_candidate(
         few = groups is None or len(np.unique(groups)) < CALIBRATION_GROUPS
         for training, held_out in folds_of(outcome, student, count, None if few else groups):
             logits[held_out] = learner.log_odds(outcome, student, training, held_out, config)[:, -1]
-        calibration = fit_sigmoid(logits, outcome)
-        if calibration.slope <= 0:
-            raise CannotLearn("the features do not predict the event for students who were left out of training")
-        return RiskModel(learner.finish(outcome, student, config, calibration)), calibration
+        calibration = _calibration(logits, outcome)
+        return Fit(RiskModel(learner.finish(outcome, student, config, calibration)), calibration, logits)
+
+
+def averaged_fit(members: Sequence[Fit], outcome: NDArray[np.int8]) -> Fit:
+    """The candidate that averages what `MEMBERS`, fitted on the same rows and folds, say uncalibrated; nothing more is
+    fitted but its own calibration. CannotLearn when the average does not predict the event."""
+    held_out = np.mean([member.held_out for member in members], axis=0)
+    calibration = _calibration(held_out, outcome)
+    # The members keep their own calibration; the weights take it back.
+    weights = [calibration.slope / (len(members) * member.calibration.slope) for member in members]
+    taken_back = sum(weight * member.calibration.intercept for weight, member in zip(weights, members, strict=True))
+    pipelines = [(member.model.kind, member.model.pipeline) for member in members]
+    pipeline = average_of(pipelines, weights, calibration.intercept - taken_back)
+    return Fit(RiskModel(pipeline), calibration, held_out)
+
+
+def _calibration(held_out: Floats, outcome: NDArray[np.int8]) -> Calibration:
+    calibration = fit_sigmoid(held_out, outcome)
+    if calibration.slope <= 0:
+        raise CannotLearn("the features do not predict the event for students who were left out of training")
+    return calibration
 
 
 def one_thread() -> AbstractContextManager[Any]:
@@ -226,10 +287,11 @@ class Learner(Protocol):
 
 
 def learner_of(kind: str, features: pd.DataFrame, directions: Mapping[str, int]) -> Learner:
-    """The learner of a kind; CannotLearn when nothing varies in `features`, ValueError for an unknown kind."""
+    """The learner of a kind other than `averaged`; CannotLearn when nothing varies in `features`, ValueError for an
+    unknown kind."""
     if kind == "logistic":
-        return _LogisticLearner(features)
-    if kind in CANDIDATES:
+        return _LogisticLearner(features, directions)
+    if kind in CANDIDATES and kind != AVERAGED:
         return _TreeLearner(features, directions, additive=kind == "additive")
     raise ValueError(f"{kind!r} is not a candidate (known: {', '.join(CANDIDATES)})")
 
@@ -358,14 +420,29 @@ class _Regression:
         return factors
 
 
+class _Average:
+    """The additive reading of an averaged model: the members' contributions by their weights."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self._members = [(weight, RiskModel(member)) for weight, member in members_of(pipeline)]
+        (constant,) = pipeline.named_steps[AVERAGE].final_estimator_.intercept_
+        self.intercept = float(constant) + sum(weight * member.intercept for weight, member in self._members)
+
+    def contributions(self, matrix: Floats) -> Floats:
+        total = np.zeros(matrix.shape)
+        for weight, member in self._members:
+            total += weight * member._explainer.contributions(matrix)
+        return total
+
+
 class _LogisticLearner:
     """Median imputation with missing indicators (of `SILENT` features mean imputation without), standardised, ridge
-    penalty.
+    penalty; no coefficient goes against the direction of its feature, those of missing indicators are free.
 
     Folds share imputation and scaling, which never look at the outcome.
     """
 
-    def __init__(self, features: pd.DataFrame) -> None:
+    def __init__(self, features: pd.DataFrame, directions: Mapping[str, int]) -> None:
         self._imputer = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True).fit(features)
         means = _means_of_silent(features)
         self._imputer.statistics_ = np.where(np.isnan(means), self._imputer.statistics_, means)
@@ -379,6 +456,9 @@ class _LogisticLearner:
         matrix = self._scaler.fit_transform(matrix)
         # Fitted without the columns that do not vary: what has nothing to say must not cost time either.
         self._matrix = np.ascontiguousarray(matrix[:, ~self._constant])
+        signs = np.zeros(len(self._constant), dtype=np.int64)
+        signs[: len(features.columns)] = [int(directions.get(str(name), 0)) for name in features.columns]
+        self._signs = signs[~self._constant]
 
     def variants(self, config: Mapping[str, Any]) -> list[dict[str, Any]]:
         return [dict(config)]
@@ -391,7 +471,7 @@ class _LogisticLearner:
         held_out: Mask,
         config: Mapping[str, Any],
     ) -> Floats:
-        regression = _regression(self._matrix[training], outcome[training], config["C"])
+        regression = fit_regression(self._matrix[training], outcome[training], self._signs, config["C"])
         return regression.decision_function(self._matrix[held_out])[:, None]
 
     def finish(
@@ -401,7 +481,7 @@ class _LogisticLearner:
         config: Mapping[str, Any],
         calibration: Calibration,
     ) -> Pipeline:
-        regression = _regression(self._matrix, outcome, config["C"])
+        regression = fit_regression(self._matrix, outcome, self._signs, config["C"])
         coefficients = np.zeros((1, len(self._constant)))
         coefficients[0, ~self._constant] = calibration.slope * regression.coef_[0]
         regression.coef_ = coefficients
@@ -470,6 +550,8 @@ def _kind(pipeline: Pipeline) -> str:
     steps = list(pipeline.named_steps)
     if steps == ["imputer", "scaler", "regression"]:
         return "logistic"
+    if steps == [AVERAGE]:
+        return AVERAGED
     if steps == ["medians", "trees"]:
         return "additive" if pipeline.named_steps["trees"].interaction_cst == "no_interactions" else "boosting"
     raise ValueError(f"a pipeline of {', '.join(steps)} is no risk model")
@@ -484,10 +566,3 @@ def _means_of_silent(features: pd.DataFrame) -> Floats:
 def _matrix(features: pd.DataFrame, names: list[str]) -> Floats:
     """A copy of the named columns as floats, shape (rows, names)."""
     return features[names].to_numpy(np.float64, copy=True)
-
-
-def _regression(
-    matrix: Floats, outcome: NDArray[np.int8] | Sequence[int], strength: float = REGULARISATION_C
-) -> LogisticRegression:
-    # Newton steps on the normal matrix: few features, many rows, and the optimum is reached to the last digits.
-    return LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-8, max_iter=100).fit(matrix, outcome)

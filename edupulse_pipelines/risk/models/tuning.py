@@ -16,17 +16,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from edupulse_pipelines.risk.models.model import (
+    AVERAGED,
     CALIBRATION_GROUPS,
     CANDIDATES,
+    MEMBERS,
     REGULARISATION_C,
     SMALLEST_GROUPING,
     Calibration,
     CannotLearn,
+    Fit,
     Floats,
     Learner,
     Mask,
     RiskModel,
-    fit_candidate,
+    averaged_fit,
+    fit_out_of_fold,
     fit_sigmoid,
     folds_of,
     learner_of,
@@ -38,7 +42,7 @@ TUNING_FOLDS = 3
 TUNING_ROWS = 40_000
 MAXIMUM_ROWS = 300_000
 
-CONFIGURATIONS: dict[str, tuple[dict[str, Any], ...]] = {
+_OF_ONE_KIND: dict[str, tuple[dict[str, Any], ...]] = {
     "logistic": ({"C": REGULARISATION_C}, {"C": 0.003}, {"C": 0.3}, {"C": 2.0}),
     "additive": (
         {"learning_rate": 0.1, "leaves": 3, "l2": 1.0, "leaf": 1.0},
@@ -51,7 +55,12 @@ CONFIGURATIONS: dict[str, tuple[dict[str, Any], ...]] = {
         {"learning_rate": 0.1, "leaves": 8, "l2": 20.0, "leaf": 1.0, "max_features": 0.5},
     ),
 }
-"""Tried in this order, as far as the budget goes; trees at several numbers of iterations each, which costs nothing."""
+CONFIGURATIONS: dict[str, tuple[dict[str, Any], ...]] = {
+    **_OF_ONE_KIND,
+    AVERAGED: ({kind: _OF_ONE_KIND[kind][0] for kind in MEMBERS},),
+}
+"""Tried in this order, as far as the budget goes; trees at several numbers of iterations each, which costs nothing.
+Of the averaged candidate only what is fitted without a search: else it averages the members' best, at no fit more."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,9 @@ def tune(
 
     `fits`: how many models may be fitted to tell configurations apart; a round takes one fit per fold, and candidates
     take turns. One that the budget does not reach is left out, unless it reaches none: then the simplest is fitted as
-    it is. Beyond the budget each candidate is fitted once more, and once per calibration fold. `max_rows`: with more
+    it is. The averaged candidate averages what its members' best configurations said out of fold, which takes no fit;
+    members that are no candidates are tried for it. Beyond the budget each candidate is fitted once more, and once per
+    calibration fold. `max_rows`: with more
     rows than that, a random part of them is used (`sample_rows`).
 
     The winner has the lowest log loss, or is the simplest candidate that is within one standard error of it: over
@@ -117,24 +128,28 @@ def tune(
         raise CannotLearn("all training samples have the same outcome")
     kinds = [kind for kind in CANDIDATES if kind in candidates]
     features, outcome, student, groups = _part(features, outcome, student, groups, max_rows, seed)
+    tried = [kind for kind in CANDIDATES if kind in kinds or (AVERAGED in kinds and kind in MEMBERS)]
     with one_thread():
-        judged = _trials(kinds, *_part(features, outcome, student, groups, TUNING_ROWS, seed + 1), directions, fits)
+        judged = _trials(tried, *_part(features, outcome, student, groups, TUNING_ROWS, seed + 1), directions, fits)
 
-    best = {kind: min(tried, key=lambda judgement: judgement.trial.log_loss) for kind, tried in judged.items() if tried}
-    configs = {kind: dict(judgement.trial.config) for kind, judgement in best.items()}
+    best = {kind: min(one, key=lambda judgement: judgement.trial.log_loss) for kind, one in judged.items() if one}
+    configs = {kind: dict(judgement.trial.config) for kind, judgement in best.items() if kind in kinds}
     left_out = {kind: f"a budget of {fits} fits does not reach it" for kind in kinds if kind not in configs}
     if not configs:
         configs[kinds[0]] = dict(CONFIGURATIONS[kinds[0]][0])
         del left_out[kinds[0]]
-    fitted: dict[str, RiskModel] = {}
-    calibrations: dict[str, Calibration] = {}
+    fits_by_kind: dict[str, Fit] = {}
     for kind, config in configs.items():
         try:
-            fitted[kind], calibrations[kind] = fit_candidate(
-                kind, features, outcome, student, config, directions, groups
-            )
+            members = [fits_by_kind.get(member) for member in MEMBERS]
+            if kind == AVERAGED and None not in members:
+                fits_by_kind[kind] = averaged_fit([fit for fit in members if fit is not None], outcome)
+            else:
+                fits_by_kind[kind] = fit_out_of_fold(kind, features, outcome, student, config, directions, groups)
         except CannotLearn as error:
             left_out[kind] = str(error)
+    fitted = {kind: fit.model for kind, fit in fits_by_kind.items()}
+    calibrations = {kind: fit.calibration for kind, fit in fits_by_kind.items()}
     if not fitted:
         raise CannotLearn(left_out[next(iter(configs))])
     winner = _winner([best[kind] for kind in fitted if kind in best]) or next(iter(fitted))
@@ -143,7 +158,7 @@ def tune(
         config=configs[winner],
         model=fitted[winner],
         calibration=calibrations[winner],
-        trials=tuple(judgement.trial for tried in judged.values() for judgement in tried),
+        trials=tuple(judgement.trial for of_kind in judged.values() for judgement in of_kind),
         fitted=fitted,
         configs={kind: configs[kind] for kind in fitted},
         calibrations=calibrations,
@@ -169,6 +184,8 @@ class _Judged:
     trial: Trial
     losses: Floats
     """Of each tuning row."""
+    held_out: Floats
+    """Uncalibrated log-odds of each tuning row, out of fold."""
     unit: NDArray[np.int64]
     """What went together into a fold: the student or the group of each tuning row."""
 
@@ -202,19 +219,39 @@ def _trials(
     """What was tried of each kind, in order."""
     folds = folds_of(outcome, student, TUNING_FOLDS, groups)
     unit = student if groups is None or len(np.unique(groups)) < SMALLEST_GROUPING else groups
+    # A sigmoid of a few groups would repeat how they happen to differ.
+    calibrated = unit is student or len(np.unique(unit)) >= CALIBRATION_GROUPS
     judged: dict[str, list[_Judged]] = {kind: [] for kind in kinds}
+    searched = [kind for kind in kinds if kind != AVERAGED]
     learners: dict[str, Learner] = {}
-    for turn in range(max(len(CONFIGURATIONS[kind]) for kind in kinds)):
-        for kind in kinds:
+    for turn in range(max(len(CONFIGURATIONS[kind]) for kind in searched)):
+        for kind in searched:
             if turn >= len(CONFIGURATIONS[kind]):
                 continue
             fits -= len(folds)
             if fits < 0:
-                return judged
+                return _with_average(judged, outcome, folds, calibrated)
             if kind not in learners:
                 learners[kind] = learner_of(kind, features, directions)
             config = CONFIGURATIONS[kind][turn]
-            judged[kind].append(_judge(kind, learners[kind], config, outcome, student, unit, folds))
+            judged[kind].append(_judge(kind, learners[kind], config, outcome, student, unit, folds, calibrated))
+    return _with_average(judged, outcome, folds, calibrated)
+
+
+def _with_average(
+    judged: dict[str, list[_Judged]],
+    outcome: NDArray[np.int8],
+    folds: Sequence[tuple[Mask, Mask]],
+    calibrated: bool,
+) -> dict[str, list[_Judged]]:
+    """The same with the average of its members' best, where it is asked for and each of them was tried."""
+    if AVERAGED in judged and all(judged[kind] for kind in MEMBERS):
+        best = [min(judged[kind], key=lambda judgement: judgement.trial.log_loss) for kind in MEMBERS]
+        held_out = np.mean([judgement.held_out for judgement in best], axis=0)
+        losses = _losses(held_out, outcome, folds, calibrated)
+        config = {judgement.trial.kind: judgement.trial.config for judgement in best}
+        trial = Trial(AVERAGED, config, float(losses.mean()), fits=0)
+        judged[AVERAGED] = [_Judged(trial, losses, held_out, best[0].unit)]
     return judged
 
 
@@ -226,24 +263,24 @@ def _judge(
     student: NDArray[np.int64],
     unit: NDArray[np.int64],
     folds: Sequence[tuple[Mask, Mask]],
+    calibrated: bool,
 ) -> _Judged:
     """The best variant of one configuration; of equals the first."""
     variants = learner.variants(config)
     logits = np.empty((len(outcome), len(variants)))
     for training, held_out in folds:
         logits[held_out] = learner.log_odds(outcome, student, training, held_out, config)
-    columns = range(len(variants))
-    if unit is not student and len(np.unique(unit)) < CALIBRATION_GROUPS:
-        losses = [np.logaddexp(0, logits[:, column]) - outcome * logits[:, column] for column in columns]
-    else:
-        losses = [_losses(logits[:, column], outcome, folds) for column in columns]
+    losses = [_losses(logits[:, column], outcome, folds, calibrated) for column in range(len(variants))]
     means = [float(of_variant.mean()) for of_variant in losses]
     best = int(np.argmin(means))
-    return _Judged(Trial(kind, variants[best], means[best], len(folds)), losses[best], unit)
+    return _Judged(Trial(kind, variants[best], means[best], len(folds)), losses[best], logits[:, best].copy(), unit)
 
 
-def _losses(logits: Floats, outcome: NDArray[np.int8], folds: Sequence[tuple[Mask, Mask]]) -> Floats:
-    """Log loss of each row, each fold calibrated by the others. A model that misleads (slope below 0) says nothing."""
+def _losses(logits: Floats, outcome: NDArray[np.int8], folds: Sequence[tuple[Mask, Mask]], calibrated: bool) -> Floats:
+    """Log loss of each row, if asked for each fold calibrated by the others. A model that misleads (slope below 0) says
+    nothing then."""
+    if not calibrated:
+        return np.logaddexp(0, logits) - outcome * logits
     losses = np.empty(len(outcome))
     for _, held_out in folds:
         others = ~held_out

@@ -32,9 +32,10 @@ from edupulse_pipelines.risk.telling.rule_card import thresholds
 from edupulse_pipelines.settings import METADATA, DayRule
 
 KIND_WORDS = {
-    "logistic": "Logistic regression with missing indicators",
+    "logistic": "Logistic regression with missing indicators that never goes against a known direction",
     "additive": "Glass-box additive model: one step function per feature",
     "boosting": "Gradient-boosted trees that never go against a known direction",
+    "averaged": "Mean of the logistic and the boosted model, taken of their log-odds",
     "rule": "The graded attendance-behaviour-course rule",
     "champion": "The champion at that time",
 }

@@ -17,13 +17,18 @@ from scipy.special import expit
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
+from edupulse_pipelines.risk.models.averaged import members_of
 from edupulse_pipelines.risk.models.boosting import ShapleyTables
 from edupulse_pipelines.risk.models.model import (
+    AVERAGED,
     CANDIDATES,
+    MEMBERS,
     REGULARISATION_C,
     CannotLearn,
     RiskModel,
+    averaged_fit,
     fit_candidate,
+    fit_out_of_fold,
     fit_sigmoid,
     folds_of,
     learner_of,
@@ -40,6 +45,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "additive": {"learning_rate": 0.1, "leaves": 4, "l2": 1.0, "leaf": 1.0, "iterations": 60},
     "boosting": {"learning_rate": 0.1, "leaves": 8, "l2": 1.0, "leaf": 1.0, "iterations": 60, "max_features": 0.7},
 }
+CONFIGS[AVERAGED] = {kind: CONFIGS[kind] for kind in MEMBERS}
 
 
 def samples(seed: int, rows: int = 1500, students: int = 150) -> tuple[pd.DataFrame, np.ndarray, np.ndarray]:
@@ -74,7 +80,8 @@ def models() -> dict[str, RiskModel]:
 
 
 kinds = pytest.mark.parametrize("kind", CANDIDATES)
-kinds_of_trees = pytest.mark.parametrize("kind", CANDIDATES[1:])
+kinds_of_trees = pytest.mark.parametrize("kind", ["additive", "boosting"])
+single_kinds = pytest.mark.parametrize("kind", [kind for kind in CANDIDATES if kind != AVERAGED])
 
 
 @kinds
@@ -100,7 +107,7 @@ def test_contributions_add_up_to_the_log_odds(
 def test_contributions_are_measured_from_the_training_sets_average(models: dict[str, RiskModel], kind: str) -> None:
     frame = samples(0)[0]
     # What features do together is shared by Shapley's rule; there only the sum is centred exactly.
-    exact = 0.01 if kind == "boosting" else 1e-9
+    exact = 0.01 if kind in ("boosting", AVERAGED) else 1e-9
     assert np.allclose(models[kind].contributions(frame).mean(axis=0), 0, atol=exact)
     assert models[kind].intercept == pytest.approx(models[kind].log_odds(frame).mean(), abs=1e-9)
 
@@ -180,7 +187,7 @@ def test_a_model_leaves_its_input_alone(models: dict[str, RiskModel], kind: str)
     assert (model.log_odds(frame[NAMES[::-1]].assign(more=1)) == model.log_odds(frame)).all()
 
 
-@kinds_of_trees
+@kinds
 def test_effects_never_go_against_a_declared_direction(models: dict[str, RiskModel], kind: str) -> None:
     """Everything else the same, a better attendance rate never means a higher score, whatever the sample says."""
     frame, outcome, student = samples(6)
@@ -218,7 +225,7 @@ def test_probabilities_are_true_for_rare_events(kind: str) -> None:
         assert predicted[tenth].mean() == pytest.approx(outcome[tenth].mean(), abs=0.04)
 
 
-@kinds
+@single_kinds
 def test_calibration_is_that_of_students_left_out_and_folded_in(kind: str) -> None:
     frame, outcome, student = samples(8)
     model, calibration = fit_candidate(kind, frame, outcome, student, CONFIGS[kind], DIRECTIONS)
@@ -235,7 +242,7 @@ def test_calibration_is_that_of_students_left_out_and_folded_in(kind: str) -> No
     assert np.allclose(folded, model.log_odds(frame), atol=1e-9)
 
 
-@kinds
+@single_kinds
 def test_a_fold_is_predicted_without_its_own_outcomes(kind: str) -> None:
     frame, outcome, student = samples(9, rows=600)
     training, held = folds_of(outcome, student, 3)[1]
@@ -290,8 +297,39 @@ def test_kinds_are_known_by_their_pipeline(models: dict[str, RiskModel]) -> None
         risk_model_of(models["logistic"].pipeline[:-1])
     with pytest.raises(ValueError, match="not a candidate"):
         fit_candidate("magic", *samples(0), {}, {})
-    untuned = fit_model(*samples(0))[0]
-    assert (untuned.log_odds(samples(1)[0]) == models["logistic"].log_odds(samples(1)[0])).all()
+    untuned, free = fit_model(*samples(0))[0], fit("logistic", *samples(0), directions={})
+    assert (untuned.log_odds(samples(1)[0]) == free.log_odds(samples(1)[0])).all()
+
+
+def test_an_averaged_model_says_the_mean_of_its_members_log_odds_calibrated(models: dict[str, RiskModel]) -> None:
+    frame, outcome, student = samples(0)
+    data = (frame, outcome, student)
+    members = [fit_out_of_fold(kind, *data, CONFIGS[kind], DIRECTIONS) for kind in MEMBERS]
+    fitted = averaged_fit(members, outcome)
+    # The same as fitting it by itself, and no member is touched by it.
+    other = samples(1)[0]
+    assert (fitted.model.log_odds(other) == models[AVERAGED].log_odds(other)).all()
+    for kind, member in zip(MEMBERS, members, strict=True):
+        assert (member.model.log_odds(other) == models[kind].log_odds(other)).all()
+    uncalibrated = [(one.model.log_odds(other) - one.calibration.intercept) / one.calibration.slope for one in members]
+    mean, (slope, intercept) = np.mean(uncalibrated, axis=0), (fitted.calibration.slope, fitted.calibration.intercept)
+    assert np.allclose(slope * mean + intercept, fitted.model.log_odds(other), atol=1e-9)
+    # Calibrated by what the members said of students while they were left out, averaged.
+    assert (fitted.held_out == (members[0].held_out + members[1].held_out) / 2).all()
+    assert fit_sigmoid(fitted.held_out, outcome) == fitted.calibration
+    # A feature's contribution is that of the members by weight.
+    of_members = [(weight, risk_model_of(one)) for weight, one in members_of(fitted.model.pipeline)]
+    assert np.allclose(
+        sum(weight * one.contributions(other) for weight, one in of_members), fitted.model.contributions(other)
+    )
+    assert [one.kind for _, one in of_members] == list(MEMBERS)
+    assert not fitted.model.shapes and not fitted.model.coefficients
+
+
+def test_an_averaged_model_whose_member_cannot_learn_is_none() -> None:
+    frame, outcome, student = samples(0)
+    with pytest.raises(CannotLearn, match="no feature varies"):
+        fit(AVERAGED, frame[["never", "always_same"]], outcome, student)
 
 
 def test_shape_functions_are_the_whole_additive_model(models: dict[str, RiskModel]) -> None:

@@ -10,7 +10,14 @@ from scipy.special import expit
 import edupulse_pipelines.risk.models.boosting as boosting
 import edupulse_pipelines.risk.models.model as model_module
 import edupulse_pipelines.risk.models.tuning as tuning
-from edupulse_pipelines.risk.models.model import CANDIDATES, CannotLearn, fit_candidate
+from edupulse_pipelines.risk.models.model import (
+    AVERAGED,
+    CANDIDATES,
+    MEMBERS,
+    CannotLearn,
+    fit_candidate,
+    fit_out_of_fold,
+)
 from edupulse_pipelines.risk.models.tuning import CONFIGURATIONS, Tuned, sample_rows, tune
 
 DIRECTIONS = {"rate": -1}
@@ -35,7 +42,7 @@ def run(*data: Any, fits: int = 9, **more: Any) -> Tuned:
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of rows of every single fit."""
     rows: list[int] = []
-    fit_trees, regression = boosting.fit_trees, model_module._regression
+    fit_trees, regression = boosting.fit_trees, model_module.fit_regression
 
     def trees(matrix: Any, *arguments: Any, **more: Any) -> Any:
         rows.append(len(matrix))
@@ -46,7 +53,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return regression(matrix, *arguments)
 
     monkeypatch.setattr(model_module, "fit_trees", trees)
-    monkeypatch.setattr(model_module, "_regression", linear)
+    monkeypatch.setattr(model_module, "fit_regression", linear)
     return rows
 
 
@@ -57,8 +64,8 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         (2, []),
         (3, ["logistic"]),
         (8, ["logistic", "additive"]),
-        (9, ["logistic", "additive", "boosting"]),
-        (14, ["logistic", "logistic", "additive", "boosting"]),
+        (9, ["logistic", "additive", "boosting", "averaged"]),
+        (14, ["logistic", "logistic", "additive", "boosting", "averaged"]),
     ],
 )
 def test_the_budget_is_in_fits(counted: list[int], fits: int, tried: list[str]) -> None:
@@ -67,19 +74,20 @@ def test_the_budget_is_in_fits(counted: list[int], fits: int, tried: list[str]) 
     assert [trial.kind for trial in tuned.trials] == tried
     spent = sum(trial.fits for trial in tuned.trials)
     assert spent <= fits
-    # Beyond the budget: the final fit of each candidate, and five for its calibration.
-    assert len(counted) == spent + 6 * len(tuned.fitted)
+    # Beyond the budget: the final fit of each candidate, and five for its calibration. Averaging takes none.
+    single = [kind for kind in tuned.fitted if kind != AVERAGED]
+    assert len(counted) == spent + 6 * len(single)
     assert list(tuned.fitted) == (sorted(set(tried), key=CANDIDATES.index) or ["logistic"])
     assert set(tuned.fitted) | set(tuned.left_out) == set(CANDIDATES)
     # No fit to tell configurations apart saw everything: each left a third out.
     assert max(counted[:spent], default=0) < 0.8 * len(frame)
-    assert counted.count(len(frame)) == len(tuned.fitted)
+    assert counted.count(len(frame)) == len(single)
 
 
 def test_every_candidate_comes_with_its_best_configuration() -> None:
     frame, outcome, student = world(1)
     tuned = run(frame, outcome, student, fits=24)
-    assert len(tuned.trials) == 8
+    assert len(tuned.trials) == 9
     for kind, model in tuned.fitted.items():
         of_kind = [trial for trial in tuned.trials if trial.kind == kind]
         best = min(of_kind, key=lambda trial: trial.log_loss)
@@ -132,13 +140,30 @@ def test_a_candidate_that_cannot_learn_is_left_out_and_said(monkeypatch: pytest.
     def refusing(kind: str, *arguments: Any) -> Any:
         if kind == "additive":
             raise CannotLearn("made up")
-        return fit_candidate(kind, *arguments)
+        return fit_out_of_fold(kind, *arguments)
 
-    monkeypatch.setattr(tuning, "fit_candidate", refusing)
+    monkeypatch.setattr(tuning, "fit_out_of_fold", refusing)
     tuned = run(*world(3, bent=2.0, students=400))
     assert tuned.left_out == {"additive": "made up"}
-    assert set(tuned.fitted) == {"logistic", "boosting"}
+    assert set(tuned.fitted) == {"logistic", "boosting", "averaged"}
     assert tuned.kind in tuned.fitted
+
+
+def test_the_average_is_of_the_members_best_and_asks_for_members_that_are_no_candidates() -> None:
+    frame, outcome, student = world(1, together=1.0)
+    tuned = run(frame, outcome, student, fits=12, candidates=(AVERAGED,))
+    assert [trial.kind for trial in tuned.trials] == ["logistic", "logistic", "boosting", "boosting", AVERAGED]
+    best = {
+        kind: min((one for one in tuned.trials if one.kind == kind), key=lambda one: one.log_loss).config
+        for kind in MEMBERS
+    }
+    assert (tuned.kind, tuned.config, tuned.trials[-1].fits) == (AVERAGED, best, 0)
+    assert list(tuned.fitted) == [AVERAGED]
+    assert tuned.trials[-1].log_loss < max(one.log_loss for one in tuned.trials[:-1])
+    unsearched = run(frame, outcome, student, fits=0, candidates=(AVERAGED,))
+    assert unsearched.config == CONFIGURATIONS[AVERAGED][0]
+    short = run(frame, outcome, student, fits=3, candidates=("logistic", AVERAGED))
+    assert "does not reach" in short.left_out[AVERAGED]
 
 
 def test_too_little_to_learn_from_is_said() -> None:
@@ -222,8 +247,9 @@ def test_configurations_are_told_apart_on_fewer_rows(monkeypatch: pytest.MonkeyP
 def test_every_configuration_is_one_that_can_be_fitted() -> None:
     frame, outcome, student = world(10, rows=300)
     assert tuple(CONFIGURATIONS) == CANDIDATES
-    for kind, configurations in CONFIGURATIONS.items():
-        for config in configurations:
+    assert CONFIGURATIONS[AVERAGED] == ({kind: CONFIGURATIONS[kind][0] for kind in MEMBERS},)
+    for kind in (kind for kind in CANDIDATES if kind != AVERAGED):
+        for config in CONFIGURATIONS[kind]:
             learner = model_module.learner_of(kind, frame, DIRECTIONS)
             everything = np.ones(len(frame), dtype=bool)
             variants = learner.variants(config)

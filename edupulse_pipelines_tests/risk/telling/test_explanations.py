@@ -20,6 +20,7 @@ CONFIGS = {
     "additive": {"learning_rate": 0.1, "iterations": 30, "leaves": 4, "l2": 1.0, "leaf": 1.0},
     "boosting": {"learning_rate": 0.1, "iterations": 30, "leaves": 4, "l2": 1.0, "leaf": 1.0},
 }
+CONFIGS["averaged"] = {kind: CONFIGS[kind] for kind in ("logistic", "boosting")}
 
 
 class Told:

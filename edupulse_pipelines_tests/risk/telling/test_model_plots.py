@@ -20,7 +20,7 @@ def is_png(content: bytes) -> bool:
     return content.startswith(b"\x89PNG\r\n") and content.endswith(b"IEND\xaeB`\x82")
 
 
-@pytest.mark.parametrize("kind", ["logistic", "additive", "boosting"])
+@pytest.mark.parametrize("kind", ["logistic", "additive", "boosting", "averaged"])
 def test_importance_is_the_mean_absolute_contribution(kind: str) -> None:
     frame, *_ = sample()
     model = fitted(kind)
@@ -32,7 +32,7 @@ def test_importance_is_the_mean_absolute_contribution(kind: str) -> None:
     assert together["everything else"] == pytest.approx(np.abs(contributions[:, 1:].sum(axis=1)).mean())
 
 
-@pytest.mark.parametrize("kind", ["logistic", "additive", "boosting"])
+@pytest.mark.parametrize("kind", ["logistic", "additive", "boosting", "averaged"])
 def test_partial_dependence_is_the_mean_with_the_value_put_in(kind: str) -> None:
     frame, *_ = sample()
     model = fitted(kind)
