@@ -32,6 +32,8 @@ def average_of(members: Sequence[tuple[str, Pipeline]], weights: Sequence[float]
     stack.fit(pd.DataFrame(np.array([[0.0], [1.0]]) * np.ones(len(inputs)), columns=inputs), np.array([0, 1]))
     stack.final_estimator_.coef_ = np.array([weights], dtype=np.float64)
     stack.final_estimator_.intercept_ = np.array([constant], dtype=np.float64)
+    # A plain dictionary in place of scikit-learn's own kind: a saved model holds reviewed types alone.
+    stack.named_estimators_ = dict(members)
     return Pipeline([(STEP, stack)])
 
 
