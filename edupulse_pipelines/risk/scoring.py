@@ -24,6 +24,7 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from edupulse_pipelines.errors import ModelArtifactError
+from edupulse_pipelines.features.lowest_course import lowest_courses
 from edupulse_pipelines.progress import Progress
 from edupulse_pipelines.risk.book.champion import Scorer, scorers_of
 from edupulse_pipelines.risk.book.records import ModelRecord, load_recorded, scorers
@@ -46,6 +47,7 @@ from edupulse_pipelines.risk.statuses import (
     SkippedBecause,
     Standing,
 )
+from edupulse_pipelines.risk.telling.advice import advise
 from edupulse_pipelines.risk.telling.explanations import risk_factors
 from edupulse_pipelines.risk.telling.rule_reasons import rule_factors
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions
@@ -293,6 +295,14 @@ def _score_week(
     for start in range(0, len(cohort), _STUDENTS_PER_WRITE):
         part = cohort.iloc[start : start + _STUDENTS_PER_WRITE]
         category, rows = _rows(part, model, tenant, checked)
+        people = part["student_id"].to_numpy(object)
+
+        def courses_of(numbers: NDArray[np.int64], people: NDArray[np.object_] = people) -> list[str | None]:
+            asked = people[numbers].tolist()
+            known = lowest_courses(connection, work, week, asked)
+            return [known.get(student) for student in asked]
+
+        advise([values["risk_factors"] for values in rows], part, model.typical, category == 0, courses_of)
         category_counts += np.bincount(category, minlength=len(RISK_CATEGORIES))
         new, changed = [], []
         for student, values in zip(part["student_id"], rows, strict=True):

@@ -6,11 +6,15 @@ The words are in `factors`; here is the arithmetic. Definitions:
   features that are recorded for the student. What the missing ones of a domain contribute is a factor of its own
   (`attendance_not_recorded` and so on), so that nothing unrecorded is told as an absence, a decline or an incident.
   Intercept + all factors' contributions = the score's log-odds, as with the features.
-- `weight`: the contribution's absolute share of all factors' contributions, told or not; they sum to 1.
-- Never told: a factor that would raise the risk by something the record does not show (0 incidents as incidents, a
-  rise as a decline). It keeps its share of the weights.
-- `protective`: lowers the risk, is recorded of the student, is no worse than what is typical, and is not what the
-  factor's name warns of (an incident is no strength, even where others have more).
+- `weight`: the contribution's absolute share of all factors' contributions; they sum to 1.
+- Told in its direction: the facts that are told pull the way the factor does and, where a direction is known, a value
+  that raises the risk is worse than typical as both are written, and one that lowers it is not.
+- Never told: a factor without such a fact (0 incidents as incidents, a rise as a decline, a usual value as a risk).
+- `other`: what is not told, all together, so that all contributions and the intercept are the score.
+- `protective`: lowers the risk, is recorded of the student, is no worse than what is typical, is not what the factor's
+  name warns of (an incident is no strength, even where others have more), and nothing recent of it is worse.
+
+What is recommended here looks at the factor alone; `advice` looks at the recent course and the student's other factors.
 
 Whether a fact raises or lowers this student's risk is what the model says, never what we would have guessed.
 """
@@ -31,6 +35,7 @@ from edupulse_pipelines.risk.telling.factors import (
     FACTORS,
     NOT_RECORDED,
     NOTHING_STANDS_OUT,
+    OTHER,
     Fact,
     Factor,
     FactorDomain,
@@ -82,7 +87,8 @@ class ExplainedModel(Protocol):
 def risk_factors(
     model: ExplainedModel, features: pd.DataFrame, levels: Mapping[str, Sequence[str]] | None = None
 ) -> list[list[RiskFactor]]:
-    """Per row of `features`, up to five factors with a contribution other than 0, the largest first; at least one.
+    """Per row of `features`, up to five factors with a contribution other than 0, the largest first, at least one, and
+    after them `other` where anything is not told.
 
     `value` (in `unit`) and the description's first words are of the factor's first fact that is recorded; where the
     name says something and the factor raises the risk, of the first that shows it. Where another fact weighs more, it
@@ -137,7 +143,39 @@ def risk_factors(
                 "protective": protective,
                 "unit": unit,
             }
-    return [[dict(NOTHING_TOLD)] if factors[0] is NOTHING_TOLD else factors for factors in explained]
+    explained = [[dict(NOTHING_TOLD)] if factors[0] is NOTHING_TOLD else factors for factors in explained]
+    _add_others(explained, totals, order, shown)
+    return explained
+
+
+def _add_others(explained: list[list[RiskFactor]], totals: Floats, order: Positions, shown: Booleans) -> None:
+    """Append to each row's factors what they leave out of its contributions (rows, factors), if that is anything."""
+    left_out = totals != 0
+    for place in range(order.shape[1]):
+        rows = np.flatnonzero(shown[:, place])
+        left_out[rows, order[rows, place]] = False
+    rest = np.where(left_out, totals, 0.0)
+    contribution = np.round(rest.sum(axis=1), DIGITS) + 0.0
+    whole, apart = np.abs(totals).sum(axis=1), np.abs(rest).sum(axis=1)
+    weight = np.round(apart / np.where(whole > 0, whole, 1.0), DIGITS)
+    count = left_out.sum(axis=1)
+    for row in np.flatnonzero(count).tolist():
+        raises, many = bool(contribution[row] > 0), int(count[row])
+        things = "One more thing that weighs less" if many == 1 else f"{many} more things that weigh less"
+        verb = ("raises" if raises else "lowers").removesuffix("s" if many > 1 else "")
+        explained[row].append(
+            {
+                "factor": OTHER,
+                "weight": float(weight[row]),
+                "value": None,
+                "description": f"{things} or cannot be told by a single fact {verb} the risk in all",
+                "recommendation": None,
+                "contribution": float(contribution[row]),
+                "direction": "raises" if raises else "lowers",
+                "protective": False,
+                "unit": None,
+            }
+        )
 
 
 def factor_contributions(model: ExplainedModel, features: pd.DataFrame) -> pd.DataFrame:
@@ -215,25 +253,40 @@ class _Recorded:
         recorded = ~np.isnan(values)
         total = np.round(_sum(contributions, recorded), DIGITS) + 0.0
         raises = total > 0
-        first = recorded.argmax(axis=1)
-        never = np.logical_not(_any(recorded))
-        if self.factor.otherwise is not None:
-            shows = self._each(values, Fact.shown_by)
-            shown = _any(shows)
-            first = np.where(raises & shown, shows.argmax(axis=1), first)
-            if not self.factor.otherwise_raises:
-                never = never | (raises & ~shown)
-        # In the direction of the whole: the fact that says most about why it raises, or why it lowers.
+        shows = self._each(values, Fact.shown_by)
         towards = np.where(recorded, contributions * np.sign(total)[:, None], -np.inf)
-        strongest = towards.argmax(axis=1)
+        fits = (towards > 0) & recorded & self._in_direction(values, shows, raises)
+        # Of what shows the factor's name the first is told where it raises the risk, else the first of all.
+        shown = fits & shows & raises[:, None]
+        first = np.where(_any(shown), shown.argmax(axis=1), fits.argmax(axis=1))
+        # In the direction of the whole: the fact that says most about why it raises, or why it lowers.
+        strongest = np.where(fits, towards, -np.inf).argmax(axis=1)
         rows = np.arange(len(values))
-        most = towards[rows, strongest]
-        other = self.told_as[strongest]
-        strongest = np.where(recorded[rows, other], other, strongest)
+        most, weight_of_first = towards[rows, strongest], towards[rows, first]
+        first, strongest = self._as_told(recorded, first), self._as_told(recorded, strongest)
         if self.factor is BACKGROUND:  # unrelated circumstances: none of them comes first by itself
             first = strongest
-        second = np.where(most > towards[rows, first], strongest, first)
-        return _Told(total, never, first, second)
+        second = np.where(most > weight_of_first, strongest, first)
+        return _Told(total, ~_any(fits), first, second)
+
+    def _in_direction(self, values: Floats, shows: Booleans, raises: Booleans) -> Booleans:
+        """Which facts, told as they are told, fit a factor that raises the risk, or one that lowers it; shape as
+        `values`."""
+        worse = self._each(values, Fact.worse)
+        claimed = np.array([bool(fact.direction) for fact in self.facts]) & np.array(
+            [median is not None for median in self.medians]
+        )
+        may_raise = worse | ~claimed
+        if self.factor.otherwise is not None and not self.factor.otherwise_raises:
+            may_raise &= shows
+        fits = np.where(raises[:, None], may_raise, ~worse)
+        there = ~np.isnan(values[:, self.told_as])
+        return np.where(there, fits[:, self.told_as], fits)
+
+    def _as_told(self, recorded: Booleans, which: Positions) -> Positions:
+        """The fact that is told in the place of fact number `which` of each row, where that is recorded."""
+        other = self.told_as[which]
+        return np.where(recorded[np.arange(len(which)), other], other, which)
 
     def words(self, values: Floats, told: _Told, rows: Positions) -> _Words:
         first, second = told.first[rows], told.second[rows]
@@ -241,6 +294,8 @@ class _Recorded:
         raises = told.contribution[rows] > 0
         concern = self._each(values, Fact.worrying)
         worrying = concern[here, first] | concern[here, second]
+        recent = np.array([fact.is_recent for fact in self.facts])
+        slipping = _any(self._each(values, Fact.worse) & recent)
         name = np.full(len(rows), self.factor.name, dtype=object)
         if self.factor.otherwise is not None:
             name[~self._each(values, Fact.shown_by)[here, first]] = self.factor.otherwise
@@ -248,7 +303,7 @@ class _Recorded:
         apart = second != first
         if apart.any():
             description[apart] += self._texts(values[apart], second[apart], "; ")
-        protective = ~raises & ~worrying
+        protective = ~raises & ~worrying & ~slipping
         recommendation = np.full(len(rows), _NOT_ALONE, dtype=object)
         # Nobody claims a direction of what belongs to the background: there is no worrying side to be on.
         recommendation[raises & (worrying | (self.factor.domain == "background"))] = self.factor.act

@@ -73,13 +73,14 @@ class Fact:
         return declared.risk_direction if declared is not None else 0
 
     def shown_by(self, values: NDArray[np.float64], median: float | None) -> NDArray[np.bool_]:
-        """Which values show what the factor's name says. NaN never does."""
+        """Which values, as they are written, show what the factor's name says. NaN never does."""
+        written = np.round(values, self.number.decimals)
         if self.shows == "above 0":
-            return values > 0
+            return written > 0
         if self.shows == "below 0":
-            return values < 0
+            return written < 0
         if self.shows == "at least one half":
-            return values >= 0.5
+            return written >= 0.5
         if self.shows == "worse than typical":
             return self.worse(values, median)
         return np.zeros(values.shape, dtype=bool) if self.shows == "never" else ~np.isnan(values)
@@ -90,10 +91,40 @@ class Fact:
         return concerns | self.worse(values, median)
 
     def worse(self, values: NDArray[np.float64], median: float | None) -> NDArray[np.bool_]:
-        """Which values lie on the worrying side of the median (None: never recorded). NaN never does."""
+        """Which values, as they are written, lie on the worrying side of the median (None: never recorded). NaN never
+        does."""
         if median is None:
             return np.zeros(values.shape, dtype=bool)
-        return (values - median) * self.direction > 0
+        decimals = self.number.decimals
+        return (np.round(values, decimals) - round(median, decimals)) * self.direction > 0
+
+    @property
+    def is_recent(self) -> bool:
+        """Whether it is about the last four school weeks, or a change in them."""
+        return self.feature.endswith(("_1w", "_4w", "_4w_vs_class", "_change", "_trend"))
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """What in the recent course shows that a matter is no longer one, and what to do then."""
+
+    feature: str
+    claim: Literal["at least", "at most", "above", "as typical"]
+    """How the feature's value, as it is written, lies to `limit`; `as typical`: it is no worse than the median."""
+    act: str
+    limit: float = 0.0
+
+    def shown_by(self, values: NDArray[np.float64], median: float | None) -> NDArray[np.bool_]:
+        """Where the recent course shows it; not where nothing recent is recorded."""
+        fact = fact_of(self.feature)
+        written = np.round(values, fact.number.decimals)
+        if self.claim == "at least":
+            return written >= self.limit
+        if self.claim == "at most":
+            return written <= self.limit
+        if self.claim == "above":
+            return written > self.limit
+        return ~np.isnan(values) & ~fact.worse(values, median) & (median is not None)
 
 
 @dataclass(frozen=True)
@@ -112,6 +143,10 @@ class Factor:
     """The name where the record does not show what `name` says; None where `name` is never untrue."""
     otherwise_raises: bool = False
     """Whether it may be told as raising the risk under that other name (no incident never is)."""
+    over: tuple[Recovery, ...] = ()
+    """What is recommended in place of `act` where the recent course is good: by the first that shows it."""
+    in_course: str | None = None
+    """`act` where the course is known; {course} is replaced."""
     of_student: bool = True
     """False for what says nothing about the student (the calendar): neither concern nor strength."""
 
@@ -158,12 +193,31 @@ _NO_INCIDENT_DATA = "No discipline data was recorded"
 _NO_COMPARISON = "Too few grades were recorded to compare with classmates"
 
 _CALL_FAMILY = "Contact the family to discuss what keeps the student from attending"
-_ATTENDANCE_CHANGED = "Find out what changed, and contact the family before it becomes a habit"
 _KEEP_ATTENDING = "Attendance is a strength: acknowledge it"
 _TUTOR = "Offer tutoring, and agree on goals with the student's teachers"
 _KEEP_LEARNING = "Course work is a strength: acknowledge it"
 _BEHAVIOUR = "Meet with student and family, and agree on a behaviour support plan"
 _KEEP_CALM = "Behaviour is a strength: acknowledge it"
+
+GOOD_ATTENDANCE = 0.95
+"""A rate of the last four school weeks at which nobody calls a family about attendance: missing 5 % or less is what
+Attendance Works calls satisfactory."""
+PASSING_GRADE = 65.0
+"""Lowest grade of the last four school weeks from which on no course is failed at present (`low_course_weeks_8w`)."""
+_ATTENDS_AGAIN = Recovery(
+    "attendance_rate_4w",
+    "at least",
+    "Attendance has been good in the last four school weeks: acknowledge it",
+    GOOD_ATTENDANCE,
+)
+_HANDS_IN_AGAIN = Recovery(
+    "grade_count_4w_vs_class",
+    "at least",
+    "As much work as the class in the last four school weeks: acknowledge it, and plan what is to be made up",
+)
+_NO_RECENT_INCIDENT = Recovery(
+    "incidents_4w", "at most", "No incident in the last four school weeks: check whether what was agreed still helps"
+)
 
 _DECLARED: tuple[Factor, ...] = (
     Factor(
@@ -209,6 +263,7 @@ _DECLARED: tuple[Factor, ...] = (
         _KEEP_ATTENDING,
         otherwise="attendance_rate_year",
         otherwise_raises=True,
+        over=(_ATTENDS_AGAIN,),
     ),
     Factor(
         "unexcused_absences",
@@ -237,8 +292,16 @@ _DECLARED: tuple[Factor, ...] = (
             ),
         ),
         _CALL_FAMILY,
-        _KEEP_ATTENDING,
+        "No unexcused absences: acknowledge it",
         otherwise="no_recent_unexcused_absences",
+        over=(
+            _ATTENDS_AGAIN,
+            Recovery(
+                "unexcused_rate_4w",
+                "at most",
+                "No unexcused absence in the last four school weeks: acknowledge it",
+            ),
+        ),
     ),
     Factor(
         "excused_absences",
@@ -253,8 +316,9 @@ _DECLARED: tuple[Factor, ...] = (
             ),
         ),
         "Ask about health or family reasons, and arrange for missed work to be made up",
-        _KEEP_ATTENDING,
+        "Few excused absences: nothing to do about them",
         otherwise="no_recent_excused_absences",
+        over=(_ATTENDS_AGAIN,),
     ),
     Factor(
         "tardiness",
@@ -276,8 +340,9 @@ _DECLARED: tuple[Factor, ...] = (
             ),
         ),
         "Ask what makes the student late: the way to school, mornings at home, a particular class",
-        _KEEP_ATTENDING,
+        "Being on time is a strength: acknowledge it",
         otherwise="punctuality",
+        over=(Recovery("tardy_rate_4w", "at most", "On time in the last four school weeks: acknowledge it"),),
     ),
     Factor(
         "attendance_decline",
@@ -298,9 +363,13 @@ _DECLARED: tuple[Factor, ...] = (
                 "below 0",
             ),
         ),
-        _ATTENDANCE_CHANGED,
-        _KEEP_ATTENDING,
+        "Find out what changed before it becomes a habit",
+        "Attendance is holding up: acknowledge it",
         otherwise="attendance_holding_up",
+        over=(
+            _ATTENDS_AGAIN,
+            Recovery("attendance_trend", "above", "Attendance is coming back: acknowledge it, and ask what helped"),
+        ),
     ),
     Factor(
         "grade_average",
@@ -312,6 +381,11 @@ _DECLARED: tuple[Factor, ...] = (
         ),
         _TUTOR,
         _KEEP_LEARNING,
+        over=(
+            Recovery(
+                "grade_mean_4w", "as typical", "Recent grades are as usual again: acknowledge it, and keep what helps"
+            ),
+        ),
     ),
     Factor(
         "gpa_decline",
@@ -332,9 +406,10 @@ _DECLARED: tuple[Factor, ...] = (
                 "below 0",
             ),
         ),
-        "Ask the student's teachers what changed, and offer tutoring early",
-        _KEEP_LEARNING,
+        "Ask the student's teachers what changed",
+        "Grades are holding up: acknowledge it",
         otherwise="grades_holding_up",
+        over=(Recovery("grade_trend", "above", "Grades are coming back: acknowledge it, and ask what helped"),),
     ),
     Factor(
         "course_failure",
@@ -360,9 +435,18 @@ _DECLARED: tuple[Factor, ...] = (
             ),
         ),
         "Look at the course of the lowest grades, and offer help there",
-        _KEEP_LEARNING,
+        "The weakest course holds up: acknowledge it",
         otherwise="lowest_grade",
         otherwise_raises=True,
+        over=(
+            Recovery(
+                "grade_lowest_4w",
+                "at least",
+                "No failing grade in the last four school weeks: acknowledge it, and check what is left to make up",
+                PASSING_GRADE,
+            ),
+        ),
+        in_course="Look at {course}, where the lowest recent grades are, and offer help there",
     ),
     Factor(
         "missing_work",
@@ -405,8 +489,9 @@ _DECLARED: tuple[Factor, ...] = (
             ),
         ),
         "Check for work not handed in, and plan with the student how to catch up",
-        _KEEP_LEARNING,
+        "Work is handed in: acknowledge it",
         otherwise="work_handed_in",
+        over=(_HANDS_IN_AGAIN,),
     ),
     Factor(
         "standing_in_class",
@@ -431,8 +516,9 @@ _DECLARED: tuple[Factor, ...] = (
                 _NO_COMPARISON,
             ),
         ),
-        "Find out what keeps the student from doing what the class does, and plan how to catch up",
-        _KEEP_LEARNING,
+        "Find out what keeps the student from doing what the class does",
+        "The student does what the class does: acknowledge it",
+        over=(_HANDS_IN_AGAIN,),
     ),
     Factor(
         "course_load",
@@ -475,6 +561,7 @@ _DECLARED: tuple[Factor, ...] = (
         _BEHAVIOUR,
         _KEEP_CALM,
         otherwise="no_recent_incidents",
+        over=(_NO_RECENT_INCIDENT,),
     ),
     Factor(
         "incident_severity",
@@ -495,9 +582,10 @@ _DECLARED: tuple[Factor, ...] = (
                 "above 0",
             ),
         ),
-        "Review the incident with counsellor and family, and agree on follow-up",
+        "Review the incident with the counsellor, and agree on follow-up",
         _KEEP_CALM,
         otherwise="no_recent_severe_incidents",
+        over=(_NO_RECENT_INCIDENT,),
     ),
     Factor(
         "incident_trend",
@@ -512,7 +600,7 @@ _DECLARED: tuple[Factor, ...] = (
             ),
         ),
         _BEHAVIOUR,
-        _KEEP_CALM,
+        "Incidents are not rising: acknowledge it",
         otherwise="incidents_not_rising",
     ),
     Factor(
@@ -550,7 +638,7 @@ NOT_RECORDED: dict[FactorDomain, NotRecorded] = {
     "academic": NotRecorded(
         "grades_not_recorded",
         "No grade was recorded",
-        "Check for work not handed in, and with the school why nothing was recorded",
+        "Check with the school why no grade was recorded",
     ),
     "behavioral": NotRecorded(
         "discipline_not_recorded", _NO_INCIDENT_DATA, "Check with the school why nothing was recorded"
@@ -562,6 +650,8 @@ NOT_RECORDED: dict[FactorDomain, NotRecorded] = {
 
 NOTHING_STANDS_OUT = "nothing_stands_out"
 """The factor of a student about whom no other can be told."""
+OTHER = "other"
+"""The factor that stands for everything that is not told."""
 
 _FACTOR_OF: dict[str, Factor] = {feature: factor for factor in _DECLARED for feature in factor.features}
 _FACT_OF: dict[str, Fact] = {fact.feature: fact for factor in _DECLARED for fact in factor.facts}
