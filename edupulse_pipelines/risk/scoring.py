@@ -47,7 +47,7 @@ from edupulse_pipelines.risk.statuses import (
     SkippedBecause,
     Standing,
 )
-from edupulse_pipelines.risk.telling.advice import advise
+from edupulse_pipelines.risk.telling.advice import CoursesOf, advise
 from edupulse_pipelines.risk.telling.explanations import risk_factors
 from edupulse_pipelines.risk.telling.rule_reasons import rule_factors
 from edupulse_pipelines.schema.sqlalchemy_tables import predictions
@@ -295,13 +295,7 @@ def _score_week(
     for start in range(0, len(cohort), _STUDENTS_PER_WRITE):
         part = cohort.iloc[start : start + _STUDENTS_PER_WRITE]
         category, rows = _rows(part, model, tenant, checked)
-        people = part["student_id"].to_numpy(object)
-
-        def courses_of(numbers: NDArray[np.int64], people: NDArray[np.object_] = people) -> list[str | None]:
-            asked = people[numbers].tolist()
-            known = lowest_courses(connection, work, week, asked)
-            return [known.get(student) for student in asked]
-
+        courses_of = _courses_of(connection, work, week, part)
         advise([values["risk_factors"] for values in rows], part, model.typical, category == 0, courses_of)
         category_counts += np.bincount(category, minlength=len(RISK_CATEGORIES))
         new, changed = [], []
@@ -348,6 +342,18 @@ def _score_week(
         updated=updated,
         unchanged=len(cohort) - inserted - updated,
     )
+
+
+def _courses_of(connection: sa.Connection, work: Work, week: dt.date, part: pd.DataFrame) -> CoursesOf:
+    """Looks the courses of the lowest recent grades of some rows of `part` up."""
+    students = part["student_id"].to_numpy(object)
+
+    def courses_of(rows: NDArray[np.int64]) -> list[str | None]:
+        asked = students[rows].tolist()
+        known = lowest_courses(connection, work, week, asked)
+        return [known.get(student) for student in asked]
+
+    return courses_of
 
 
 def _rows(

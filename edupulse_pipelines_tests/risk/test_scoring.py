@@ -166,7 +166,7 @@ def test_every_week_is_scored_by_the_model_that_knew_it(
         assert sum(one.by_category.values()) == one.scored == len(here)
         assert list(one.by_category) == list(RISK_CATEGORIES)
     for row in rows:
-        assert 1 <= len(row["risk_factors"]) <= 5
+        assert 1 <= len(row["risk_factors"]) <= 6
         flagged = row["risk_category"] in ("high", "critical")
         assert flagged == (row["risk_score"] >= tenant.categories.high)
         side = row["risk_score"] if flagged else 1 - row["risk_score"]

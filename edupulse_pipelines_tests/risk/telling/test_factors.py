@@ -11,6 +11,7 @@ from edupulse_pipelines.risk.telling.factors import (
     NOT_RECORDED,
     NOTHING_STANDS_OUT,
     NUMBER,
+    OTHER,
     POINTS,
     RATIO,
     SHARE,
@@ -44,7 +45,7 @@ def test_nobody_is_explained_by_who_they_are() -> None:
 
 def test_names_are_told_apart() -> None:
     names = [name for factor in FACTORS.values() for name in (factor.name, factor.otherwise) if name]
-    names += [one.name for one in NOT_RECORDED.values()] + [NOTHING_STANDS_OUT]
+    names += [one.name for one in NOT_RECORDED.values()] + [NOTHING_STANDS_OUT, OTHER]
     assert len(names) == len(set(names))
     assert all(name.isidentifier() and name == name.lower() for name in names)
 
@@ -62,6 +63,10 @@ def test_words_and_declarations_go_together() -> None:
             assert declared.domain == factor.domain or factor.domain == "background", fact
             assert (fact.shows is None) or (factor.otherwise is not None), fact
             assert fact.instead is None or fact.instead in factor.features, fact
+        for recovery in factor.over:
+            assert recovery.feature in MODEL_FEATURES_BY_NAME and fact_of(recovery.feature).is_recent
+            assert recovery.act not in (factor.act, factor.keep)
+        assert factor.in_course is None or factor.in_course.count("{course}") == 1
         if factor.otherwise is not None:
             assert any(fact.shows is not None for fact in factor.facts)
         if factor.facts:
