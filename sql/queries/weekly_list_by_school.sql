@@ -28,6 +28,7 @@ listed AS (
                WHEN t.risk_factors -> 2 ->> 'direction' THEN t.risk_factors -> 2
                WHEN t.risk_factors -> 3 ->> 'direction' THEN t.risk_factors -> 3
                WHEN t.risk_factors -> 4 ->> 'direction' THEN t.risk_factors -> 4
+               WHEN t.risk_factors -> 5 ->> 'direction' THEN t.risk_factors -> 5
                ELSE t.risk_factors -> 0
            END AS factor,
            (
