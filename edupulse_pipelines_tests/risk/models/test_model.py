@@ -9,12 +9,13 @@ from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression
 
 from edupulse_pipelines.risk.models.model import (
+    REGULARISATION_C,
     CannotLearn,
     RiskModel,
-    _regression,
     fit_sigmoid,
     student_folds,
 )
+from edupulse_pipelines.risk.models.signed_regression import fit_regression
 from edupulse_pipelines_tests.risk.models.untuned import fit_model
 
 NAMES = ["rate", "grade", "count", "never", "always_same"]
@@ -74,12 +75,14 @@ def test_calibration_is_folded_in_exactly() -> None:
     frame, outcome, student = samples(3)
     model, calibration = fit_model(frame, outcome, student)
     matrix = model.pipeline[:-1].transform(frame)
-    plain = _regression(matrix, outcome).decision_function(matrix)
+    free = np.zeros(matrix.shape[1], dtype=np.int64)
+    plain = fit_regression(matrix, outcome, free, REGULARISATION_C).decision_function(matrix)
     folded = model.pipeline.decision_function(frame)
     assert np.allclose(calibration.slope * plain + calibration.intercept, folded, atol=1e-9)
     held_out = np.empty(len(outcome))
     for fold in student_folds(outcome, student, 5):
-        held_out[fold] = _regression(matrix[~fold], outcome[~fold]).decision_function(matrix[fold])
+        other = fit_regression(matrix[~fold], outcome[~fold], free, REGULARISATION_C)
+        held_out[fold] = other.decision_function(matrix[fold])
     again = fit_sigmoid(held_out, outcome)
     assert (again.slope, again.intercept) == pytest.approx((calibration.slope, calibration.intercept), abs=1e-9)
 
