@@ -10,6 +10,7 @@ import pytest
 from edupulse_pipelines.errors import ConfigurationError
 from edupulse_pipelines.schema.tables import EXIT_TYPES
 from edupulse_pipelines.settings import LabelSettings, ProfileSettings, load_settings, normalise_database_url
+from edupulse_pipelines.settings.protected import protected_by
 from edupulse_pipelines.settings.retention import RetentionSettings
 
 PROFILE = "[tenants.lakeside.profile]\n"
@@ -159,7 +160,10 @@ def test_what_a_model_is_made_of_by_default(tmp_path: Path) -> None:
     assert (training.retrain_on_feedback, training.retrain_on_drift) == (50, 0.25)
     assert (training.minimum_train_per_class, training.minimum_validation_per_class) == (10, 3)
     assert (promotion.minimum_auc, promotion.capacity, promotion.certainty) == (0.5, 0.1, 0.8)
-    assert (promotion.calibration_error, promotion.fnr_gap, promotion.maximum_false_negative_rate) == (0.1, 0.2, None)
+    assert (promotion.calibration_error, promotion.fnr_gap, promotion.maximum_false_negative_rate) == (0.1, None, None)
+    assert (promotion.recall_ratio, promotion.subgroup_calibration) == (0.8, 0.1)
+    assert tenant.audit.pairs[:2] == (("gender", "ethnicity"), ("gender", "socioeconomic_status"))
+    assert len(tenant.audit.pairs) == 6
     assert (promotion.bootstrap, promotion.minimum_subgroup) == (500, 10)
 
 
@@ -203,6 +207,44 @@ def test_groups_and_inputs(tmp_path: Path) -> None:
     assert tenant.inputs.metadata == {"previous_attempts": "number", "education": ("none", "A level", "degree")}
     assert (tenant.training.candidates, tenant.training.tuning_fits) == (("additive",), 0)
     assert (tenant.promotion.maximum_false_negative_rate, tenant.promotion.capacity) == (None, 0.05)
+
+
+def test_a_protected_input_needs_a_written_reason_and_others_do_not(tmp_path: Path) -> None:
+    written(
+        tmp_path,
+        extra=(
+            "[tenants.lakeside.inputs]\nmetadata = { age = 'number', previous_attempts = 'number' }\n"
+            "reasons = { age = 'Adults in evening classes; the board decided so in 2025.' }\n"
+            "[tenants.lakeside.audit]\nsubgroups = ['gender', 'ethnicity']\nintersections = 'none'\n"
+            "[tenants.lakeside.promotion]\nfnr_gap = 0.3\n"
+        ),
+    )
+    tenant = load_settings(home=tmp_path).tenant("lakeside")
+    assert list(tenant.inputs.metadata) == ["age", "previous_attempts"]
+    assert (tenant.audit.pairs, tenant.promotion.fnr_gap) == ((), 0.3)
+
+
+@pytest.mark.parametrize(
+    ("name", "about"),
+    [
+        ("DateOfBirth", "age"),
+        ("AGE_BAND", "age"),
+        ("plan504", "disability"),
+        ("special-education", "disability"),
+        ("englishLearner", "language"),
+        ("home_language", "language"),
+        ("free_lunch", "poverty"),
+        ("zip5", "where the student lives"),
+        ("num_of_prev_attempts", None),
+        ("highest_education", None),
+        ("studied_credits", None),
+        ("page_views", None),
+        ("distance", None),
+        ("language_arts_hours", "language"),  # a reason is soon written
+    ],
+)
+def test_what_a_name_stands_for(name: str, about: str | None) -> None:
+    assert protected_by(name) == about
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -321,7 +363,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
             "[tenants.lakeside.inputs]\nmetadata = { socioeconomic_status = ['low', 'high'] }",
             "inputs.metadata: socioeconomic_status is an audit",
         ),
-        ({}, "[tenants.lakeside.inputs]\nmetadata = { age = 'text' }", "inputs.metadata.age"),
+        ({}, "[tenants.lakeside.inputs]\nmetadata = { terms = 'text' }", "inputs.metadata.terms"),
         (
             {},
             "[tenants.lakeside.audit]\nsubgroups = ['gender', 'sex']",
@@ -339,6 +381,42 @@ def test_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ),
         ({}, "[tenants.lakeside.audit]\nsubgroup = ['gender']", "audit.subgroup"),
         ({}, "[tenants.lakeside.inputs]\nrecord = []", "inputs.record"),
+        (
+            {},
+            "[tenants.lakeside.inputs]\nmetadata = { age = 'number' }",
+            "inputs: metadata: age is protected or stands for it (age)",
+        ),
+        (
+            {},
+            "[tenants.lakeside.inputs]\nmetadata = { ageBand = ['a', 'b'] }\nreasons = { ageBand = 'because' }",
+            "inputs: metadata: ageBand is protected or stands for it (age)",
+        ),
+        (
+            {},
+            "[tenants.lakeside.inputs]\nmetadata = { imd_band = ['a', 'b'] }",
+            "inputs: metadata: imd_band is protected or stands for it (poverty)",
+        ),
+        (
+            {},
+            "[tenants.lakeside.inputs]\nmetadata = { has_iep = 'number' }",
+            "inputs: metadata: has_iep is protected or stands for it (disability)",
+        ),
+        (
+            {},
+            "[tenants.lakeside.inputs]\nreasons = { age = 'Older students enrol later.' }",
+            "inputs: reasons: age is no input",
+        ),
+        ({}, "[tenants.lakeside.promotion]\nrecall_ratio = 0.5", "promotion.recall_ratio"),
+        (
+            {},
+            "[tenants.lakeside.audit]\nintersections = [['gender', 'age']]",
+            "audit: intersections: 'age' is not among the subgroups",
+        ),
+        (
+            {},
+            "[tenants.lakeside.audit]\nintersections = [['gender', 'gender']]",
+            "audit: intersections: 'gender' with itself",
+        ),
         ({}, "[tenants.lakeside.training]\ncandidates = []", "training.candidates"),
         ({}, "[tenants.lakeside.training]\ncandidates = ['forest']", "training.candidates.0"),
         ({}, "[tenants.lakeside.training]\ntuning_fits = -1", "training.tuning_fits"),

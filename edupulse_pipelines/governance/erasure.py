@@ -39,7 +39,7 @@ from edupulse_pipelines.governance.taking_away import (
     rewritten_without,
 )
 from edupulse_pipelines.ingest.archived_file import archive_facts, archive_path
-from edupulse_pipelines.risk.judging.evaluation import SMALLER_GROUPS
+from edupulse_pipelines.risk.judging.suppression import SMALLER_GROUPS
 from edupulse_pipelines.schema.sqlalchemy_tables import (
     erased_keys,
     erasures,

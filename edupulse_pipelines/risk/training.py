@@ -269,6 +269,7 @@ def _result(attempt: _Attempt, judged: Judged) -> TrainingResult:
         settings=tenant.promotion,
         seed=SEED,
         earlier_looks=attempt.earlier_looks,
+        intersections=tenant.audit.pairs,
     )
     decision = with_circumstances(
         decision,

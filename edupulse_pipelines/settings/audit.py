@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator
+from itertools import combinations
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
 
 from edupulse_pipelines.settings.section import Section
 
@@ -21,6 +24,9 @@ class AuditSettings(Section):
     """Columns of students, and `metadata.<key>` for keys of `student_metadata`. Whether any student has such a key is
     known when a model is trained, and refused then."""
 
+    intersections: Literal["all", "none"] | tuple[tuple[str, str], ...] = "all"
+    """Of which two of the subgroups the gate judges the intersections."""
+
     @field_validator("subgroups")
     @classmethod
     def _something_to_audit_by(cls, value: tuple[str, ...]) -> tuple[str, ...]:
@@ -35,6 +41,23 @@ class AuditSettings(Section):
         if twice := sorted({name for name in value if value.count(name) > 1}):
             raise ValueError(f"{twice[0]!r} is named twice")
         return value
+
+    @model_validator(mode="after")
+    def _pairs_of_what_is_audited(self) -> AuditSettings:
+        for one, other in self.pairs:
+            for name in (one, other):
+                if name not in self.subgroups:
+                    raise ValueError(f"intersections: {name[:_LONGEST_NAME]!r} is not among the subgroups")
+            if one == other:
+                raise ValueError(f"intersections: {one!r} with itself")
+        return self
+
+    @property
+    def pairs(self) -> tuple[tuple[str, str], ...]:
+        """The attributes whose intersections are judged, two by two."""
+        if isinstance(self.intersections, str):
+            return tuple(combinations(self.subgroups, 2)) if self.intersections == "all" else ()
+        return self.intersections
 
     @property
     def metadata_keys(self) -> tuple[str, ...]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from edupulse_pipelines.settings.absence_rules import FEDERAL, RULE_NAMES, AbsenceRule, absence_rule
+from edupulse_pipelines.settings.protected import SHORTEST_REASON, protected_by
 from edupulse_pipelines.settings.section import Day, Section
 
 GRADE_DIGITS = 6
@@ -184,13 +185,16 @@ class TrainingSettings(Section):
 class InputSettings(Section):
     """What the model may see: features of the record, and entries of `student_metadata`.
 
-    A list orders the values from low to high. Gender, ethnicity and socioeconomic status are for audits only.
+    A list orders the values from low to high. Gender, ethnicity and socioeconomic status are for audits only; what else
+    is protected, or stands for it, needs a written reason.
     """
 
     record: tuple[str, ...] | None = Field(None, min_length=1)
     """Names of the features of the record; all by default. Of a district whose courses differ in what they ask for,
     only those that compare with the class carry over to a course that was never seen."""
     metadata: dict[str, Literal["number"] | tuple[str, ...]] = Field(default_factory=dict)
+    reasons: dict[str, str] = Field(default_factory=dict)
+    """By input that is protected or stands for it: why the model may see it. Stands in the model card."""
 
     @field_validator("metadata")
     @classmethod
@@ -202,6 +206,20 @@ class InputSettings(Section):
             if name.lower() in protected:
                 raise ValueError(f"{name} is an audit dimension, never an input of the model")
         return value
+
+    @model_validator(mode="after")
+    def _reason_for_what_is_protected(self) -> InputSettings:
+        for name in self.metadata:
+            about = protected_by(name)
+            if about and len(self.reasons.get(name, "").strip()) < SHORTEST_REASON:
+                raise ValueError(
+                    f"metadata: {name} is protected or stands for it ({about}). Audit by it ([…audit] subgroups), or "
+                    f"say in inputs.reasons.{name} why the model may see it, in at least {SHORTEST_REASON} characters"
+                )
+        for name in self.reasons:
+            if name not in self.metadata:
+                raise ValueError(f"reasons: {name[:60]} is no input of metadata")
+        return self
 
 
 class PromotionSettings(Section):
@@ -219,15 +237,20 @@ class PromotionSettings(Section):
     """How much lower than the champion's a challenger's precision at capacity may be, if its log
     loss is lower: on a short list it goes up and down by chance."""
     calibration_error: float = Field(0.1, gt=0, le=1)
-    fnr_gap: float = Field(0.2, ge=0, le=1)
-    """A subgroup's false-negative rate may lie this much above everybody's."""
+    recall_ratio: float = Field(0.8, gt=0.5, le=1)
+    """A subgroup's recall at capacity, as a share of everybody's, may be this small."""
+    subgroup_calibration: float = Field(0.1, gt=0, le=1)
+    """A subgroup's share with an event may lie this far from its mean predicted probability."""
+    fnr_gap: float | None = Field(None, ge=0, le=1)
+    """Beside `recall_ratio`, where it is set: a subgroup's false-negative rate may lie this much above everybody's. At
+    a small capacity everybody's is so high that none can."""
     maximum_false_negative_rate: float | None = Field(None, gt=0, le=1)
     """Bound of any subgroup's false-negative rate; none by default, because at a small capacity it is high anyway."""
     bootstrap: int = Field(500, ge=50, le=10_000)
     minimum_subgroup: int = Field(10, ge=1)
     """Students; figures of smaller subgroups are not shown and decide nothing."""
 
-    @field_validator("maximum_false_negative_rate", mode="before")
+    @field_validator("maximum_false_negative_rate", "fnr_gap", mode="before")
     @classmethod
     def _false_is_off(cls, value: Any) -> Any:
         return None if value is False else value

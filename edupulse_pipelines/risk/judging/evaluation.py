@@ -11,16 +11,15 @@ Knows neither the database nor MLflow, and decides nothing; `promotion` decides.
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from sklearn import metrics as scikit
 
+from edupulse_pipelines.risk.judging.suppression import STEP, groups, told_count, told_figure, told_rate
 from edupulse_pipelines.risk.rounding import DIGITS
 
 Metrics = dict[str, Any]
@@ -33,10 +32,6 @@ Z_95 = 1.959963984540054
 """Two-sided 95 % of the normal distribution."""
 CAPACITY = "capacity"
 """Parameter of a metric that is taken at the share of each week's cohort which the tenant can help."""
-NOT_RECORDED = "not recorded"
-"""Value of a subgroup whose attribute the district did not send."""
-SMALLER_GROUPS = "smaller groups"
-"""Value of the subgroup that holds everybody whose own subgroup is too small to be named."""
 
 # (metric, parameter) of the figures of a subgroup, in order.
 _SUBGROUP_FIGURES = (
@@ -44,10 +39,10 @@ _SUBGROUP_FIGURES = (
     ("auc_roc", ""),
     ("precision_at", CAPACITY),
     ("false_negative_rate", CAPACITY),
+    ("recall_ratio", CAPACITY),
     ("calibration_error", ""),
 )
 _SMALLEST_PROBABILITY = 1e-15
-_LONGEST_SUBGROUP = 100  # characters, as in `model_evaluations`
 # A recalibration this steep per standard deviation of the log-odds has no finite answer: the classes are separated.
 _SEPARATED = 30.0
 
@@ -62,9 +57,9 @@ class Measure:
     subgroup: str
     """`attribute=value`; empty for everybody."""
     value: float | None
-    """None: not defined, or of a subgroup too small to show."""
+    """None: not defined."""
     samples: int | None
-    """Student-weeks it was measured on; None: of a subgroup too small to show."""
+    """Student-weeks it was measured on; of a subgroup, to the nearest step (`suppression`)."""
 
 
 def evaluate(
@@ -118,13 +113,14 @@ def measures(
     Arrays of equal length, a row a student-week; `student` is a code per student, `week` one per cohort, `subgroups`
     maps an attribute to its value in each row (None or NaN: not recorded). `capacity` is the share of each week's
     cohort that the school can help: precision, recall and the false-negative rate "at capacity" are of the list made of
-    everybody, also within a subgroup. Subgroups of fewer than `minimum_subgroup` students are taken together
-    (`subgroup_rows`); when they are still fewer together, every figure of them is None.
+    everybody, also within a subgroup. Of which groups there are figures, and how coarse these are, is said in
+    `suppression`: those of everybody are exact.
 
-    Definitions: `log_loss` in nats; `calibration_error`: mean distance between predicted and observed rate over 10
-    groups of equal size; `calibration_slope`: of a logistic regression of the outcome on the log-odds (1 is right, less
-    is overconfident); `calibration_intercept`: what has to be added to the log-odds with the slope held at 1 (Van
-    Calster et al. 2019, "Calibration: the Achilles heel of predictive analytics").
+    Definitions: `recall_ratio` is a group's recall at capacity as a share of everybody's; `log_loss` in nats;
+    `calibration_error`: mean distance between predicted and observed rate over 10 groups of equal size;
+    `calibration_slope`: of a logistic regression of the outcome on the log-odds (1 is right, less is overconfident);
+    `calibration_intercept`: what has to be added to the log-odds with the slope held at 1 (Van Calster et al. 2019,
+    "Calibration: the Achilles heel of predictive analytics").
     """
     actual = outcome.astype(bool)
     at_capacity = listed(probability, week, capacity)
@@ -152,63 +148,31 @@ def measures(
         add("recall_at", _share_on_list(on_list, actual), parameter)
     add("false_negative_rate", _share_missed(at_capacity, actual), CAPACITY)
 
-    for subgroup, rows in subgroup_rows(subgroups, student, minimum_subgroup):
-        if len(np.unique(student[rows])) < minimum_subgroup:
-            figures += [Measure(metric, parameter, subgroup, None, None) for metric, parameter in _SUBGROUP_FIGURES]
-            continue
-        scores, happened, on_list = probability[rows], actual[rows], at_capacity[rows]
-        values = (
-            _ratio(int(happened.sum()), len(rows)),
-            auc_roc(scores, happened),
-            _share_of_events(on_list, happened),
-            _share_missed(on_list, happened),
-            calibration_error(scores, outcome[rows]),
-        )
+    recall = _share_on_list(at_capacity, actual)
+    for group in groups(subgroups, student, minimum_subgroup):
+        values = _of_group(probability[group.rows], actual[group.rows], at_capacity[group.rows], recall)
+        samples = told_count(len(group.rows), minimum_subgroup, len(np.unique(week[group.rows])))
         figures += [
-            Measure(metric, parameter, subgroup, value, len(rows))
+            Measure(metric, parameter, group.name, value, samples)
             for (metric, parameter), value in zip(_SUBGROUP_FIGURES, values, strict=True)
         ]
     return figures
 
 
-def subgroup_rows(
-    subgroups: Mapping[str, NDArray[Any]], student: NDArray[Any], minimum: int
-) -> Iterator[tuple[str, NDArray[np.int64]]]:
-    """(`attribute=value`, row numbers) of every subgroup: attributes as given, values in order, unrecorded ones last.
-
-    Values that fewer than `minimum` students have are no subgroups: a rare value tells who somebody is, so it is not
-    named anywhere, and its rows are those of `attribute=smaller groups`, which comes last. Whole numbers lose their
-    `.0` (a column with gaps arrives as floats), long values are cut to what the table holds.
-    """
-    for attribute, values in subgroups.items():
-        codes, distinct = pd.factorize(np.asarray(values, dtype=object))
-        labels = [f"{attribute}={_text(value)}"[:_LONGEST_SUBGROUP] for value in [*distinct, None]]
-        smaller = [np.empty(0, dtype=np.int64)]
-        # Different values may read alike (9 and "9"): one subgroup.
-        for label in sorted(set(labels), key=lambda text: _reading_order(text.removeprefix(f"{attribute}="))):
-            alike = [code if code < len(distinct) else -1 for code, text in enumerate(labels) if text == label]
-            rows = np.flatnonzero(np.isin(codes, alike))
-            if len(np.unique(student[rows])) < minimum or label == f"{attribute}={SMALLER_GROUPS}":
-                smaller.append(rows)
-            else:
-                yield label, rows
-        together = np.sort(np.concatenate(smaller))
-        if len(together):
-            yield f"{attribute}={SMALLER_GROUPS}", together
-
-
-def _text(value: Any) -> str:
-    if value is None or value == "":
-        return NOT_RECORDED
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    return str(value)
-
-
-def _reading_order(text: str) -> tuple[bool, float, str]:
-    """Numbers by size, then words; what is not recorded last."""
-    number = float(text) if re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text) else math.inf
-    return text == NOT_RECORDED, number, text
+def _of_group(
+    probability: Floats, actual: NDArray[np.bool_], on_list: Floats, recall: float | None
+) -> tuple[float | None, ...]:
+    """`_SUBGROUP_FIGURES` of a group's rows as they may be told; `recall` is everybody's at capacity."""
+    events, caught = int(actual.sum()), float(on_list[actual].sum())
+    recall_of = caught / events if events >= 2 * STEP else None
+    return (
+        told_rate(events, len(actual)),
+        told_figure(auc_roc(probability, actual)) if events >= STEP else None,
+        told_rate(caught, float(on_list.sum())),
+        told_figure(None if recall_of is None else 1 - recall_of),
+        told_figure(recall_of / recall) if recall and recall_of is not None else None,
+        told_figure(calibration_error(probability, actual)),
+    )
 
 
 def list_size(cohort: int, share: float) -> int:

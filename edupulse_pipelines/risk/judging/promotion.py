@@ -22,10 +22,9 @@ from edupulse_pipelines.risk.judging.evaluation import (
     calibration_error,
     calibration_groups,
     list_size,
-    listed,
     losses,
 )
-from edupulse_pipelines.risk.judging.fairness import Missed, judged_subgroups, subgroup_condition
+from edupulse_pipelines.risk.judging.fairness import judge_fairness
 from edupulse_pipelines.risk.judging.replicates import NOTHING, figure
 from edupulse_pipelines.risk.rounding import DIGITS
 from edupulse_pipelines.settings import PromotionSettings
@@ -66,12 +65,13 @@ def decide(
     settings: PromotionSettings,
     seed: int,
     earlier_looks: int = 0,
+    intersections: Sequence[tuple[str, str]] = (),
 ) -> Decision:
     """Whether the challenger may become champion, judged beside the champion and the rule on the same student-weeks.
 
     Arrays of equal length, a row a held-out student-week: the three probabilities (`champion` None: there is none),
     `outcome` 0 or 1, `week` a code of the cohort, `student` a code of the student; `subgroups` maps an attribute to its
-    values; `earlier_looks`: how many challengers this champion was compared with before. Ten arguments by name, and not
+    values; `earlier_looks`: how many challengers this champion was compared with before. `intersections`: pairs of attributes. Eleven arguments by name, and not
     a `Judged`: that holds fitted models, and the gate needs arrays alone. ValueError for arrays that do not fit or a
     probability that is no number. All of these must hold:
 
@@ -93,11 +93,7 @@ def decide(
     - The calibration error is at most `calibration_error`, or no greater than what chance gives to perfectly calibrated
       probabilities (95th percentile of simulated outcomes). A simulated student keeps one draw through all weeks:
       horizons overlap, so the outcomes of a student go together, and pretending otherwise would refuse small districts.
-    - In no subgroup is the false-negative rate (events that are not on the list) above everybody's by more than
-      `fnr_gap`, nor above `maximum_false_negative_rate` where one is set. It is above when it is so in the data, in 95
-      % of the replicates, and in an exact binomial test over the subgroup's students with an event (a bootstrap is sure
-      of anything when all of three students were missed). Subgroups of fewer than `minimum_subgroup` students are
-      judged together; when they are still fewer together, they are not judged and none of their figures is kept.
+    - No subgroup fails, and no intersection of the pairs of attributes in `intersections`: see `fairness`.
     """
     scores = {"challenger": challenger, "rule": rule} | ({} if champion is None else {"champion": champion})
     _fitting(scores, outcome, week, student, subgroups)
@@ -117,15 +113,16 @@ def decide(
     if not len(actual):
         return Decision(False, numbers)
 
-    shown, suppressed = judged_subgroups(subgroups, codes, settings.minimum_subgroup)
-    replicated = _replicate(scores, actual, week, codes, [rows for _, rows in shown], settings, seed)
+    replicated = _replicate(scores, actual, week, codes, settings, seed)
+    numbers["fairness"] = judge_fairness(
+        challenger, actual, week, codes, subgroups, settings, seed, pairs=intersections
+    )
     passed = [
         _auc_condition(challenger, actual, settings, numbers),
         _leads(replicated, settings, earlier_looks, numbers),
         _calibration_condition(challenger, actual, codes, settings, seed, numbers),
-        subgroup_condition(shown, suppressed, replicated.missed, actual, codes, settings, numbers),
+        bool(numbers["fairness"]["passed"]),
     ]
-    numbers["false_negative_rate"]["audited"] = list(subgroups)
     return Decision(all(passed), numbers)
 
 
@@ -252,8 +249,6 @@ class _Replicates:
     """By scores: share of events among the listed, shape (1 + replicates,)."""
     log_loss: dict[str, Floats]
     """By scores: mean over the student-weeks, in nats, shape (1 + replicates,)."""
-    missed: Missed
-    """Of the challenger's lists."""
 
 
 @dataclass(frozen=True)
@@ -284,51 +279,36 @@ def _replicate(
     actual: NDArray[np.bool_],
     week: NDArray[Any],
     student: NDArray[np.int64],
-    subgroups: Sequence[NDArray[np.int64]],
     settings: PromotionSettings,
     seed: int,
 ) -> _Replicates:
-    """Precision and false-negative rates of the data and of the bootstrap's replicates.
+    """Precision of the data and of the bootstrap's replicates.
 
     SciPy draws the students and keeps what comes of each draw; what a draw of students with all their weeks means for
-    the lists is ours. A rate is divided at the end: a subgroup without an event in a draw has none, and SciPy's own
-    interval would then be undefined.
+    the lists is ours.
     """
     weeks = [np.flatnonzero(week == number) for number in np.unique(week)]
     rankings = {name: [_ranking(score, rows) for rows in weeks] for name, score in scores.items()}
-    events = np.flatnonzero(actual)
-    position = np.full(len(actual), -1)
-    position[events] = np.arange(len(events))
-    # Which event belongs to which subgroup; the first column is everybody.
-    member = np.zeros((len(events), 1 + len(subgroups)))
-    member[:, 0] = 1.0
-    for i, rows in enumerate(subgroups, start=1):
-        member[position[rows[actual[rows]]], i] = 1.0
     students = int(student.max()) + 1
     loss_of = np.array([np.bincount(student, weights=losses(score, actual)) for score in scores.values()])
     rows_of = np.bincount(student)
 
     def figures(draws: NDArray[np.int64], axis: int = -1) -> Floats:
-        """Of draws of students, shape (draws, students): precisions, log losses, events listed, all events."""
+        """Of draws of students, shape (draws, students): precisions, then log losses; shape (figures, draws)."""
         weights = _times_drawn(draws, students)
         sizes = [_sizes(weights, student[rows], settings.capacity) for rows in weeks]
         places = np.sum(sizes, axis=0)
-        caught = np.zeros((len(events), weights.shape[1]))
         precisions = []
-        for name, ranking in rankings.items():
+        for ranking in rankings.values():
             hits = np.zeros(weights.shape[1])
             for of_week, size in zip(ranking, sizes, strict=True):
                 part, on_list, weighted = _on_list(of_week, weights, student, size, settings.capacity)
                 happened = np.flatnonzero(actual[part.rows])
                 block = np.searchsorted(part.starts, happened, side="right") - 1
-                events_on_list = on_list[block] * weighted[happened]
-                hits += events_on_list.sum(axis=0)
-                if name == "challenger":
-                    caught[position[part.rows[happened]]] = events_on_list
+                hits += (on_list[block] * weighted[happened]).sum(axis=0)
             precisions.append(hits / places)
-        drawn = weights[student[events]].astype(float)
         loss = (loss_of @ weights) / (rows_of @ weights)
-        return np.vstack([*precisions, loss, member.T @ caught, member.T @ drawn])
+        return np.vstack([*precisions, loss])
 
     everybody = np.arange(students)
     together = figures(everybody[None])
@@ -346,16 +326,8 @@ def _replicate(
     else:
         # SciPy wants two to draw from. Of one, every draw is the data.
         together = np.repeat(together, 1 + settings.bootstrap, axis=1)
-    many = len(scores)
-    precision, loss, caught, happened = np.split(together, [many, 2 * many, 2 * many + member.shape[1]])
-    with np.errstate(invalid="ignore", divide="ignore"):
-        missed_share = 1 - caught / happened
-    missed = np.where(actual, 1 - listed(scores["challenger"], week, settings.capacity), 0.0)
-    return _Replicates(
-        dict(zip(scores, precision, strict=True)),
-        dict(zip(scores, loss, strict=True)),
-        Missed(missed_share[0], missed_share[1:], missed),
-    )
+    precision, loss = np.split(together, 2)
+    return _Replicates(dict(zip(scores, precision, strict=True)), dict(zip(scores, loss, strict=True)))
 
 
 def _times_drawn(draws: NDArray[np.int64], students: int) -> NDArray[np.int32]:

@@ -38,6 +38,8 @@ def _conditions(numbers: Mapping[str, Any]) -> Iterator[tuple[bool, str]]:
         yield from _leads(numbers)
     if "calibration_error" in numbers:
         yield _calibration(numbers["calibration_error"])
+    if "fairness" in numbers:
+        yield _fairness(numbers["fairness"])
     if "false_negative_rate" in numbers:
         yield _subgroups(numbers["false_negative_rate"])
 
@@ -123,7 +125,47 @@ def _calibration(figures: Mapping[str, Any]) -> tuple[bool, str]:
     )
 
 
+_FAILURES = {
+    "recall_ratio": "its recall ratio at capacity is {value}, below {recall_ratio:g}",
+    "calibration": "the share with an event lies {off} from what was predicted, more than {calibration:g}",
+    "gap": "its false-negative rate is above everybody's by more than {gap:g}",
+    "maximum": "its false-negative rate is above {maximum:g}",
+}
+
+
+def _fairness(figures: Mapping[str, Any]) -> tuple[bool, str]:
+    rows = figures["subgroups"]
+    if not rows:
+        return True, "There is no subgroup to judge."
+    if not figures["everybody"]["recall"]:
+        return True, "Without an event on a list no subgroup can be compared."
+    unjudged = [row for row in rows if row["outcome"] == "cannot_be_judged"]
+    rest = ""
+    if unjudged:
+        needed = unjudged[0]["event_students_needed"]
+        power = max(row["power"] for row in unjudged)
+        rest = (
+            f" {len(unjudged)} of {len(rows)} subgroups and intersections cannot be judged: one with half of "
+            f"everybody's recall would be found with a probability of {_percent(power)} at most, "
+            f"{_percent(figures['power'])} required"
+        ) + (f", which takes about {needed} students with an event." if needed else ".")
+    failed = [row for row in rows if row["outcome"] == "failed"]
+    if not failed:
+        return True, (
+            f"No subgroup's recall ratio at capacity is sure to be below {figures['recall_ratio']:g}, and none is sure "
+            f"to be miscalibrated by more than {figures['calibration']:g}.{rest}"
+        )
+    told = []
+    for row in failed:
+        off = (row["calibration"] or {}).get("value")
+        value = "not shown" if row["value"] is None else f"{row['value']:.2f}"
+        words = [_FAILURES[name].format(**{**figures, "value": value, "off": off}) for name in row["failures"]]
+        told.append(f"{row['subgroup']} fails ({'; '.join(words)})")
+    return False, f"{', '.join(told)}.{rest}"
+
+
 def _subgroups(figures: Mapping[str, Any]) -> tuple[bool, str]:
+    """The condition of earlier versions, whose decisions are kept."""
     suppressed, everybody, maximum = figures["suppressed"], figures["everybody"]["value"], figures["maximum"]
     left_out = (
         f" (smaller groups of {len(suppressed)} attribute{'s' if len(suppressed) > 1 else ''}, of fewer than "

@@ -14,7 +14,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from edupulse_pipelines.risk.judging.evaluation import CAPACITY, SMALLER_GROUPS, Measure
+from edupulse_pipelines.risk.judging.evaluation import CAPACITY, Measure
+from edupulse_pipelines.risk.judging.suppression import SMALLER_GROUPS
 from edupulse_pipelines.risk.models.baseline import graded_rule
 from edupulse_pipelines.risk.telling.card_facts import CardFacts
 from edupulse_pipelines.risk.telling.card_page import (
@@ -58,6 +59,7 @@ _OF_SUBGROUPS = (
     ("auc_roc", "", "AUC"),
     ("precision_at", CAPACITY, "Precision at capacity"),
     ("false_negative_rate", CAPACITY, "False-negative rate at capacity"),
+    ("recall_ratio", CAPACITY, "Recall ratio at capacity"),
     ("calibration_error", "", "Calibration error"),
 )
 DAY_WORDS: dict[DayRule, str] = {
@@ -343,7 +345,7 @@ def _subgroups(facts: CardFacts) -> list[Block]:
         samples = next(measure.samples for measure in figures if measure is not None and measure.samples is not None)
         rows.append([title, _rounded_count(samples), *map(_rounded_rate, figures)])
     sentence = "No subgroup is too small to show"
-    if suppressed or any(name.endswith(f"={SMALLER_GROUPS}") for name in names):
+    if suppressed or any(name.endswith(SMALLER_GROUPS) for name in names):
         sentence = (
             f"Who has a value that fewer than {facts.minimum_subgroup} students have is in one of the smaller groups "
             f"taken together; figures of fewer than {facts.minimum_subgroup} students are not shown "
@@ -353,9 +355,10 @@ def _subgroups(facts: CardFacts) -> list[Block]:
         Heading("By subgroup"),
         Table(["Subgroup", "Student-weeks", *(label for _, _, label in _OF_SUBGROUPS)], rows),
         Text(
-            f"{audited} Who has no value is a subgroup of its own. {sentence}; counts and rates are rounded. The "
-            "false-negative rate is the share of the students with an event who were not on the list; at a small "
-            "capacity it is high for everybody, so it is compared with everybody's."
+            f"{audited} Who has no value is a subgroup of its own. {sentence}; counts and rates are rounded, and an "
+            "attribute with one group to show is left out. The recall ratio is the share of a group's events that are "
+            "on the list, as a share of everybody's; the promotion gate judges it, of intersections of two groups as "
+            "well. The false-negative rate is the share that is not on the list."
         ),
     ]
 

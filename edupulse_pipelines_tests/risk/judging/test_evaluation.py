@@ -22,9 +22,9 @@ from edupulse_pipelines.risk.judging.evaluation import (
     log_loss,
     measures,
     precision_at,
-    subgroup_rows,
     wilson,
 )
+from edupulse_pipelines.risk.judging.suppression import subgroup_rows
 from edupulse_pipelines.risk.telling.calibration_plot import calibration_plot
 
 # The seed's nine, then ours.
@@ -247,7 +247,10 @@ def test_subgroups_are_ordered_and_what_is_not_recorded_is_a_subgroup() -> None:
     ]
     assert (found["grade_level=9"], found["ethnicity=not recorded"], found[long]) == ([1, 3], [1, 3], [4])
     alike = {"g": np.array([9, "9", 9.0], dtype=object)}
-    assert {name for name, _ in subgroup_rows(alike, np.arange(3), 1)} == {"g=9"}
+    # One group is nothing to compare.
+    assert list(subgroup_rows(alike, np.arange(3), 1)) == []
+    alike = {"g": np.array([9, "9", 9.0, 8], dtype=object)}
+    assert {name for name, _ in subgroup_rows(alike, np.arange(4), 1)} == {"g=8", "g=9"}
 
 
 def test_values_that_few_students_have_are_taken_together_and_never_named() -> None:
@@ -264,8 +267,17 @@ def test_values_that_few_students_have_are_taken_together_and_never_named() -> N
         "gender=F": [0, 1, 2, 3, 4],
         "gender=M": [5, 6, 7],
     }
-    together = {name: rows.tolist() for name, rows in subgroup_rows(values, student, 5)}
-    assert together == {"ethnicity=smaller groups": list(range(8)), "gender=smaller groups": list(range(8))}
+    # Where all are too small, everybody is together, which is nothing to tell.
+    assert list(subgroup_rows(values, student, 5)) == []
+
+
+def test_values_too_few_even_together_are_joined_by_the_smallest_of_the_others() -> None:
+    values = {"g": np.array(["a"] * 4 + ["b"] * 3 + ["rare"], dtype=object)}
+    found = {name: rows.tolist() for name, rows in subgroup_rows(values, np.arange(8), 2)}
+    assert found == {"g=a": [0, 1, 2, 3], "g=b and smaller groups": [4, 5, 6, 7]}
+    # Of two groups, everybody less one would tell the other.
+    values = {"g": np.array(["a"] * 7 + ["rare"], dtype=object)}
+    assert list(subgroup_rows(values, np.arange(8), 2)) == []
 
 
 def _measured(count: int, weeks: int = 3, seed: int = 0, small: int = 9) -> list[Measure]:
@@ -297,14 +309,15 @@ def test_measures_are_what_evaluate_says_and_small_subgroups_are_suppressed() ->
     assert missed == pytest.approx(1 - caught, abs=2e-6)  # type: ignore[operator]
 
     of_subgroups = [one for one in found if one.subgroup]
-    assert {one.subgroup for one in of_subgroups} == {"gender=even", "gender=odd", "gender=smaller groups"}
+    # 27 student-weeks, but of nine students: 95 others are with them.
+    assert {one.subgroup for one in of_subgroups} == {"gender=odd", "gender=even and smaller groups"}
     assert {one.metric for one in of_subgroups} == {
-        *("base_rate", "auc_roc", "precision_at", "false_negative_rate", "calibration_error")
+        *("base_rate", "auc_roc", "precision_at", "false_negative_rate", "recall_ratio", "calibration_error")
     }
-    for one in of_subgroups:
-        # 27 student-weeks, but of nine students.
-        assert ((one.value, one.samples) == (None, None)) == (one.subgroup == "gender=smaller groups")
-    assert all(one.value is not None for one in _measured(200, small=10))
+    assert {one.samples for one in of_subgroups} == {300}  # of three weeks: to the nearest 30
+    assert all(one.value is not None and one.value == round(one.value, 2) for one in of_subgroups)
+    names = {one.subgroup for one in _measured(200, small=10) if one.subgroup}
+    assert names == {"gender=even", "gender=odd", "gender=small"}
 
 
 @pytest.mark.parametrize("outcome", [0, 1])
@@ -321,11 +334,11 @@ def test_measures_of_one_class_and_of_nobody_are_null_where_undefined(outcome: i
     value = {(one.metric, one.parameter, one.subgroup): one.value for one in found}
     for name in ("auc_roc", "calibration_slope", "calibration_intercept"):
         assert value[name, "", ""] is None
-    assert value["auc_roc", "", "gender=F"] is None
     assert value["base_rate", "", ""] == value["precision_at", "capacity", ""] == outcome
-    # A list of two of twelve.
+    # A list of two of twelve. All are girls: nobody to compare them with.
     missed = pytest.approx(10 / 12, abs=1e-6) if outcome else None
-    assert value["false_negative_rate", "capacity", "gender=F"] == missed
+    assert value["false_negative_rate", "capacity", ""] == missed
+    assert not any(one.subgroup for one in found)
 
     nobody = measures(
         np.empty(0),
@@ -339,22 +352,27 @@ def test_measures_of_one_class_and_of_nobody_are_null_where_undefined(outcome: i
 
 
 def test_false_negatives_of_a_subgroup_are_counted_on_everybodys_list() -> None:
-    # Ten students, list of two: the two A with the highest scores; B's only event is never listed.
-    probability = np.linspace(0.9, 0.1, 10)
-    outcome = np.array([1, 0, 0, 0, 1, 1, 0, 0, 0, 0], dtype=np.int8)
-    subgroup = np.array(list("AAAAABBBBB"), dtype=object)
+    # A list of forty of two hundred: the forty A with the highest scores, of whom twenty have an event, as twenty other
+    # A have, and all of forty B, none of whom is listed.
+    probability = np.linspace(0.9, 0.1, 200)
+    outcome = np.zeros(200, dtype=np.int8)
+    outcome[[*range(20), *range(60, 80), *range(100, 140)]] = 1
+    subgroup = np.array(["A"] * 100 + ["B"] * 100, dtype=object)
     found = measures(
         probability,
         outcome,
-        np.zeros(10),
+        np.zeros(200),
         capacity=0.2,
         subgroups={"g": subgroup},
-        student=np.arange(10),
+        student=np.arange(200),
         minimum_subgroup=5,
     )
     value = {(one.metric, one.subgroup): one.value for one in found if one.subgroup}
     assert value["false_negative_rate", "g=A"] == 0.5
+    assert value["recall_ratio", "g=A"] == 2.0
     assert value["false_negative_rate", "g=B"] == 1.0
+    assert value["recall_ratio", "g=B"] == 0.0
+    assert (value["base_rate", "g=A"], value["base_rate", "g=B"]) == (0.4, 0.4)
     assert value["precision_at", "g=A"] == 0.5
     assert value["precision_at", "g=B"] is None
 

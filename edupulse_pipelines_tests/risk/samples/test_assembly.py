@@ -408,7 +408,7 @@ def test_the_inputs_are_the_declared_ones() -> None:
     assert everything == RECORD_FEATURES
     assert not {"weeks_of_data", *AUDIT_COLUMNS} & set(everything)
     some = tenant_settings(
-        inputs=InputSettings(record=("no_grade_yet", "grade_change"), metadata={"age": "number", "size": ("s", "m")})
+        inputs=InputSettings(record=("no_grade_yet", "grade_change"), metadata={"terms": "number", "size": ("s", "m")})
     )
     assert model_features(some) == ("grade_change", "no_grade_yet", "age", "size")
     for name in ("gpa", "weeks_of_data", "gender"):

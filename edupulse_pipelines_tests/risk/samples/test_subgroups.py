@@ -9,7 +9,7 @@ import pytest
 import sqlalchemy as sa
 
 from edupulse_pipelines.errors import ConfigurationError
-from edupulse_pipelines.risk.judging.evaluation import subgroup_rows
+from edupulse_pipelines.risk.judging.suppression import subgroup_rows
 from edupulse_pipelines.risk.samples.cohorts import read_cohort, read_week
 from edupulse_pipelines.risk.samples.subgroups import MOST_VALUES, read_subgroups
 from edupulse_pipelines.schema.sqlalchemy_tables import students
