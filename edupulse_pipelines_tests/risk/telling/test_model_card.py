@@ -42,7 +42,7 @@ def test_the_card_has_every_section_and_figure() -> None:
 
 def test_a_small_subgroup_is_not_shown_and_cannot_be_subtracted() -> None:
     card = model_card(card_facts())
-    assert "| gender: smaller groups | fewer than 10 students | — | — | — | — | — |" in card
+    assert "| gender: smaller groups | fewer than 10 students | — | — | — | — | — | — |" in card
     assert "(1 subgroup here)" in card
     rows = re.findall(r"^\| (?:\*\*Everybody\*\*|gender: \w+|grade level: \d+) \| (.+?) \|", card, re.MULTILINE)
     counts = [int(row.removeprefix("about ").replace(",", "")) for row in rows if row.startswith("about")]
