@@ -71,9 +71,9 @@ def decide(
 
     Arrays of equal length, a row a held-out student-week: the three probabilities (`champion` None: there is none),
     `outcome` 0 or 1, `week` a code of the cohort, `student` a code of the student; `subgroups` maps an attribute to its
-    values; `earlier_looks`: how many challengers this champion was compared with before. `intersections`: pairs of attributes. Eleven arguments by name, and not
-    a `Judged`: that holds fitted models, and the gate needs arrays alone. ValueError for arrays that do not fit or a
-    probability that is no number. All of these must hold:
+    values; `earlier_looks`: how many challengers this champion was compared with before; `intersections`: pairs of
+    attributes. Eleven arguments by name, and not a `Judged`: that holds fitted models, and the gate needs arrays alone.
+    ValueError for arrays that do not fit or a probability that is no number. All of these must hold:
 
     - AUC is at least `minimum_auc` (and defined: both classes occur).
     - Against the champion: the log loss is lower by at least `minimum_lead` of the champion's, surely enough
