@@ -14,6 +14,7 @@ from edupulse_pipelines.cli.database import owners_database
 from edupulse_pipelines.cli.home import settings_of
 from edupulse_pipelines.cli.options import command, day_given, json_option, tenant_option, words_given
 from edupulse_pipelines.cli.tenants import chosen_tenant
+from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.schema.tables import AUDITED, TABLES
 from edupulse_pipelines.storage.database import database_of
 
@@ -58,11 +59,15 @@ def audit_verify(
     """
     from edupulse_pipelines.cli.output.drawing import console
     from edupulse_pipelines.governance.audit_verify import Anchor, verify
+    from edupulse_pipelines.storage.engine import file_of, is_absent
     from edupulse_pipelines.storage.work import EVERY_TENANT
 
     trusted = Anchor.of(since) if since else None
     noted = [Anchor.of(text) for text in anchors]
-    with owners_database(settings_of(home)).work(EVERY_TENANT) as work:
+    settings = settings_of(home)
+    if is_absent(settings.database_url):
+        raise PermanentError(f"There is no database at {file_of(settings.database_url)}: nothing to verify.")
+    with owners_database(settings).work(EVERY_TENANT) as work:
         found = verify(work, since=trusted, anchors=noted, tables=tables or None)
         on_sqlite = work.dialect == "sqlite"
     if as_json:

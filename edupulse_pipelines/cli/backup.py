@@ -311,7 +311,7 @@ def _restore_dump(
 ) -> None:
     """Restore the newest dump, or that of a moment, into the empty database of a URL."""
     from edupulse_pipelines.cli.output.drawing import console, show_lines
-    from edupulse_pipelines.operations.backup.from_dump import moment_with_dump, restore_from_dump
+    from edupulse_pipelines.operations.backup.from_dump import moment_with_dump, restore_from_moment
 
     if urlsplit(url).password:
         raise click.BadParameter(
@@ -323,14 +323,15 @@ def _restore_dump(
     moment = moment_with_dump(settings, point)
     size = sum(file.size for file in moment.dump)
     click.echo(f"The dump of the moment {moment.id}, {in_bytes(size)}, into an empty database.", err=as_json)
-    done = restore_from_dump(settings, moment, url)
+    done = restore_from_moment(settings, moment, url)
     if as_json:
-        facts = {"moment": moment.id, "roles": done.roles, "differences": done.differences, "closed": done.closed}
-        print_json(facts)
+        print_json({"moment": moment.id, **vars(done)})
     else:
         for title, lines in (("Left of the roles", done.roles), ("The schema is not as declared", done.differences)):
             if lines:
                 show_lines(console(), title, lines)
+        if done.not_known:
+            click.echo(done.not_known)
         click.echo(f"Restored. It is closed. {done.closed}" if done.closed else "Restored, and open.")
     sys.exit(1 if done.closed or done.differences else 0)
 

@@ -59,18 +59,24 @@ def restore_dump(folder: Path, url: str, jobs: int, as_json: bool, home: Path | 
     """Restore the dump in FOLDER into an empty database, on a server of its version or a later one.
 
     The password comes from ~/.pgpass, since every user of the machine sees a command line. Roles get none: set them
-    by hand. Exit 1 where something about roles is left for a person.
+    by hand. Whoever was erased since the dump was taken is in it: it stays closed to all but superusers and the keeper
+    where somebody was, or nobody can know. Exit 1 then, and where something about roles is left for a person.
     """
     from sqlalchemy.engine import make_url
 
-    from edupulse_pipelines.operations.backup.dumps import restore_dump as fill
+    from edupulse_pipelines.operations.backup.from_dump import restore_from_folder
 
     target = checked_database_url(url, "--to")
     if not target.startswith("postgresql"):
         raise ConfigurationError("--to: a dump goes into PostgreSQL.")
     if make_url(target).password:
         raise ConfigurationError("--to holds a password, which every user of this machine sees: put it into ~/.pgpass.")
-    left = fill(settings_of(home), folder, target, jobs=jobs)
-    said = ["The dump is restored. `edupulse db check` compares it.", *(f"To do: {one}." for one in left)]
-    answer("\n".join(said), {"left": left}, as_json)
-    sys.exit(1 if left else 0)
+    done = restore_from_folder(settings_of(home), folder, target, jobs=jobs)
+    said = ["The dump is restored. `edupulse db check` compares it.", *(f"To do: {one}." for one in done.roles)]
+    if done.not_known:
+        said.append(done.not_known)
+    if done.closed:
+        said.append(f"It is closed. {done.closed}")
+    facts = {"left": done.roles, "closed": done.closed, "not_known": done.not_known}
+    answer("\n".join(said), facts, as_json)
+    sys.exit(1 if done.roles or done.closed else 0)

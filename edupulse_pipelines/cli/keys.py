@@ -116,9 +116,8 @@ def keys_check(thorough: bool, as_json: bool, home: Path | None) -> None:
         facts = {"on": ring.is_on, "key": ring.source, "public_keys": public}
         print_json({**facts, "files": counts, "troubles": troubles})
     else:
-        click.echo(
-            f"The key is from {ring.source} (public key {', '.join(public) or 'unknown'})." if ring.is_on else _OFF
-        )
+        if public or not ring.is_on:
+            click.echo(f"The key is from {ring.source} (public key {', '.join(public)})." if ring.is_on else _OFF)
         for one in found:
             if one.name != HOME_KEY:
                 click.echo(f"{one.name}: {one.encrypted:,} files encrypted, {one.plain:,} plain")

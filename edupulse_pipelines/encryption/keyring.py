@@ -114,10 +114,10 @@ class KeyRing:
         try:
             return self.key_file.read_text(encoding="utf-8")
         except FileNotFoundError:
-            raise KeyUnusable(
-                f"The key file {self.key_file} is not there: restore it. On a home where nothing is encrypted yet, "
-                "`edupulse keys new` makes it."
-            ) from None
+            gone = f"The key file {self.key_file} is not there"
+            if self.names() or self.copied():
+                raise KeyUnusable(f"{gone}, and what is encrypted needs it: restore it.") from None
+            raise KeyUnusable(f"{gone}: `edupulse keys new` makes it. If it was made once, restore it.") from None
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or "it is no text"
             raise KeyUnusable(f"The key file {self.key_file} cannot be read: {reason}.") from None

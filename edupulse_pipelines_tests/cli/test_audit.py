@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import pytest
 import sqlalchemy as sa
+from click.testing import CliRunner
 
+from edupulse_pipelines.cli import main
 from edupulse_pipelines.storage.work import Work
 from edupulse_pipelines_tests.cli.test_students import House, house  # noqa: F401 - a fixture
 from edupulse_pipelines_tests.ingest.test_identity import ANNA, attendance, students
@@ -62,3 +66,11 @@ def test_history_is_asked_by_what_a_person_knows(house: House) -> None:  # noqa:
     assert "computed from the records" in house("audit", "history", "student_features", "--key", "1", code=2).output
     assert ": empty" in house("audit", "history", "students", "--key", " 1005", "--column", "exit_date").output
     assert "1 rows" not in house("audit", "changes").output
+
+
+@pytest.mark.parametrize("words", [("audit", "verify"), ("backup", "create"), ("run",)])
+def test_a_home_that_is_not_there_is_not_made(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = CliRunner().invoke(main, [*words, "--home", str(tmp_path / "no" / "home")])
+    assert done.exit_code in (1, 2)
+    assert "There is no " in done.output
+    assert not (tmp_path / "no").exists()

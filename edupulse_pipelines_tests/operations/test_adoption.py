@@ -824,6 +824,34 @@ def test_the_command_says_what_it_would_do_and_does_it(tmp_path: Path) -> None:
     shutil.rmtree(house.home)
 
 
+def test_a_moment_of_before_the_end_of_an_adoption_is_finished_erased_from_and_opened(tmp_path: Path) -> None:
+    """Somebody was erased after `--finish`; the moment has them, and the old tables, in which nobody can be erased."""
+    house = House(tmp_path / "home", f"sqlite:///{tmp_path / 'home' / 'edupulse.db'}")
+    district(house.url).write()
+    house("db", "adopt", "--tenant", "riverside")
+    house("backup", "create")
+    house("db", "adopt", "--finish")
+    number = str(house.rows("SELECT min(district_id) FROM students")[0][0])
+    erase_them = ("privacy", "erase", number, "--reason", "asked", "--approved-by", "another", "--execute")
+    house(*erase_them)
+    there = tmp_path / "back"
+    said = " ".join(house("backup", "restore", "--to", str(there), code=1).output.split())
+    assert "It is closed." in said
+    assert "`edupulse db adopt --finish`" in said
+    back = House.__new__(House)
+    back.home, back.url = there, f"sqlite:///{there / 'edupulse.db'}"
+    refused = back("backup", "open", "--reason", "it is fine", code=1)
+    assert "stays closed. 1 students who were erased are in it again" in " ".join(refused.output.split())
+    back("db", "adopt", "--finish")
+    back(*erase_them)
+    back("backup", "open", "--reason", "erased again")
+    back.engine = create_engine(back.url)
+    assert back.rows(f"SELECT count(*) FROM students WHERE district_id = '{number}'") == [(0,)]
+    for one in (house, back):
+        one("db", "check")
+        one.engine.dispose()
+
+
 def test_every_command_of_the_runbook_does_what_it_is_told_for(tmp_path: Path) -> None:
     text = (Path(__file__).parents[2] / "docs" / "operating.md").read_text(encoding="utf-8")
     text = text[text.index("## Adopt version 1.0") : text.index("## Upkeep")]

@@ -13,7 +13,9 @@ from click.testing import CliRunner
 from edupulse_pipelines.cli import main
 from edupulse_pipelines.errors import KeyUnusable, PermanentError, TransientError
 from edupulse_pipelines.operations.backup.dumps import opened_dump, restore_dump, take_dump
+from edupulse_pipelines.operations.backup.from_dump import restore_from_folder
 from edupulse_pipelines.operations.backup.home_files import DUMP_WORK
+from edupulse_pipelines.operations.postgresql_server import FolderServer
 from edupulse_pipelines.settings import BackupSettings, EncryptionSettings, Settings
 from edupulse_pipelines.storage.database import Database
 from edupulse_pipelines_tests.encryption.rings import identity, settings_at
@@ -79,7 +81,8 @@ def test_a_dump_goes_into_another_major_version_and_nowhere_else(
     with pytest.raises(PermanentError, match="there already"):
         take_dump(source, folder)
     with pytest.raises(PermanentError, match="not empty"):
-        restore_dump(source, folder, source.database_url)
+        restore_from_folder(source, folder, source.database_url)
+    assert _open_to_all(source.database_url)  # the live database, named by mistake
     with new_server("wheel") as server:
         url = server.url(DATABASE)
         run_sql(server.url(), f"CREATE DATABASE {DATABASE}")
@@ -90,7 +93,8 @@ def test_a_dump_goes_into_another_major_version_and_nowhere_else(
             restore_dump(source, folder, url)
         largest.write_bytes(before)
         told = CliRunner().invoke(main, ["backup", "restore-dump", str(folder), "--to", url, "--json"])
-        assert json.loads(told.output) == {"left": []}
+        assert json.loads(told.output) == {"left": [], "closed": None, "not_known": None}
+        assert _open_to_all(url)
         refused = CliRunner().invoke(main, ["backup", "restore-dump", str(folder), "--to", "postgresql://a:b@/c"])
         assert refused.exit_code == 2
         assert "holds a password" in refused.output
@@ -106,8 +110,38 @@ def test_a_dump_goes_into_another_major_version_and_nowhere_else(
         with pytest.raises(PermanentError, match="an older one"):
             restore_dump(source, newer.folder, older)
 
+        _it_stays_closed_where_nobody_knows_who_was_erased(source, folder, server, monkeypatch)
         run_sql(server.url(), "CREATE DATABASE from_encrypted")
         _an_encrypted_one_is_opened_by_its_key_alone(source, tmp_path, server.url("from_encrypted"))
+
+
+def _open_to_all(url: str) -> bool:
+    return bool(run_sql(url, "SELECT has_database_privilege('public', current_database(), 'CONNECT')")[0][0])
+
+
+def _it_stays_closed_where_nobody_knows_who_was_erased(
+    source: Settings, folder: Path, server: FolderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The live database is gone, or its URL names the new one already; then the role may not close it."""
+    run_sql(server.url(), "CREATE DATABASE closed")
+    url = server.url("closed")
+    run_sql(
+        url,
+        "CREATE ROLE edupulse_keeper",
+        "CREATE ROLE passing BYPASSRLS LOGIN",
+        "GRANT CREATE ON SCHEMA public TO passing",
+    )
+    monkeypatch.setenv("EDUPULSE_DATABASE_URL", url)
+    passing = url.replace("://postgres", "://passing")
+    assert passing != url
+    refused = CliRunner().invoke(main, ["backup", "restore-dump", str(folder), "--to", passing])
+    assert "may not close the database" in " ".join(refused.output.split()), refused.output
+    told = CliRunner().invoke(main, ["backup", "restore-dump", str(folder), "--to", url, "--json"])
+    assert told.exit_code == 1, told.output
+    assert "erased since the dump was taken cannot be known" in json.loads(told.output)["closed"]
+    assert not _open_to_all(url)
+    assert run_sql(url, "SELECT has_database_privilege('edupulse_keeper', 'closed', 'CONNECT')") == [(True,)]
+    monkeypatch.setenv("EDUPULSE_DATABASE_URL", source.database_url)
 
 
 def _an_encrypted_one_is_opened_by_its_key_alone(source: Settings, tmp_path: Path, url: str) -> None:

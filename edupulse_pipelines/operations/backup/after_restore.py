@@ -21,7 +21,7 @@ from urllib.parse import unquote, urlsplit
 
 from edupulse_pipelines.encryption.files import shown
 from edupulse_pipelines.encryption.keyring import use_keys
-from edupulse_pipelines.errors import EduPulseError, PermanentError
+from edupulse_pipelines.errors import PermanentError
 from edupulse_pipelines.governance.erased_again import erase_again, take_out_noted
 from edupulse_pipelines.governance.kept_files import kept_bundles, refused_files
 from edupulse_pipelines.governance.role_names import RoleNames
@@ -30,6 +30,7 @@ from edupulse_pipelines.ingest.archived_file import archive_path, hash_of_archiv
 from edupulse_pipelines.operations.backup import closed_server
 from edupulse_pipelines.operations.backup.contents import Contents
 from edupulse_pipelines.operations.backup.database_facts import DatabaseFacts, read_facts
+from edupulse_pipelines.operations.backup.live_home import Live, ask_live, ids_of
 from edupulse_pipelines.operations.backup.moments import DATABASE, SERVER_FOLDER, SETTINGS, Moment, ring_of
 from edupulse_pipelines.operations.backup.restoring import (
     DATA_FOLDER,
@@ -42,7 +43,6 @@ from edupulse_pipelines.schema.migrations import knows
 from edupulse_pipelines.settings import Settings, keeper_url, normalise_database_url
 from edupulse_pipelines.storage import closed
 from edupulse_pipelines.storage.database import Database
-from edupulse_pipelines.storage.engine import is_absent
 from edupulse_pipelines.storage.erased import FOLDER, KEY_FILE
 from edupulse_pipelines.whole_files import make_folder, write_new
 
@@ -97,7 +97,7 @@ def look_after(settings: Settings, plan: Plan, tell: Told = lambda _: None) -> L
     use_keys(settings, plan.to)  # what it holds is encrypted, as what the live home holds
     _make_landing(plan)
     looked.key = _key_to_bring(plan)
-    live = _ask_live(settings, plan)
+    live = _asked(settings, plan)
     unknown = _bring_erasures(settings, plan, live, looked)
     if plan.target is None:
         if plan.part == "files":
@@ -117,22 +117,14 @@ def look_after(settings: Settings, plan: Plan, tell: Told = lambda _: None) -> L
         if looked.closed is None:
             closed_server.open_again(data)
         else:
-            closed_server.close(data, looked.closed, _names(settings).keeper)
+            closed_server.close(data, plan.to, looked.closed, _names(settings).keeper)
     return looked
-
-
-@dataclass(frozen=True)
-class _Live:
-    """What the live home knows: the deliveries of its database, and the erasures; None where it cannot be asked."""
-
-    deliveries: dict[str, dict[str, list[str]]] | None = None
-    erased: set[str] | None = None
 
 
 def _look_at(
     settings: Settings,
     plan: Plan,
-    live: _Live,
+    live: Live,
     url: str,
     role: str | None,
     looked: Looked,
@@ -242,7 +234,7 @@ def _make_landing(plan: Plan) -> None:
 # Erasures
 
 
-def _bring_erasures(settings: Settings, plan: Plan, live: _Live, looked: Looked) -> str | None:
+def _bring_erasures(settings: Settings, plan: Plan, live: Live, looked: Looked) -> str | None:
     """Put the notes of erasures of now into the restored home; why it cannot be known who was erased, if it cannot.
 
     They are those of the live home, where there is one, and of the newest moment. The key that they are made with goes
@@ -261,7 +253,7 @@ def _bring_erasures(settings: Settings, plan: Plan, live: _Live, looked: Looked)
             elif file.name.startswith(f"{FOLDER}/"):
                 _note(plan.to, Path(file.name), contents.bytes_of(file.sha256))
     noted = {path.stem for path in (plan.to / FOLDER).glob("*/*.json")}
-    if gone := {*(live.erased or ()), *(_ids(newest.erasures) if newest is not None else ())} - noted:
+    if gone := {*(live.erased or ()), *(ids_of(newest.erasures) if newest is not None else ())} - noted:
         return _NOTES_GONE.format(count=len(gone))
     if live.erased is not None:
         return None
@@ -281,44 +273,8 @@ def _is_newer(newest: Moment, plan: Plan) -> bool:
     return newest.id != plan.moment.id
 
 
-def _ask_live(settings: Settings, plan: Plan) -> _Live:
-    """What the live home knows; where its database cannot be asked, the notes of erasures that lie in it.
-
-    A home that was made anew, or brought back to an earlier time, knows less than the newest moment, and says nothing
-    of what came after it.
-    """
-    if not settings.home.is_dir() or settings.home.resolve() == plan.to.resolve():
-        return _Live()
-    newest = plan.newest
-    if is_absent(settings.database_url):
-        return _Live(erased=_noted_in_live(settings, plan))
-    try:
-        tenants = {*settings.tenants, *(newest.deliveries if newest is not None else ())}
-        facts = read_facts(Database(settings.database_url, for_keeper=True), tenants)
-    except EduPulseError:
-        return _Live(erased=_noted_in_live(settings, plan))
-    there = _ids(facts.erasures)
-    if newest is not None and (_ids(newest.erasures) - there or (facts.last_change or 0) < (newest.last_change or 0)):
-        return _Live()
-    return _Live(facts.deliveries, there)
-
-
-def _noted_in_live(settings: Settings, plan: Plan) -> set[str] | None:
-    """The erasures that are noted in the live home; None unless it is that of the backups, by the key of its notes.
-
-    An erasure is noted there before anything is taken away.
-    """
-    newest = plan.newest
-    key = newest.file(KEY_FILE) if newest is not None else None
-    ours = settings.home / KEY_FILE
-    if newest is None or key is None or not ours.is_file() or hash_of_file(ours) != key.sha256:
-        return None
-    noted = {path.stem for path in (settings.home / FOLDER).glob("*/*.json")}
-    return None if _ids(newest.erasures) - noted else noted
-
-
-def _ids(erasures: Mapping[str, list[str]]) -> set[str]:
-    return {identifier for ids in erasures.values() for identifier in ids}
+def _asked(settings: Settings, plan: Plan) -> Live:
+    return Live() if settings.home.resolve() == plan.to.resolve() else ask_live(settings, plan.newest)
 
 
 def _key_to_bring(plan: Plan) -> str | None:
@@ -353,11 +309,11 @@ def _bring_key(home: Path, key: Path) -> None:
 
 def _erased_since(plan: Plan, facts: DatabaseFacts | Moment) -> list[Path]:
     """The notes of erasures that the restored database, or the moment whose files they are, does not know."""
-    known = _ids(facts.erasures)
+    known = ids_of(facts.erasures)
     return [path for path in sorted((plan.to / FOLDER).glob("*/*.json")) if path.stem not in known]
 
 
-def _take_out_of_archives(settings: Settings, plan: Plan, live: _Live, looked: Looked, tell: Told) -> None:
+def _take_out_of_archives(settings: Settings, plan: Plan, live: Live, looked: Looked, tell: Told) -> None:
     """Take whoever was erased since out of the archives of files that were restored without their database.
 
     Refused files and kept bundles say by names whom they hold, which notes do not tell: those that are not as the live
@@ -385,7 +341,7 @@ def _take_out_of_archives(settings: Settings, plan: Plan, live: _Live, looked: L
         )
 
 
-def _as_after_the_erasure(settings: Settings, plan: Plan, live: _Live, path: Path) -> bool:
+def _as_after_the_erasure(settings: Settings, plan: Plan, live: Live, path: Path) -> bool:
     """Whether a file is still as one that an erasure has looked into."""
     name = path.relative_to(plan.to).as_posix()
     if live.erased is not None:

@@ -16,7 +16,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -210,8 +210,17 @@ def _compared(dump: Dump) -> Dump:
     return dump
 
 
-def restore_dump(settings: Settings, folder: Path, url: str, *, jobs: int = 2) -> list[str]:
+def taken_at(folder: Path) -> dt.datetime:
+    """When the dump in a folder had been taken; PermanentError for what is none."""
+    return _read_list(folder).taken_at
+
+
+def restore_dump(
+    settings: Settings, folder: Path, url: str, *, jobs: int = 2, begin: Callable[[], None] = lambda: None
+) -> list[str]:
     """Restore a dump into an empty database; what could not be done about roles, a sentence each.
+
+    begin: called when it is sure that the dump fits, before anything is written.
 
     url: of the database, on a server of the dump's major version or a later one, as a superuser: rows of districts are
     written past their policies. Roles that are there already stay as they are but for what the dump says of them;
@@ -220,10 +229,12 @@ def restore_dump(settings: Settings, folder: Path, url: str, *, jobs: int = 2) -
     after which the database is to be dropped.
     """
     with opened_dump(settings, folder) as dump:
+        _demand_fit(dump, url)
+        begin()
         return _restored(settings, dump, url, jobs)
 
 
-def _restored(settings: Settings, dump: Dump, url: str, jobs: int) -> list[str]:
+def _demand_fit(dump: Dump, url: str) -> None:
     import sqlalchemy as sa
 
     with Database(url).unchecked_work() as work, work.reading() as connection:
@@ -245,6 +256,11 @@ def _restored(settings: Settings, dump: Dump, url: str, jobs: int) -> list[str]:
         )
     if not above_policies:
         raise PermanentError("This role may not write past row-level security: restore as a superuser.")
+
+
+def _restored(settings: Settings, dump: Dump, url: str, jobs: int) -> list[str]:
+    with Database(url).unchecked_work() as work, work.reading() as connection:
+        major = server_major(connection)
     programs = programs_of(settings, major)
     left = _restore_roles(programs, url, dump.folder / _ROLES)
     try:

@@ -159,7 +159,7 @@ def restore(settings: Settings, plan: Plan, tell: Told = lambda _: None) -> None
         tell("Database …")
         (plan.to / SERVER_FOLDER).mkdir(mode=0o700)
         base_backups.restore_database(settings, plan.to / DATA_FOLDER, plan.target)
-        closed_server.close(plan.to / DATA_FOLDER, STOPPED_HALFWAY)
+        closed_server.close(plan.to / DATA_FOLDER, plan.to, STOPPED_HALFWAY)
 
 
 def restored_from(home: Path) -> dt.datetime | None:

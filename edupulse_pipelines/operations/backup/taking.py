@@ -92,6 +92,8 @@ def take_moment(
     Then there is no new moment, and the earlier ones are as before.
     """
     folder = settings.backup_dir
+    if is_absent(settings.database_url):
+        raise PermanentError(f"There is no database at {file_of(settings.database_url)}: nothing to back up.")
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with alone(settings):
         contents = Contents(folder, ring_of(settings), read_kept=full)
@@ -171,8 +173,6 @@ class _Taking:
             raise PermanentError("A database in memory cannot be backed up.")
         if dump and self._sqlite is not None:
             raise ConfigurationError("On SQLite a moment holds the database itself: there is nothing to dump.")
-        if is_absent(settings.database_url):
-            raise PermanentError(f"There is no database at {self._sqlite}: nothing to back up.")
 
     def moment(self) -> Moment:
         """Take it; taken again where an erasure came in between."""
