@@ -44,7 +44,7 @@ def close(data: Path, home: Path, because: str, keeper: str = "edupulse_keeper")
 
 
 def open_again(data: Path) -> None:
-    """Let the server go by its own `pg_hba.conf` again, when it is started or its configuration is loaded again."""
+    """Let the server go by its own `pg_hba.conf` again once it is restarted: no reload changes which file it is."""
     auto = data / _AUTO
     _write(auto, _without_ours(auto))
     (data / _HBA).unlink(missing_ok=True)
