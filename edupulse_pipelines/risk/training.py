@@ -18,9 +18,10 @@ from edupulse_pipelines.errors import ModelArtifactError
 from edupulse_pipelines.features.definitions import STANDING_COLUMNS
 from edupulse_pipelines.progress import Progress
 from edupulse_pipelines.risk.book.champion import marks, record_gate_decision, scoring_model
-from edupulse_pipelines.risk.book.decisions import challengers_of, record_measures
+from edupulse_pipelines.risk.book.decisions import record_measures
 from edupulse_pipelines.risk.book.identity import Identity, identity_of, settings_of_model
 from edupulse_pipelines.risk.book.learned_label import label_hash_of, learned_another_label
+from edupulse_pipelines.risk.book.looks import challengers_of
 from edupulse_pipelines.risk.book.records import ModelRecord, load_recorded, trained_models, write_record
 from edupulse_pipelines.risk.book.registry import LoggedRun, Registry
 from edupulse_pipelines.risk.book.run_contents import RunContents

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from edupulse_pipelines.risk.judging.evaluation import Measure
-from edupulse_pipelines.schema.sqlalchemy_tables import model_evaluations, model_metadata, promotion_decisions
+from edupulse_pipelines.schema.sqlalchemy_tables import model_evaluations, promotion_decisions
 from edupulse_pipelines.schema.tables import DecisionKind
 from edupulse_pipelines.storage.ids import new_ids
 from edupulse_pipelines.storage.work import Work
@@ -107,26 +107,6 @@ def champion_before(connection: sa.Connection, work: Work, model_version: str) -
         .order_by(table.decided_at.desc(), table.id.desc())
         .limit(1)
     ).scalar()
-
-
-def challengers_of(connection: sa.Connection, work: Work, champion: str) -> dict[str, dt.date]:
-    """The models that the gate has compared with a champion, and the week (Monday) through which each knew data.
-
-    By these weeks looks at a champion are counted, not by the clock: history that is trained again decides as it did.
-    """
-    table, model = promotion_decisions.c, model_metadata.c
-    same = sa.and_(model.tenant_id == table.tenant_id, model.model_version == table.model_version)
-    rows = connection.execute(
-        sa.select(table.model_version, model.data_through, table.numbers)
-        .join(model_metadata, same)
-        .where(
-            table.tenant_id == work.tenant,
-            table.kind == "gate",
-            table.previous_version == champion,
-            model.data_through.is_not(None),
-        )
-    )
-    return {version: through for version, through, numbers in rows if numbers.get("champion_compared")}
 
 
 def record_measures(

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 
-from edupulse_pipelines.risk.book.decisions import challengers_of
 from edupulse_pipelines.risk.book.identity import settings_hash_of
+from edupulse_pipelines.risk.book.looks import challengers_of
 from edupulse_pipelines.risk.book.records import trained_models
 from edupulse_pipelines.risk.health import health_series, latest_health
 from edupulse_pipelines.risk.judging.evaluation import Measure

@@ -9,8 +9,9 @@ import uuid
 import pytest
 import sqlalchemy as sa
 
-from edupulse_pipelines.risk.book.decisions import challengers_of, record_decision, record_measures
+from edupulse_pipelines.risk.book.decisions import record_decision, record_measures
 from edupulse_pipelines.risk.book.identity import settings_hash_of
+from edupulse_pipelines.risk.book.looks import challengers_of
 from edupulse_pipelines.risk.health import HEALTH, IN_USE, MATURED
 from edupulse_pipelines.risk.judging.evaluation import Measure
 from edupulse_pipelines.risk.judging.retraining import retraining_due, retraining_reason, stale_champion
