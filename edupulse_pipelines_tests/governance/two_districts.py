@@ -45,6 +45,8 @@ def another_row(table: Table, tenant: str, rows: Rows) -> Row:
         row |= {
             column: named[other] for column, other in zip(key.columns, key.references, strict=True) if column in row
         }
+    if table.name == "predictions":  # a probability or a rule's score: one of the two must be there
+        row["rule_score"] = 0.5
     return row | {"tenant_id": tenant}
 
 

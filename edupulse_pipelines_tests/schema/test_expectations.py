@@ -38,7 +38,18 @@ EVENTS = {
 
 CONSTRAINTS = {"type", "nullable", "length", "minimum", "maximum", "maximum_unweighted", "values"}
 """What a declared column says about its values."""
-NO_CONSTRAINTS = {"name", "comment", "default", "pii", "delivered", "exact_text", "codes_in", "bookkeeping", "coded"}
+NO_CONSTRAINTS = {
+    "name",
+    "comment",
+    "default",
+    "pii",
+    "delivered",
+    "exact_text",
+    "codes_in",
+    "bookkeeping",
+    "coded",
+    "identifies",
+}
 
 WRONG_TYPE: dict[str, tuple[str, ...]] = {
     "integer": ("1.0", "one", "NaN", "1e1", "", " 1", "1\n", "1" * 19),

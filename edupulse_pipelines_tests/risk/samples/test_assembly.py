@@ -410,7 +410,7 @@ def test_the_inputs_are_the_declared_ones() -> None:
     some = tenant_settings(
         inputs=InputSettings(record=("no_grade_yet", "grade_change"), metadata={"terms": "number", "size": ("s", "m")})
     )
-    assert model_features(some) == ("grade_change", "no_grade_yet", "age", "size")
+    assert model_features(some) == ("grade_change", "no_grade_yet", "terms", "size")
     for name in ("gpa", "weeks_of_data", "gender"):
         wrong = tenant_settings("lakeside", inputs=InputSettings(record=("grade_change", name)))
         with pytest.raises(ConfigurationError, match=rf"^\[tenants.lakeside.inputs\] record: {name} is no feature"):
