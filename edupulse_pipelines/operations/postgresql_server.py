@@ -105,6 +105,16 @@ def server_user(*places: Path) -> str | None:
     return next((name for name in USUAL_USERS if name in names), None)
 
 
+def _home_of(user: str | None) -> dict[str, str]:
+    """The variable that names a user's folder; nothing for the user of this process.
+
+    A standby's connection looks there for a certificate of its own, and ends when it may not look into ours.
+    """
+    if user is None:
+        return {}
+    return {"HOME": pwd.getpwnam(user).pw_dir}
+
+
 def hand_over(place: Path, user: str | None, *, below: bool = True) -> None:
     """Give a file or folder, with all that is below it, to a user; None leaves it as it is. Links are not followed."""
     if user is None:
@@ -222,5 +232,5 @@ class FolderServer:
             extra_groups=[] if name else None,
             stdin=subprocess.DEVNULL,
             # A server keeps it for as long as it runs, and gives it to all that it starts.
-            env=environment(in_english=False, password=False),
+            env=environment(in_english=False, password=False) | _home_of(name),
         )

@@ -18,11 +18,13 @@ from click.testing import CliRunner
 from cryptography.hazmat.primitives import serialization
 
 from edupulse_pipelines import cli
+from edupulse_pipelines.operations.postgresql_server import FolderServer
 from edupulse_pipelines.settings import load_settings
 from edupulse_pipelines.storage import engine as engines
 from edupulse_pipelines_tests.operations.backed_up import DATABASE, GRANTS, BackedUp, run_sql
+from edupulse_pipelines_tests.operations.recovery.copies import ask
 from edupulse_pipelines_tests.operations.recovery.primary import filled
-from edupulse_pipelines_tests.servers import new_server
+from edupulse_pipelines_tests.servers import CHEAP, new_server
 from edupulse_pipelines_tests.storage.test_tls import NAME, Tls, authority, certificate
 
 pytestmark = pytest.mark.heavy
@@ -79,9 +81,7 @@ def url_of(tls: Tls, user: str, database: str, *ports: int) -> str:
     )
 
 
-def test_backup_restore_drill_and_a_standby_that_is_made(
-    tls: Tls, place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_backup_restore_drill_and_standby(tls: Tls, place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = place / "home"
     home.mkdir(mode=0o711)
     url = url_of(tls, "postgres", DATABASE, tls.port)
@@ -129,12 +129,40 @@ def test_backup_restore_drill_and_a_standby_that_is_made(
         assert not [path for path in (barman / "barman.conf", barman / "barman.log") if "s3c" in path.read_text()]
     finally:
         backed.stop_receiving()
-    _make_a_standby(tls, typed)
+    _follow_and_promote(tls, place, monkeypatch, typed)
 
 
-def _make_a_standby(tls: Tls, typed: Callable[..., str]) -> None:
-    folder = tls.server.data.parent / "standby"
+def _follow_and_promote(tls: Tls, place: Path, monkeypatch: pytest.MonkeyPatch, typed: Callable[..., str]) -> None:
+    folder, port = tls.server.data.parent / "standby", free_port()
     typed("backup", "standby", "create", str(folder))
     said = (folder / "postgresql.auto.conf").read_text()
     for word in ("sslmode=''verify-full''", f"sslrootcert=''{tls.root}''", f"host={NAME}"):
         assert word in said, said
+    standby = FolderServer(
+        tls.server.programs,
+        folder,
+        folder.with_name("other"),
+        port=port,
+        listen="127.0.0.1",
+        user=tls.server.run_as(),
+        settings=CHEAP,
+    )
+    for path in (folder, *folder.rglob("*")):
+        shutil.chown(path, tls.server.run_as())
+    try:
+        standby.start()
+        monkeypatch.setenv("EDUPULSE_STANDBY_URL", url_of(tls, "postgres", DATABASE, port))
+        monkeypatch.setenv("EDUPULSE_DATABASE_URL", url_of(tls, "postgres", DATABASE, tls.port, port))
+        for _ in range(600):
+            if ask(tls.server, "SELECT count(*) FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()"):
+                break
+            ask(tls.server, "SELECT pg_sleep(0.1)")
+        assert "The standby follows: " in typed("backup", "standby", "status")
+        encrypted = "SELECT bool_and(s.ssl) FROM pg_stat_ssl s JOIN pg_stat_replication r USING (pid)"
+        assert ask(tls.server, encrypted) is True
+        assert "The primary answers" in typed("backup", "standby", "promote", "--yes", code=1)
+        tls.server.stop("immediate")
+        typed("backup", "standby", "promote", "--yes")
+        typed("db", "check")  # the URL that names both finds whichever takes writes
+    finally:
+        standby.stop("immediate")
