@@ -1,10 +1,11 @@
-"""How often a test is repeated that says the same of many values, and on which database."""
+"""How often a test is repeated that says the same of many values or examples, and on which database."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
 
 
 def mostly_on_sqlite(
@@ -24,4 +25,20 @@ def mostly_on_sqlite(
             for place, value in enumerate(values)
         ],
         indirect=["database_url"],
+    )
+
+
+def same_examples(count: int, *suppressed: HealthCheck) -> settings:
+    """So many examples, the same every time: another draw is for who looks for something.
+
+    suppressed: Hypothesis's health checks left out, beside those of a function's fixtures and of slow examples.
+    """
+    return settings(
+        max_examples=count,
+        derandomize=True,
+        database=None,
+        phases=[Phase.explicit, Phase.generate],
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, *suppressed],
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edupulse_pipelines.ingest import delivered_rows
@@ -20,6 +20,7 @@ from edupulse_pipelines.storage import months
 from edupulse_pipelines.weeks import WEEK
 from edupulse_pipelines_tests.conftest import Scene
 from edupulse_pipelines_tests.ingest.district import FIRST_WEEK, STUDENT_HEADER, District, delivery_day
+from edupulse_pipelines_tests.repeated import same_examples
 
 DAY = "2025-09-02"
 STUDENTS = f"{STUDENT_HEADER},enrollment_date\nZQ1,ZQa,ZQb,2010-01-01,2025-08-25\nZQ2,ZQc,ZQd,2010-01-01,2025-08-25\n"
@@ -237,19 +238,6 @@ def snapshot(district: District) -> list[Any]:
     return district.rows("attendance_records", "district_id", *names, "deleted_on")
 
 
-def _examples(count: int) -> settings:
-    """The same examples every time."""
-    return settings(
-        max_examples=count,
-        derandomize=True,
-        database=None,
-        phases=[Phase.explicit, Phase.generate],
-        deadline=None,
-        print_blob=True,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-    )
-
-
 _given = given(
     files=st.lists(st.tuples(attendance_files(), st.none() | enrollment_files()), min_size=4, max_size=4),
     order=st.permutations([1, 2, 3, 4]),
@@ -258,7 +246,7 @@ _given = given(
 
 
 @pytest.mark.usefixtures("quick_judge")
-@_examples(3)
+@same_examples(3)
 @_given
 @example(
     [
@@ -278,7 +266,7 @@ def test_the_records_do_not_depend_on_the_order_of_deliveries(
 
 @pytest.mark.heavy
 @pytest.mark.usefixtures("quick_judge")
-@_examples(40)
+@same_examples(40)
 @_given
 def test_nor_do_those_of_many_districts(
     engine: sa.Engine, files: list[tuple[str, str | None]], order: list[int], piece: int

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import HealthCheck, Phase, assume, given, settings
+from hypothesis import HealthCheck, assume, given
 from hypothesis import strategies as st
 
 from edupulse_pipelines.ingest import delivered_rows, marks, quarantine
@@ -26,6 +26,7 @@ from edupulse_pipelines_tests.ingest.district import (
     District,
     delivery_day,
 )
+from edupulse_pipelines_tests.repeated import same_examples
 
 _names = itertools.count()
 
@@ -164,19 +165,6 @@ def run(district: District, weeks: list[int]) -> None:
     district.run(*TABLES, weeks=[FIRST_WEEK + (number - 1) * WEEK for number in weeks])
 
 
-def _examples(count: int) -> settings:
-    """The same examples every time: another draw is for who looks for something."""
-    return settings(
-        max_examples=count,
-        derandomize=True,
-        database=None,
-        phases=[Phase.explicit, Phase.generate],
-        deadline=None,
-        print_blob=True,
-        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
-    )
-
-
 _given = given(
     landing=landings(),
     order=st.permutations([1, 2, 3, 4]),
@@ -186,7 +174,7 @@ _given = given(
 
 
 @pytest.mark.usefixtures("quick_judge")
-@_examples(3)
+@same_examples(3, HealthCheck.data_too_large)
 @_given
 def test_the_tables_do_not_depend_on_the_order_or_grouping_of_runs(
     engine: sa.Engine, landing: dict[int, dict[str, str]], order: list[int], cuts: set[int], chunk: int
@@ -196,7 +184,7 @@ def test_the_tables_do_not_depend_on_the_order_or_grouping_of_runs(
 
 @pytest.mark.heavy
 @pytest.mark.usefixtures("quick_judge")
-@_examples(30)
+@same_examples(30, HealthCheck.data_too_large)
 @_given
 def test_nor_do_those_of_many_districts(
     engine: sa.Engine, landing: dict[int, dict[str, str]], order: list[int], cuts: set[int], chunk: int
